@@ -1,0 +1,68 @@
+"""The command `cinesax`: finds the subcommand, runs it, and turns errors into one line and an exit code."""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from cinesax._version import __version__
+from cinesax.errors import CinesaxError
+
+INTERRUPTED = 130
+
+# Each is a module of this package with HELP, configure(parser) and run(args): imported only when it is asked for
+# by name (or for the help page), so that `cinesax inspect` never waits for what only `cinesax train` needs.
+COMMANDS = ("analyze", "inspect", "phantom", "prepare", "train", "export", "evaluate")
+
+
+def _load(name: str) -> ModuleType:
+    return importlib.import_module(f"cinesax.cli.{name}")
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The argument parser, with all commands or (faster to build) only one of them."""
+    parser = argparse.ArgumentParser(
+        prog="cinesax",
+        description="Short-axis cine cardiac MRI: from DICOM to LV contours, volumes and ejection fraction. "
+        "For research; not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"cinesax {__version__}")
+    parser.add_argument("--verbose", action="store_true", help="log what is done, to standard error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in (only,) if only else COMMANDS:
+        module = _load(name)
+        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        module.configure(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments after the program's name; by default those of the process.
+
+    Returns:
+        The exit code: 0, or the `exit_code` of the error (see `cinesax.errors`), or 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    args = build_parser(first if first in COMMANDS else None).parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(name)s: %(message)s")
+    try:
+        args.run(args)
+    except CinesaxError as error:
+        sys.stderr.write(f"cinesax: error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("cinesax: interrupted\n")
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

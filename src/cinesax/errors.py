@@ -1,0 +1,67 @@
+"""Every exception that cinesax raises on purpose.
+
+    CinesaxError                 exit code
+    ├── UsageError                   2   an option or argument that cannot be meant
+    ├── InputError                   3   a file or folder that cannot be read as what it should be
+    │   ├── NoShortAxisError         4   the exam holds no short-axis cine (or more than one choice was left)
+    │   ├── GeometryError            5   missing, invalid or contradictory geometry or timing
+    │   └── DatasetError             3   a prepared training set that is damaged or does not fit
+    ├── BundleError                  6   a network bundle that is damaged or of another version
+    ├── OutputError                  7   results that cannot be written
+    └── MissingExtraError            8   a feature whose optional packages are not installed
+
+A message is one line: what was seen, what was expected, what to do. The command line prints it without a
+traceback and ends with the exit code of the class. An interrupt (Ctrl-C) ends with 130, a bug with 1.
+"""
+
+
+class CinesaxError(Exception):
+    """Base of all errors that cinesax raises on purpose; `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class UsageError(CinesaxError):
+    """An option or argument that cannot be meant as it was given."""
+
+    exit_code = 2
+
+
+class InputError(CinesaxError):
+    """A file or folder that cannot be read as what it should be."""
+
+    exit_code = 3
+
+
+class NoShortAxisError(InputError):
+    """The exam holds no series that is a short-axis cine; the message lists what was found."""
+
+    exit_code = 4
+
+
+class GeometryError(InputError):
+    """Geometry or timing is missing, invalid, or contradicts itself."""
+
+    exit_code = 5
+
+
+class DatasetError(InputError):
+    """A prepared training set is damaged or does not fit what is asked of it."""
+
+
+class BundleError(CinesaxError):
+    """A network bundle is damaged, incomplete, or of a version that this program does not read."""
+
+    exit_code = 6
+
+
+class OutputError(CinesaxError):
+    """Results cannot be written where they were asked for."""
+
+    exit_code = 7
+
+
+class MissingExtraError(CinesaxError):
+    """A feature needs optional packages that are not installed; the message names the extra."""
+
+    exit_code = 8

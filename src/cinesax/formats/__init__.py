@@ -1,0 +1,1 @@
+"""Each file owns one format, both ways."""

@@ -1,0 +1,1 @@
+"""Training: examples, records, pipeline, networks, export. Needs the extra `train`."""

@@ -1,0 +1,1 @@
+"""Typed training presets: each file says its purpose, command, time and score."""

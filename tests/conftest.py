@@ -1,0 +1,23 @@
+"""What all tests share: where the real data are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def _data_folder() -> Path | None:
+    candidates = [Path(os.environ["CINESAX_DATA"])] if "CINESAX_DATA" in os.environ else []
+    candidates.append(_ROOT.parent / "shared" / "data" / "sunnybrook")
+    return next((path for path in candidates if (path / "train" / "images").is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def sunnybrook() -> Path:
+    """The folder of the real data; the test is skipped where it is absent."""
+    folder = _data_folder()
+    if folder is None:
+        pytest.skip("the Sunnybrook data are absent: put them in ../shared/data/sunnybrook or set CINESAX_DATA")
+    return folder
