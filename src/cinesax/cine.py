@@ -36,7 +36,7 @@ class Source:
         study_uid: StudyInstanceUID, copied as it is, valid or not.
         series_uids: SeriesInstanceUIDs, one or (one series a slice) several.
         instance_uids: (phase, slice) strings: SOPInstanceUID of each frame; () where there are none.
-        frame_numbers: (phase, slice): 1-based number of the frame in its instance; () where instances are single frames.
+        frame_numbers: (phase, slice): 1-based number of the frame in its instance; () for single frames.
         frame_of_reference_uid: FrameOfReferenceUID when all frames share one, else None.
         description: SeriesDescription or file name.
         study_date: YYYYMMDD when it is a valid date, else None.

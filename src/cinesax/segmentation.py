@@ -65,7 +65,8 @@ class Segmentation:
     def __post_init__(self) -> None:
         if self.labels.ndim != 4 or self.labels.dtype != np.uint8:
             raise GeometryError(
-                f"labels must be uint8 of shape (phase, slice, row, column), seen {self.labels.dtype} {self.labels.shape}"
+                "labels must be uint8 of shape (phase, slice, row, column), "
+                f"seen {self.labels.dtype} of shape {self.labels.shape}"
             )
         present = np.flatnonzero(np.bincount(self.labels.ravel(), minlength=3))
         unknown = sorted({int(value) for value in present} - {0, *(int(s) for s in self.known_phases)})
@@ -105,7 +106,7 @@ def _checked(contours: Mapping[ContourKey, Polygons], frames: tuple[int, ...]) -
         kept = tuple(np.array(polygon, dtype=np.float64) for polygon in polygons)
         for polygon in kept:
             if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3 or not np.all(np.isfinite(polygon)):
-                raise GeometryError(f"a contour must be at least three finite points (x, y), seen shape {polygon.shape}")
+                raise GeometryError(f"a contour is at least three finite points (x, y), seen shape {polygon.shape}")
             polygon.setflags(write=False)
         if kept:
             checked[Outline(outline), int(phase), int(slice_index)] = kept
