@@ -1,0 +1,347 @@
+"""Areas, volumes, ejection fraction and what follows from them: NumPy only.
+
+Volumes are summed over slices (the "method of discs", Simpson's rule in the words of cardiology): Dulce et al.,
+"Quantification of the left ventricular volumes and function with cine MR imaging: comparison of geometric models
+with three-dimensional data", Radiology 188 (1993) 371-376. Papillary muscles belong to the cavity where the
+segmentation says so; what is to be contoured is told by Schulz-Menger et al., "Standardized image interpretation and
+post-processing in cardiovascular magnetic resonance - 2020 update", J Cardiovasc Magn Reson 22 (2020) 19.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from cinesax.cine import Cine
+from cinesax.errors import GeometryError, UsageError
+from cinesax.grid import Floats, Grid
+from cinesax.segmentation import Outline, Segmentation, Structure, area_px
+
+MYOCARDIAL_DENSITY_G_PER_ML = 1.05
+"""Grams a millilitre: Schulz-Menger et al. 2020, as above."""
+
+BODY_LIMITS = {"height": (30.0, 250.0), "weight": (1.0, 400.0)}
+"""From and to, in cm and kg: a stored size outside of these is an error of typing, and not used."""
+
+
+class AreaMethod(StrEnum):
+    """How the areas were taken."""
+
+    POLYGONS = "polygons"
+    """From sub-pixel contours, in closed form (the shoelace formula)."""
+    PIXELS = "pixels"
+    """From counting the pixels of the labels."""
+
+
+class EfBasis(StrEnum):
+    """What the ejection fraction is a fraction of."""
+
+    VOLUMES = "volumes"
+    """Volumes in ml, from true distances between slices."""
+    AREAS = "areas"
+    """Summed areas of the slices, as if all were equally far apart: there are no distances to take."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Measurements:
+    """What was measured on one segmentation. What cannot be known is None (nan inside arrays).
+
+    Attributes:
+        area_method: how the areas were taken.
+        cavity_areas_px: (phase, slice), the area of the cavity in square pixels; nan in phases that were
+            not segmented.
+        cavity_areas_mm2: (phase, slice), the same in mm²; None without a grid.
+        slice_extents_mm: (slice,), the distance along the normal for which each slice counts; None without
+            a grid or for a single slice.
+        volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None where
+            slice_extents_mm is.
+        phase_times_ms: (phase,), mean over the slices of the time after the R wave; None where not known.
+        curve_ed_phase: the phase of largest volume (or summed area) among the known ones; None without any
+            cavity.
+        curve_es_phase: the phase of smallest volume; None unless at least two phases are known.
+        ed_phase: end diastole as used: curve_ed_phase unless another was given.
+        es_phase: end systole as used: curve_es_phase unless another was given.
+        heart_rate_bpm: heart beats a minute.
+        peak_ejection_rate_ml_per_s: the fastest fall of the volume, as a positive number.
+        peak_filling_rate_ml_per_s: the fastest rise of the volume.
+        lv_mass_g: myocardial mass at ED.
+        height_cm: body height that was used.
+        weight_kg: body weight that was used.
+    """
+
+    area_method: AreaMethod
+    cavity_areas_px: Floats
+    cavity_areas_mm2: Floats | None
+    slice_extents_mm: Floats | None
+    volumes_ml: Floats | None
+    phase_times_ms: Floats | None
+    curve_ed_phase: int | None
+    curve_es_phase: int | None
+    ed_phase: int | None
+    es_phase: int | None
+    heart_rate_bpm: float | None
+    peak_ejection_rate_ml_per_s: float | None
+    peak_filling_rate_ml_per_s: float | None
+    lv_mass_g: float | None
+    height_cm: float | None
+    weight_kg: float | None
+
+    @property
+    def edv_ml(self) -> float | None:
+        """Volume at ED."""
+        return _at(self.volumes_ml, self.ed_phase)
+
+    @property
+    def esv_ml(self) -> float | None:
+        """Volume at ES."""
+        return _at(self.volumes_ml, self.es_phase)
+
+    @property
+    def sv_ml(self) -> float | None:
+        """Stroke volume: EDV - ESV."""
+        return None if self.edv_ml is None or self.esv_ml is None else self.edv_ml - self.esv_ml
+
+    @property
+    def ef_percent(self) -> float | None:
+        """Ejection fraction: 100 * (EDV - ESV) / EDV; of what, says `ef_basis`."""
+        curve = _curve(self.cavity_areas_px, self.volumes_ml)
+        ed, es = _at(curve, self.ed_phase), _at(curve, self.es_phase)
+        return None if ed is None or es is None or ed <= 0 else 100 * (ed - es) / ed
+
+    @property
+    def ef_basis(self) -> EfBasis | None:
+        """Whether `ef_percent` is a fraction of volumes or of summed areas; None where there is none."""
+        if self.ef_percent is None:
+            return None
+        return EfBasis.AREAS if self.volumes_ml is None else EfBasis.VOLUMES
+
+    @property
+    def cardiac_output_l_per_min(self) -> float | None:
+        """Stroke volume * heart rate."""
+        return None if self.sv_ml is None or self.heart_rate_bpm is None else self.sv_ml * self.heart_rate_bpm / 1000
+
+    @property
+    def bsa_m2(self) -> float | None:
+        """Body surface area (Mosteller)."""
+        known = self.height_cm is not None and self.weight_kg is not None
+        return body_surface_area_m2(self.height_cm or 0, self.weight_kg or 0) if known else None
+
+    @property
+    def edv_index_ml_per_m2(self) -> float | None:
+        """EDV / body surface area."""
+        return _ratio(self.edv_ml, self.bsa_m2)
+
+    @property
+    def esv_index_ml_per_m2(self) -> float | None:
+        """ESV / body surface area."""
+        return _ratio(self.esv_ml, self.bsa_m2)
+
+    @property
+    def sv_index_ml_per_m2(self) -> float | None:
+        """Stroke volume / body surface area."""
+        return _ratio(self.sv_ml, self.bsa_m2)
+
+    @property
+    def cardiac_index_l_per_min_per_m2(self) -> float | None:
+        """Cardiac output / body surface area."""
+        return _ratio(self.cardiac_output_l_per_min, self.bsa_m2)
+
+    @property
+    def lv_mass_index_g_per_m2(self) -> float | None:
+        """Myocardial mass / body surface area."""
+        return _ratio(self.lv_mass_g, self.bsa_m2)
+
+
+def measure(
+    cine: Cine,
+    segmentation: Segmentation,
+    *,
+    ed_phase: int | None = None,
+    es_phase: int | None = None,
+    height_cm: float | None = None,
+    weight_kg: float | None = None,
+) -> Measurements:
+    """Measure the left ventricle.
+
+    Args:
+        cine: gives distances, times and body size.
+        segmentation: on the grid of `cine`, with the cavity among its structures.
+        ed_phase: end diastole (0-based) instead of the phase of largest volume.
+        es_phase: end systole (0-based) instead of the phase of smallest volume.
+        height_cm: body height instead of the source's.
+        weight_kg: body weight instead of the source's.
+
+    Raises:
+        GeometryError: the segmentation does not fit the cine.
+        UsageError: a given phase that does not exist or was not segmented, a given size no body has.
+    """
+    _check_fit(cine, segmentation)
+    areas_px = cavity_areas_px(segmentation)
+    areas_mm2 = None if cine.grid is None else areas_px * cine.grid.pixel_area_mm2
+    extents = None if cine.grid is None else slice_extents_mm(cine.grid)
+    volumes = None if areas_mm2 is None or extents is None else areas_mm2 @ extents / 1000
+    curve = _curve(areas_px, volumes)
+    curve_ed, curve_es = _extremes(curve)
+    ed = curve_ed if ed_phase is None else _given_phase(ed_phase, "ED", curve)
+    es = curve_es if es_phase is None else _given_phase(es_phase, "ES", curve)
+    times = phase_times_ms(cine)
+    fall, rise = (None, None) if volumes is None else peak_rates(volumes, times, cine.rr_interval_ms)
+    for array in (areas_px, areas_mm2, extents, volumes, times):
+        if array is not None:
+            array.setflags(write=False)
+    return Measurements(
+        area_method=AreaMethod.PIXELS if segmentation.contours is None else AreaMethod.POLYGONS,
+        cavity_areas_px=areas_px,
+        cavity_areas_mm2=areas_mm2,
+        slice_extents_mm=extents,
+        volumes_ml=volumes,
+        phase_times_ms=times,
+        curve_ed_phase=curve_ed,
+        curve_es_phase=curve_es,
+        ed_phase=ed,
+        es_phase=es,
+        heart_rate_bpm=cine.heart_rate_bpm,
+        peak_ejection_rate_ml_per_s=fall,
+        peak_filling_rate_ml_per_s=rise,
+        lv_mass_g=None if ed is None or extents is None else _mass_g(cine, segmentation, ed, extents),
+        height_cm=_body_size("height", "cm", given=height_cm, stored=cine.patient.height_cm),
+        weight_kg=_body_size("weight", "kg", given=weight_kg, stored=cine.patient.weight_kg),
+    )
+
+
+def cavity_areas_px(segmentation: Segmentation) -> Floats:
+    """(phase, slice), the area of the cavity in square pixels; nan in phases that were not segmented.
+
+    Polygon areas in closed form where the segmentation has contours, pixel counts where it has not.
+    """
+    if segmentation.contours is None:
+        areas = _pixel_areas_px(segmentation, Structure.CAVITY)
+    else:
+        areas = _polygon_areas_px(segmentation, Outline.ENDOCARDIUM)
+    return np.where(segmentation.known_phases[Structure.CAVITY][:, None], areas, np.nan)
+
+
+def _pixel_areas_px(segmentation: Segmentation, structure: Structure) -> Floats:
+    return np.asarray((segmentation.labels == structure).sum(axis=(2, 3)), dtype=np.float64)
+
+
+def _polygon_areas_px(segmentation: Segmentation, outline: Outline) -> Floats:
+    areas = np.zeros(segmentation.labels.shape[:2])
+    for (which, phase, slice_index), polygons in (segmentation.contours or {}).items():
+        if which is outline:
+            areas[phase, slice_index] = area_px(polygons)
+    return areas
+
+
+def slice_extents_mm(grid: Grid) -> Floats | None:
+    """(slice,), mm: the length along the normal for which each slice counts; None for a single slice.
+
+    A slice counts for half the distance to each neighbour, an end slice of the stack for the whole distance to
+    its one neighbour, as if the next slice were as far away again. With n slices d apart that is n * d.
+    """
+    distances = grid.slice_distances_mm
+    if len(distances) == 0:
+        return None
+    padded = np.concatenate([distances[:1], distances, distances[-1:]])
+    return np.asarray((padded[:-1] + padded[1:]) / 2, dtype=np.float64)
+
+
+def phase_times_ms(cine: Cine) -> Floats | None:
+    """(phase,), ms after the R wave: the mean over the slices, each of which has its own beat; None if not known."""
+    return None if cine.trigger_times_ms is None else np.asarray(cine.trigger_times_ms.mean(axis=1), dtype=np.float64)
+
+
+def peak_rates(
+    volumes_ml: Floats, times_ms: Floats | None, rr_interval_ms: float | None
+) -> tuple[float | None, float | None]:
+    """The fastest fall and the fastest rise of the volume over the beat, both as positive numbers, in ml/s.
+
+    The curve is periodic. Its slope at a phase is the difference of the two neighbouring phases over the time
+    between them. These central differences halve the noise of one-sided ones and flatten the steep parts: the third
+    harmonic of the beat by 6 % at 30 phases, 14 % at 20. The beat lasts as long as the RR interval, or where that is
+    not known (or too short), one mean phase longer than the phases span. What frame rates do to such rates:
+    Bacharach et al., "Left-ventricular peak ejection rate, filling rate, and ejection fraction - frame rate
+    requirements at rest and exercise", J Nucl Med 20 (1979) 189-193.
+
+    Args:
+        volumes_ml: (phase,), nan where not known.
+        times_ms: (phase,), or None.
+        rr_interval_ms: length of the beat, or None.
+
+    Returns:
+        (None, None) with fewer than four phases, an unknown volume, or times that are absent or do not rise.
+    """
+    if times_ms is None or len(volumes_ml) < 4 or np.any(np.isnan(volumes_ml)) or np.any(np.diff(times_ms) <= 0):
+        return None, None
+    span = float(times_ms[-1] - times_ms[0])
+    beat = max(span * len(times_ms) / (len(times_ms) - 1), 0.0 if rr_interval_ms is None else rr_interval_ms)
+    later = np.append(times_ms[1:], times_ms[0] + beat)
+    earlier = np.insert(times_ms[:-1], 0, times_ms[-1] - beat)
+    rates = (np.roll(volumes_ml, -1) - np.roll(volumes_ml, 1)) / (later - earlier) * 1000
+    return max(0.0, -float(rates.min())), max(0.0, float(rates.max()))
+
+
+def body_surface_area_m2(height_cm: float, weight_kg: float) -> float:
+    """Mosteller, "Simplified calculation of body-surface area", N Engl J Med 317 (1987) 1098."""
+    return float(np.sqrt(height_cm * weight_kg / 3600))
+
+
+def _check_fit(cine: Cine, segmentation: Segmentation) -> None:
+    if segmentation.labels.shape != cine.pixels.shape:
+        raise GeometryError(
+            f"the segmentation has (phases, slices, rows, columns) {segmentation.labels.shape}, the cine "
+            f"{cine.pixels.shape}: give the segmentation of this cine"
+        )
+    if Structure.CAVITY not in segmentation.known_phases:
+        raise GeometryError("the segmentation holds no LV cavity (label 1): there is no volume to measure")
+
+
+def _curve(areas_px: Floats, volumes_ml: Floats | None) -> Floats:
+    return np.asarray(areas_px.sum(axis=1)) if volumes_ml is None else volumes_ml
+
+
+def _extremes(curve: Floats) -> tuple[int | None, int | None]:
+    known = int(np.count_nonzero(~np.isnan(curve)))
+    if known == 0 or not np.nanmax(curve) > 0:
+        return None, None
+    return int(np.nanargmax(curve)), int(np.nanargmin(curve)) if known > 1 else None
+
+
+def _given_phase(phase: int, name: str, curve: Floats) -> int:
+    if not 0 <= phase < len(curve):
+        raise UsageError(f"the {name} phase must lie in 0 to {len(curve) - 1} (counted from 0), seen {phase}")
+    if np.isnan(curve[phase]):
+        known = ", ".join(str(index) for index in np.flatnonzero(~np.isnan(curve)))
+        raise UsageError(f"the {name} phase {phase} was not segmented; the phases that were: {known or 'none'}")
+    return int(phase)
+
+
+def _at(curve: Floats | None, phase: int | None) -> float | None:
+    return None if curve is None or phase is None else float(curve[phase])
+
+
+def _ratio(value: float | None, by: float | None) -> float | None:
+    return None if value is None or by is None else value / by
+
+
+def _mass_g(cine: Cine, segmentation: Segmentation, phase: int, extents_mm: Floats) -> float | None:
+    known = segmentation.known_phases.get(Structure.MYOCARDIUM)
+    if known is None or not known[phase] or cine.grid is None:
+        return None
+    if segmentation.contours is None:
+        areas = _pixel_areas_px(segmentation, Structure.MYOCARDIUM)[phase]
+    else:
+        outer = _polygon_areas_px(segmentation, Outline.EPICARDIUM)[phase]
+        inner = _polygon_areas_px(segmentation, Outline.ENDOCARDIUM)[phase]
+        areas = np.where(outer > 0, np.maximum(outer - inner, 0), 0)
+    volume_ml = float(areas @ extents_mm) * cine.grid.pixel_area_mm2 / 1000
+    return MYOCARDIAL_DENSITY_G_PER_ML * volume_ml
+
+
+def _body_size(name: str, unit: str, *, given: float | None, stored: float | None) -> float | None:
+    low, high = BODY_LIMITS[name]
+    if given is None:
+        return stored if stored is not None and low <= stored <= high else None
+    if not low <= given <= high:
+        raise UsageError(f"the body {name} must lie in {low:g} to {high:g} {unit}, seen {given:g} {unit}")
+    return float(given)
