@@ -1,0 +1,148 @@
+"""The main path: from an exam to an Analysis.
+
+Every front end calls `analyze`; nothing else strings its steps together.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Protocol
+
+from cinesax._version import __version__
+from cinesax.analysis import Analysis, Provenance
+from cinesax.cine import Cine
+from cinesax.errors import InputError, UsageError
+from cinesax.findings import Finding, Severity
+from cinesax.measure import measure
+from cinesax.quality import check
+from cinesax.segmentation import Segmentation
+
+Progress = Callable[[int, int], None]
+
+
+class SegmenterLike(Protocol):
+    """All that the main path knows of networks."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, for the provenance."""
+
+    @property
+    def checksum(self) -> str | None:
+        """SHA-256 of what it runs, or None."""
+
+    def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
+        """Label every frame; `progress` is told the frames done and their total."""
+
+
+def analyze(
+    exam: str | PathLike[str] | Cine,
+    *,
+    segmentation: str | PathLike[str] | Segmentation | None = None,
+    segmenter: SegmenterLike | None = None,
+    series_uid: str | None = None,
+    ed_phase: int | None = None,
+    es_phase: int | None = None,
+    height_cm: float | None = None,
+    weight_kg: float | None = None,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Read an exam, find the left ventricle in every frame, measure it, and say what to doubt.
+
+    Args:
+        exam: a folder (any depth), a file or a zip of DICOM, a NIfTI file; or a Cine that was read already.
+        segmentation: a Segmentation, a NIfTI label file or a folder of contour files to measure instead of
+            running a network.
+        segmenter: what finds the left ventricle; by default the network that ships.
+        series_uid: the series to read, where the choice made by itself is not the wanted one.
+        ed_phase: end diastole (0-based) instead of the phase of largest volume.
+        es_phase: end systole (0-based) instead of the phase of smallest volume.
+        height_cm: body height instead of the source's.
+        weight_kg: body weight instead of the source's.
+        progress: told of the frames done and their total while a network runs.
+
+    Raises:
+        InputError: no exam, or one that cannot be read (also NoShortAxisError, GeometryError).
+        UsageError: options that do not fit the exam or one another.
+        BundleError: the network is damaged.
+    """
+    if segmentation is not None and segmenter is not None:
+        raise UsageError("a segmentation and a segmenter were given; give one of the two")
+    clock = _Clock()
+    with clock.step("read"):
+        cine = exam if isinstance(exam, Cine) else _read(Path(exam), series_uid)
+    with clock.step("segment"):
+        found, made_by = _segment(cine, segmentation, segmenter, progress)
+    with clock.step("measure"):
+        measured = measure(cine, found, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
+        findings = _by_severity(*cine.findings, *found.findings, *check(cine, found, measured))
+    provenance = Provenance(f"cinesax {__version__}", *made_by, seconds=tuple(clock.seconds.items()))
+    return Analysis(cine, found, measured, findings, provenance)
+
+
+def _read(path: Path, series_uid: str | None) -> Cine:
+    from cinesax.exam import open_cine
+
+    return open_cine(path, series_uid=series_uid)
+
+
+def _segment(
+    cine: Cine,
+    segmentation: str | PathLike[str] | Segmentation | None,
+    segmenter: SegmenterLike | None,
+    progress: Progress | None,
+) -> tuple[Segmentation, tuple[str | None, str | None, str]]:
+    """The segmentation, and for the provenance the model, its checksum and the source."""
+    if isinstance(segmentation, Segmentation):
+        return segmentation, (None, None, "given")
+    if segmentation is not None:
+        found, kind = read_segmentation(Path(segmentation), cine)
+        return found, (None, None, kind)
+    if segmenter is None:
+        from cinesax.segmenter import load_segmenter
+
+        segmenter = load_segmenter()
+    return segmenter.segment(cine, progress), (segmenter.name, segmenter.checksum, "network")
+
+
+def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
+    """A segmentation of `cine` from a file, and what kind of file it was: "contours" or "nifti".
+
+    Args:
+        path: a folder of contour files (Sunnybrook's text format) or a NIfTI label file.
+        cine: the exam that was segmented.
+
+    Raises:
+        InputError: nothing there, another kind of file, or one that does not fit the cine.
+    """
+    if path.is_dir():
+        from cinesax.formats.contours import read_contours
+
+        return read_contours(path, cine), "contours"
+    if not path.exists():
+        raise InputError(f"there is no segmentation at {path}: give a NIfTI label file or a folder of contour files")
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        raise InputError(f"{path.name} is no segmentation: expected a NIfTI file (.nii, .nii.gz) or a contour folder")
+    from cinesax.formats.nifti import read_labels
+
+    return read_labels(path, cine), "nifti"
+
+
+def _by_severity(*findings: Finding) -> tuple[Finding, ...]:
+    order = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
+
+
+class _Clock:
+    """Wall time of each step, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start

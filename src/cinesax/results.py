@@ -1,0 +1,200 @@
+"""Results on disk: the folder that `cinesax analyze EXAM -o OUT` leaves behind, whole or not at all.
+
+    OUT/
+      analysis.json         everything in numbers, by a JSON Schema
+      measurements.csv      one row
+      segmentation.nii.gz   labels of every frame, 4D
+      contours/             sub-pixel outlines, in the text format of the Sunnybrook data
+      report.html           for people
+
+All of it is made in a hidden folder beside OUT and renamed when complete, so that nobody ever meets half a result.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from cinesax.analysis import Analysis
+from cinesax.errors import InputError, OutputError
+from cinesax.formats import tables
+
+JSON_NAME = "analysis.json"
+CSV_NAME = "measurements.csv"
+LABELS_NAME = "segmentation.nii.gz"
+CONTOURS_NAME = "contours"
+REPORT_NAME = "report.html"
+NAMES = (JSON_NAME, CSV_NAME, LABELS_NAME, CONTOURS_NAME, REPORT_NAME)
+
+
+def write_results(
+    analysis: Analysis, out: str | os.PathLike[str], *, show_patient: bool = False, force: bool = False
+) -> Path:
+    """Write all results of an analysis into the folder `out`.
+
+    Args:
+        analysis: what to write.
+        out: the folder; made with its parents where absent. An earlier result in it is replaced.
+        show_patient: whether the patient's name, ID and birth date, UIDs and the study date go in.
+        force: write into a folder that holds other files as well; those stay.
+
+    Returns:
+        The folder, as an absolute path.
+
+    Raises:
+        OutputError: `out` cannot be written, or holds files that are no earlier result and `force` is not set.
+    """
+    target = check_output(out, force=force)
+    try:
+        with _staging(target) as stage:
+            _fill(stage, analysis, show_patient)
+            with _uninterrupted():
+                _install(stage, target)
+    except OSError as error:
+        raise OutputError(f"the results cannot be written to {target}: {error.strerror or error}") from error
+    return target
+
+
+def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Find out, before any work is done, whether results can be written to `out`; nothing is left behind.
+
+    Returns:
+        The absolute path, with links followed.
+
+    Raises:
+        OutputError: see `write_results`.
+    """
+    target = Path(out).expanduser().resolve()
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file: give a folder for the results")
+    foreign = _foreign_entries(target)
+    if foreign and not force:
+        listed = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+        raise OutputError(
+            f"{target} holds other files ({listed}): give an empty or new folder, or --force to write beside them"
+        )
+    for folder in {_nearest_folder(target), _stage_parent(target)}:
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(f"the results cannot be written to {target}: {folder}: {error.strerror}") from error
+    return target
+
+
+def _foreign_entries(target: Path) -> list[str]:
+    """Names in the folder that are not part of an earlier result; a result is known by its analysis.json."""
+    if not target.is_dir():
+        return []
+    try:
+        names = sorted(entry.name for entry in target.iterdir())
+    except OSError as error:
+        raise OutputError(f"{target} cannot be listed: {error.strerror}") from error
+    return [name for name in names if name not in NAMES] if _holds_result(target) else names
+
+
+def _holds_result(target: Path) -> bool:
+    try:
+        tables.read_json(target / JSON_NAME)
+    except InputError:
+        return False
+    return True
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The path itself where it is a folder, else the nearest of its parents that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _stage_parent(target: Path) -> Path:
+    """Where the hidden folder goes: beside the target, from where a rename is one step.
+
+    A mount point cannot be renamed, nor anything in a parent that may not be written, and the folder in which a person
+    stands should not be: then inside the target.
+    """
+    if not target.is_dir():
+        return _nearest_folder(target.parent)
+    stays = os.path.ismount(target) or target == Path.cwd() or not os.access(target.parent, os.W_OK)
+    return target if stays else target.parent
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A new hidden folder, gone at the end whatever happens, and so are parents that were made for nothing."""
+    made = [folder for folder in target.parents if not folder.exists()]
+    parent = target.parent if made else _stage_parent(target)
+    stage = parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _fill(stage: Path, analysis: Analysis, show_patient: bool) -> None:
+    from cinesax.formats.contours import write_contours
+    from cinesax.formats.nifti import write_segmentation
+    from cinesax.report import render
+
+    write_segmentation(analysis.segmentation, analysis.cine, stage / LABELS_NAME)
+    write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
+    (stage / REPORT_NAME).write_text(render(analysis, show_patient=show_patient), encoding="utf-8")
+    (stage / CSV_NAME).write_text(tables.to_csv([analysis]), encoding="utf-8")
+    (stage / JSON_NAME).write_text(tables.to_json(analysis, show_patient=show_patient), encoding="utf-8")
+
+
+def _install(stage: Path, target: Path) -> None:
+    if stage.parent == target or _foreign_entries(target):
+        _move_in(stage, target)
+        return
+    old = stage.with_suffix(".old")
+    replaced = target.exists()
+    if replaced:
+        target.rename(old)
+    try:
+        stage.rename(target)
+    except OSError:
+        if replaced:
+            old.rename(target)
+        raise
+    if replaced:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _move_in(stage: Path, target: Path) -> None:
+    """Replace the entries one by one, where the folder as a whole has to stay; analysis.json, their seal, last."""
+    for entry in sorted(stage.iterdir(), key=lambda path: path.name == JSON_NAME):
+        place = target / entry.name
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        entry.replace(place)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and termination for the moment of renaming, and deliver them after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        waiting.append(number)
+
+    handlers = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if waiting:
+            signal.raise_signal(waiting[0])
