@@ -37,6 +37,8 @@ class Source:
         series_uids: SeriesInstanceUIDs, one or (one series a slice) several.
         instance_uids: (phase, slice) strings: SOPInstanceUID of each frame; () where there are none.
         frame_numbers: (phase, slice): 1-based number of the frame in its instance; () for single frames.
+        instance_numbers: (phase, slice): InstanceNumber of each frame: the study's own count of its frames,
+            which contour file names refer to; () unless every frame has one and no two are the same.
         frame_of_reference_uid: FrameOfReferenceUID when all frames share one, else None.
         description: SeriesDescription or file name.
         study_date: YYYYMMDD when it is a valid date, else None.
@@ -52,6 +54,7 @@ class Source:
     series_uids: tuple[str, ...] = ()
     instance_uids: tuple[tuple[str, ...], ...] = ()
     frame_numbers: tuple[tuple[int, ...], ...] = ()
+    instance_numbers: tuple[tuple[int, ...], ...] = ()
     frame_of_reference_uid: str | None = None
     description: str | None = None
     study_date: str | None = None
