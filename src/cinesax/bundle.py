@@ -1,0 +1,171 @@
+"""Bundle: a trained network and all that is needed to run it, as a folder.
+
+    bundle.json   framing, classes, names of input and output, training data, scores, checksums
+    graph.onnx    framed images -> probabilities; normalisation and softmax are inside
+    CARD.md       the model card: data, intended use, limits, figures
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cinesax.errors import BundleError, GeometryError, OutputError
+from cinesax.framing import Framing
+from cinesax.segmentation import Structure
+
+SCHEMA = "cinesax/bundle/1"
+MANIFEST, GRAPH, CARD = "bundle.json", "graph.onnx", "CARD.md"
+_SHIPPED = Path(__file__).parent / "bundles" / "default"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained network, checked.
+
+    Attributes:
+        folder: where it lies.
+        name: of the network.
+        version: of the network.
+        framing: how it sees frames.
+        classes: channel of its output -> structure (channel 0 is background).
+        input_name: of the graph: (batch, size, size, 1), float32, 0 to 1.
+        output_name: of the graph: (batch, size, size, classes), float32, probabilities.
+        graph_sha256: checksum of the graph.
+        training: what it was trained on (dataset digest, patients), as recorded.
+        scores: what was measured of it, as recorded.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    framing: Framing
+    classes: Mapping[int, Structure]
+    input_name: str
+    output_name: str
+    graph_sha256: str
+    training: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def graph_path(self) -> Path:
+        """The ONNX file."""
+        return self.folder / GRAPH
+
+
+def open_bundle(which: str | Path | None = None) -> Bundle:
+    """Open a bundle and compare its checksums.
+
+    Args:
+        which: a bundle folder; None or "default": the network that ships with the package.
+
+    Raises:
+        BundleError: no bundle, damaged, or of another schema.
+    """
+    folder = _SHIPPED if which is None or str(which) == "default" else Path(which)
+    manifest = _manifest(folder)
+    for name, expected in _field(manifest, "checksums", dict, folder).items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            raise BundleError(f"{folder} is incomplete: {name} is missing; export or install the bundle again")
+        if _sha256(path) != expected:
+            raise BundleError(f"{path} has a wrong checksum: it was changed or damaged; export or install it again")
+    if GRAPH not in manifest["checksums"]:
+        raise BundleError(f"{folder / MANIFEST} names no checksum of {GRAPH}")
+    try:
+        framing = Framing.from_dict(_field(manifest, "framing", dict, folder))
+        classes = {int(k): Structure[v] for k, v in _field(manifest, "classes", dict, folder).items()}
+    except (GeometryError, KeyError, ValueError, TypeError) as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be used: {error}") from None
+    return Bundle(
+        folder=folder,
+        name=_field(manifest, "name", str, folder),
+        version=_field(manifest, "version", str, folder),
+        framing=framing,
+        classes=classes,
+        input_name=_field(manifest, "input_name", str, folder),
+        output_name=_field(manifest, "output_name", str, folder),
+        graph_sha256=manifest["checksums"][GRAPH],
+        training=manifest.get("training", {}),
+        scores=manifest.get("scores", {}),
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except OSError:
+        raise BundleError(f"{folder} is no bundle: it has no readable {MANIFEST}") from None
+    except ValueError as error:
+        raise BundleError(f"{folder / MANIFEST} is not valid JSON ({error})") from None
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        raise BundleError(f"{folder / MANIFEST} is of schema {schema!r}, expected {SCHEMA!r}")
+    return dict(manifest)
+
+
+def _field(manifest: Mapping[str, Any], name: str, kind: type, folder: Path) -> Any:
+    value = manifest.get(name)
+    if not isinstance(value, kind):
+        raise BundleError(f"{folder / MANIFEST} has no valid {name!r}")
+    return value
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_bundle(bundle: Bundle, graph: Path, card: str) -> Bundle:
+    """Write a bundle to its folder, atomically; an earlier bundle there is replaced.
+
+    Args:
+        bundle: what bundle.json says; `folder` is where it goes, `graph_sha256` is computed.
+        graph: the ONNX file.
+        card: the model card, Markdown.
+
+    Returns:
+        The bundle, opened again from where it was written.
+
+    Raises:
+        OutputError: the folder holds something else, or cannot be written.
+    """
+    folder = bundle.folder
+    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        raise OutputError(f"{folder} exists and is no bundle; name a new folder")
+    work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        work.mkdir(parents=True)
+        shutil.copyfile(graph, work / GRAPH)
+        (work / CARD).write_text(card, encoding="utf-8")
+        manifest = _to_json(bundle, {name: _sha256(work / name) for name in (GRAPH, CARD)})
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        if folder.exists():
+            folder.rename(old)
+        work.rename(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return open_bundle(folder)
+
+
+def _to_json(bundle: Bundle, checksums: dict[str, str]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "name": bundle.name,
+        "version": bundle.version,
+        "classes": {str(channel): structure.name for channel, structure in bundle.classes.items()},
+        "framing": bundle.framing.to_dict(),
+        "framing_digest": bundle.framing.digest,
+        "input_name": bundle.input_name,
+        "output_name": bundle.output_name,
+        "training": dict(bundle.training),
+        "scores": dict(bundle.scores),
+        "checksums": checksums,
+    }

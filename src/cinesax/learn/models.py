@@ -1,0 +1,63 @@
+"""Networks, as readable functions of a small config."""
+
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+
+@dataclass(frozen=True, slots=True)
+class UNetConfig:
+    """A U-Net that works at half resolution, where a CPU can afford channels.
+
+    Attributes:
+        channels: of each level, from half resolution down; the last is the bottom.
+        stem: channels of the strided convolution that halves the resolution.
+        classes: of the output, background included.
+        dropout: at the bottom.
+    """
+
+    channels: tuple[int, ...] = (24, 48, 96, 128, 160)
+    stem: int = 16
+    classes: int = 2
+    dropout: float = 0.2
+
+
+def _block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
+    for step in (1, 2):
+        x = layers.Conv2D(channels, 3, padding="same", use_bias=False, name=f"{name}_conv{step}")(x)
+        x = layers.BatchNormalization(momentum=0.98, name=f"{name}_norm{step}")(x)
+        x = layers.ReLU(name=f"{name}_relu{step}")(x)
+    return x
+
+
+def unet(config: UNetConfig, *, size: int | None = None) -> keras.Model:
+    """A Functional U-Net with transposed convolutions: image (row, column, 1) -> probabilities (row, column, classes).
+
+    Args:
+        config: its dimensions.
+        size: rows and columns; None: any multiple of 2 ** len(channels).
+
+    Returns:
+        A keras.Model; input "image", float32, 0 to 1; output "probabilities", float32, a softmax over the classes.
+    """
+    # Layers: normalisation is part of the graph, so whoever runs it cannot forget it.
+    image = keras.Input((size, size, 1), name="image")
+    x = layers.Rescaling(4.0, offset=-1.0, name="normalise")(image)
+    x = layers.Conv2D(config.stem, 4, strides=2, padding="same", activation="relu", name="stem")(x)
+    # Functional model: down, ...
+    skips = []
+    for level, channels in enumerate(config.channels[:-1]):
+        x = _block(x, channels, f"down{level}")
+        skips.append(x)
+        x = layers.MaxPooling2D(name=f"pool{level}")(x)
+    x = _block(x, config.channels[-1], "bottom")
+    x = layers.Dropout(config.dropout, name="dropout")(x)
+    # ... and up again.
+    for level, skip in reversed(list(enumerate(skips))):
+        x = layers.Conv2DTranspose(config.channels[level], 2, strides=2, name=f"up{level}")(x)
+        x = layers.Concatenate(name=f"join{level}")([x, skip])
+        x = _block(x, config.channels[level], f"merge{level}")
+    x = layers.Conv2DTranspose(config.classes, 4, strides=2, padding="same", name="logits")(x)
+    probabilities = layers.Softmax(dtype="float32", name="probabilities")(x)
+    return keras.Model(image, probabilities, name="unet")

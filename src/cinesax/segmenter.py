@@ -1,0 +1,159 @@
+"""Segmenter: Bundle -> something that segments a Cine. All that the rest knows of networks is `segment(cine)`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cinesax.bundle import Bundle, open_bundle
+from cinesax.cine import Cine
+from cinesax.cleaning import BORDER, DEFAULT_RULES, Cleaned, Rule, clean
+from cinesax.errors import BundleError
+from cinesax.findings import Code, Finding, Severity
+from cinesax.framing import Placement
+from cinesax.segmentation import ContourKey, Outline, Polygons, Segmentation, Structure, trace
+
+Progress = Callable[[int, int], None]
+
+# 8 frames of 256 x 256 keep the activations of the network below 200 MB; larger batches are not faster on a CPU.
+_BATCH = 8
+
+
+class Segmenter(Protocol):
+    """What the rest of the package asks of a segmenter."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, for the provenance."""
+        ...
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of what decides its results."""
+        ...
+
+    def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
+        """Labels and sub-pixel contours of every frame, on the cine's own grid."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSegmenter:
+    """A bundle's network in ONNX Runtime, and the cleaning after it. Made by `load_segmenter`.
+
+    Attributes:
+        bundle: the network.
+        session: onnxruntime.InferenceSession.
+        rules: of the cleaning.
+    """
+
+    bundle: Bundle
+    session: Any
+    rules: frozenset[Rule] = DEFAULT_RULES
+
+    @property
+    def name(self) -> str:
+        """Name and version of the network."""
+        return f"{self.bundle.name} {self.bundle.version}"
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the network's graph."""
+        return self.bundle.graph_sha256
+
+    def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
+        """Find the LV cavity in every frame.
+
+        Args:
+            cine: the study; grid None (unknown spacing) is taken at its own pixels.
+            progress: called with (frames done, frames in all).
+
+        Returns:
+            Labels (phase, slice, row, column) and sub-pixel contours, on the cine's grid, known in all phases.
+        """
+        placement = self.bundle.framing.place(
+            (cine.pixels.shape[2], cine.pixels.shape[3]), cine.grid.spacing_mm if cine.grid else None
+        )
+        cleaned = clean(self.probabilities(cine, placement, progress), self.rules)
+        labels, contours = self._native(cleaned.probabilities, cine, placement)
+        known = {Structure.CAVITY: np.ones(cine.n_phases, dtype=bool)}
+        return Segmentation(labels, known, contours, findings=tuple(_findings(cleaned)), author=self.name)
+
+    def probabilities(
+        self, cine: Cine, placement: Placement, progress: Progress | None = None
+    ) -> NDArray[np.float32]:
+        """The network's probabilities of the cavity, framed: (phase, slice, size, size), before any cleaning."""
+        size = self.bundle.framing.size
+        frames = cine.pixels.reshape(-1, *cine.pixels.shape[2:])
+        found = np.empty((len(frames), size, size), np.float32)
+        channel = next(c for c, structure in self.bundle.classes.items() if structure is Structure.CAVITY)
+        for first in range(0, len(frames), _BATCH):
+            batch = np.stack([self.bundle.framing.apply(f, placement) for f in frames[first : first + _BATCH]])
+            feed = {self.bundle.input_name: batch[..., None]}
+            output = self.session.run([self.bundle.output_name], feed)[0]
+            found[first : first + len(batch)] = output[..., channel]
+            if progress:
+                progress(first + len(batch), len(frames))
+        return found.reshape(cine.n_phases, cine.n_slices, size, size)
+
+    def _native(
+        self, probabilities: NDArray[np.float32], cine: Cine, placement: Placement
+    ) -> tuple[NDArray[np.uint8], dict[ContourKey, Polygons]]:
+        labels = np.zeros(cine.pixels.shape, np.uint8)
+        contours: dict[ContourKey, Polygons] = {}
+        for phase, index in np.argwhere((probabilities >= BORDER).any(axis=(2, 3))):
+            native = self.bundle.framing.undo(probabilities[phase, index], placement)
+            inside = ndimage.binary_fill_holes(native >= BORDER)
+            polygons = trace(native, level=BORDER)
+            if polygons and inside is not None and inside.any():
+                labels[phase, index][inside] = Structure.CAVITY
+                contours[Outline.ENDOCARDIUM, int(phase), int(index)] = polygons
+        return labels, contours
+
+
+def _findings(cleaned: Cleaned) -> list[Finding]:
+    found = []
+    if cleaned.off:
+        names = ", ".join(cleaned.off)
+        message = f"neighbouring slices or phases are missing, so these cleaning rules are off: {names}"
+        found.append(Finding(Code.RULES_OFF, Severity.NOTE, message))
+    if cleaned.removed_frames:
+        message = f"regions that cannot be LV were removed from {cleaned.removed_frames} frames"
+        found.append(Finding(Code.REMOVED_REGION, Severity.NOTE, message))
+    return found
+
+
+def load_segmenter(
+    which: str | Path | None = None, *, threads: int | None = None, rules: frozenset[Rule] = DEFAULT_RULES
+) -> NetworkSegmenter:
+    """Open a bundle and start its network.
+
+    Args:
+        which: a bundle folder; None or "default": the network that ships.
+        threads: of ONNX Runtime; None: as many as there are cores for this process.
+        rules: of the cleaning.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+    """
+    import onnxruntime
+
+    bundle = open_bundle(which)
+    if Structure.CAVITY not in bundle.classes.values():
+        raise BundleError(f"{bundle.folder} has no class for the LV cavity")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(bundle.graph_path, options, providers=["CPUExecutionProvider"])
+        inputs, outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common base of their own
+        raise BundleError(f"{bundle.graph_path} cannot be loaded by ONNX Runtime: {error}") from None
+    if bundle.input_name not in inputs or bundle.output_name not in outputs:
+        raise BundleError(f"{bundle.graph_path} has inputs {inputs} and outputs {outputs}, not those of bundle.json")
+    return NetworkSegmenter(bundle, session, rules)
