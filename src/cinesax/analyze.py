@@ -8,40 +8,28 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from cinesax._version import __version__
 from cinesax.analysis import Analysis, Provenance
 from cinesax.cine import Cine
 from cinesax.errors import InputError, UsageError
 from cinesax.findings import Finding, Severity
-from cinesax.measure import measure
+from cinesax.measure import check_given, measure
 from cinesax.quality import check
 from cinesax.segmentation import Segmentation
 
+if TYPE_CHECKING:
+    from cinesax.segmenter import Segmenter
+
 Progress = Callable[[int, int], None]
-
-
-class SegmenterLike(Protocol):
-    """All that the main path knows of networks."""
-
-    @property
-    def name(self) -> str:
-        """Name and version, for the provenance."""
-
-    @property
-    def checksum(self) -> str | None:
-        """SHA-256 of what it runs, or None."""
-
-    def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
-        """Label every frame; `progress` is told the frames done and their total."""
 
 
 def analyze(
     exam: str | PathLike[str] | Cine,
     *,
     segmentation: str | PathLike[str] | Segmentation | None = None,
-    segmenter: SegmenterLike | None = None,
+    segmenter: "Segmenter | None" = None,
     series_uid: str | None = None,
     ed_phase: int | None = None,
     es_phase: int | None = None,
@@ -73,6 +61,7 @@ def analyze(
     clock = _Clock()
     with clock.step("read"):
         cine = exam if isinstance(exam, Cine) else _read(Path(exam), series_uid)
+        check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
     with clock.step("segment"):
         found, made_by = _segment(cine, segmentation, segmenter, progress)
     with clock.step("measure"):
@@ -91,7 +80,7 @@ def _read(path: Path, series_uid: str | None) -> Cine:
 def _segment(
     cine: Cine,
     segmentation: str | PathLike[str] | Segmentation | None,
-    segmenter: SegmenterLike | None,
+    segmenter: "Segmenter | None",
     progress: Progress | None,
 ) -> tuple[Segmentation, tuple[str | None, str | None, str]]:
     """The segmentation, and for the provenance the model, its checksum and the source."""

@@ -43,9 +43,9 @@ class Crop:
 
 
 def heart_crop(cine: Cine, segmentation: Segmentation) -> Crop:
-    """A square (in mm) round everything that was segmented in any frame, with a margin; without any, the whole frame."""
+    """A square (in mm) round everything segmented in any frame, with a margin; the whole frame where nothing was."""
     rows, columns = cine.pixels.shape[2:]
-    seen = segmentation.labels.any(axis=(0, 1))
+    seen = np.asarray(segmentation.labels.max(axis=(0, 1)) > 0)
     if not seen.any():
         return Crop(0, rows, 0, columns)
     down, right = cine.grid.spacing_mm if cine.grid else (1.0, 1.0)
@@ -73,7 +73,7 @@ def greys(cine: Cine, crop: Crop) -> Greys:
     step = max(1, shown.size // 2_000_000)
     low, high = np.percentile(shown.reshape(-1)[::step], (1, 99.5))
     scale = np.float32(255 / max(high - low, 1e-6))
-    return np.clip((shown.astype(np.float32) - np.float32(low)) * scale + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((shown.astype(np.float32) - np.float32(low)) * scale + 0.5, 0, 255), dtype=np.uint8)
 
 
 def resized(frames: Greys, factor: float) -> Greys:
@@ -148,6 +148,7 @@ class Curve:
 
     Attributes:
         line: the `d` of the path through neighbouring known phases.
+        xs: the place of each phase.
         dots: (x, y) of each phase, None where the volume is not known.
         x_ticks: (x, label).
         y_ticks: (y, label).
@@ -155,6 +156,7 @@ class Curve:
     """
 
     line: str
+    xs: tuple[float, ...]
     dots: tuple[tuple[float, float] | None, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
@@ -190,6 +192,7 @@ def curve(volumes_ml: Floats, times_ms: Floats | None) -> Curve | None:
     dots = tuple((across(x), up(y)) if ok else None for x, y, ok in zip(xs, volumes_ml, known, strict=True))
     return Curve(
         line=_broken_line(dots),
+        xs=tuple(across(x) for x in xs),
         dots=dots,
         x_ticks=tuple((across(value), f"{value:g}") for value in x_values),
         y_ticks=tuple((up(value), f"{value:g}") for value in y_values),

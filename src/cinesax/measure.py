@@ -176,6 +176,7 @@ def measure(
         UsageError: a given phase that does not exist or was not segmented, a given size no body has.
     """
     _check_fit(cine, segmentation)
+    check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
     areas_px = cavity_areas_px(segmentation)
     areas_mm2 = None if cine.grid is None else areas_px * cine.grid.pixel_area_mm2
     extents = None if cine.grid is None else slice_extents_mm(cine.grid)
@@ -204,9 +205,31 @@ def measure(
         peak_ejection_rate_ml_per_s=fall,
         peak_filling_rate_ml_per_s=rise,
         lv_mass_g=None if ed is None or extents is None else _mass_g(cine, segmentation, ed, extents),
-        height_cm=_body_size("height", "cm", given=height_cm, stored=cine.patient.height_cm),
-        weight_kg=_body_size("weight", "kg", given=weight_kg, stored=cine.patient.weight_kg),
+        height_cm=_plausible(cine.patient.height_cm if height_cm is None else height_cm, BODY_LIMITS["height"]),
+        weight_kg=_plausible(cine.patient.weight_kg if weight_kg is None else weight_kg, BODY_LIMITS["weight"]),
     )
+
+
+def check_given(
+    cine: Cine,
+    *,
+    ed_phase: int | None = None,
+    es_phase: int | None = None,
+    height_cm: float | None = None,
+    weight_kg: float | None = None,
+) -> None:
+    """Find out, before a network has run for nothing, whether what was given to `measure` can be meant.
+
+    Raises:
+        UsageError: a phase that does not exist, a size no body has.
+    """
+    for name, phase in (("ED", ed_phase), ("ES", es_phase)):
+        if phase is not None and not 0 <= phase < cine.n_phases:
+            raise UsageError(f"the {name} phase must lie in 0 to {cine.n_phases - 1} (counted from 0), seen {phase}")
+    for name, size, unit in (("height", height_cm, "cm"), ("weight", weight_kg, "kg")):
+        low, high = BODY_LIMITS[name]
+        if size is not None and not low <= size <= high:
+            raise UsageError(f"the body {name} must lie in {low:g} to {high:g} {unit}, seen {size:g} {unit}")
 
 
 def cavity_areas_px(segmentation: Segmentation) -> Floats:
@@ -308,8 +331,6 @@ def _extremes(curve: Floats) -> tuple[int | None, int | None]:
 
 
 def _given_phase(phase: int, name: str, curve: Floats) -> int:
-    if not 0 <= phase < len(curve):
-        raise UsageError(f"the {name} phase must lie in 0 to {len(curve) - 1} (counted from 0), seen {phase}")
     if np.isnan(curve[phase]):
         known = ", ".join(str(index) for index in np.flatnonzero(~np.isnan(curve)))
         raise UsageError(f"the {name} phase {phase} was not segmented; the phases that were: {known or 'none'}")
@@ -338,10 +359,5 @@ def _mass_g(cine: Cine, segmentation: Segmentation, phase: int, extents_mm: Floa
     return MYOCARDIAL_DENSITY_G_PER_ML * volume_ml
 
 
-def _body_size(name: str, unit: str, *, given: float | None, stored: float | None) -> float | None:
-    low, high = BODY_LIMITS[name]
-    if given is None:
-        return stored if stored is not None and low <= stored <= high else None
-    if not low <= given <= high:
-        raise UsageError(f"the body {name} must lie in {low:g} to {high:g} {unit}, seen {given:g} {unit}")
-    return float(given)
+def _plausible(stored: float | None, limits: tuple[float, float]) -> float | None:
+    return stored if stored is not None and limits[0] <= stored <= limits[1] else None

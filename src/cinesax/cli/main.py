@@ -3,14 +3,19 @@
 import argparse
 import importlib
 import logging
+import os
+import signal
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType, ModuleType
 
 from cinesax._version import __version__
 from cinesax.errors import CinesaxError
 
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141
 
 # Each is a module of this package with HELP, configure(parser) and run(args): imported only when it is asked for
 # by name (or for the help page), so that `cinesax inspect` never waits for what only `cinesax train` needs.
@@ -47,21 +52,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; by default those of the process.
 
     Returns:
-        The exit code: 0, or the `exit_code` of the error (see `cinesax.errors`), or 130 after Ctrl-C.
+        The exit code: 0, or the `exit_code` of the error (see `cinesax.errors`), 130 after Ctrl-C, 141 where
+        nobody reads its output any more.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    first = next((word for word in arguments if not word.startswith("-")), None)
-    args = build_parser(first if first in COMMANDS else None).parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(name)s: %(message)s")
     try:
-        args.run(args)
+        with _terminable():
+            return _run(list(sys.argv[1:] if argv is None else argv))
     except CinesaxError as error:
         sys.stderr.write(f"cinesax: error: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("cinesax: interrupted\n")
         return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read standard output has left (`| head`): nothing to say, and nothing to flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CLOSED
+
+
+def _run(arguments: list[str]) -> int:
+    first = next((word for word in arguments if not word.startswith("-")), None)
+    args = build_parser(first if first in COMMANDS else None).parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(name)s: %(message)s")
+    args.run(args)
+    sys.stdout.flush()
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a termination (`kill`, a job's time limit) clean up like Ctrl-C: as an exception that ends the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    sys.stderr.write("cinesax: terminated\n")
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+"""Find the left ventricle in a short-axis cine exam, measure it, and write the results.
+
+EXAM is a folder (any depth, any names), a file or a zip of DICOM, or a NIfTI file. With --segmentation no network runs:
+what was drawn is measured. Phases and slices are counted from 0. For research; not a medical device.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cinesax.analysis import Analysis
+from cinesax.analyze import Progress, analyze
+from cinesax.errors import UsageError
+
+if TYPE_CHECKING:
+    from cinesax.segmenter import Segmenter
+
+HELP = "measure the left ventricle of an exam and write the results"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("exam", type=Path, metavar="EXAM", help="a folder, file or zip of DICOM, or a NIfTI file")
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="OUT", help="the folder for the results (else none is written)"
+    )
+    parser.add_argument("--series", metavar="UID", help="the series to read instead of the one chosen by itself")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--segmentation", type=Path, metavar="FILE", help="measure this NIfTI label file or folder of contour files"
+    )
+    source.add_argument("--model", metavar="BUNDLE", help="a bundle folder (default: the network that ships)")
+    given = parser.add_argument_group("instead of what the exam says")
+    given.add_argument("--ed-phase", type=int, metavar="N", help="end diastole, counted from 0")
+    given.add_argument("--es-phase", type=int, metavar="N", help="end systole, counted from 0")
+    given.add_argument("--height-cm", type=float, metavar="CM", help="body height")
+    given.add_argument("--weight-kg", type=float, metavar="KG", help="body weight")
+    parser.add_argument("--show-patient", action="store_true", help="write name, ID, birth date, UIDs and study date")
+    parser.add_argument("--force", action="store_true", help="write into OUT although it holds other files")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="what standard output gets")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the network (default: all cores)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Analyze, write, tell."""
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"--threads must be at least 1, seen {args.threads}")
+    if args.out is not None:
+        from cinesax.results import check_output
+
+        check_output(args.out, force=args.force)
+    with _progress() as progress:
+        analysis = analyze(
+            args.exam,
+            segmentation=args.segmentation,
+            segmenter=None if args.segmentation else _segmenter(args),
+            series_uid=args.series,
+            ed_phase=args.ed_phase,
+            es_phase=args.es_phase,
+            height_cm=args.height_cm,
+            weight_kg=args.weight_kg,
+            progress=progress,
+        )
+    written = None
+    if args.out is not None:
+        from cinesax.results import write_results
+
+        written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force)
+    _tell(analysis, args, written)
+
+
+def _segmenter(args: argparse.Namespace) -> "Segmenter":
+    from cinesax.segmenter import load_segmenter
+
+    return load_segmenter(args.model, threads=args.threads)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Something that draws progress on standard error, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("frames", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _tell(analysis: Analysis, args: argparse.Namespace, written: Path | None) -> None:
+    if args.format == "json":
+        from cinesax.formats import tables
+
+        sys.stdout.write(tables.to_json(analysis, show_patient=args.show_patient))
+    else:
+        _print(analysis, args.show_patient, written)
+
+
+def _print(analysis: Analysis, show_patient: bool, written: Path | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from cinesax import summary
+    from cinesax.formats import tables
+
+    console = Console(highlight=False)
+    m, told = analysis.measurements, tables.document(analysis, show_patient=show_patient)
+    table = Table(title=f"Left ventricle, {analysis.case}", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for name, phase in (("ED phase", m.ed_phase), ("ES phase", m.es_phase)):
+        table.add_row(name, "-" if phase is None else str(phase), "")
+    for number in (*summary.main_numbers(m), *summary.more_numbers(analysis)):
+        table.add_row(number.name, number.value or "-", number.unit if number.value else number.why_not)
+    console.print(table)
+    for finding in told["findings"]:
+        place = ", ".join(f"{name} {finding[name]}" for name in ("slice", "phase") if finding[name] is not None)
+        at = f" ({place})" if place else ""
+        console.print(f"{finding['severity']}: {finding['message']}{at}", soft_wrap=True, markup=False)
+    if written is not None:
+        console.print(f"written: {written / 'report.html'}", soft_wrap=True, markup=False)
+    console.print(tables.RESEARCH_USE)
