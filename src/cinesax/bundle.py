@@ -1,8 +1,8 @@
 """Bundle: a trained network and all that is needed to run it, as a folder.
 
-    bundle.json   framing, classes, names of input and output, training data, scores, checksums
-    graph.onnx    framed images -> probabilities; normalisation and softmax are inside
-    CARD.md       the model card: data, intended use, limits, figures
+bundle.json   framing, classes, names of input and output, training data, scores, checksums
+graph.onnx    framed images -> probabilities; normalisation and softmax are inside
+CARD.md       the model card: data, intended use, limits, figures
 """
 
 import hashlib

@@ -114,9 +114,7 @@ def lasting(probabilities: Probabilities) -> Probabilities:
     return cleaned
 
 
-def _without(
-    values: Probabilities, regions: NDArray[np.int32], kept: NDArray[np.bool_]
-) -> Probabilities:
+def _without(values: Probabilities, regions: NDArray[np.int32], kept: NDArray[np.bool_]) -> Probabilities:
     """The values, 0 in and just round the regions that are not kept; the rim of what is kept stays soft."""
     dropped = (regions > 0) & ~kept
     reach = np.zeros((3,) * values.ndim)

@@ -83,9 +83,7 @@ class NetworkSegmenter:
         known = {Structure.CAVITY: np.ones(cine.n_phases, dtype=bool)}
         return Segmentation(labels, known, contours, findings=tuple(_findings(cleaned)), author=self.name)
 
-    def probabilities(
-        self, cine: Cine, placement: Placement, progress: Progress | None = None
-    ) -> NDArray[np.float32]:
+    def probabilities(self, cine: Cine, placement: Placement, progress: Progress | None = None) -> NDArray[np.float32]:
         """The network's probabilities of the cavity, framed: (phase, slice, size, size), before any cleaning."""
         size = self.bundle.framing.size
         frames = cine.pixels.reshape(-1, *cine.pixels.shape[2:])

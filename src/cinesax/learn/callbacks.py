@@ -90,7 +90,12 @@ class Display(keras.callbacks.Callback):
         super().__init__()
         self.console = console
         self.steps, self.epochs, self.done = steps, epochs, done
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=console) if console.is_terminal else None
         self.task = TaskID(0)
 

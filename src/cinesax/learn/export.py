@@ -16,8 +16,8 @@ from cinesax.errors import InputError
 from cinesax.framing import Framing
 from cinesax.learn.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
 from cinesax.learn.metrics import SliceDice  # noqa: F401 - likewise
-from cinesax.learn.train import NETWORK, Run, open_run
 from cinesax.learn.models import UNetConfig, unet
+from cinesax.learn.train import NETWORK, Run, open_run
 from cinesax.segmentation import Structure
 
 _TOLERANCE = 1e-3

@@ -130,7 +130,9 @@ def open_dataset(folder: Path) -> Dataset:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DatasetError(f"{folder} is no prepared set: it has no {MANIFEST}; make one with `cinesax prepare`") from None
+        raise DatasetError(
+            f"{folder} is no prepared set: it has no {MANIFEST}; make one with `cinesax prepare`"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); prepare the set again") from None
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
@@ -218,7 +220,9 @@ def _write(
 
 
 def _note(facts: dict[str, dict[str, Any]], example: Example, split: str) -> None:
-    fact = facts.setdefault(example.case, {"split": split, "kind": str(example.kind), "n": 0, "n_empty": 0, "fold": None})
+    fact = facts.setdefault(
+        example.case, {"split": split, "kind": str(example.kind), "n": 0, "n_empty": 0, "fold": None}
+    )
     if fact["split"] != split:
         raise DatasetError(f"case {example.case} is in split {fact['split']} and in {split}: split by patient")
     fact["n"] += 1

@@ -90,7 +90,9 @@ def _compile(config: TrainConfig) -> keras.Model:
     return model
 
 
-def _description(dataset: Dataset, config: TrainConfig, fold: int | None, train: list[str], held: list[str]) -> dict[str, Any]:
+def _description(
+    dataset: Dataset, config: TrainConfig, fold: int | None, train: list[str], held: list[str]
+) -> dict[str, Any]:
     return {
         "schema": "cinesax/run/1",
         "config": asdict(config),

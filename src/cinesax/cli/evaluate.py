@@ -1,0 +1,116 @@
+"""Compare a network with expert labels: Dice of every slice, nothing left out.
+
+DATA is a `pairs` folder (images/ and labels/ with PNGs of the same names) or a prepared set (cinesax prepare).
+The segmenter and its cleaning are those of `cinesax analyze`; rules that need neighbouring slices or phases are
+off where there are none, and the output says so.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cinesax.errors import InputError, OutputError
+from cinesax.evaluate import Evaluation, LabelledStudy, evaluate
+
+HELP = "compare a network with expert labels"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="a pairs folder or a prepared set")
+    parser.add_argument(
+        "--model", default="default", metavar="BUNDLE", help="a bundle folder (default: the one shipped)"
+    )
+    parser.add_argument("--split", default=None, help="of a prepared set (default: validation, else train)")
+    parser.add_argument("--fold", type=int, help="only the patients of this fold of a prepared set")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument("--worst", type=int, default=10, metavar="N", help="list the N worst slices (default 10)")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate, print the table, write the JSON."""
+    from cinesax.segmenter import load_segmenter
+
+    studies = _studies(args)
+    result = evaluate(studies, load_segmenter(args.model, threads=args.threads).segment)
+    if not result.slices:
+        raise InputError(f"{args.data} holds nothing to compare")
+    if args.json:
+        _write_json(result, args.json)
+    _print(result, Console(), args.worst)
+
+
+def _studies(args: argparse.Namespace) -> Iterator[LabelledStudy]:
+    if not args.data.is_dir():
+        raise InputError(f"{args.data} is no folder")
+    if (args.data / "images").is_dir():
+        return _of_pairs(args.data)
+    if (args.data / "dataset.json").is_file():
+        return _of_dataset(args)
+    raise InputError(f"{args.data} is neither a pairs folder (images/ and labels/) nor a prepared set (dataset.json)")
+
+
+def _of_pairs(folder: Path) -> Iterator[LabelledStudy]:
+    from cinesax.cine import Cine, Source
+    from cinesax.formats import pairs
+    from cinesax.segmentation import Segmentation, Structure
+
+    for pair in pairs.read_pairs(folder):
+        label = (pairs.load_label(pair) > 0).astype(np.uint8) * np.uint8(Structure.CAVITY)
+        cine = Cine(pairs.load_image(pair)[None, None], None, source=Source("pairs"))
+        truth = Segmentation(label[None, None], {Structure.CAVITY: np.ones(1, dtype=bool)}, author="manual")
+        yield LabelledStudy(pair.case, {(0, 0): pair.name}, cine, truth)
+
+
+def _of_dataset(args: argparse.Namespace) -> Iterator[LabelledStudy]:
+    from cinesax import learn
+
+    learn.require()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from cinesax.learn import examples, records
+
+    dataset = records.open_dataset(args.data)
+    split = args.split or ("validation" if "validation" in dataset.manifest["splits"] else "train")
+    cases = dataset.cases(split, fold=args.fold, held_out=args.fold is not None)
+    for example in records.read_examples(dataset, split, cases):
+        cine, truth = examples.as_cine(example)
+        yield LabelledStudy(example.case, {(0, 0): example.name}, cine, truth)
+
+
+def _write_json(result: Evaluation, path: Path) -> None:
+    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        work.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        os.replace(work, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def _print(result: Evaluation, console: Console, worst: int) -> None:
+    table = Table("patient", "slices", "mean Dice", "lowest", title="Dice by patient")
+    for case, scores in result.by_case().items():
+        values = [score.dice for score in scores]
+        table.add_row(case, str(len(values)), f"{np.mean(values):.3f}", f"{min(values):.3f}")
+    console.print(table)
+    bad = Table("slice", "Dice", "area in truth (pixels)", "area found (pixels)", title="Worst slices")
+    for score in result.worst(worst):
+        bad.add_row(score.name, f"{score.dice:.3f}", str(score.truth_px), str(score.found_px))
+    console.print(bad)
+    dice = result.dice
+    console.print(
+        f"{len(dice)} slices: Dice mean {dice.mean():.4f}, median {np.median(dice):.4f}, "
+        f"standard deviation {dice.std():.4f}, lowest {dice.min():.4f}; "
+        f"{result.false_positives} false positives, {result.misses} misses",
+        highlight=False,
+    )
+    for finding in result.findings:
+        console.print(str(finding), highlight=False)
