@@ -1,0 +1,390 @@
+"""What is in a folder of DICOM files, and which of it is the short-axis cine.
+
+open_exam(path) -> Exam             headers only
+pick_short_axis(exam) -> Pick       the series to read, why, and why not the others
+read_cine(pick) -> Cine             the pixels of what was picked
+open_cine(path) -> Cine             all of it; also of a NIfTI file
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cinesax.cine import Cine, Patient, Source
+from cinesax.errors import GeometryError, InputError, NoShortAxisError, UsageError
+from cinesax.findings import Code, Finding, Severity
+from cinesax.formats import nifti
+from cinesax.formats.dicom_header import DICOMDIR, Header, NotDicomError, read_header
+from cinesax.formats.dicom_image import read_pixels
+from cinesax.formats.dicom_series import (
+    MAX_OFF_AXIS_DEGREES,
+    MIN_SLICES,
+    Kind,
+    Series,
+    base_first,
+    cine_stacks,
+    frames_of_reference,
+    group,
+    oddities,
+    off_axis_degrees,
+    valid_date,
+)
+from cinesax.formats.dicom_stack import OrderedStack, Stack, geometry_problem, order, split_into_stacks
+from cinesax.formats.stored_files import StoredFile, list_files, opener
+
+# Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
+_OTHER_VIEW_DEGREES = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """What a folder, file or zip holds, by headers alone.
+
+    Attributes:
+        path: what was opened.
+        series: every series of DICOM instances.
+        ignored: (file, reason) for every file that is not an instance, or a copy of one.
+        findings: what a person should know of the files as they are stored.
+    """
+
+    path: Path
+    series: tuple[Series, ...]
+    ignored: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """The short-axis cine of an exam.
+
+    Attributes:
+        exam: where it was picked from.
+        series: the one series chosen, or several where the scanner stores one series a slice.
+        stack: their frames.
+        reason: why these, for a person.
+        rejections: (series, reason) for every other series.
+        findings: what a person should know of the choice.
+    """
+
+    exam: Exam
+    series: tuple[Series, ...]
+    stack: Stack
+    reason: str
+    rejections: tuple[tuple[Series, str], ...]
+    findings: tuple[Finding, ...]
+
+
+def open_exam(path: str | Path) -> Exam:
+    """Read the headers of all DICOM instances in a folder (any depth, any names), one file, or a zip.
+
+    Raises:
+        InputError: nothing there, not allowed, no DICOM among the files, a zip that is not safe.
+    """
+    root = Path(path)
+    headers: list[Header] = []
+    ignored: list[tuple[str, str]] = []
+    files = list_files(root)
+    with opener() as open_file:
+        for file in files:
+            try:
+                with open_file(file) as stream:
+                    headers.append(read_header(file, stream))
+            except NotDicomError as error:
+                ignored.append((_shown(file, root), str(error)))
+            except OSError as error:
+                ignored.append((_shown(file, root), f"cannot be read: {error.strerror or error}"))
+    instances, others = _instances(headers, root)
+    ignored += others
+    if not instances:
+        raise InputError(_nothing_found(root, ignored))
+    findings = (*_unreadable(ignored), *oddities(instances))
+    return Exam(root, group(instances), tuple(sorted(ignored)), findings)
+
+
+def _shown(file: StoredFile, root: Path) -> str:
+    if file.member is not None:
+        return file.member
+    return str(file.path.relative_to(root)) if file.path != root else file.path.name
+
+
+def _nothing_found(root: Path, ignored: Sequence[tuple[str, str]]) -> str:
+    if not ignored:
+        return f"{root} is empty: give a folder of DICOM files, one file, or a zip"
+    endings = Counter(Path(name).suffix.lower() or "no suffix" for name, _ in ignored)
+    seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
+    damaged = next((f"; {name}: {reason}" for name, reason in ignored if reason != "not DICOM"), "")
+    return f"{root} holds no DICOM image among its {len(ignored)} file(s) ({seen}){damaged}"
+
+
+def _unreadable(ignored: Iterable[tuple[str, str]]) -> list[Finding]:
+    damaged = [(name, reason) for name, reason in ignored if reason.startswith(("damaged", "cannot"))]
+    if not damaged:
+        return []
+    name, reason = damaged[0]
+    message = f"{len(damaged)} file(s) could not be read and were left out, the first is {name}: {reason}"
+    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
+
+
+def _instances(headers: Iterable[Header], root: Path) -> tuple[list[Header], list[tuple[str, str]]]:
+    """Without directories and without second copies of the same instance."""
+    kept: dict[tuple[object, ...], Header] = {}
+    ignored = []
+    for header in headers:
+        if header.sop_class_uid == DICOMDIR:
+            ignored.append((_shown(header.file, root), "a DICOMDIR, not an image"))
+            continue
+        if header.sop_instance_uid is None and header.series_uid is None and header.rows is None:
+            ignored.append((_shown(header.file, root), "damaged DICOM (no instance in it)"))
+            continue
+        place = (header.series_number, header.instance_number, header.position_mm, header.trigger_time_ms)
+        key = (header.sop_instance_uid or header.file, header.series_uid, place)
+        other = kept.get(key)
+        if other is None:
+            kept[key] = header
+            continue
+        better, worse = (header, other) if header.pixel_bytes > other.pixel_bytes else (other, header)
+        kept[key] = better
+        ignored.append((_shown(worse.file, root), f"a copy of {_shown(better.file, root)}"))
+    return list(kept.values()), ignored
+
+
+def pick_short_axis(exam: Exam, *, series_uid: str | None = None) -> Pick:
+    """Choose the short-axis cine.
+
+    Among stacks of at least three parallel slices of several phases, lying across the usual long axis of the
+    heart, the one with more slices wins, then with more phases, then nearer to the usual axis, then the later.
+
+    Args:
+        exam: what was found.
+        series_uid: take this series, whatever it is judged to be.
+
+    Raises:
+        UsageError: no series has that UID.
+        NoShortAxisError: nothing can be picked, or several studies lie in one folder; lists what was found.
+        GeometryError: what would be the cine has no usable geometry, or one that contradicts itself.
+        InputError: what would be the cine has no pixels.
+    """
+    if series_uid is not None:
+        return _picked_by_hand(exam, series_uid)
+    _refuse_several_studies(exam)
+    candidates = cine_stacks(exam.series)
+    if not candidates:
+        raise _nothing_to_pick(exam)
+    candidates.sort(key=_preference)
+    series, stack = candidates[0]
+    findings = []
+    if len(candidates) > 1:
+        names = "; ".join(_names(others) for others, _ in candidates[1:])
+        message = f"series {_names(series)} was picked, but there are other short-axis cines: series {names}"
+        findings.append(Finding(Code.OTHER_CANDIDATES, Severity.WARNING, message))
+    return _pick(exam, series, stack, _reason(series, stack, rivals=len(candidates) - 1), findings)
+
+
+def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...]:
+    series, stack = candidate
+    off = off_axis_degrees(stack.normal) // 15
+    latest = max((one.number or 0) for one in series)
+    return -stack.n_slices, -stack.n_phases, off, -latest
+
+
+def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
+    parts = f"{len(series)} series of few slices each that make one stack: " if len(series) > 1 else ""
+    off = off_axis_degrees(stack.normal)
+    best = f"; the most slices, then phases, of {rivals + 1} candidates" if rivals else ""
+    return (
+        f"{parts}{stack.n_slices} parallel slices {stack.distance_mm:.1f} mm apart of {stack.n_phases} phases, "
+        f"across an axis {off:.0f} degrees off the usual long axis of the heart{best}"
+    )
+
+
+def _names(series: Iterable[Series]) -> str:
+    return ", ".join(one.name for one in series)
+
+
+def _refuse_several_studies(exam: Exam) -> None:
+    studies: dict[tuple[str, str | None], int] = {}
+    for one in exam.series:
+        key = (one.study_uid, one.headers[0].patient_id)
+        studies[key] = studies.get(key, 0) + 1
+    if len(studies) < 2:
+        return
+    patients = len({patient for _, patient in studies})
+    listed = "; ".join(f"study {uid or 'without UID'} ({count} series)" for (uid, _), count in studies.items())
+    raise NoShortAxisError(
+        f"{exam.path} holds {len(studies)} studies of {patients} patient(s): {listed}; "
+        "give the folder of one study, or pick a series with --series UID"
+    )
+
+
+def _nothing_to_pick(exam: Exam) -> InputError:
+    found = "; ".join(f"series {one.name}: {one.kind} ({one.explanation})" for one in exam.series[:20])
+    more = f"; and {len(exam.series) - 20} more" if len(exam.series) > 20 else ""
+    message = f"no short-axis cine in {exam.path}, found {found}{more}"
+    kinds = {one.kind for one in exam.series}
+    if Kind.NO_GEOMETRY in kinds:
+        return GeometryError(message)
+    return InputError(message) if kinds == {Kind.NO_PIXELS} else NoShortAxisError(message)
+
+
+def _picked_by_hand(exam: Exam, series_uid: str) -> Pick:
+    chosen = [one for one in exam.series if one.uid == series_uid]
+    if not chosen:
+        known = ", ".join(dict.fromkeys(one.uid for one in exam.series))
+        raise UsageError(f"no series {series_uid} in {exam.path}; there are {known}")
+    chosen.sort(key=lambda one: (one.kind is not Kind.SHORT_AXIS, -one.n_instances))
+    series = chosen[0]
+    if series.kind in (Kind.NO_PIXELS, Kind.MULTI_FRAME, Kind.NOT_MR_IMAGE):
+        raise InputError(f"series {series.name} cannot be read: {series.explanation}")
+    if series.stack is None:
+        raise GeometryError(f"series {series.name} has {series.kind}: {series.explanation}")
+    if series.stack.n_phases < 2:
+        raise NoShortAxisError(f"series {series.name} is no cine: {series.explanation}")
+    return _pick(exam, (series,), series.stack, f"chosen by its UID; judged by itself: {series.kind}", [])
+
+
+def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, reason: str, findings: list[Finding]) -> Pick:
+    for one in series:
+        findings += _left_out(one, stack)
+    findings += frames_of_reference(stack.headers)
+    rejections = tuple((one, _rejection(one, stack)) for one in exam.series if one not in series)
+    return Pick(exam, series, stack, reason, rejections, tuple(findings))
+
+
+def _rejection(series: Series, picked: Stack) -> str:
+    if series.kind is Kind.SHORT_AXIS:
+        return f"{series.explanation}: the picked one has {picked.n_slices} slices of {picked.n_phases} phases"
+    return series.explanation
+
+
+def _left_out(series: Series, stack: Stack) -> list[Finding]:
+    """What of a picked series is not in its picked stack: another view (a finding), or a part of it (an error)."""
+    chosen = {id(header) for header in stack.headers}
+    rest = [header for header in series.headers if id(header) not in chosen]
+    problems = [problem for problem in map(geometry_problem, rest) if problem]
+    if problems:
+        raise GeometryError(
+            f"{len(problems)} of {series.n_instances} files of series {series.name} have {problems[0]}: "
+            "the stack would not be complete"
+        )
+    for other in split_into_stacks(rest):
+        turned = float(np.degrees(np.arccos(np.clip(abs(other.normal @ stack.normal), 0, 1))))
+        if turned < _OTHER_VIEW_DEGREES:
+            raise GeometryError(
+                f"series {series.name} mixes slices that do not make one stack: {other.n_slices} of matrix "
+                f"{other.matrix}, spacing {other.spacing_mm} mm, turned by {turned:.1f} degrees against the "
+                f"{stack.n_slices} of matrix {stack.matrix}, spacing {stack.spacing_mm} mm"
+            )
+    if not rest:
+        return []
+    message = f"series {series.name} also holds {len(rest)} frames in other orientations, which were left out"
+    return [Finding(Code.OTHER_CANDIDATES, Severity.NOTE, message)]
+
+
+def read_cine(source: Exam | Pick) -> Cine:
+    """Read the pixels of the short-axis cine, and put slices and phases in order.
+
+    Raises:
+        InputError: see `pick_short_axis` and `cinesax.formats.dicom_image.read_pixels`.
+        GeometryError: see `cinesax.formats.dicom_stack.order`.
+    """
+    pick = pick_short_axis(source) if isinstance(source, Exam) else source
+    ordered = order(pick.stack)
+    findings = [*pick.exam.findings, *pick.findings, *ordered.findings]
+    direction = base_first(ordered.grid.normal)
+    if direction is None:
+        message = "the stack lies at an unusual angle: which end is the base is not known"
+        findings.append(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, message))
+    return Cine(
+        read_pixels(ordered.frames),
+        ordered.grid,
+        ordered.trigger_times_ms,
+        ordered.rr_intervals_ms,
+        source=_source(pick, ordered),
+        patient=_patient(ordered.frames[0][0]),
+        base_first=direction,
+        findings=tuple(findings),
+    )
+
+
+def _source(pick: Pick, ordered: OrderedStack) -> Source:
+    first = ordered.frames[0][0]
+    everything = [header for phase in ordered.frames for header in phase]
+    numbers = [header.instance_number for header in everything]
+    countable = None not in numbers and len(set(numbers)) == len(numbers)
+    references = {header.frame_of_reference_uid for header in everything}
+    return Source(
+        "dicom",
+        study_uid=first.study_uid,
+        series_uids=tuple(one.uid for one in pick.series),
+        instance_uids=tuple(tuple(header.sop_instance_uid or "" for header in phase) for phase in ordered.frames),
+        instance_numbers=tuple(tuple(int(header.instance_number or 0) for header in phase) for phase in ordered.frames)
+        if countable
+        else (),
+        frame_of_reference_uid=next(iter(references)) if len(references) == 1 else None,
+        description=first.series_description,
+        study_date=valid_date(first.study_date),
+        manufacturer=first.manufacturer,
+        scanner=first.scanner,
+        field_strength_t=first.field_strength_t,
+        slice_thickness_mm=first.slice_thickness_mm,
+        protocol=first.protocol_name or first.sequence_name,
+    )
+
+
+def _patient(header: Header) -> Patient:
+    return Patient(
+        name=header.patient_name,
+        patient_id=header.patient_id,
+        birth_date=valid_date(header.patient_birth_date),
+        sex=header.patient_sex if header.patient_sex in ("M", "F", "O") else None,
+        age_years=_age_years(header.patient_age),
+        height_cm=_within(100 * (header.patient_size_m or 0), 30, 250),
+        weight_kg=_within(header.patient_weight_kg, 1, 400),
+    )
+
+
+def _within(value: float | None, low: float, high: float) -> float | None:
+    return value if value is not None and low <= value <= high else None
+
+
+def _age_years(text: str | None) -> float | None:
+    years = {"Y": 1.0, "M": 1 / 12, "W": 1 / 52.18, "D": 1 / 365.25}
+    if text is None or len(text) != 4 or not text[:3].isdigit() or text[3] not in years:
+        return None
+    return int(text[:3]) * years[text[3]]
+
+
+def open_cine(path: str | Path, *, series_uid: str | None = None) -> Cine:
+    """Read the short-axis cine of a folder, file or zip of DICOM, or of a NIfTI file.
+
+    Args:
+        path: what to read.
+        series_uid: take this DICOM series, whatever it is judged to be.
+
+    Raises:
+        InputError: and its subclasses, as `open_exam`, `pick_short_axis` and `read_cine` tell.
+        UsageError: a series UID that is not there, or one for a NIfTI file.
+    """
+    root = Path(path)
+    if nifti.is_nifti(root):
+        if series_uid is not None:
+            raise UsageError(f"{root} is a NIfTI file and has no series: leave the series UID out")
+        return nifti.read_cine(root)
+    return read_cine(pick_short_axis(open_exam(root), series_uid=series_uid))
+
+
+__all__ = [
+    "MAX_OFF_AXIS_DEGREES",
+    "MIN_SLICES",
+    "Exam",
+    "Kind",
+    "Pick",
+    "Series",
+    "open_cine",
+    "open_exam",
+    "pick_short_axis",
+    "read_cine",
+]
