@@ -1,0 +1,137 @@
+"""List what an exam holds: each series, what it is judged to be, and which is the short-axis cine.
+
+Only headers are read. Names, birth dates and patient IDs are not shown unless --show-patient is given.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cinesax.errors import CinesaxError
+from cinesax.exam import Exam, Pick, Series, open_exam, pick_short_axis
+from cinesax.findings import Finding
+from cinesax.formats.dicom_stack import order
+
+HELP = "list the series of an exam and which is the short-axis cine"
+SCHEMA = "cinesax/inspection/1"
+_PIPED_WIDTH = 160
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("path", type=Path, metavar="PATH", help="a folder of DICOM files, one file, or a zip")
+    parser.add_argument("--series", metavar="UID", help="take the series with this SeriesInstanceUID")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print")
+    parser.add_argument("--show-patient", action="store_true", help="show name, ID and birth date of the patient")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the table or the JSON; where nothing can be picked, after it the error is raised.
+
+    Raises:
+        CinesaxError: the exam cannot be opened, or there is no short-axis cine in it.
+    """
+    exam = open_exam(args.path)
+    pick, findings, error = _try_pick(exam, args.series)
+    if args.format == "json":
+        inspection = _inspection(exam, pick, findings, show_patient=args.show_patient)
+        inspection["error"] = None if error is None else str(error)
+        sys.stdout.write(json.dumps(inspection, indent=2) + "\n")
+    else:
+        _print_table(exam, pick, findings, show_patient=args.show_patient)
+    if error is not None:
+        raise error
+
+
+def _try_pick(exam: Exam, series_uid: str | None) -> tuple[Pick | None, tuple[Finding, ...], CinesaxError | None]:
+    pick = None
+    try:
+        pick = pick_short_axis(exam, series_uid=series_uid)
+        return pick, (*exam.findings, *pick.findings, *order(pick.stack).findings), None
+    except CinesaxError as error:
+        return pick, exam.findings if pick is None else (*exam.findings, *pick.findings), error
+
+
+def _verdict(series: Series, pick: Pick | None) -> tuple[bool, str]:
+    if pick is None:
+        return False, series.explanation
+    if any(series is one for one in pick.series):
+        return True, pick.reason
+    return False, next(reason for one, reason in pick.rejections if one is series)
+
+
+def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *, show_patient: bool) -> dict[str, Any]:
+    rows = []
+    for series in exam.series:
+        picked, reason = _verdict(series, pick)
+        row: dict[str, Any] = {
+            "series_uid": series.uid,
+            "study_uid": series.study_uid,
+            "number": series.number,
+            "description": series.description,
+            "modality": series.modality,
+            "instances": series.n_instances,
+            "slices": series.n_slices,
+            "phases": series.n_phases,
+            "kind": str(series.kind),
+            "picked": picked,
+            "reason": reason,
+        }
+        if show_patient:
+            row["patient"] = _patient(series)
+        rows.append(row)
+    return {
+        "schema": SCHEMA,
+        "series": rows,
+        "ignored": [{"file": file, "reason": reason} for file, reason in exam.ignored],
+        "findings": [
+            {
+                "code": str(finding.code),
+                "severity": str(finding.severity),
+                "message": finding.message,
+                "phase": finding.phase,
+                "slice": finding.slice,
+            }
+            for finding in findings
+        ],
+    }
+
+
+def _patient(series: Series) -> dict[str, str | None]:
+    header = series.headers[0]
+    return {"name": header.patient_name, "id": header.patient_id, "birth_date": header.patient_birth_date}
+
+
+def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *, show_patient: bool) -> None:
+    # A pipe has no width of its own: without one, rich would fold the table at 80 columns.
+    console = Console() if sys.stdout.isatty() else Console(file=sys.stdout, width=_PIPED_WIDTH)
+    table = Table(title=None, pad_edge=False)
+    for name in ("", "no.", "series", "images", "slices", "phases", "judged to be", "because"):
+        table.add_column(name, justify="right" if name in ("no.", "images", "slices", "phases") else "left")
+    for series in exam.series:
+        picked, reason = _verdict(series, pick)
+        counts = (series.number, series.n_instances, series.n_slices, series.n_phases)
+        number, images, slices, phases = ("-" if count is None else str(count) for count in counts)
+        mark, name = "->" if picked else "", _plain(series.description or "-")
+        table.add_row(mark, number, name, images, slices, phases, str(series.kind), _plain(reason))
+    console.print(table)
+    if show_patient:
+        for name, value in _patient(exam.series[0]).items():
+            console.print(f"patient {name}: {_plain(value or '-')}", markup=False)
+    if exam.ignored:
+        file, reason = exam.ignored[0]
+        console.print(f"{len(exam.ignored)} file(s) ignored, the first: {file} ({reason})", markup=False)
+    if pick is not None:
+        console.print(f"picked: {', '.join(series.uid for series in pick.series)}", markup=False, highlight=False)
+    for finding in findings:
+        console.print(str(finding), markup=False, highlight=False)
+
+
+def _plain(text: str) -> str:
+    """Without control characters (a header may hold any) and without rich's markup."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")

@@ -1,0 +1,202 @@
+"""Contour text files as the Sunnybrook Cardiac Data have them, both ways.
+
+A file `IM-0001-NNNN-{i,o}contour-{manual,auto}.txt` holds one closed polygon: a point `x y` a line, in pixels, x to
+the right, y down, whole numbers at pixel centres; i is the endocardium, o the epicardium. NNNN counts the frames of
+the study as the study does: it is the InstanceNumber, where every frame has its own, else
+slice * phases + phase + 1 in the order of the Cine. (In Sunnybrook the study counts from base to apex, which is
+against the order along the slice normal that a Cine has.)
+"""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cinesax.cine import Cine
+from cinesax.errors import GeometryError, InputError, OutputError
+from cinesax.formats.stored_files import temporary_beside
+from cinesax.grid import Floats
+from cinesax.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
+
+_NAME = re.compile(r"(?:.*-)?IM-\d+-(\d+)-([io])contour-(manual|auto)\.txt", re.IGNORECASE)
+_MAX_FILE_BYTES = 16 * 1024**2
+
+
+def frame_numbers(cine: Cine) -> dict[int, tuple[int, int]]:
+    """The study's number of each frame -> (phase, slice) in the Cine."""
+    numbers = cine.source.instance_numbers
+    places = ((phase, place) for phase in range(cine.n_phases) for place in range(cine.n_slices))
+    if numbers:
+        return {numbers[phase][place]: (phase, place) for phase, place in places}
+    return {place * cine.n_phases + phase + 1: (phase, place) for phase, place in places}
+
+
+def read_contours(folder: Path, cine: Cine) -> Segmentation:
+    """Read the contour files in a folder (any depth) as a Segmentation of a cine, with its contours kept.
+
+    Files of other names are left alone. Where a frame has a manual and an automatic contour, the manual counts.
+
+    Args:
+        folder: the folder, or one contour file.
+        cine: the study whose frames the files name.
+
+    Raises:
+        InputError: no contour file there, a file with anything but points in it, a frame that the cine does not
+            have, points outside of the image, two files of one contour.
+    """
+    numbers = frame_numbers(cine)
+    chosen = _chosen_files(folder)
+    contours: dict[ContourKey, Polygons] = {}
+    for (number, letter), path in chosen.items():
+        if number not in numbers:
+            raise InputError(
+                f"{path} is of frame {number}, but the cine's frames are numbered {min(numbers)} to {max(numbers)}: "
+                "do the contours belong to this exam?"
+            )
+        phase, place = numbers[number]
+        polygon = read_polygon(path)
+        _refuse_outside(path, polygon, cine)
+        contours[Outline(letter), phase, place] = (polygon,)
+    manual = any("manual" in path.name.lower() for path in chosen.values())
+    shape = (cine.n_phases, cine.n_slices, cine.pixels.shape[2], cine.pixels.shape[3])
+    return from_contours(contours, shape, author="manual" if manual else "auto")
+
+
+def _chosen_files(folder: Path) -> dict[tuple[int, str], Path]:
+    try:
+        files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*.[tT][xX][tT]"))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror or error}") from error
+    chosen: dict[tuple[int, str], Path] = {}
+    for path in files:
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            continue
+        key = int(match[1]), match[2].lower()
+        other = chosen.get(key)
+        if other is not None and _is_manual(other) == _is_manual(path):
+            raise InputError(f"{path} and {other} are contours of the same frame: keep one")
+        if other is None or _is_manual(path):
+            chosen[key] = path
+    if not chosen:
+        raise InputError(
+            f"{folder} holds no contour file: expected names like IM-0001-0048-icontour-manual.txt in a folder"
+        )
+    return chosen
+
+
+def _is_manual(path: Path) -> bool:
+    return path.name.lower().endswith("-manual.txt")
+
+
+def read_polygon(path: Path) -> Floats:
+    """The points of one contour file.
+
+    Returns:
+        (point, 2): x, y in pixels; a last point that repeats the first is left out.
+
+    Raises:
+        InputError: with file and line, where a line is not two finite numbers, or there are fewer than three points.
+    """
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise InputError(f"{path} is too long for a contour: {path.stat().st_size} bytes")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file: expected a point 'x y' a line") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    points = [_point(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
+    if len(points) > 1 and points[0] == points[-1]:
+        points.pop()
+    if len(points) < 3:
+        raise InputError(f"{path} holds {len(points)} points: a contour has at least three")
+    return np.array(points, dtype=np.float64)
+
+
+def _point(line: str, path: Path, number: int) -> tuple[float, float]:
+    try:
+        x, y = (float(word) for word in line.replace(",", " ").split())
+    except ValueError:
+        seen = line.strip()[:40]
+        raise InputError(f"{path}, line {number}: expected a point 'x y' in pixels, seen {seen!r}") from None
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise InputError(f"{path}, line {number}: a point must be finite, seen {line.strip()[:40]!r}")
+    return x, y
+
+
+def _refuse_outside(path: Path, polygon: Floats, cine: Cine) -> None:
+    rows, columns = cine.pixels.shape[2:]
+    if np.any(polygon < -1) or np.any(polygon > [columns, rows]):
+        raise InputError(
+            f"{path} leaves the image of {columns} columns and {rows} rows: x {polygon[:, 0].min():.1f} to "
+            f"{polygon[:, 0].max():.1f}, y {polygon[:, 1].min():.1f} to {polygon[:, 1].max():.1f}"
+        )
+
+
+def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list[Path]:
+    """Write one file for each frame and outline; reading them back gives the same contours and areas.
+
+    A frame of several polygons becomes one file, as the format wants it: the polygons are joined by cuts of no
+    width, which leaves the total area as it is. Existing contour files of the folder are left alone.
+
+    Returns:
+        The files.
+
+    Raises:
+        GeometryError: a segmentation that does not fit the cine.
+        OutputError: the files cannot be written.
+    """
+    if segmentation.labels.shape != cine.pixels.shape:
+        raise GeometryError(f"labels of shape {segmentation.labels.shape} do not fit a cine of {cine.pixels.shape}")
+    maker = "manual" if segmentation.author == "manual" else "auto"
+    places = {place: number for number, place in frame_numbers(cine).items()}
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for (outline, phase, place), polygons in sorted(_outlines(segmentation).items()):
+            path = folder / f"IM-0001-{places[phase, place]:04d}-{outline.value}contour-{maker}.txt"
+            _write_polygon(join(polygons), path)
+            written.append(path)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return written
+
+
+def _outlines(segmentation: Segmentation) -> Mapping[ContourKey, Polygons]:
+    if segmentation.contours is not None:
+        return segmentation.contours
+    phases, slices = segmentation.labels.shape[:2]
+    keys = [(outline, phase, place) for outline in Outline for phase in range(phases) for place in range(slices)]
+    traced = {key: segmentation.outline(*key) for key in keys}
+    return {key: polygons for key, polygons in traced.items() if polygons}
+
+
+def join(polygons: Polygons) -> Floats:
+    """One polygon of the same total area: the polygons in one direction, joined by cuts of no width."""
+    if len(polygons) == 1:
+        return polygons[0]
+    points = []
+    for polygon in polygons:
+        turned = polygon if _signed_area(polygon) >= 0 else polygon[::-1]
+        points += [turned, turned[:1]]
+    # Back along the same cuts: through the starts of the polygons between, in reverse.
+    points += [polygon[:1] for polygon in points[-4::-2]]
+    return np.concatenate(points)
+
+
+def _signed_area(polygon: Floats) -> float:
+    x, y = polygon[:, 0], polygon[:, 1]
+    return (float(np.dot(x, np.roll(y, -1))) - float(np.dot(y, np.roll(x, -1)))) / 2
+
+
+def _write_polygon(polygon: Floats, path: Path) -> None:
+    temporary = temporary_beside(path)
+    try:
+        temporary.write_text("".join(f"{float(x)!r} {float(y)!r}\n" for x, y in polygon), encoding="ascii")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

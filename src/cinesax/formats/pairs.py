@@ -1,0 +1,184 @@
+"""Training sets as pairs of pictures: `images/NAME.png` and `labels/NAME.png` of the same name, both ways.
+
+Pictures carry no spacing: distances on them are in pixels. A label pixel is 0, or (1 or 255) the LV cavity.
+"""
+
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cinesax.cine import Cine, Source
+from cinesax.errors import DatasetError, OutputError
+from cinesax.formats.stored_files import temporary_beside
+
+IMAGES, LABELS = "images", "labels"
+_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
+_CASE = re.compile(r"(.+?)(?:-IM-\d+-\d+|[-_]\d+)")
+_ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One labelled slice.
+
+    Attributes:
+        name: the file name without its suffix.
+        case: the patient: the name up to "-IM-..." or to the last number.
+        image: the grey picture.
+        label: the picture of the LV cavity.
+    """
+
+    name: str
+    case: str
+    image: Path
+    label: Path
+
+
+def case_of(name: str) -> str:
+    """The patient that a file name (without suffix) belongs to: "SC-HF-I-01-IM-0001-0048" is of "SC-HF-I-01"."""
+    match = _CASE.fullmatch(name)
+    return match[1] if match else name
+
+
+def read_pairs(folder: Path) -> list[Pair]:
+    """The pairs of a folder with `images/` and `labels/`, by name.
+
+    Raises:
+        DatasetError: a folder that is missing or empty, an image without its label or the other way round.
+    """
+    images, labels = _pictures(folder / IMAGES), _pictures(folder / LABELS)
+    alone = sorted(set(images) ^ set(labels))
+    if alone:
+        missing = LABELS if alone[0] in images else IMAGES
+        raise DatasetError(
+            f"{folder}: {len(alone)} picture(s) without partner, the first is {alone[0]}, missing in {missing}/"
+        )
+    if not images:
+        raise DatasetError(f"{folder} holds no pictures: expected {IMAGES}/NAME.png and {LABELS}/NAME.png")
+    return [Pair(name, case_of(name), images[name], labels[name]) for name in sorted(images)]
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    try:
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
+                continue
+            if path.stem in found:
+                raise DatasetError(f"{folder} holds two pictures named {path.stem}: keep one")
+            found[path.stem] = path
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
+    return found
+
+
+def load_image(path: Path) -> NDArray[Any]:
+    """A grey picture.
+
+    Returns:
+        (row, column), uint8 or uint16; of a colour picture whose channels agree, one channel.
+
+    Raises:
+        DatasetError: no readable picture, or one in colour.
+    """
+    pixels = _load(path)
+    if pixels.ndim == 3:
+        grey = pixels[..., :1]
+        if np.any(pixels[..., : min(3, pixels.shape[2])] != grey):
+            raise DatasetError(f"{path} is in colour: expected a grey picture")
+        pixels = grey[..., 0]
+    if pixels.ndim != 2 or pixels.dtype.kind not in "iub":
+        raise DatasetError(f"{path} has shape {pixels.shape} of {pixels.dtype}: expected a grey picture")
+    if pixels.dtype == np.bool_ or (pixels.min() >= 0 and pixels.max() <= 255 and pixels.dtype != np.uint16):
+        return pixels.astype(np.uint8)
+    return pixels.astype(np.uint16)
+
+
+def load_label(path: Path) -> NDArray[np.bool_]:
+    """A label picture.
+
+    Returns:
+        (row, column), bool: True in the LV cavity.
+
+    Raises:
+        DatasetError: no readable picture, or one with values other than 0, and 1 or 255.
+    """
+    pixels = load_image(path)
+    values = set(np.unique(pixels).tolist())
+    if not (values <= {0, 255} or values <= {0, 1}):
+        raise DatasetError(f"{path} holds the values {sorted(values)[:6]}: expected 0, and 1 or 255 for the LV cavity")
+    return np.asarray(pixels > 0)
+
+
+def load(pair: Pair) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Image and label of a pair, both (row, column).
+
+    Raises:
+        DatasetError: as `load_image` and `load_label`, and where their sizes differ.
+    """
+    image, label = load_image(pair.image), load_label(pair.label)
+    if image.shape != label.shape:
+        raise DatasetError(f"{pair.image} has shape {image.shape}, its label {label.shape}: expected the same")
+    return image, label
+
+
+def read_cine(pair: Pair) -> Cine:
+    """A pair's image as a Cine of one phase and one slice, without geometry.
+
+    Raises:
+        DatasetError: as `load_image`.
+    """
+    pixels = load_image(pair.image)
+    return Cine(pixels[None, None], None, source=Source("pairs", description=pair.name))
+
+
+def write_pair(folder: Path, name: str, image: NDArray[Any], label: NDArray[np.bool_]) -> Pair:
+    """Write an image (uint8 or uint16) and its label as PNG.
+
+    Args:
+        folder: gets `images/` and `labels/`.
+        name: file name without suffix.
+        image: (row, column).
+        label: (row, column), bool.
+
+    Raises:
+        DatasetError: sizes or types that do not fit.
+        OutputError: the files cannot be written.
+    """
+    if image.shape != label.shape or image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
+        raise DatasetError(f"{name}: image {image.dtype} {image.shape} and label {label.shape} do not make a pair")
+    paths = folder / IMAGES / f"{name}.png", folder / LABELS / f"{name}.png"
+    for path, pixels in zip(paths, (image, label.astype(np.uint8) * np.uint8(255)), strict=True):
+        _save(pixels, path)
+    return Pair(name, case_of(name), *paths)
+
+
+def _save(pixels: NDArray[Any], path: Path) -> None:
+    temporary = temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(temporary, format="PNG")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as picture:
+                if picture.mode == "P":
+                    return np.asarray(picture.convert("RGB"))
+                return np.asarray(picture)
+        except _ERRORS as error:
+            raise DatasetError(f"{path} is not a readable picture: {type(error).__name__}") from error
