@@ -47,6 +47,8 @@ class Source:
         field_strength_t: MagneticFieldStrength in tesla.
         slice_thickness_mm: SliceThickness.
         protocol: sequence or protocol name.
+        picked_because: why these series were taken for the short-axis cine, for a person.
+        not_picked: (series, why not) of every other series, for a person.
     """
 
     kind: str
@@ -63,6 +65,8 @@ class Source:
     field_strength_t: float | None = None
     slice_thickness_mm: float | None = None
     protocol: str | None = None
+    picked_because: str | None = None
+    not_picked: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,7 +64,7 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
 def _no_lv(measurements: Measurements) -> Iterator[Finding]:
     if measurements.curve_ed_phase is None:
         known = int(np.count_nonzero(~np.isnan(measurements.cavity_areas_px[:, 0])))
-        message = f"No left ventricle was found in any slice of the {known} segmented phases: there are no volumes."
+        message = f"no left ventricle was found in any slice of the {known} segmented phases: there are no volumes"
         yield Finding(Code.NO_LV_FOUND, Severity.ERROR, message)
 
 
@@ -72,16 +72,16 @@ def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator
     known = np.flatnonzero(segmentation.known_phases[Structure.CAVITY])
     total = segmentation.labels.shape[0]
     if len(known) == 1:
-        message = f"Only phase {known[0]} of {total} was segmented: there is one volume and no ejection fraction."
+        message = f"only phase {known[0]} of {total} was segmented: there is one volume and no ejection fraction"
         yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, message, phase=int(known[0]))
     elif len(known) < total:
         listed = f"phases {', '.join(map(str, known))}" if len(known) <= 4 else f"{len(known)} phases"
-        message = f"Only {listed} of {total} were segmented: ED and ES are the extremes of these."
+        message = f"only {listed} of {total} were segmented: ED and ES are the extremes of these"
         yield Finding(Code.PARTIAL_SEGMENTATION, Severity.NOTE, message)
     missing = _slices_without_wall(segmentation, measurements.ed_phase)
     if missing and measurements.lv_mass_g is not None:
         listed = ", ".join(map(str, missing))
-        message = f"At ED, slices {listed} have a cavity and no myocardium: the myocardial mass is too small."
+        message = f"at ED, slices {listed} have a cavity and no myocardium: the myocardial mass is too small"
         yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, message, measurements.ed_phase, missing[0])
 
 
@@ -102,8 +102,8 @@ def _gap_inside(measurements: Measurements) -> Iterator[Finding]:
     if len(gaps) == 0:
         return
     phase, slice_index = (int(value) for value in gaps[0])
-    frames = "One frame has" if len(gaps) == 1 else f"{len(gaps)} frames have"
-    message = f"{frames} no cavity although slices on both sides of it do: the volume is too small there."
+    frames = "one frame has" if len(gaps) == 1 else f"{len(gaps)} frames have"
+    message = f"{frames} no cavity although slices on both sides of it do: the volume is too small there"
     yield Finding(Code.GAP_INSIDE_LV, Severity.WARNING, message, phase, slice_index)
 
 
@@ -123,7 +123,7 @@ def _at_stack_end(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
         if areas[index] <= END_AREA_PART * areas.max():
             continue
         end = "an" if cine.base_first is None else "the basal" if is_base else "the apical"
-        message = f"At ED the cavity reaches {end} end slice of the stack: part of the ventricle may lie outside."
+        message = f"at ED the cavity reaches {end} end slice of the stack: part of the ventricle may lie outside"
         yield Finding(Code.LV_AT_STACK_END, Severity.WARNING, message, ed, index)
 
 
@@ -139,8 +139,8 @@ def _volume_jump(measurements: Measurements) -> Iterator[Finding]:
     worst = int(np.nanargmax(np.abs(off)))
     more = "" if jumps == 1 else f" ({jumps} phases do so)"
     message = (
-        f"The volume of {volumes[worst]:.0f} ml lies {abs(off[worst]):.0f} ml {'above' if off[worst] > 0 else 'below'} "
-        f"the mean of the phases beside it{more}: look at its contours."
+        f"the volume of {volumes[worst]:.0f} ml lies {abs(off[worst]):.0f} ml {'above' if off[worst] > 0 else 'below'} "
+        f"the mean of the phases beside it{more}: look at its contours"
     )
     yield Finding(Code.VOLUME_JUMP, Severity.WARNING, message, worst)
 
@@ -155,13 +155,13 @@ def _implausible(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     for name, (what, low, high, unit) in PLAUSIBLE.items():
         value = getattr(measurements, name)
         if value is not None and not low <= value <= high:
-            message = f"{what.capitalize()} of {value:.0f} {unit} lies outside {low:.0f} to {high:.0f} {unit}."
+            message = f"{what} of {value:.0f} {unit} lies outside {low:.0f} to {high:.0f} {unit}"
             yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.WARNING, message)
     sizes = (("height", cine.patient.height_cm, "cm"), ("weight", cine.patient.weight_kg, "kg"))
     for name, stored, unit in sizes:
         low, high = BODY_LIMITS[name]
         if stored is not None and not low <= stored <= high and getattr(measurements, f"{name}_{unit}") is None:
-            message = f"The stored body {name} of {stored:g} {unit} lies outside {low:g} to {high:g} {unit}: not used."
+            message = f"the stored body {name} of {stored:g} {unit} lies outside {low:g} to {high:g} {unit}: not used"
             yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.NOTE, message)
 
 
@@ -172,20 +172,20 @@ def _overridden(measurements: Measurements) -> Iterator[Finding]:
     )
     for name, extreme, used, found in phases:
         if used is not None and used != found:
-            at = "" if found is None else f" The {extreme} volume is at phase {found}."
-            yield Finding(Code.OVERRIDDEN_PHASE, Severity.NOTE, f"{name} was given as phase {used}.{at}", used)
+            at = "" if found is None else f"; the {extreme} volume is at phase {found}"
+            yield Finding(Code.OVERRIDDEN_PHASE, Severity.NOTE, f"{name} was given as phase {used}{at}", used)
 
 
 def _unknowns(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     if cine.grid is None:
-        message = "No pixel spacing or slice distance: no volumes; the ejection fraction is one of summed areas."
+        message = "no pixel spacing or slice distance: no volumes, and the ejection fraction is one of summed areas"
         yield Finding(Code.UNKNOWN_SPACING, Severity.WARNING, message)
     elif measurements.slice_extents_mm is None:
-        message = "A single slice has no volume; the ejection fraction is one of its areas."
+        message = "a single slice has no volume: the ejection fraction is one of its areas"
         yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, message)
     if cine.base_first is None and cine.n_slices > 1:
-        message = "Base and apex could not be told apart: slices are shown in their stored order."
+        message = "base and apex could not be told apart: slices are shown in their stored order"
         yield Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, message)
     if measurements.sv_ml is not None and measurements.heart_rate_bpm is None:
-        message = "The heart rate is not stored: there is no cardiac output."
+        message = "the heart rate is not stored: there is no cardiac output"
         yield Finding(Code.UNKNOWN_HEART_RATE, Severity.NOTE, message)

@@ -109,6 +109,8 @@ def what_was_read(analysis: Analysis, told: dict[str, Any]) -> list[tuple[str, s
     field_strength = "" if series["field_strength_t"] is None else f", {series['field_strength_t']:g} T"
     rows = [
         ("Series", " · ".join(text for text in (series["description"], series["protocol"]) if text)),
+        ("Picked because", series["picked_because"] or ""),
+        ("Not picked", "; ".join(f"{other['series']}: {other['reason']}" for other in series["not_picked"])),
         ("Scanner", scanner + field_strength if scanner else ""),
         ("Stack", f"{cine.n_slices} slices of {cine.pixels.shape[2]} × {cine.pixels.shape[3]} pixels"),
         ("Phases", _phases_text(analysis)),

@@ -21,7 +21,7 @@ from cinesax._version import __version__
 from cinesax.analysis import Analysis
 from cinesax.cine import Cine, Patient
 from cinesax.errors import InputError
-from cinesax.findings import Severity
+from cinesax.findings import Finding, Severity
 from cinesax.measure import Measurements
 
 SCHEMA = "cinesax/analysis/1"
@@ -84,7 +84,7 @@ def document(analysis: Analysis, *, show_patient: bool = False) -> dict[str, Any
             {
                 "code": finding.code.value,
                 "severity": finding.severity.value,
-                "message": finding.message,
+                "message": _message(finding, show_patient),
                 "phase": finding.phase,
                 "slice": finding.slice,
             }
@@ -108,6 +108,11 @@ def document(analysis: Analysis, *, show_patient: bool = False) -> dict[str, Any
     return dict(cleaned)
 
 
+def _message(finding: Finding, show_patient: bool) -> str:
+    # Names of files are the user's own affair, and are often those of patients.
+    return finding.message if show_patient else re.sub(r",? the first is .*$", "", finding.message, flags=re.DOTALL)
+
+
 def _measurements(measurements: Measurements) -> dict[str, Any]:
     return {name: getattr(measurements, name) for name in (*SCALARS, *ARRAYS)}
 
@@ -120,6 +125,8 @@ def _series(cine: Cine, show_patient: bool) -> dict[str, Any]:
         "kind": source.kind,
         "description": source.description if described else None,
         "protocol": source.protocol,
+        "picked_because": source.picked_because,
+        "not_picked": [{"series": name, "reason": reason} for name, reason in source.not_picked],
         "manufacturer": source.manufacturer,
         "scanner": source.scanner,
         "field_strength_t": source.field_strength_t,
@@ -175,10 +182,11 @@ def identifying_texts(patient: Patient) -> tuple[str, ...]:
 
 
 def remove_texts(text: str, identifying: Iterable[str]) -> str:
-    """The text with every identifying one in it replaced: whole words, in any case.
+    """The text with every UID and every identifying text in it replaced: whole words, in any case.
 
     Those of two letters are replaced where capitals mark them as names: "In" is a name, "in" is not.
     """
+    text = re.sub(r"\b\d+(?:\.\d+){5,}\b", "[UID removed]", text)
     for word in identifying:
         spelled = re.escape(word) if len(word) > 2 else f"{re.escape(word.upper())}|{re.escape(word.capitalize())}"
         flags = re.IGNORECASE if len(word) > 2 else re.NOFLAG
