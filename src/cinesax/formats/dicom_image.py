@@ -18,7 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage
 from pydicom.valuerep import DSfloat, format_number_as_ds
 
 from cinesax._version import __version__
-from cinesax.cine import Cine
+from cinesax.cine import Cine, Patient, Source
 from cinesax.errors import GeometryError, InputError, OutputError
 from cinesax.formats.dicom_header import DICOM_ERRORS, Header
 from cinesax.formats.stored_files import Opener, opener, temporary_beside
@@ -160,30 +160,35 @@ def _refuse_unknown_syntax(header: Header) -> None:
         )
 
 
-_SYNTHETIC_DATE = "20200101"
+_SYNTHETIC_DATE = "20240101"
+_PHANTOM = "phantom"
 
 
 @dataclass(frozen=True, slots=True)
 class SeriesIdentity:
     """What a written series calls itself.
 
+    A phantom brings its patient and the UIDs of study, series and frame of reference along. Of any other Cine the
+    patient is left out and all UIDs are derived from `seed`: a written copy must not pass for its source.
+
     Attributes:
-        seed: everything that tells this exam from others; all UIDs are derived from it, so that the same
-            seed gives the same UIDs. Series of one exam share the seed.
-        description: SeriesDescription.
+        seed: the same seed gives the same UIDs; series of one exam share it.
         number: SeriesNumber; tells the series of one exam apart.
+        description: SeriesDescription; None takes that of the Cine's source.
         image_type: ImageType.
-        patient_id: PatientID and PatientName.
-        sequence: (ScanningSequence, SequenceVariant).
+        series_uid: SeriesInstanceUID, for several cines (localizers) that make one series.
+        scanning_sequence: ScanningSequence.
+        sequence_variant: SequenceVariant.
         inversion_time_ms: InversionTime, for late enhancement.
     """
 
-    seed: str
-    description: str = "CINE SAX"
+    seed: str = ""
     number: int = 1
+    description: str | None = None
     image_type: tuple[str, ...] = ("ORIGINAL", "PRIMARY", "OTHER")
-    patient_id: str = "PHANTOM"
-    sequence: tuple[str, str] = ("GR", "SS")
+    series_uid: str | None = None
+    scanning_sequence: tuple[str, ...] = ("GR",)
+    sequence_variant: tuple[str, ...] = ("SS",)
     inversion_time_ms: float | None = None
 
 
@@ -281,43 +286,52 @@ def _shared(cine: Cine, identity: SeriesIdentity, pixels: Pixels) -> pydicom.Dat
 
 
 def _describe_study(dataset: pydicom.Dataset, cine: Cine, identity: SeriesIdentity) -> None:
+    source = cine.source if cine.source.kind == _PHANTOM else Source(_PHANTOM)
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.ImageType = list(identity.image_type)
     dataset.SOPClassUID = MRImageStorage
     # A synthetic exam was made at no time: one constant, so that the same seed gives the same bytes.
-    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = _SYNTHETIC_DATE
+    date = source.study_date or _SYNTHETIC_DATE
+    dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = date
     dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = "120000"
     dataset.StudyID = "1"
     dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
     dataset.Modality = "MR"
-    dataset.Manufacturer = "cinesax"
-    dataset.ManufacturerModelName = "phantom"
+    dataset.Manufacturer = source.manufacturer or "cinesax"
+    dataset.ManufacturerModelName = source.scanner or "cinesax"
     dataset.SoftwareVersions = __version__
-    dataset.SeriesDescription = identity.description
-    patient = cine.patient
-    dataset.PatientName = f"{identity.patient_id}^CINESAX"
-    dataset.PatientID = identity.patient_id
-    dataset.PatientBirthDate = ""
-    dataset.PatientSex = patient.sex or ""
-    if patient.height_cm is not None:
-        dataset.PatientSize = _number(patient.height_cm / 100)
-    if patient.weight_kg is not None:
-        dataset.PatientWeight = _number(patient.weight_kg)
+    dataset.SeriesDescription = (identity.description or source.description or "SAX cine")[:64]
     dataset.BodyPartExamined = "HEART"
     dataset.PatientPosition = "HFS"
-    dataset.StudyInstanceUID = derived_uid(identity.seed, "study")
-    dataset.SeriesInstanceUID = derived_uid(identity.seed, "series", identity.number)
-    dataset.FrameOfReferenceUID = derived_uid(identity.seed, "frame of reference")
+    study = source.study_uid or derived_uid(identity.seed, "study")
+    series = identity.series_uid or next(iter(source.series_uids), derived_uid(study, "series", identity.number))
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
+    dataset.FrameOfReferenceUID = source.frame_of_reference_uid or derived_uid(study, "frame of reference")
     dataset.PositionReferenceIndicator = ""
     dataset.SeriesNumber = identity.number
     dataset.AcquisitionNumber = 1
+    _describe_patient(dataset, cine.patient if cine.source.kind == _PHANTOM else Patient())
+
+
+def _describe_patient(dataset: pydicom.Dataset, patient: Patient) -> None:
+    dataset.PatientName = patient.name or "ANONYMOUS^CINESAX"
+    dataset.PatientID = patient.patient_id or "ANONYMOUS"
+    dataset.PatientBirthDate = patient.birth_date or ""
+    dataset.PatientSex = patient.sex or ""
+    if patient.age_years is not None:
+        dataset.PatientAge = f"{round(patient.age_years):03d}Y"
+    if patient.height_cm is not None:
+        dataset.PatientSize = _number(round(patient.height_cm / 100, 4))
+    if patient.weight_kg is not None:
+        dataset.PatientWeight = _number(patient.weight_kg)
 
 
 def _describe_sequence(dataset: pydicom.Dataset, cine: Cine, identity: SeriesIdentity) -> None:
     grid = cine.grid
     distance = (grid.slice_distance_mm if grid else None) or 8.0
     thickness = cine.source.slice_thickness_mm or distance
-    dataset.ScanningSequence, dataset.SequenceVariant = identity.sequence
+    dataset.ScanningSequence = list(identity.scanning_sequence)
+    dataset.SequenceVariant = list(identity.sequence_variant)
     dataset.ScanOptions = "CG"
     dataset.MRAcquisitionType = "2D"
     dataset.SliceThickness = _number(thickness)
@@ -342,7 +356,7 @@ def _instance(
     instance = pydicom.Dataset()
     instance.update(shared)
     instance.InstanceNumber = number
-    instance.SOPInstanceUID = derived_uid(identity.seed, "instance", identity.number, number)
+    instance.SOPInstanceUID = derived_uid(shared.SeriesInstanceUID, "instance", number)
     if cine.grid is not None:
         instance.ImagePositionPatient = _numbers(cine.grid.origins_mm[place])
         instance.SliceLocation = _number(cine.grid.positions_mm[place])

@@ -1,0 +1,159 @@
+"""Make a synthetic exam whose volumes and ejection fraction are known.
+
+OUT/dicom holds it as DICOM (MR Image Storage), OUT/truth what is true of it: truth.json with the volumes in closed
+form, and segmentation.nii.gz. The same seed and options give the same bytes. `cinesax analyze OUT` reads it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cinesax._version import __version__
+from cinesax.cine import Cine
+from cinesax.errors import OutputError
+from cinesax.formats.dicom_image import SeriesIdentity, derived_uid, write_series
+from cinesax.formats.nifti import write_segmentation
+from cinesax.formats.stored_files import temporary_beside
+from cinesax.phantom import DecoyKind, Phantom, draw_settings, make_decoys, make_phantom
+
+HELP = "make a synthetic exam with known volumes"
+SCHEMA = "cinesax/phantom-truth/1"
+_TRUTH = Path("truth", "truth.json")
+_MYOCARDIUM_G_PER_ML = 1.05
+
+_OVERRIDES = {
+    "edv": ("edv_ml", float, "ML", "end-diastolic volume, 60 to 350"),
+    "ef": ("ef_percent", float, "PERCENT", "ejection fraction, 10 to 80"),
+    "phases": ("n_phases", int, "N", "phases of the beat, 12 to 40"),
+    "slice-distance": ("slice_distance_mm", float, "MM", "slice distance, centre to centre, 6 to 12"),
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to make")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="which heart (default: 1)")
+    parser.add_argument(
+        "--decoys", action="store_true", help="add localizers, a long-axis cine and a late-enhancement stack"
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT where it is an earlier phantom")
+    for option, (_, kind, metavar, text) in _OVERRIDES.items():
+        parser.add_argument(f"--{option}", type=kind, metavar=metavar, help=f"{text} (default: drawn by the seed)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Make the phantom and say what is true of it.
+
+    Raises:
+        OutputError: OUT is not empty, or cannot be written.
+        UsageError: a setting out of range.
+    """
+    _refuse_occupied(args.out, force=args.force)
+    given = {option: getattr(args, option.replace("-", "_")) for option in _OVERRIDES}
+    overrides = {_OVERRIDES[option][0]: value for option, value in given.items() if value is not None}
+    settings = draw_settings(args.seed, **overrides)
+    phantom = make_phantom(settings)
+    decoys = make_decoys(settings) if args.decoys else ()
+    write_exam(phantom, decoys, args.out)
+    truth = _truth(phantom)
+    sys.stdout.write(
+        f"{args.out}: seed {args.seed}, {phantom.cine.n_slices} slices of {phantom.cine.n_phases} phases; "
+        f"true EDV {truth['edv_ml']:.1f} ml, ESV {truth['esv_ml']:.1f} ml, EF {truth['ef_percent']:.1f} %\n"
+    )
+
+
+def write_exam(phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], ...], out: Path) -> None:
+    """Write the exam and its truth: the complete folder appears at once, or not at all.
+
+    Args:
+        phantom: the short-axis cine and its truth.
+        decoys: other series of the same exam.
+        out: the folder; one that exists is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    out = out.absolute()
+    temporary = temporary_beside(out)
+    try:
+        temporary.mkdir(parents=True)
+        write_series(phantom.cine, temporary / "dicom" / "short-axis", SeriesIdentity(number=10))
+        _write_decoys(phantom, decoys, temporary / "dicom")
+        (temporary / "truth").mkdir()
+        (temporary / _TRUTH).write_text(json.dumps(_truth(phantom), indent=2) + "\n", encoding="utf-8")
+        write_segmentation(phantom.truth, phantom.cine, temporary / "truth" / "segmentation.nii.gz")
+        _put_in_place(temporary, out)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_occupied(out: Path, *, force: bool) -> None:
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return
+        if not out.is_dir():
+            raise OutputError(f"{out} is a file: name a folder to make")
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
+    if not force:
+        raise OutputError(f"{out} is not empty: name another folder, or replace an earlier phantom with --force")
+    # --force on the wrong folder must not cost anything but a phantom.
+    if not (out / _TRUTH).is_file():
+        raise OutputError(f"{out} is not empty and no phantom, so --force does not replace it: name another folder")
+
+
+def _put_in_place(temporary: Path, out: Path) -> None:
+    if not out.exists():
+        os.replace(temporary, out)
+        return
+    old = temporary_beside(out)
+    os.replace(out, old)
+    os.replace(temporary, out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_decoys(phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], ...], folder: Path) -> None:
+    localizer = SeriesIdentity(
+        number=1,
+        description="Localizer",
+        image_type=("ORIGINAL", "PRIMARY", "OTHER", "LOCALIZER"),
+        series_uid=derived_uid(phantom.cine.source.study_uid, "localizer"),
+    )
+    others = {
+        DecoyKind.LONG_AXIS: SeriesIdentity(number=5),
+        DecoyKind.LATE_ENHANCEMENT: SeriesIdentity(
+            number=20, scanning_sequence=("GR", "IR"), sequence_variant=("SP", "MP"), inversion_time_ms=280.0
+        ),
+    }
+    written = 0
+    for kind, cine in decoys:
+        if kind in others:
+            write_series(cine, folder / str(kind), others[kind])
+        else:
+            written += len(write_series(cine, folder / "localizer", localizer, first_instance=written + 1))
+
+
+def _truth(phantom: Phantom) -> dict[str, Any]:
+    edv, esv = float(phantom.volumes_ml[0]), float(phantom.volumes_ml[phantom.es_phase])
+    return {
+        "schema": SCHEMA,
+        "software": f"cinesax {__version__}",
+        "note": "synthetic; phases and slices are counted from 0 in the order in which the exam is read",
+        "ed_phase": 0,
+        "es_phase": phantom.es_phase,
+        "edv_ml": edv,
+        "esv_ml": esv,
+        "sv_ml": edv - esv,
+        "ef_percent": 100 * (edv - esv) / edv,
+        "lv_mass_g": phantom.myocardial_volume_ml * _MYOCARDIUM_G_PER_ML,
+        "heart_rate_bpm": phantom.cine.heart_rate_bpm,
+        "volumes_ml": phantom.volumes_ml.tolist(),
+        "settings": asdict(phantom.settings),
+    }
