@@ -58,15 +58,14 @@ def _studies(args: argparse.Namespace) -> Iterator[LabelledStudy]:
 
 
 def _of_pairs(folder: Path) -> Iterator[LabelledStudy]:
-    from cinesax.cine import Cine, Source
     from cinesax.formats import pairs
     from cinesax.segmentation import Segmentation, Structure
 
     for pair in pairs.read_pairs(folder):
-        label = (pairs.load_label(pair) > 0).astype(np.uint8) * np.uint8(Structure.CAVITY)
-        cine = Cine(pairs.load_image(pair)[None, None], None, source=Source("pairs"))
-        truth = Segmentation(label[None, None], {Structure.CAVITY: np.ones(1, dtype=bool)}, author="manual")
-        yield LabelledStudy(pair.case, {(0, 0): pair.name}, cine, truth)
+        _, inside = pairs.load(pair)
+        labels = inside[None, None].astype(np.uint8) * np.uint8(Structure.CAVITY)
+        truth = Segmentation(labels, {Structure.CAVITY: np.ones(1, dtype=bool)}, author="manual")
+        yield LabelledStudy(pair.case, {(0, 0): pair.name}, pairs.read_cine(pair), truth)
 
 
 def _of_dataset(args: argparse.Namespace) -> Iterator[LabelledStudy]:

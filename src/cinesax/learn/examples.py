@@ -55,7 +55,8 @@ def _framed(frame: NDArray[Any], label: NDArray[np.uint8], framing: Framing, **f
     native_mm: tuple[float, float] | None = facts.pop("spacing_mm", None)
     placement = framing.place((frame.shape[0], frame.shape[1]), native_mm)
     image = np.round(framing.apply(frame, placement) * 65535).astype(np.uint16)
-    spacing = None if native_mm is None else tuple(n / s for n, s in zip(native_mm, placement.scale, strict=True))
+    scale = placement.scale
+    spacing = None if native_mm is None else (native_mm[0] / scale[0], native_mm[1] / scale[1])
     return Example(image=image, label=framing.apply_labels(label, placement), spacing_mm=spacing, **facts)
 
 
@@ -66,8 +67,9 @@ def from_pairs(folder: Path, framing: Framing) -> Iterator[Example]:
         InputError: no such folder, an image without label, sizes that differ.
     """
     for pair in pairs.read_pairs(folder):
-        label = (pairs.load_label(pair) > 0).astype(np.uint8) * np.uint8(Structure.CAVITY)
-        yield _framed(pairs.load_image(pair), label, framing, name=pair.name, case=pair.case, kind=Kind.PAIRS)
+        image, inside = pairs.load(pair)
+        label = inside.astype(np.uint8) * np.uint8(Structure.CAVITY)
+        yield _framed(image, label, framing, name=pair.name, case=pair.case, kind=Kind.PAIRS)
 
 
 def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> Iterator[Example]:
@@ -80,12 +82,12 @@ def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> 
         framing: how the network sees it.
     """
     spacing = cine.grid.spacing_mm if cine.grid else None
-    names = contours.frame_names(cine)
+    numbers = {place: number for number, place in contours.frame_numbers(cine).items()}
     for phase in np.flatnonzero(truth.known_phases[Structure.CAVITY]):
         for index in range(cine.n_slices):
             label = (truth.labels[phase, index] == Structure.CAVITY).astype(np.uint8)
             facts = {"slice": index, "phase": int(phase), "spacing_mm": spacing}
-            name = f"{case}-{names[int(phase)][index]}"
+            name = f"{case}-IM-0001-{numbers[int(phase), index]:04d}"
             yield _framed(cine.pixels[phase, index], label, framing, name=name, case=case, kind=Kind.STUDY, **facts)
 
 
@@ -119,7 +121,7 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
         chosen = np.sort(rng.choice(count, min(frames_each, count), replace=False))
         frames = [(int(c) // settings.n_slices, int(c) % settings.n_slices) for c in chosen]
         images, labels = render_frames(settings, frames)
-        spacing = (settings.spacing_mm, settings.spacing_mm)
+        spacing = settings.spacing_mm
         for (phase, index), image, label in zip(frames, images, labels, strict=True):
             case = f"PHANTOM-{seed:06d}"
             cavity = (label == Structure.CAVITY).astype(np.uint8)

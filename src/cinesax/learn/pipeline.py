@@ -116,7 +116,9 @@ def _in_memory(
     dataset: Dataset, parts: Sequence[Sequence[str]], size: int
 ) -> tuple[tf.Tensor, tf.Tensor, list[tuple[int, int]]]:
     # 192 KiB an example: 20,000 of them in 4 GiB, more than any expert has drawn.
-    images, labels, sources = [], [], []
+    images: list[tf.Tensor] = []
+    labels: list[tf.Tensor] = []
+    sources: list[tuple[int, int]] = []
     for part in parts:
         first = len(images)
         for fields in _examples(dataset, "train", part):

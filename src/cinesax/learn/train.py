@@ -50,7 +50,7 @@ class TrainConfig:
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 1e-4
-    average: float = 0.998
+    average: float = 0.995
     clip_norm: float = 5.0
     validate_every: int = 5
     seed: int = 1

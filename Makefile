@@ -1,0 +1,45 @@
+# Every target installs what it needs into .venv and touches nothing outside of the checkout.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test lint bench docs clean
+
+# Each set of packages has a stamp, so that nothing is installed twice.
+$(VENV)/.core: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'cinesax needs Python 3.11 or later; name one with: make PYTHON=python3.12')"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.core
+	$(PIP) install --quiet "pip>=25.1"
+	$(PIP) install --quiet --editable ".[all]" --group dev
+	touch $@
+
+demo: $(VENV)/.core
+	$(BIN)/cinesax phantom demo/exam --seed 7 --decoys --force
+	$(BIN)/cinesax analyze demo/exam -o demo/result --force
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/discretisation.py
+	$(BIN)/python benchmarks/analyze.py
+	$(BIN)/python benchmarks/accuracy.py
+
+docs: $(VENV)/.core
+	$(PIP) install --quiet "pip>=25.1"
+	$(PIP) install --quiet --group docs
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf $(VENV) demo build dist site
