@@ -13,7 +13,7 @@ from cinesax.phantom.settings import PhantomSettings
 
 Codes = NDArray[np.uint8]
 
-_TRABECULA_WAVES = ((9, 0.21), (14, -0.33), (23, 0.12))
+_TRABECULA_WAVES = ((7, 0.23), (12, -0.37), (19, 0.51), (27, -0.16))
 _CHAMBER_WALL_MM = 1.2
 
 
@@ -69,17 +69,18 @@ class Waves:
         total = np.zeros(len(points_mm), dtype=np.float32)
         for k, phase in zip(self._k, self._phase, strict=True):
             total += np.sin(points_mm @ k + phase)
-        return total * np.float32(np.sqrt(2 / len(self._k)))
+        total *= np.float32(np.sqrt(2 / len(self._k)))
+        return total
 
 
 @dataclass(frozen=True, eq=False)
 class Ellipse:
     """An elliptical section that changes along the axis: centre, radii; distances are good near the border."""
 
-    x: Singles | float
-    y: Singles | float
-    rx: Singles | float
-    ry: Singles | float
+    x: Singles
+    y: Singles
+    rx: Singles
+    ry: Singles
 
     def distance(self, x: Singles, y: Singles) -> Singles:
         """About how far points lie outside in mm; negative inside."""
@@ -136,7 +137,7 @@ class Heart:
         outer = (np.hypot(x - middle_x, y - middle_y) - radius).astype(np.float32)
         rv = self._right_ventricle(top, 0).distance(x, y)
         beyond = np.maximum(np.maximum(-w, w - np.float32(self.lv.base_mm[0] + 40)), 0)
-        return np.hypot(np.maximum(_smooth_min(outer, rv, 30), 0), beyond)
+        return np.asarray(np.hypot(np.maximum(_smooth_min(outer, rv, 20), 0), 0.6 * beyond), dtype=np.float32)
 
     def _right_ventricle(self, w: Singles, phase: int) -> Ellipse:
         s, lv = self.settings, self.lv
@@ -161,7 +162,7 @@ class Heart:
         level = np.where(w > 0, level, np.hypot(level, w))
         rv = self._right_ventricle(w, phase).distance(x, y)
         rv_wall = np.float32(2.6 + 1.2 * float(lv.contraction[phase]))
-        envelope = _smooth_min(level, rv, 22)
+        envelope = _smooth_min(level, rv, 18)
         codes = np.where(envelope < s.epicardial_fat_mm, np.uint8(Tissue.FAT), np.uint8(255))
         codes[rv < 0] = Tissue.MYOCARDIUM
         rough = np.float32(0.5 + 1.5 * float(lv.contraction[phase]))
@@ -191,7 +192,7 @@ class Heart:
         for (order, k), offset in zip(_TRABECULA_WAVES, self._trabecula_phases, strict=True):
             ridge += np.sin(angle * np.float32(order) + w * np.float32(k) + offset)
         # Trabeculae are thickest towards the apex and fade below the base.
-        ridge = np.clip(ridge * np.float32(0.6), 0, 1) * np.clip(np.float32(1.25) - level, 0, 1)
+        ridge = np.clip(ridge * np.float32(0.5) - np.float32(0.05), 0, 1) * np.clip(np.float32(1.25) - level, 0, 1)
         blood &= depth > ridge * np.minimum(np.float32(s.trabecula_mm), 0.35 * radius)
         for centre, size in zip(s.papillary_degrees, s.papillary_mm, strict=True):
             blood &= ~self._papillary(
@@ -235,23 +236,17 @@ class Heart:
         # The roof stays where it is; the floor goes with the base plane.
         roof = float(lv.base_mm[0] - lv.base_mm[phase]) + 2 * s.atrium_mm
         u = np.clip(up / np.float32(roof), 0, 1)
-        round_ = np.sqrt(np.clip(1 - (2 * np.clip(u, 0.18, 1) - 1) ** 2, 0, None)) * np.float32(full)
+        round_ = np.sqrt(np.clip(1 - (2 * np.clip(u, 0.3, 1) - 1) ** 2, 0, None)) * np.float32(full)
         mx, my = (float(v[0]) for v in lv.middle_at(np.array([lv.base_mm[phase]], dtype=np.float32)))
-        left = Ellipse(
-            np.float32(mx - 6 * scale),
-            my - 10 * scale - 10 * u,
-            1.12 * s.atrium_mm * round_,
-            0.85 * s.atrium_mm * round_,
-        )
-        aorta = Ellipse(mx + 12 * scale + 4 * u, my + 13 * scale + 2 * u, 14 * scale + 0 * u, 13 * scale + 0 * u)
-        right = Ellipse(
-            np.float32(mx + 44 * scale), my - 16 * scale - 6 * u, s.atrium_mm * round_, 0.95 * s.atrium_mm * round_
-        )
+        size, still = s.atrium_mm * round_, np.zeros_like(u)
+        left = Ellipse(mx - 5 * scale + still, my - 9 * scale - 10 * u, 1.25 * size, size)
+        aorta = Ellipse(mx + 13 * scale + 4 * u, my + 14 * scale + 2 * u, 15 * scale + still, 14 * scale + still)
+        right = Ellipse(mx + 45 * scale + still, my - 14 * scale - 6 * u, 1.05 * size, 1.1 * size)
         outflow = Ellipse(
-            mx + 34 * scale - 26 * u,
-            my + 24 * scale + 10 * u,
-            17 * scale - 4 * u,
-            (14 * scale + 0 * u) / np.float32(full) ** 0.5,
+            mx + 36 * scale - 26 * u,
+            my + 23 * scale + 10 * u,
+            19 * scale - 5 * u,
+            16 * scale / np.float32(full) + still,
         )
         return left, aorta, right, outflow
 
@@ -259,7 +254,7 @@ class Heart:
 def _ellipsoid(points: Singles, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Singles:
     """(point,): level of an ellipsoid: 1 on its surface, less inside."""
     offset = (points - np.array(centre, dtype=np.float32)) / np.array(radii, dtype=np.float32)
-    return np.sqrt(np.einsum("ij,ij->i", offset, offset))
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", offset, offset)), dtype=np.float32)
 
 
 class Torso:
@@ -271,7 +266,8 @@ class Torso:
         bmi = s.weight_kg / (s.height_cm / 100) ** 2
         size = s.height_cm / 170 * (1.0 if s.sex == "M" else 0.96)
         large = max(0.0, (s.edv_ml / 140) ** (1 / 3) - 1)
-        self.inner_mm = (128 * size + 8 * large, (86 + 25 * large) * size + 0.6 * (bmi - 24))
+        self.settings = s
+        self.inner_mm = (128 * size + 8 * large, (80 + 25 * large) * size + 0.6 * (bmi - 24))
         self.muscle_mm = 16 + 0.3 * (bmi - 20) + float(rng.uniform(-2, 2))
         self.fat_mm = float(np.clip(6 + 1.5 * (bmi - 20) + rng.uniform(-3, 3), 4, 40))
         self._jitter = rng.uniform(-8, 8, (6, 3))
@@ -280,26 +276,29 @@ class Torso:
         self._tree = (Waves(rng, n=5, wavelength_mm=(26, 60)), Waves(rng, n=5, wavelength_mm=(26, 60)))
         self._bowel = Waves(rng, n=6, wavelength_mm=(30, 55))
         # The diaphragm stands on the level of the heart's lower side.
-        self._floor = float(settings.heart_centre_mm[2]) - 46 * (settings.edv_ml / 140) ** (1 / 6)
+        self._floor = settings.heart_centre_mm[2] - 46 * (settings.edv_ml / 140) ** (1 / 6)
 
     @property
     def front_mm(self) -> float:
         """y of the skin in front, LPS, negative."""
-        return -(self.inner_mm[1] + self.muscle_mm + self.fat_mm)
+        return float(-(self.inner_mm[1] + self.muscle_mm + self.fat_mm))
 
     def tissue(self, points_mm: Singles) -> Codes:
         """(point,): the tissue at (point, 3) LPS points in mm, as if there were no heart."""
         x, y, z = points_mm[:, 0], points_mm[:, 1], points_mm[:, 2]
-        # Mm outside of the rib cage, which is a rounded box; the chest is wider below.
+        reach = np.hypot(x, y)
         u, v = np.abs(x) / np.float32(self.inner_mm[0]), np.abs(y) / np.float32(self.inner_mm[1])
-        level = (u**2.4 + v**2.4) ** np.float32(1 / 2.4)
-        outside = (level - 1) * np.hypot(x, y) / np.maximum(level, np.float32(1e-3)) + self._wall(
-            points_mm
-        ) * np.float32(2)
+        level = np.maximum((u**2.4 + v**2.4) ** np.float32(1 / 2.4), np.float32(1e-3))
+        bumps = self._wall(points_mm) * np.float32(2)
+        # The rib cage closes towards the neck, the body does not: what is between is muscle.
+        rise = np.clip((z - np.float32(self._floor + 75)) / 120, 0, 1)
+        narrow = 1 - np.float32(0.6) * rise * rise
+        outside = reach - reach * narrow / level + bumps
+        skin = reach - reach * (1 - np.float32(0.15) * rise) / level + bumps - np.float32(self.muscle_mm)
         codes = np.full(len(points_mm), Tissue.AIR, dtype=np.uint8)
-        skin = np.float32(self.muscle_mm + self.fat_mm) * (1 + np.float32(0.25) * (v > u) * 0)
-        codes[outside < skin] = Tissue.FAT
-        wall = np.flatnonzero((outside < self.muscle_mm) & (outside >= 0))
+        codes[skin < self.fat_mm] = Tissue.FAT
+        codes[(skin < 0) & (outside >= 0)] = Tissue.MUSCLE
+        wall = np.flatnonzero((skin < 0) & (outside < self.muscle_mm) & (outside >= 0))
         codes[wall] = self._chest_wall(points_mm[wall], outside[wall])
         inside = np.flatnonzero(outside < 0)
         codes[inside] = self._inside(points_mm[inside])
@@ -323,12 +322,13 @@ class Torso:
         codes = np.full(len(points), Tissue.LUNG, dtype=np.uint8)
         one, two = self._tree[0](points), self._tree[1](points)
         thread = one * one + two * two
-        codes[thread < 0.012] = Tissue.BLOOD
+        codes[thread < 0.022] = Tissue.MUSCLE
+        codes[thread < 0.008] = Tissue.BLOOD
         x, y, z = points[:, 0], points[:, 1], points[:, 2]
         right = _ellipsoid(points, (-68 + j[0, 0], 12, floor - 72), (88, 92, 92 + j[0, 2]))
         left = _ellipsoid(points, (72 + j[1, 0], 18, floor - 88), (82, 88, 90 + j[1, 2]))
         middle = z < floor - 6 - np.float32(0.1) * np.abs(y)
-        belly = (right < 1) | (left < 1) | middle
+        belly = (right < 1) | (left < 1) | middle | self._under_heart(points)
         codes[belly] = Tissue.FAT
         where = np.flatnonzero(belly)
         codes[where] = self._belly(points[where], right=right[where], thread=thread[where])
@@ -342,6 +342,16 @@ class Torso:
         cava = np.hypot(x + np.float32(22 + j[4, 0] / 2), y - np.float32(16 + j[4, 1] / 2))
         codes[(cava < 11) & belly] = Tissue.BLOOD
         return codes
+
+    def _under_heart(self, points: Singles) -> NDArray[np.bool_]:
+        """The heart lies on the diaphragm, which falls away to its sides and behind it."""
+        x, y, w = heart_frame(self.settings).to_heart(points)
+        lv = ventricle(self.settings)
+        aside = (x - 12) / np.float32(60)
+        behind = np.clip(w - np.float32(0.6 * lv.base_mm[0]), 0, None) * np.float32(0.45)
+        ahead = np.clip(-w, 0, None) * np.float32(0.2)
+        lowest = np.float32(lv.outer_radius_mm[0] * 1.03 + self.settings.epicardial_fat_mm + 1.5)
+        return np.asarray(y < -lowest - 14 * aside * aside - behind + ahead)
 
     def _belly(self, points: Singles, *, right: Singles, thread: Singles) -> Codes:
         j, floor = self._jitter, self._floor

@@ -100,7 +100,7 @@ class Section:
     outer_shape: Shape
     inner_shape: Shape
 
-    def depth_mm(self, x: Floats, y: Floats, *, inner: bool) -> Floats:
+    def depth_mm(self, x: NDArray[np.floating], y: NDArray[np.floating], *, inner: bool) -> Floats:
         """How far points lie inside an outline along the ray from its centre; negative outside."""
         radius, centre = (self.inner_mm, self.inner_centre_mm) if inner else (self.outer_mm, self.outer_centre_mm)
         shape = self.inner_shape if inner else self.outer_shape

@@ -20,7 +20,7 @@ from cinesax.segmentation import Segmentation, Structure
 
 Labels = NDArray[np.uint8]
 
-_SUBSAMPLES = 16
+_SUBSAMPLES = 10
 
 
 class DecoyKind(StrEnum):
@@ -175,8 +175,8 @@ def _grid(settings: PhantomSettings, *, shifted: int | None = None) -> Grid:
     s, frame = settings, heart_frame(settings)
     turn, side = np.deg2rad(s.in_plane_degrees), -1.0 if s.base_first else 1.0
     normal = side * frame.axes[2]
-    # The usual view: the RV to the left, anterior on top.
-    right, down = -frame.axes[0], -side * frame.axes[1]
+    # The usual view: anterior on top, and the RV to the left where it is seen from the apex.
+    right, down = -side * frame.axes[0], -frame.axes[1]
     along_row = np.cos(turn) * right + np.sin(turn) * down
     along_column = np.cross(normal, along_row)
     first, last = ((i + s.stack_offset - s.slices_below) * s.slice_distance_mm for i in (0, s.n_slices - 1))

@@ -67,7 +67,7 @@ def bssfp_signals(
     t1, t2, flip = np.asarray(t1_ms, float), np.asarray(t2_ms, float), np.deg2rad(flip_degrees)
     e1, e2 = np.exp(-tr_ms / t1), np.exp(-tr_ms / t2)
     steady = np.sin(flip) * (1 - e1) / (1 - (e1 - e2) * np.cos(flip) - e1 * e2)
-    return np.asarray(density, float) * steady * np.exp(-tr_ms / 2 / t2)
+    return np.asarray(np.asarray(density, float) * steady * np.exp(-tr_ms / 2 / t2), dtype=np.float64)
 
 
 def fat_opposed(signals: Floats) -> Floats:
@@ -97,7 +97,9 @@ def late_enhancement_signals(t1_ms: Sequence[float], density: Sequence[float]) -
     """
     rate_per_ms = 1 / np.asarray(t1_ms, float) + _POST_CONTRAST_RELAXIVITY_PER_S / 1000 * np.asarray(_UPTAKE)
     inversion_ms = np.log(2) / rate_per_ms[Tissue.MYOCARDIUM]
-    return np.asarray(density, float) * np.abs(1 - 2 * np.exp(-inversion_ms * rate_per_ms))
+    return np.asarray(
+        np.asarray(density, float) * np.abs(1 - 2 * np.exp(-inversion_ms * rate_per_ms)), dtype=np.float64
+    )
 
 
 def coil_shading(points_mm: Singles, *, elements_mm: Floats, reach_mm: float, centre_mm: Floats) -> Singles:
@@ -155,4 +157,4 @@ def acquire(signal: Singles, window: Singles, *, noise: float, rng: np.random.Ge
     image = np.empty(signal.shape, dtype=np.complex64)
     image.real, image.imag = signal + drawn[0], drawn[1]
     filtered = scipy.fft.ifft2(scipy.fft.fft2(image, overwrite_x=True) * window, overwrite_x=True)
-    return np.abs(filtered).astype(np.float32, copy=False)
+    return np.asarray(np.abs(filtered), dtype=np.float32)

@@ -158,7 +158,7 @@ def _within_heart_box(settings: PhantomSettings, points: Singles, *, margin_mm: 
 
 def _texture(settings: PhantomSettings, points: Singles) -> Singles:
     rng = np.random.default_rng([settings.seed, 4])
-    coarse, fine = Waves(rng, n=5, wavelength_mm=(40, 120)), Waves(rng, n=6, wavelength_mm=(5, 14))
+    coarse, fine = Waves(rng, n=5, wavelength_mm=(40, 120)), Waves(rng, n=14, wavelength_mm=(5, 16))
     return 1 + np.float32(settings.texture) * (coarse(points) * np.float32(0.6) + fine(points) * np.float32(0.5))
 
 

@@ -161,29 +161,41 @@ class PhantomSettings:
     weight_kg: float
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            for value in _flat(getattr(self, name)):
-                if not (math.isfinite(value) and low <= value <= high):
-                    error = GeometryError if name in _GEOMETRY else UsageError
-                    raise error(f"phantom setting {name} must lie within {low:g} and {high:g}, seen {value}")
+        for field in fields(self):
+            _check_range(field.name, getattr(self, field.name))
         for name in ("breath_shifts_mm", "rr_intervals_ms"):
             if len(getattr(self, name)) != self.n_slices:
                 seen = len(getattr(self, name))
                 raise GeometryError(
                     f"phantom setting {name} must have one value a slice ({self.n_slices}), seen {seen}"
                 )
+        self._check_other()
+
+    def _check_other(self) -> None:
         for name in ("t1_ms", "t2_ms", "proton_density"):
             if len(getattr(self, name)) != len(physics.Tissue):
                 raise UsageError(f"phantom setting {name} must have one value a tissue ({len(physics.Tissue)})")
-        for name in ("seed", "n_phases", "n_slices", "slices_below"):
-            if not isinstance(getattr(self, name), int):
-                raise UsageError(f"phantom setting {name} must be a whole number, seen {getattr(self, name)!r}")
         if self.sex not in ("M", "F"):
             raise UsageError(f"phantom setting sex must be M or F, seen {self.sex!r}")
 
 
-def _flat(value: Any) -> list[float]:
-    return [x for item in value for x in _flat(item)] if isinstance(value, tuple) else [float(value)]
+def _check_range(name: str, value: Any) -> None:
+    if name in _LIMITS:
+        low, high = _LIMITS[name]
+        if name in _WHOLE and not isinstance(value, int):
+            raise UsageError(f"phantom setting {name} must be a whole number, seen {value!r}")
+        for number in _flat(name, value):
+            if not (math.isfinite(number) and low <= number <= high):
+                error = GeometryError if name in _GEOMETRY else UsageError
+                raise error(f"phantom setting {name} must lie within {low:g} and {high:g}, seen {number}")
+
+
+def _flat(name: str, value: Any) -> list[float]:
+    if isinstance(value, tuple):
+        return [number for item in value for number in _flat(name, item)]
+    if not isinstance(value, int | float):
+        raise UsageError(f"phantom setting {name} must be a number, or a tuple of numbers, seen {value!r}")
+    return [float(value)]
 
 
 # Wider than what is drawn: a caller may ask for an extreme heart, but not for an impossible one.
@@ -237,6 +249,7 @@ _LIMITS: Mapping[str, Pair] = {
     "height_cm": (50, 230),
     "weight_kg": (5, 250),
 }
+_WHOLE = frozenset({"seed", "n_phases", "n_slices", "slices_below"})
 _GEOMETRY = frozenset(
     name
     for name in _LIMITS
@@ -250,7 +263,7 @@ def _uniform(low: float, high: float) -> Callable[[np.random.Generator], float]:
 
 def _normal(mean: float, spread: float) -> Callable[[np.random.Generator], float]:
     """Normal, cut at two and a half standard deviations."""
-    return lambda rng: mean + spread * float(np.clip(rng.standard_normal(), -2.5, 2.5))
+    return lambda rng: float(mean + spread * min(max(rng.standard_normal(), -2.5), 2.5))
 
 
 class _Draws:
@@ -263,7 +276,11 @@ class _Draws:
 
     def draw(self, name: str, source: Callable[[np.random.Generator], Any]) -> Any:
         rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
-        self.values[name] = self.overrides[name] if name in self.overrides else source(rng)
+        if name in self.overrides:
+            _check_range(name, self.overrides[name])
+            self.values[name] = self.overrides[name]
+        else:
+            self.values[name] = source(rng)
         return self.values[name]
 
     def pair(self, name: str, source: Callable[[np.random.Generator], float]) -> Pair:
@@ -334,25 +351,25 @@ def _draw_left_ventricle(draws: _Draws) -> None:
     draws.draw("offset_es", _uniform(0, 0.15))
     draws.draw("offset_degrees", _uniform(0, 360))
     draws.pair("axis_shear", _normal(0, 0.05))
-    draws.draw("papillary_mm", lambda rng: tuple(edv ** (1 / 3) * float(rng.uniform(0.5, 1.0)) for _ in range(2)))
+    draws.draw("papillary_mm", lambda rng: tuple(edv ** (1 / 3) * float(rng.uniform(0.7, 1.2)) for _ in range(2)))
     draws.draw("papillary_degrees", lambda rng: (_normal(125, 12)(rng), _normal(240, 12)(rng)))
     draws.draw("trabecula_mm", _uniform(0.3, 3.5))
 
 
 def _draw_other_heart(draws: _Draws) -> None:
     size = (draws.values["edv_ml"] / 140) ** (1 / 3)
-    draws.draw("rv_reach_mm", _uniform(22, 38))
+    draws.draw("rv_reach_mm", _uniform(26, 44))
     draws.draw("rv_height_mm", lambda rng: (18 + 18 * size) * float(rng.uniform(0.9, 1.12)))
-    draws.draw("rv_contraction", _uniform(0.1, 0.32))
-    draws.draw("epicardial_fat_mm", _uniform(1.0, 4.5))
-    draws.draw("pericardial_fat_mm", _uniform(0, 12))
-    draws.draw("atrium_mm", _uniform(21, 31))
+    draws.draw("rv_contraction", _uniform(0.08, 0.24))
+    draws.draw("epicardial_fat_mm", _uniform(0.6, 3.5))
+    draws.draw("pericardial_fat_mm", lambda rng: float(10 * rng.random() ** 1.5))
+    draws.draw("atrium_mm", lambda rng: size * float(rng.uniform(23, 32)))
 
 
 def _draw_pose(draws: _Draws) -> None:
     draws.draw("apex_direction_degrees", lambda rng: (_normal(42, 7)(rng), _normal(30, 7)(rng)))
     back = 18 * ((draws.values["edv_ml"] / 140) ** (1 / 3) - 1)
-    draws.draw("heart_centre_mm", lambda rng: tuple(_normal(m, 6)(rng) for m in (30.0, -22.0 + back, 0.0)))
+    draws.draw("heart_centre_mm", lambda rng: tuple(_normal(m, 6)(rng) for m in (26.0, -33.0 + back, 0.0)))
     draws.draw("roll_degrees", _normal(0, 8))
     # Most stacks are near the usual view; one in eight is turned by a quarter.
     draws.draw(
@@ -385,7 +402,7 @@ def length_mm(edv_ml: float, aspect: float, truncation: float) -> float:
     """Length of the cavity from apex to base plane at ED in mm: see `heart.Ventricle` for the formula."""
     share = 2 / 3 + truncation - truncation**3 / 3
     radius = (1000 * edv_ml * (1 + truncation) / (2 * math.pi * aspect * share)) ** (1 / 3)
-    return 2 * radius * aspect
+    return float(2 * radius * aspect)
 
 
 def _draw_stack(draws: _Draws) -> None:
@@ -437,10 +454,10 @@ def _draw_contrast(draws: _Draws) -> None:
     draws.draw("tr_ms", _uniform(2.8, 3.8))
     draws.draw("flip_degrees", _uniform(38, 70))
     draws.draw("inflow", _uniform(0.9, 1.25))
-    draws.draw("fat_gain", _uniform(0.75, 1.3))
+    draws.draw("fat_gain", _uniform(0.9, 1.7))
     draws.draw("texture", _uniform(0.03, 0.12))
-    draws.draw("snr", lambda rng: float(np.exp(rng.uniform(np.log(12), np.log(60)))))
-    draws.draw("coil_reach_mm", _uniform(60, 220))
+    draws.draw("snr", lambda rng: float(np.exp(rng.uniform(np.log(18), np.log(90)))))
+    draws.draw("coil_reach_mm", lambda rng: float(np.exp(rng.uniform(np.log(40), np.log(160)))))
     draws.draw("acquired", lambda rng: (_uniform(0.6, 0.95)(rng), _uniform(0.75, 0.95)(rng)))
     draws.draw("blood_value", lambda rng: float(np.exp(rng.uniform(np.log(120), np.log(1200)))))
 
