@@ -21,9 +21,13 @@ PLAUSIBLE = {
 }
 """From and to what almost all adult hearts show, failing ones and those of athletes among them."""
 
-JUMP_OF_EDV = 0.12
+JUMP_OF_EDV = 0.17
 JUMP_OF_STROKE = 0.25
-"""A volume that lies further than both parts (of EDV, of stroke volume) from the mean of the phases beside it."""
+"""A volume that lies further than both parts (of EDV, of stroke volume) from the mean of the phases beside it.
+
+A basal slice that comes and goes with the beat makes true volumes jump by 4 to 8 % of EDV, in small hearts by 16 %:
+seen on the truth of 60 phantoms.
+"""
 
 END_AREA_PART = 0.15
 """An end slice of the stack whose cavity is larger than this part of the largest one is more than the tip of it."""
