@@ -311,7 +311,8 @@ class Torso:
         wave = np.sin((along + np.float32(self._rib_phase)) * np.float32(2 * np.pi / 30))
         depth = outside / np.float32(self.muscle_mm)
         codes = np.full(len(points), Tissue.MUSCLE, dtype=np.uint8)
-        codes[(np.abs(depth - 0.62) < 0.07) | (depth < 0.06)] = Tissue.FAT
+        streak = np.abs(depth - 0.65) < 0.09 * self._bowel(points)
+        codes[streak] = Tissue.FAT
         codes[(wave > 0.45) & (depth > 0.1) & (depth < 0.5)] = Tissue.MARROW
         sternum = (np.abs(points[:, 0]) < 17) & (points[:, 1] < 0) & (depth > 0.1) & (depth < 0.75)
         codes[sternum] = Tissue.MARROW
@@ -332,8 +333,9 @@ class Torso:
         codes[belly] = Tissue.FAT
         where = np.flatnonzero(belly)
         codes[where] = self._belly(points[where], right=right[where], thread=thread[where])
-        mediastinum = _ellipsoid(points, (0, 22, floor + 95), (38, 62, 110)) < 1
+        mediastinum = _ellipsoid(points, (2, 36, floor + 95), (30, 44, 110)) < 1
         codes[mediastinum & ~belly] = Tissue.FAT
+        codes[mediastinum & ~belly & (self._bowel(points) > 0.5)] = Tissue.MUSCLE
         codes[np.hypot(x - np.float32(8 + j[2, 0]), y - np.float32(48)) < 8] = Tissue.MUSCLE
         aorta = np.hypot(x - np.float32(24 + j[3, 0] / 2), y - np.float32(54 + j[3, 1] / 2))
         codes[aorta < 15] = Tissue.FAT
@@ -349,7 +351,7 @@ class Torso:
         lv = ventricle(self.settings)
         aside = (x - 12) / np.float32(60)
         behind = np.clip(w - np.float32(0.6 * lv.base_mm[0]), 0, None) * np.float32(0.45)
-        ahead = np.clip(-w, 0, None) * np.float32(0.2)
+        ahead = np.clip(-w, 0, None) * np.float32(0.5)
         lowest = np.float32(lv.outer_radius_mm[0] * 1.03 + self.settings.epicardial_fat_mm + 1.5)
         return np.asarray(y < -lowest - 14 * aside * aside - behind + ahead)
 
