@@ -18,6 +18,7 @@ Greys = NDArray[np.uint8]
 
 MARGIN_MM = 22.0
 MARGIN_WITHOUT_GRID_PX = 16
+SMALLEST_FRAME_PX = 32
 LARGEST_SPRITE_PX = 16_000
 """WebP holds at most 16383 pixels along a side."""
 
@@ -109,6 +110,19 @@ def sprite(frames: Greys, quality: int) -> Sprite:
     sheet[:phases] = frames
     tiled = sheet.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
     return Sprite(webp(tiled, quality), columns, rows)
+
+
+def sprites(frames: Greys, quality: int, *, limit_bytes: int) -> list[Sprite]:
+    """One sprite for each slice of (phase, slice, row, column), together no longer than `limit_bytes`.
+
+    Where they would be, frames are made smaller: noise does not compress, and a report has to go through the mail.
+    """
+    while True:
+        made = [sprite(frames[:, index], quality) for index in range(frames.shape[1])]
+        total = sum(len(one.uri) for one in made)
+        if total <= limit_bytes or min(frames.shape[-2:]) <= SMALLEST_FRAME_PX:
+            return made
+        frames = resized(frames, 0.95 * np.sqrt(limit_bytes / total))
 
 
 PATH_UNITS_A_PIXEL = 10

@@ -21,7 +21,10 @@ STILL_QUALITY = 90
 MONTAGE_QUALITY = 80
 STILL_SIDE_PX = 320
 MONTAGE_PIXELS = 14_000_000
-"""Beyond so many pixels the montage is shown smaller: about 3 MB as WebP of noisy frames."""
+"""Beyond so many pixels the montage is shown smaller: encoding them takes a second."""
+STILLS_BYTES = 1_400_000
+MONTAGE_BYTES = 3_200_000
+"""At most so much of the report: with contours and text the whole stays below 6 MB."""
 
 
 def render(analysis: Analysis, *, show_patient: bool = False) -> str:
@@ -88,16 +91,27 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
     down, right = cine.grid.spacing_mm if cine.grid else (1.0, 1.0)
     outlines = [_outlines(segmentation, crop, index) for index in order]
     letters = figures.edge_letters(cine.grid)
+    stills = {
+        name: figures.sprites(still_frames[[phase]], STILL_QUALITY, limit_bytes=STILLS_BYTES // 2)
+        for name, phase in phases
+    }
+    montage = figures.sprites(movie, MONTAGE_QUALITY, limit_bytes=MONTAGE_BYTES)
     return {
         "tiles": [
             Tile(
                 index=index,
                 end=_end_name(cine, place),
                 stills=[
-                    _still(analysis, name, (phase, index), frame=still_frames[phase, index], outlines=outlines[place])
+                    Still(
+                        name,
+                        stills[name][index].uri,
+                        inner=outlines[place][0][phase],
+                        outer=outlines[place][1][phase],
+                        caption=_area_text(m, phase, index),
+                    )
                     for name, phase in phases
                 ],
-                sprite=figures.sprite(movie[:, index], MONTAGE_QUALITY),
+                sprite=montage[index],
             )
             for place, index in enumerate(order)
         ],
@@ -138,13 +152,12 @@ def _outlines(segmentation: Segmentation, crop: figures.Crop, index: int) -> Out
     return of(Outline.ENDOCARDIUM), of(Outline.EPICARDIUM) if has_wall else [""] * segmentation.labels.shape[0]
 
 
-def _still(analysis: Analysis, name: str, place: tuple[int, int], *, frame: figures.Greys, outlines: Outlines) -> Still:
-    phase, index = place
-    m = analysis.measurements
-    area = m.cavity_areas_px[place] if m.cavity_areas_mm2 is None else m.cavity_areas_mm2[place] / 100
-    caption = "no cavity" if not area > 0 else f"{area:.0f} px²" if m.cavity_areas_mm2 is None else f"{area:.1f} cm²"
-    inner, outer = (paths[phase] for paths in outlines)
-    return Still(name, figures.webp(frame, STILL_QUALITY), inner, outer, caption)
+def _area_text(m: Measurements, phase: int, index: int) -> str:
+    if not m.cavity_areas_px[phase, index] > 0:
+        return "no cavity"
+    if m.cavity_areas_mm2 is None:
+        return f"{m.cavity_areas_px[phase, index]:.0f} px²"
+    return f"{m.cavity_areas_mm2[phase, index] / 100:.1f} cm²"
 
 
 def _movie_data(analysis: Analysis, outlines: list[Outlines]) -> dict[str, Any]:
