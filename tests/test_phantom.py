@@ -298,6 +298,19 @@ def test_the_picture_moves_with_the_truth(phantom: Phantom) -> None:
     assert np.median(frames[es][became_wall]) < 0.75 * np.median(frames[0][became_wall])
 
 
+def test_blood_above_the_base_and_no_lv_in_the_truth() -> None:
+    s = draw_settings(4, n_phases=12, base_first=False, slice_distance_mm=10.0)
+    lv = ventricle(s)
+    heights = (np.arange(s.n_slices) + s.stack_offset - s.slices_below) * 10.0
+    first_above = int(np.flatnonzero(heights > lv.base_mm[0])[0])
+    images, labels = render_frames(s, [(0, first_above), (0, first_above - 3)])
+    assert not labels[0].any()
+    blood = np.median(images[1][labels[1] == Structure.CAVITY])
+    # Atria and great vessels: a bright area of some 30 cm², where the ventricle was three slices below.
+    around = images[0][labels[1] > 0]
+    assert np.mean(around > 0.6 * blood) > 0.5
+
+
 def test_matrix_may_be_rectangular_and_partly_empty() -> None:
     s = draw_settings(2, n_phases=12, matrix=(160, 208), spacing_mm=(1.6, 1.6), field_of_view=FieldOfView.CIRCLE)
     images, labels = render_frames(s, [(0, s.n_slices // 2)])

@@ -91,10 +91,12 @@ def make_plane(
     jumps = np.vstack([steps, grid.normal * thickness_mm])
     lut = np.array(signals, dtype=np.float32)
     texture = _texture(settings, centres)
-    still = _still_signal(settings, centres, offsets=samples(_STILL_SAMPLES) @ jumps, lut=lut) * texture
-    moving = np.flatnonzero(_within_heart_box(settings, centres, margin_mm=thickness_mm / 2 + 2))
-    inside = centres[moving]
-    points = np.concatenate([inside + offset.astype(np.float32) for offset in samples(_MOVING_SAMPLES) @ jumps])
+    at_heart = heart_frame(settings).to_heart(centres)
+    moving = _within_heart_box(settings, at_heart, margin_mm=thickness_mm / 2 + 2)
+    offsets = samples(_STILL_SAMPLES) @ jumps
+    still = _still_signal(settings, centres, at_heart=at_heart, offsets=offsets, lut=lut) * texture
+    turned = heart_frame(settings).turn(samples(_MOVING_SAMPLES) @ jumps).astype(np.float32)
+    x, y, w = (np.add.outer(turned[:, i], at_heart[i][moving]).ravel() for i in range(3))
     return Plane(
         settings=settings,
         shape=(rows, columns),
@@ -102,7 +104,7 @@ def make_plane(
         shading=_shading(settings, centres),
         visible=_visible(settings.field_of_view, rows, columns),
         moving=moving,
-        xyw=heart_frame(settings).to_heart(points),
+        xyw=(x, y, w),
         texture=texture[moving],
     )
 
@@ -131,29 +133,40 @@ def render(plane: Plane, phase: int, *, signals: tuple[float, ...], key: tuple[i
     return np.clip(np.rint(shown), 0, 65535).astype(np.uint16)
 
 
-def _still_signal(settings: PhantomSettings, centres: Singles, *, offsets: Floats, lut: Singles) -> Singles:
+def _still_signal(
+    settings: PhantomSettings,
+    centres: Singles,
+    *,
+    at_heart: tuple[Singles, Singles, Singles],
+    offsets: Floats,
+    lut: Singles,
+) -> Singles:
     total = np.zeros(len(centres), dtype=np.float32)
-    body, beating, frame = torso(settings), heart(settings), heart_frame(settings)
-    near = np.flatnonzero(_within_heart_box(settings, centres, margin_mm=settings.pericardial_fat_mm + 12))
-    for offset in offsets.astype(np.float32):
+    body, beating = torso(settings), heart(settings)
+    near = _within_heart_box(settings, at_heart, margin_mm=settings.pericardial_fat_mm + 12)
+    near_x, near_y, near_w = (value[near] for value in at_heart)
+    # Fat is thicker on two sides of the heart than on the others.
+    round_ = np.sin(np.arctan2(near_y, near_x) * 2 + np.float32(settings.seed % 7))
+    thick = np.float32(settings.pericardial_fat_mm) * (np.float32(0.55) + np.float32(0.45) * round_)
+    # What the heart leaves when it contracts is fat, not ribs or belly.
+    thick = np.maximum(thick, np.float32(0.5))
+    turned = heart_frame(settings).turn(offsets).astype(np.float32)
+    for offset, (dx, dy, dw) in zip(offsets.astype(np.float32), turned, strict=True):
         codes = body.tissue(centres + offset)
-        x, y, w = frame.to_heart(centres[near] + offset)
-        # What the heart leaves when it contracts is fat, not ribs or belly.
-        fat = beating.fat_distance(x, y, w)
-        codes[
-            near[fat < settings.pericardial_fat_mm * (0.55 + 0.45 * np.sin(np.arctan2(y, x) * 2 + settings.seed))]
-        ] = Tissue.FAT
-        codes[near[fat < 0.5]] = Tissue.FAT
+        fat = beating.fat_distance(near_x + dx, near_y + dy, near_w + dw)
+        codes[near[fat < thick]] = Tissue.FAT
         total += lut[codes]
     return total / np.float32(len(offsets))
 
 
-def _within_heart_box(settings: PhantomSettings, points: Singles, *, margin_mm: float) -> NDArray[np.bool_]:
+def _within_heart_box(
+    settings: PhantomSettings, at_heart: tuple[Singles, Singles, Singles], *, margin_mm: float
+) -> NDArray[np.intp]:
     low, high = heart(settings).box_mm()
-    inside = np.ones(len(points), dtype=bool)
-    for value, a, b in zip(heart_frame(settings).to_heart(points), low, high, strict=True):
+    inside = np.ones(len(at_heart[0]), dtype=bool)
+    for value, a, b in zip(at_heart, low, high, strict=True):
         inside &= (value > a - margin_mm) & (value < b + margin_mm)
-    return inside
+    return np.flatnonzero(inside)
 
 
 def _texture(settings: PhantomSettings, points: Singles) -> Singles:
