@@ -13,7 +13,7 @@ from cinesax.errors import UsageError
 from cinesax.grid import Floats, Grid, stacked_grid
 from cinesax.phantom import physics
 from cinesax.phantom.anatomy import heart_frame
-from cinesax.phantom.heart import Section, Ventricle, ventricle
+from cinesax.phantom.heart import Section, ventricle
 from cinesax.phantom.render import Stored, cine_signals, make_plane, render
 from cinesax.phantom.settings import PhantomSettings
 from cinesax.segmentation import Segmentation, Structure
@@ -352,6 +352,3 @@ def _patient(settings: PhantomSettings) -> Patient:
         height_cm=float(settings.height_cm),
         weight_kg=float(settings.weight_kg),
     )
-
-
-__all__ = ["DecoyKind", "Phantom", "Ventricle", "make_decoys", "make_phantom", "make_truth", "render_frames"]
