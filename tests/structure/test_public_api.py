@@ -1,0 +1,87 @@
+"""The public names, and that importing them stays light: each in a fresh process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cinesax
+
+PUBLIC = [
+    "Analysis",
+    "Cine",
+    "CinesaxError",
+    "Code",
+    "Finding",
+    "Grid",
+    "Measurements",
+    "Outline",
+    "Patient",
+    "Provenance",
+    "Segmentation",
+    "Severity",
+    "Source",
+    "Structure",
+    "__version__",
+    "analyze",
+    "load_segmenter",
+    "open_cine",
+    "write_results",
+]
+
+TESTS = str(Path(__file__).resolve().parents[1])
+HEAVY = ("tensorflow", "keras", "onnxruntime", "matplotlib", "pydicom", "nibabel", "PIL", "jinja2", "rich", "scipy")
+
+
+def fresh(code: str) -> str:
+    """What a new Python process prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_public_names_are_these() -> None:
+    assert cinesax.__all__ == PUBLIC
+    assert all(getattr(cinesax, name) is not None for name in PUBLIC)
+    assert set(PUBLIC) <= set(dir(cinesax))
+
+
+def test_other_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'analyse'"):
+        cinesax.analyse  # noqa: B018
+
+
+def test_importing_is_light() -> None:
+    loaded = fresh("import cinesax, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))").split()
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import cinesax",
+        "import cinesax.analyze",
+        "import cinesax; import cinesax.analyze",
+        "from cinesax.analyze import read_segmentation; import cinesax",
+        "import cinesax.cli.main; import cinesax",
+        "import importlib; importlib.import_module('cinesax.analyze'); import cinesax",
+        "from cinesax import open_cine, write_results; import cinesax.results, cinesax.exam; import cinesax",
+    ],
+)
+def test_analyze_is_the_function_whatever_was_imported_before(before: str) -> None:
+    assert fresh(f"{before}; print(cinesax.analyze.__qualname__, callable(cinesax.analyze))") == "analyze True"
+
+
+def test_all_of_it_can_be_imported_by_star() -> None:
+    assert fresh("from cinesax import *; print(analyze.__name__, open_cine.__name__)") == "analyze open_cine"
+
+
+def test_measuring_what_was_drawn_loads_no_network() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {TESTS!r}); import hearts, cinesax, tempfile, pathlib;"
+        "made = cinesax.analyze(hearts.cine(), segmentation=hearts.labels());"
+        "cinesax.write_results(made, pathlib.Path(tempfile.mkdtemp()) / 'out');"
+        "print([name for name in ('onnxruntime', 'tensorflow', 'matplotlib') if name in sys.modules])"
+    )
+    assert fresh(code) == "[]"
