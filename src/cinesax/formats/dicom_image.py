@@ -332,7 +332,8 @@ def _describe_sequence(dataset: pydicom.Dataset, cine: Cine, identity: SeriesIde
     thickness = cine.source.slice_thickness_mm or distance
     dataset.ScanningSequence = list(identity.scanning_sequence)
     dataset.SequenceVariant = list(identity.sequence_variant)
-    dataset.ScanOptions = "CG"
+    # TriggerTime is required where the scan was gated.
+    dataset.ScanOptions = "" if cine.trigger_times_ms is None else "CG"
     dataset.MRAcquisitionType = "2D"
     dataset.SliceThickness = _number(thickness)
     if grid is not None and cine.n_slices > 1:

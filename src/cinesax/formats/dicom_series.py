@@ -12,7 +12,7 @@ import numpy as np
 
 from cinesax.findings import Code, Finding, Severity
 from cinesax.formats.dicom_header import ENHANCED_MR_IMAGE, MR_IMAGE, Header
-from cinesax.formats.dicom_stack import Stack, geometry_problem, split_into_stacks
+from cinesax.formats.dicom_stack import Stack, contradiction, geometry_problem, split_into_stacks
 from cinesax.grid import Floats
 
 # From base to apex in a usual heart: to the left, to the front, to the feet (LPS). The three Sunnybrook exams
@@ -160,6 +160,8 @@ def _judge(headers: Sequence[Header], stacks: Sequence[Stack]) -> tuple[Kind, st
         return Kind.LOCALIZER, "ImageType says LOCALIZER"
     if first.n_phases == 1:
         return _judge_still(headers, stacks, text)
+    if problem := contradiction(first):
+        return Kind.NO_GEOMETRY, problem
     return _judge_moving(first, text) or _judge_cine(first)
 
 

@@ -193,7 +193,8 @@ def order(stack: Stack) -> OrderedStack:
             that nothing tells apart.
     """
     findings = [*_tilt(stack), *_slice_location(stack)]
-    _refuse_scattered(stack)
+    if problem := contradiction(stack):
+        raise GeometryError(f"{problem}; the positions cannot be relied on")
     slices = []
     for index, part in enumerate(stack.slices):
         kept, found = _without_doubles(tuple(stack.headers[i] for i in part), index, _expected_phases(stack))
@@ -240,21 +241,23 @@ def _slice_location(stack: Stack) -> list[Finding]:
     return [Finding(Code.SLICE_LOCATION_MISLEADING, Severity.NOTE, message)]
 
 
-def _refuse_scattered(stack: Stack) -> None:
+def contradiction(stack: Stack) -> str | None:
+    """What in the places of the frames contradicts itself, for a person; None when nothing does."""
     for index, part in enumerate(stack.slices):
-        apart = np.linalg.norm(np.ptp(stack.origins_mm[list(part)], axis=0))
+        apart = float(np.linalg.norm(np.ptp(stack.origins_mm[list(part)], axis=0)))
         if apart > 2 * _SAME_SLICE_MM:
-            raise GeometryError(
+            return (
                 f"geometry contradicts itself: frames of slice {index} lie up to {apart:.1f} mm apart by "
-                "ImagePositionPatient, but not along the slice normal; the positions cannot be relied on"
+                "ImagePositionPatient, but not along the slice normal"
             )
         locations = [stack.headers[i].slice_location_mm for i in part]
         known = [location for location in locations if location is not None]
         if known and max(known) - min(known) > 2 * _SAME_SLICE_MM:
-            raise GeometryError(
+            return (
                 "geometry contradicts itself: frames with the same ImagePositionPatient differ by "
-                f"{max(known) - min(known):.1f} mm in SliceLocation; the positions cannot be relied on"
+                f"{max(known) - min(known):.1f} mm in SliceLocation"
             )
+    return None
 
 
 def _expected_phases(stack: Stack) -> int:
