@@ -30,6 +30,8 @@ def analyze(
     *,
     segmentation: str | PathLike[str] | Segmentation | None = None,
     segmenter: "Segmenter | None" = None,
+    model: str | PathLike[str] | None = None,
+    threads: int | None = None,
     series_uid: str | None = None,
     ed_phase: int | None = None,
     es_phase: int | None = None,
@@ -43,7 +45,9 @@ def analyze(
         exam: a folder (any depth), a file or a zip of DICOM, a NIfTI file; or a Cine that was read already.
         segmentation: a Segmentation, a NIfTI label file or a folder of contour files to measure instead of
             running a network.
-        segmenter: what finds the left ventricle; by default the network that ships.
+        segmenter: what finds the left ventricle, instead of a network from a bundle.
+        model: the bundle folder of the network to run; by default the one that ships.
+        threads: how many CPU threads the network may use; by default as many as there are cores.
         series_uid: the series to read, where the choice made by itself is not the wanted one.
         ed_phase: end diastole (0-based) instead of the phase of largest volume.
         es_phase: end systole (0-based) instead of the phase of smallest volume.
@@ -56,12 +60,15 @@ def analyze(
         UsageError: options that do not fit the exam or one another.
         BundleError: the network is damaged.
     """
-    if segmentation is not None and segmenter is not None:
-        raise UsageError("a segmentation and a segmenter were given; give one of the two")
+    if sum(choice is not None for choice in (segmentation, segmenter, model)) > 1:
+        raise UsageError("give only one of a segmentation, a segmenter and a model")
     clock = _Clock()
     with clock.step("read"):
         cine = exam if isinstance(exam, Cine) else _read(Path(exam), series_uid)
         check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
+    if segmentation is None and segmenter is None:
+        with clock.step("load network"):
+            segmenter = _load(model, threads)
     with clock.step("segment"):
         found, made_by = _segment(cine, segmentation, segmenter, progress)
     with clock.step("measure"):
@@ -77,6 +84,12 @@ def _read(path: Path, series_uid: str | None) -> Cine:
     return open_cine(path, series_uid=series_uid)
 
 
+def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter":
+    from cinesax.segmenter import load_segmenter
+
+    return load_segmenter(None if model is None else str(model), threads=threads)
+
+
 def _segment(
     cine: Cine,
     segmentation: str | PathLike[str] | Segmentation | None,
@@ -84,16 +97,12 @@ def _segment(
     progress: Progress | None,
 ) -> tuple[Segmentation, tuple[str | None, str | None, str]]:
     """The segmentation, and for the provenance the model, its checksum and the source."""
+    if segmenter is not None:
+        return segmenter.segment(cine, progress), (segmenter.name, segmenter.checksum, "network")
     if isinstance(segmentation, Segmentation):
         return segmentation, (None, None, "given")
-    if segmentation is not None:
-        found, kind = read_segmentation(Path(segmentation), cine)
-        return found, (None, None, kind)
-    if segmenter is None:
-        from cinesax.segmenter import load_segmenter
-
-        segmenter = load_segmenter()
-    return segmenter.segment(cine, progress), (segmenter.name, segmenter.checksum, "network")
+    found, kind = read_segmentation(Path(segmentation or "."), cine)
+    return found, (None, None, kind)
 
 
 def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:

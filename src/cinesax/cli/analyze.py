@@ -9,14 +9,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cinesax.analysis import Analysis
 from cinesax.analyze import Progress, analyze
 from cinesax.errors import UsageError
-
-if TYPE_CHECKING:
-    from cinesax.segmenter import Segmenter
 
 HELP = "measure the left ventricle of an exam and write the results"
 
@@ -56,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
         analysis = analyze(
             args.exam,
             segmentation=args.segmentation,
-            segmenter=None if args.segmentation else _segmenter(args),
+            model=args.model,
+            threads=args.threads,
             series_uid=args.series,
             ed_phase=args.ed_phase,
             es_phase=args.es_phase,
@@ -70,12 +67,6 @@ def run(args: argparse.Namespace) -> None:
 
         written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force)
     _tell(analysis, args, written)
-
-
-def _segmenter(args: argparse.Namespace) -> "Segmenter":
-    from cinesax.segmenter import load_segmenter
-
-    return load_segmenter(args.model, threads=args.threads)
 
 
 @contextmanager

@@ -1,0 +1,75 @@
+"""The command as a whole: help, version, exit codes, and how it ends when it is made to."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import cinesax
+from cinesax import errors
+from cinesax.cli import main as cli
+
+
+def command(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a process of its own."""
+    run = [sys.executable, "-m", "cinesax", *arguments]
+    return subprocess.run(run, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload]
+
+
+def test_version() -> None:
+    done = command("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"cinesax {cinesax.__version__}\n", "")
+
+
+def test_help_tells_every_command_and_that_it_is_for_research() -> None:
+    done = command("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for name in cli.COMMANDS:
+        assert f"\n    {name} " in done.stdout
+    assert "not a medical device" in done.stdout
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_each_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([name, "--help"])
+    assert end.value.code == 0 and f"cinesax {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["frobnicate"], ["analyze"], ["analyze", "x", "--no-such-option"]])
+def test_what_cannot_be_understood_ends_with_2(arguments: list[str]) -> None:
+    done = command(*arguments)
+    assert done.returncode == errors.UsageError.exit_code == 2
+    assert "usage: cinesax" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", [*errors.CinesaxError.__subclasses__(), errors.GeometryError, errors.NoShortAxisError])
+def test_an_error_is_one_line_and_its_exit_code(
+    kind: type[errors.CinesaxError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> None:
+        raise kind("seen this, expected that")
+
+    monkeypatch.setattr("cinesax.cli.analyze.run", fail)
+    assert cli.main(["analyze", "x"]) == kind.exit_code
+    assert capsys.readouterr().err == "cinesax: error: seen this, expected that\n"
+
+
+def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cinesax.cli.analyze.run", interrupt)
+    assert cli.main(["analyze", "x"]) == 130
+    assert capsys.readouterr().err == "cinesax: interrupted\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import sys, cinesax.cli.analyze as a; a.run = lambda args: sys.stdout.write('x' * 100_000);"
+    code += "from cinesax.cli.main import main; sys.exit(main(['analyze', 'x']))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
