@@ -188,6 +188,7 @@ def train(
             epochs=config.epochs,
             steps_per_epoch=config.steps,
             callbacks=callbacks,
+            shuffle=False,
             verbose=0,
         )
     _finish(model, folder)

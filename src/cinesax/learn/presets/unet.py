@@ -15,6 +15,6 @@ def config() -> TrainConfig:
     return TrainConfig(
         model=UNetConfig(),
         pipeline=PipelineConfig(batch=8, crop=160, augmentation=Augmentation()),
-        epochs=40,
+        epochs=50,
         steps=150,
     )
