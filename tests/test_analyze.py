@@ -33,7 +33,7 @@ def test_a_segmenter_is_run_on_the_exam_and_named_in_the_provenance() -> None:
     assert made.provenance.model == "fixed 1.0" and made.provenance.model_checksum == "0" * 64
     assert made.provenance.segmentation_source == "network"
     assert seen == [(10, 10)]
-    assert [name for name, _ in made.provenance.seconds] == ["read", "segment", "measure"]
+    assert [name for name, _ in made.provenance.seconds] == ["read", "load network", "segment", "measure"]
     assert made.provenance.software == f"cinesax {cinesax.__version__}"
 
 

@@ -66,16 +66,18 @@ def analyze(
     with clock.step("read"):
         cine = exam if isinstance(exam, Cine) else _read(Path(exam), series_uid)
         check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
-    if segmentation is None and segmenter is None:
+    if segmentation is None:
         with clock.step("load network"):
-            segmenter = _load(model, threads)
-    with clock.step("segment"):
-        found, made_by = _segment(cine, segmentation, segmenter, progress)
+            segmenter = segmenter or _load(model, threads)
+        with clock.step("segment"):
+            found, source = segmenter.segment(cine, progress), "network"
+    else:
+        with clock.step("read segmentation"):
+            found, source = _given(segmentation, cine)
     with clock.step("measure"):
         measured = measure(cine, found, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
         findings = _by_severity(*cine.findings, *found.findings, *check(cine, found, measured))
-    provenance = Provenance(f"cinesax {__version__}", *made_by, seconds=tuple(clock.seconds.items()))
-    return Analysis(cine, found, measured, findings, provenance)
+    return Analysis(cine, found, measured, findings, _provenance(segmenter, source, clock))
 
 
 def _read(path: Path, series_uid: str | None) -> Cine:
@@ -90,19 +92,20 @@ def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter"
     return load_segmenter(None if model is None else str(model), threads=threads)
 
 
-def _segment(
-    cine: Cine,
-    segmentation: str | PathLike[str] | Segmentation | None,
-    segmenter: "Segmenter | None",
-    progress: Progress | None,
-) -> tuple[Segmentation, tuple[str | None, str | None, str]]:
-    """The segmentation, and for the provenance the model, its checksum and the source."""
-    if segmenter is not None:
-        return segmenter.segment(cine, progress), (segmenter.name, segmenter.checksum, "network")
+def _given(segmentation: str | PathLike[str] | Segmentation, cine: Cine) -> tuple[Segmentation, str]:
     if isinstance(segmentation, Segmentation):
-        return segmentation, (None, None, "given")
-    found, kind = read_segmentation(Path(segmentation or "."), cine)
-    return found, (None, None, kind)
+        return segmentation, "given"
+    return read_segmentation(Path(segmentation), cine)
+
+
+def _provenance(segmenter: "Segmenter | None", source: str, clock: "_Clock") -> Provenance:
+    return Provenance(
+        f"cinesax {__version__}",
+        model=None if segmenter is None else segmenter.name,
+        model_checksum=None if segmenter is None else segmenter.checksum,
+        segmentation_source=source,
+        seconds=tuple(clock.seconds.items()),
+    )
 
 
 def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
