@@ -8,7 +8,6 @@ against the order along the slice normal that a Cine has.)
 """
 
 import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from cinesax.cine import Cine
 from cinesax.errors import GeometryError, InputError, OutputError
-from cinesax.formats.stored_files import temporary_beside
+from cinesax.formats.stored_files import replacing
 from cinesax.grid import Floats
 from cinesax.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
 
@@ -194,9 +193,5 @@ def _signed_area(polygon: Floats) -> float:
 
 
 def _write_polygon(polygon: Floats, path: Path) -> None:
-    temporary = temporary_beside(path)
-    try:
+    with replacing(path) as temporary:
         temporary.write_text("".join(f"{float(x)!r} {float(y)!r}\n" for x, y in polygon), encoding="ascii")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,7 +1,6 @@
 """Classic MR Image Storage, both ways: pixels of chosen frames in, a Cine as a series out."""
 
 import hashlib
-import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from cinesax._version import __version__
 from cinesax.cine import Cine, Patient, Source
 from cinesax.errors import GeometryError, InputError, OutputError
 from cinesax.formats.dicom_header import DICOM_ERRORS, Header
-from cinesax.formats.stored_files import Opener, opener, temporary_beside
+from cinesax.formats.stored_files import Opener, opener, replacing
 
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
@@ -233,12 +232,8 @@ def write_series(cine: Cine, folder: Path, identity: SeriesIdentity, *, first_in
 
 
 def _save(instance: pydicom.Dataset, path: Path) -> None:
-    temporary = temporary_beside(path)
-    try:
+    with replacing(path) as temporary:
         instance.save_as(temporary, enforce_file_format=True)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _sixteen_bits(pixels: Pixels) -> Pixels:

@@ -5,7 +5,6 @@ slice, phase), as converters from DICOM write them.
 """
 
 import math
-import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from cinesax.cine import Cine, Source
 from cinesax.errors import GeometryError, InputError, OutputError
 from cinesax.findings import Code, Finding, Severity
-from cinesax.formats.stored_files import temporary_beside
+from cinesax.formats.stored_files import replacing
 from cinesax.grid import Floats, Grid
 from cinesax.segmentation import Segmentation, Structure
 
@@ -156,14 +155,11 @@ def write_segmentation(segmentation: Segmentation, cine: Cine, path: Path) -> No
 
 
 def _save(image: nib.Nifti1Image, path: Path) -> None:
-    temporary = temporary_beside(path)
     try:
-        nib.save(image, temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            nib.save(image, temporary)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _step_ms(cine: Cine) -> float | None:

@@ -3,7 +3,6 @@
 Pictures carry no spacing: distances on them are in pixels. A label pixel is 0, or (1 or 255) the LV cavity.
 """
 
-import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cinesax.cine import Cine, Source
 from cinesax.errors import DatasetError, OutputError
-from cinesax.formats.stored_files import temporary_beside
+from cinesax.formats.stored_files import replacing
 
 IMAGES, LABELS = "images", "labels"
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
@@ -161,15 +160,12 @@ def write_pair(folder: Path, name: str, image: NDArray[Any], label: NDArray[np.b
 
 
 def _save(pixels: NDArray[Any], path: Path) -> None:
-    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(temporary, format="PNG")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            Image.fromarray(pixels).save(temporary, format="PNG")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> NDArray[Any]:

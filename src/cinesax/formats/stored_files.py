@@ -10,7 +10,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -152,3 +152,20 @@ def opener() -> Iterator[Opener]:
 def temporary_beside(path: Path) -> Path:
     """A name in the same folder that no other process uses, to be written first and then renamed to `path`."""
     return path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}-{path.name}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name to write to; it becomes `path` at the end of the block, and is removed where that fails.
+
+    Raises:
+        OSError: the file cannot be renamed (or what the block raises).
+    """
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        # After an error the folder itself may be what is missing.
+        with suppress(OSError):
+            temporary.unlink()

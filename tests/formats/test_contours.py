@@ -1,0 +1,200 @@
+"""Contour files: the experts' own, the round trip, and what is no contour."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import exams
+from cinesax.errors import InputError, OutputError
+from cinesax.exam import open_cine
+from cinesax.formats.contours import join, read_contours, read_polygon, write_contours
+from cinesax.segmentation import Outline, area_px, from_contours, polygon_area
+
+# ED and ES in the study's own count (README of the data), EF by polygon areas over true distances.
+EXPERTS = {"SC-HF-I-01": (18, 7, 26.1), "SC-HF-I-02": (19, 6, 25.5), "SC-HF-I-04": (19, 6, 21.8)}
+
+
+def _volumes_ml(segmentation, cine):
+    """By phase: a slice counts half the distance to each neighbour, an end slice a whole one."""
+    distances = cine.grid.slice_distances_mm
+    weights = np.concatenate([distances[:1], (distances[1:] + distances[:-1]) / 2, distances[-1:]])
+    volumes = np.zeros(cine.n_phases)
+    for (outline, phase, index), polygons in segmentation.contours.items():
+        if outline is Outline.ENDOCARDIUM:
+            volumes[phase] += area_px(polygons) * cine.grid.pixel_area_mm2 * weights[index] / 1000
+    return volumes
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("study", EXPERTS)
+class TestExperts:
+    def test_volumes_and_ejection_fraction(self, sunnybrook, study):
+        ed, es, ef = EXPERTS[study]
+        cine = open_cine(sunnybrook / "dicom" / study)
+        volumes = _volumes_ml(read_contours(sunnybrook / "contours" / study, cine), cine)
+        assert set(np.flatnonzero(volumes)) == {ed, es}
+        assert volumes.argmax() == ed
+        assert 100 * (1 - volumes[es] / volumes[ed]) == pytest.approx(ef, abs=0.1)
+
+    def test_the_cavity_narrows_towards_the_apex_which_comes_first(self, sunnybrook, study):
+        cine = open_cine(sunnybrook / "dicom" / study)
+        segmentation = read_contours(sunnybrook / "contours" / study, cine)
+        areas = {key[2]: area_px(p) for key, p in segmentation.contours.items() if key[:2] == ("i", EXPERTS[study][0])}
+        slices = sorted(areas)
+        assert cine.base_first is False
+        assert areas[slices[0]] < 0.5 * areas[slices[-1]]
+
+    def test_the_contour_lies_round_bright_blood(self, sunnybrook, study):
+        """Wrong slices or phases would put contours on other tissue."""
+        cine = open_cine(sunnybrook / "dicom" / study)
+        segmentation = read_contours(sunnybrook / "contours" / study, cine)
+        cavity, wall = segmentation.labels == 1, segmentation.labels == 2
+        assert cine.pixels[cavity].mean() > 1.8 * cine.pixels[wall].mean()
+
+    def test_labels_are_those_of_the_training_pairs(self, sunnybrook, study):
+        from cinesax.formats.pairs import load_label
+
+        cine = open_cine(sunnybrook / "dicom" / study)
+        segmentation = read_contours(sunnybrook / "contours" / study, cine)
+        compared = 0
+        for (outline, phase, index), _ in segmentation.contours.items():
+            number = cine.source.instance_numbers[phase][index]
+            path = sunnybrook / "train" / "labels" / f"{study}-IM-0001-{number:04d}.png"
+            if outline is Outline.ENDOCARDIUM and path.exists():
+                np.testing.assert_array_equal(load_label(path), segmentation.labels[phase, index] == 1)
+                compared += 1
+        assert compared > 10
+
+    def test_round_trip(self, sunnybrook, tmp_path, study):
+        cine = open_cine(sunnybrook / "dicom" / study)
+        segmentation = read_contours(sunnybrook / "contours" / study, cine)
+        files = write_contours(segmentation, cine, tmp_path)
+        assert {path.name for path in files} == {path.name for path in (sunnybrook / "contours" / study).iterdir()}
+        again = read_contours(tmp_path, cine)
+        assert again.contours.keys() == segmentation.contours.keys()
+        for key, polygons in segmentation.contours.items():
+            np.testing.assert_array_equal(again.contours[key][0], polygons[0])
+
+
+def _circle(x, y, radius, *, turn=1):
+    angles = turn * np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    return np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
+
+
+class TestRoundTrip:
+    @given(
+        circles=st.lists(
+            st.tuples(st.floats(2, 20), st.floats(2, 16), st.floats(0.3, 3), st.sampled_from([1, -1])),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    @settings(max_examples=50, deadline=None)
+    def test_joined_polygons_keep_their_total_area(self, circles):
+        polygons = tuple(_circle(x, y, radius, turn=turn) for x, y, radius, turn in circles)
+        assert polygon_area(join(polygons)) == pytest.approx(sum(map(polygon_area, polygons)), rel=1e-9)
+
+    def test_several_polygons_in_a_frame(self, tmp_path):
+        cine = exams.small_cine()
+        contours = {
+            (Outline.ENDOCARDIUM, 1, 2): (_circle(6, 6, 3), _circle(15, 12, 2, turn=-1), _circle(20, 5, 1)),
+            (Outline.EPICARDIUM, 1, 2): (_circle(9, 9, 8),),
+        }
+        segmentation = from_contours(contours, cine.pixels.shape, author="net 1")
+        files = write_contours(segmentation, cine, tmp_path)
+        assert sorted(path.name for path in files) == [
+            "IM-0001-0014-icontour-auto.txt",
+            "IM-0001-0014-ocontour-auto.txt",
+        ]
+        again = read_contours(tmp_path, cine)
+        for key, polygons in contours.items():
+            assert area_px(again.contours[key]) == pytest.approx(area_px(polygons), rel=1e-12)
+        np.testing.assert_array_equal(again.labels, segmentation.labels)
+
+    def test_numbers_are_those_of_the_instances(self, tmp_path):
+        """A study that counts from the other end: the contour goes to the frame of that InstanceNumber."""
+        files = exams.write_exam(tmp_path / "exam")
+        exams.edit(files, InstanceNumber=lambda one: 31 - one.InstanceNumber)
+        cine = open_cine(tmp_path / "exam")
+        np.savetxt(tmp_path / "IM-0001-0030-icontour-manual.txt", _circle(8, 8, 3))
+        assert list(read_contours(tmp_path, cine).contours) == [(Outline.ENDOCARDIUM, 0, 0)]
+
+    def test_labels_without_contours_are_traced(self, tmp_path):
+        cine = exams.small_cine()
+        drawn = from_contours({(Outline.ENDOCARDIUM, 0, 1): (_circle(9, 9, 5),)}, cine.pixels.shape)
+        masks = type(drawn)(drawn.labels, drawn.known_phases, author="net")
+        write_contours(masks, cine, tmp_path)
+        again = read_contours(tmp_path, cine)
+        np.testing.assert_array_equal(again.labels, drawn.labels)
+
+    def test_manual_counts_before_automatic(self, tmp_path):
+        np.savetxt(tmp_path / "IM-0001-0001-icontour-auto.txt", _circle(8, 8, 3))
+        np.savetxt(tmp_path / "IM-0001-0001-icontour-manual.txt", _circle(8, 8, 5))
+        segmentation = read_contours(tmp_path, exams.small_cine())
+        assert area_px(segmentation.contours[Outline.ENDOCARDIUM, 0, 0]) > 70
+        assert segmentation.author == "manual"
+
+    def test_other_files_are_left_alone(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("seen by two readers")
+        (tmp_path / "IM-0001-0001-p1contour-manual.txt").write_text("1 1\n2 2\n3 1\n")
+        np.savetxt(tmp_path / "IM-0001-0001-icontour-manual.txt", _circle(8, 8, 3))
+        assert len(read_contours(tmp_path, exams.small_cine()).contours) == 1
+
+    def test_a_closed_contour_is_the_same_as_an_open_one(self, tmp_path):
+        path = tmp_path / "IM-0001-0001-icontour-manual.txt"
+        path.write_text("﻿1 1\r\n5.0 1\r\n\r\n5 5e0\r\n1 1\r\n", encoding="utf-8")
+        np.testing.assert_array_equal(read_polygon(path), [[1, 1], [5, 1], [5, 5]])
+
+
+class TestBadInput:
+    NAME = "IM-0001-0001-icontour-manual.txt"
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("1 1\n2 2\nthree four\n", "line 3: expected a point"),
+            ("1 1 1\n", "line 1: expected a point"),
+            ("1 1\n\n5\n", "line 3: expected a point"),
+            ("1 1\nnan 2\n3 3\n", "line 2: a point must be finite"),
+            ("1 1\n2 inf\n3 3\n", "line 2: a point must be finite"),
+            ("", "holds 0 points"),
+            ("1 1\n2 2\n", "holds 2 points"),
+            ("1 1\n2 2\n900 3\n", "leaves the image"),
+        ],
+    )
+    def test_what_is_no_contour(self, tmp_path, text, said):
+        (tmp_path / self.NAME).write_text(text)
+        with pytest.raises(InputError, match=said) as caught:
+            read_contours(tmp_path, exams.small_cine())
+        assert self.NAME in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    def test_bytes_that_are_no_text(self, tmp_path):
+        (tmp_path / self.NAME).write_bytes(bytes(range(128, 256)))
+        with pytest.raises(InputError, match="not a text file"):
+            read_contours(tmp_path, exams.small_cine())
+
+    def test_no_contours(self, tmp_path):
+        with pytest.raises(InputError, match="holds no contour file"):
+            read_contours(tmp_path, exams.small_cine())
+        with pytest.raises(InputError, match="holds no contour file"):
+            read_contours(tmp_path / "absent", exams.small_cine())
+
+    def test_a_frame_that_the_exam_does_not_have(self, tmp_path):
+        np.savetxt(tmp_path / "IM-0001-0031-icontour-manual.txt", _circle(8, 8, 3))
+        with pytest.raises(InputError, match="of frame 31, but the cine's frames are numbered 1 to 30"):
+            read_contours(tmp_path, exams.small_cine())
+
+    def test_two_contours_of_one_frame(self, tmp_path):
+        for name in ("IM-0001-0001-icontour-manual.txt", "X-IM-0001-0001-icontour-manual.txt"):
+            np.savetxt(tmp_path / name, _circle(8, 8, 3))
+        with pytest.raises(InputError, match="keep one"):
+            read_contours(tmp_path, exams.small_cine())
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        cine = exams.small_cine()
+        drawn = from_contours({(Outline.ENDOCARDIUM, 0, 1): (_circle(9, 9, 5),)}, cine.pixels.shape)
+        with pytest.raises(OutputError, match="cannot be written"):
+            write_contours(drawn, cine, tmp_path / "file")
