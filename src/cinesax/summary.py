@@ -144,7 +144,7 @@ def _distance_text(cine: Cine) -> str:
     text = f"{cine.grid.slice_distance_mm:.1f} mm, centre to centre"
     if not cine.grid.is_even():
         text = f"uneven, {distances.min():.1f} to {distances.max():.1f} mm, centre to centre"
-    return text + ("" if thickness is None else f" (slice thickness {thickness:g} mm)")
+    return text + ("" if thickness is None else f" (slice thickness {thickness:.3g} mm)")
 
 
 def _beat_text(cine: Cine) -> str:

@@ -147,6 +147,14 @@ def test_a_file_name_is_no_description() -> None:
     assert tables.document(made)["series"]["description"] is None
 
 
+def test_what_the_vendor_says_stays_even_where_the_patient_has_the_same_name() -> None:
+    patient = Patient(name="Phantom^Siemens", patient_id="case")
+    source = Source("dicom", study_uid="1", manufacturer="Siemens", scanner="Phantom 3", description="case of Phantom")
+    told = tables.document(analysis(source=source, patient=patient))
+    assert (told["series"]["manufacturer"], told["series"]["scanner"]) == ("Siemens", "Phantom 3")
+    assert told["series"]["description"] == "[removed] of [removed]" and told["case"].startswith("case-")
+
+
 def test_the_oldest_are_not_told_apart() -> None:
     old = analysis(patient=Patient(age_years=97.0))
     assert tables.document(old)["patient"] == {"sex": None, "age_years": 90.0}

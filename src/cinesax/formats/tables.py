@@ -63,6 +63,9 @@ CSV_COLUMNS = (
     "research_use",
 )
 
+TYPED = ("description", "protocol", "picked_because", "not_picked")
+"""What of a series holds texts that people type, and patients' names with them."""
+
 _DECIMALS = 4
 _OLDEST_AGE_TOLD = 90
 
@@ -103,9 +106,15 @@ def document(analysis: Analysis, *, show_patient: bool = False) -> dict[str, Any
         "model": None if provenance.model is None else {"name": provenance.model, "sha256": provenance.model_checksum},
         "software": {"name": "cinesax", "version": __version__, "seconds": dict(provenance.seconds)},
     }
-    plain = _plain(told)
-    cleaned = plain if show_patient else _without(plain, identifying_texts(analysis.cine.patient))
-    return dict(cleaned)
+    if not show_patient:
+        told = _without_identity(told, identifying_texts(analysis.cine.patient))
+    return dict(_plain(told))
+
+
+def _without_identity(told: dict[str, Any], identifying: tuple[str, ...]) -> dict[str, Any]:
+    """Without the patient in all that people type, or that is made of it; what vendors write stays as it is."""
+    typed = {name: _without(told["series"][name], identifying) for name in TYPED}
+    return told | {"findings": _without(told["findings"], identifying), "series": told["series"] | typed}
 
 
 def _message(finding: Finding, show_patient: bool) -> str:
