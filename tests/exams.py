@@ -1,5 +1,8 @@
 """Small exams on disk for the tests of reading: a hand-made cine, written as DICOM and then spoiled on purpose."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import pytest
 
 from cinesax.cine import Cine, Patient, Source
 from cinesax.formats.dicom_image import SeriesIdentity, write_series
@@ -78,3 +82,14 @@ def edit(paths: Path | Iterable[Path], **changes: Any) -> None:
 def codes(cine: Cine) -> list[str]:
     """The codes of a cine's findings."""
     return [str(finding.code) for finding in cine.findings]
+
+
+def checked_by_dciodvfy(files: Iterable[Path]) -> list[str]:
+    """What the DICOM validator says of the files, without the line that names the IOD."""
+    if shutil.which("dciodvfy") is None:
+        if os.environ.get("CINESAX_REQUIRE_CHECKERS") == "1":
+            pytest.fail("dciodvfy is absent: install the Debian package dicom3tools")
+        pytest.skip("dciodvfy is absent: install the Debian package dicom3tools")
+    said = [subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False) for path in files]
+    assert all("MRImage" in one.stderr for one in said)
+    return [line for one in said for line in one.stderr.splitlines() if line.startswith(("Error", "Warning"))]

@@ -1,0 +1,103 @@
+"""`cinesax inspect` as a user sees it."""
+
+import json
+
+import pytest
+
+import exams
+from cinesax.cli.main import main
+
+
+def test_table(tmp_path, capsys):
+    exams.write_exam(tmp_path)
+    exams.write_exam(tmp_path / "late", exams.small_cine(phases=1), number=2, series_uid="1.2.9", description="PSIR")
+    assert main(["inspect", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    (picked,) = [line for line in said.out.splitlines() if "->" in line]
+    assert "SAX" in picked
+    assert "5 parallel slices" in picked
+    assert "late enhancement" in said.out
+    assert "picked: 1.2.3.4.5" in said.out
+    assert said.err == ""
+
+
+def test_json(tmp_path, capsys):
+    exams.write_exam(tmp_path)
+    (tmp_path / "notes.txt").write_text("hello")
+    assert main(["inspect", str(tmp_path), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (series,) = found["series"]
+    assert (series["instances"], series["slices"], series["phases"]) == (30, 5, 6)
+    assert (series["kind"], series["picked"]) == ("short-axis cine", True)
+    assert found["schema"] == "cinesax/inspection/1"
+    assert found["ignored"] == [{"file": "notes.txt", "reason": "not DICOM"}]
+    assert (found["findings"], found["error"]) == ([], None)
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_the_patient_is_shown_only_when_asked_for(tmp_path, capsys, form):
+    exams.write_exam(tmp_path)
+    main(["inspect", str(tmp_path), "--format", form])
+    said = "".join(capsys.readouterr())
+    assert "DOE" not in said
+    assert "ID-77" not in said
+    main(["inspect", str(tmp_path), "--format", form, "--show-patient"])
+    said = "".join(capsys.readouterr())
+    assert "DOE^JANE" in said
+    assert "ID-77" in said
+
+
+def test_nothing_to_pick_prints_the_table_and_fails(tmp_path, capsys):
+    exams.write_exam(tmp_path, exams.small_cine(phases=1))
+    assert main(["inspect", str(tmp_path)]) == 4
+    said = capsys.readouterr()
+    assert "one phase only" in said.out
+    assert said.err.startswith("cinesax: error: no short-axis cine")
+    assert said.err.count("\n") == 1
+
+
+def test_broken_geometry_is_seen_before_any_pixel(tmp_path, capsys):
+    files = exams.write_exam(tmp_path)
+    files[3].unlink()
+    assert main(["inspect", str(tmp_path), "--format", "json"]) == 5
+    said = capsys.readouterr()
+    assert "slice 0 has 5" in json.loads(said.out)["error"]
+    assert "slice 0 has 5" in said.err
+
+
+def test_series_by_uid(tmp_path, capsys):
+    exams.write_exam(tmp_path)
+    exams.write_exam(tmp_path / "b", exams.small_cine(slices=4), number=2, series_uid="1.2.9")
+    assert main(["inspect", str(tmp_path), "--series", "1.2.9"]) == 0
+    assert "picked: 1.2.9" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path), "--series", "7.7"]) == 2
+
+
+def test_headers_cannot_write_to_the_terminal(tmp_path, capsys):
+    files = exams.write_exam(tmp_path)
+    exams.edit(files, SeriesDescription="[red]\x1b]0;owned\x07[/nothing]")
+    assert main(["inspect", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "[red]" in said
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_bad_input_is_one_line(tmp_path, capsys, name):
+    (tmp_path / "empty").mkdir()
+    assert main(["inspect", str(tmp_path / name)]) == 3
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.data
+def test_a_real_patient(sunnybrook, capsys):
+    assert main(["inspect", str(sunnybrook / "dicom" / "SC-HF-I-01"), "--format", "json"]) == 0
+    said = capsys.readouterr().out
+    found = json.loads(said)
+    assert [(one["instances"], one["kind"], one["picked"]) for one in found["series"]] == [
+        (15, "localizer", False),
+        (240, "short-axis cine", True),
+    ]
+    assert "SCD0000101" not in said
