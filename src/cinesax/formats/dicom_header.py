@@ -44,6 +44,7 @@ ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 DICOMDIR = "1.2.840.10008.1.3.10"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+_MAX_TEXT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,18 @@ class Header:
         return self.pixel_bytes < 0 or self.pixel_bytes > 12
 
 
+def _clean(text: str) -> str:
+    """Without padding and control characters, of bounded length: a damaged header may hand over half the file."""
+    return "".join(letter for letter in text[:_MAX_TEXT] if letter.isprintable()).strip()
+
+
 def _texts(raw: bytes, _: bool) -> tuple[str, ...]:
-    text = raw.decode("latin-1").strip(" \0")
-    return tuple(part.strip(" \0") for part in text.split("\\")) if text else ()
+    text = _clean(raw.decode("latin-1"))
+    return tuple(part.strip() for part in text.split("\\")) if text else ()
 
 
 def _text(raw: bytes, _: bool) -> str | None:
-    return raw.decode("latin-1").strip(" \0") or None
+    return _clean(raw.decode("latin-1")) or None
 
 
 def _numbers(raw: bytes, _: bool) -> tuple[float, ...]:
@@ -241,16 +247,15 @@ def read_header(file: StoredFile, stream: BinaryIO) -> Header:
         warnings.simplefilter("ignore")
         try:
             dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=force)
-            syntax = str(dataset.file_meta.get("TransferSyntaxUID") or _IMPLICIT_LITTLE_ENDIAN)
+            syntax = _clean(str(dataset.file_meta.get("TransferSyntaxUID") or _IMPLICIT_LITTLE_ENDIAN))
             values = {name: _value(dataset, tag, decode) for name, (tag, decode) in _ELEMENTS.items()}
             values.update(_decoded(dataset))
             if values["trigger_time_ms"] is None:
                 values["trigger_time_ms"] = _value(dataset, _TRIGGER_DELAY, _double)
+            if values["sop_class_uid"] is None:
+                values["sop_class_uid"] = str(dataset.file_meta.get("MediaStorageSOPClassUID") or "") or None
         except DICOM_ERRORS as error:
             raise NotDicomError(f"damaged DICOM ({type(error).__name__})") from error
-        if values["sop_class_uid"] is None:
-            media = str(dataset.file_meta.get("MediaStorageSOPClassUID") or "")
-            values["sop_class_uid"] = DICOMDIR if media == DICOMDIR else media or None
     offset, left = (-1, -1) if syntax == DEFLATED else _pixel_place(stream)
     return Header(file=file, pixel_offset=offset, pixel_bytes=left, transfer_syntax_uid=syntax, **values)
 
@@ -301,4 +306,4 @@ def _decode(raw: bytes, charsets: list[str]) -> str | None:
         text = decode_bytes(raw, convert_encodings(charsets), {0x5C, 0x5E, 0x3D})
     except (LookupError, UnicodeError, ValueError):
         text = raw.decode("latin-1")
-    return text.strip(" \0") or None
+    return _clean(text) or None

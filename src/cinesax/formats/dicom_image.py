@@ -135,9 +135,9 @@ def _used_bits(stored: Pixels, header: Header) -> Pixels:
 
 
 def _decoded(header: Header, stream: BinaryIO) -> Pixels:
-    _refuse_unknown_syntax(header)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _refuse_unknown_syntax(header)
         try:
             frame = pydicom.dcmread(stream, force=True).pixel_array
         except (*DICOM_ERRORS, RuntimeError) as error:
