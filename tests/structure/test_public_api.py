@@ -85,3 +85,17 @@ def test_measuring_what_was_drawn_loads_no_network() -> None:
         "print([name for name in ('onnxruntime', 'tensorflow', 'matplotlib') if name in sys.modules])"
     )
     assert fresh(code) == "[]"
+
+
+def test_a_type_checker_sees_functions_and_their_options(tmp_path: Path) -> None:
+    (tmp_path / "use.py").write_text(
+        "import cinesax\n"
+        "import cinesax.analyze\n"
+        "made: cinesax.Analysis = cinesax.analyze('exam', ed_phase=1)\n"
+        "cine: cinesax.Cine = cinesax.open_cine('exam')\n"
+        "cinesax.write_results(made, 'out', nonsense=True)\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", str(tmp_path / "use.py")]
+    done = subprocess.run(command, cwd=Path(TESTS).parent, capture_output=True, text=True, timeout=300)
+    problems = [line for line in done.stdout.splitlines() if ": error: " in line]
+    assert len(problems) == 1 and 'Unexpected keyword argument "nonsense"' in problems[0], done.stdout
