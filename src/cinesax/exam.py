@@ -37,6 +37,7 @@ from cinesax.formats.stored_files import StoredFile, list_files, opener
 
 # Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
 _OTHER_VIEW_DEGREES = 30.0
+_USUAL_OFF_AXIS_DEGREES = 35.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +156,8 @@ def pick_short_axis(exam: Exam, *, series_uid: str | None = None) -> Pick:
     """Choose the short-axis cine.
 
     Among stacks of at least three parallel slices of several phases, lying across the usual long axis of the
-    heart, the one with more slices wins, then with more phases, then nearer to the usual axis, then the later.
+    heart, those within 35 degrees of it come first; then the one with more slices wins, then with more phases,
+    then the later series.
 
     Args:
         exam: what was found.
@@ -185,9 +187,10 @@ def pick_short_axis(exam: Exam, *, series_uid: str | None = None) -> Pick:
 
 def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...]:
     series, stack = candidate
-    off = off_axis_degrees(stack.normal) // 15
+    # A coronal or sagittal cine lies 50 degrees off: it must not win over a true short axis by more slices.
+    unusual = off_axis_degrees(stack.normal) > _USUAL_OFF_AXIS_DEGREES
     latest = max((one.number or 0) for one in series)
-    return -stack.n_slices, -stack.n_phases, off, -latest
+    return unusual, -stack.n_slices, -stack.n_phases, -latest
 
 
 def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
