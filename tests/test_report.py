@@ -102,7 +102,14 @@ def test_it_tells_what_was_read_and_why() -> None:
         not_picked=(("9 'LAX'", "a long axis"),),
     )
     text = Page(report(source=source)).text
-    for said in ("SAX", "6 slices of 48 × 48 pixels", "10.0 mm, centre to centre (slice thickness 8 mm)", "1.00 mm"):
+    for said in (
+        "DICOM",
+        "10, 100 ms apart; all segmented",
+        "SAX",
+        "6 slices of 48 × 48 pixels",
+        "10.0 mm, centre to centre (slice thickness 8 mm)",
+        "1.00 mm",
+    ):
         assert said in text
     assert "6 parallel slices" in text and "9 'LAX': a long axis" in text and "RR 1000 ms" in text
 
@@ -212,6 +219,16 @@ def test_the_curve_has_gaps_where_volumes_are_not_known() -> None:
     assert drawn.dots[1] is None and drawn.line.count("M") == 2 and drawn.line.count("L") == 1
     assert [label for _, label in drawn.y_ticks] == ["0", "20", "40", "60", "80", "100"]
     assert figures.curve(np.array([np.nan]), None) is None
+
+
+def test_without_scripts_the_cine_stands_at_ed_with_its_contours() -> None:
+    made = cinesax.analyze(hearts.cine(), segmentation=hearts.labels(BIG), ed_phase=5)
+    html = render(made)
+    cine = html[html.index('<section class="montage"') :]
+    # 10 phases in 4 columns and 3 rows: phase 5 is the second of the second row
+    assert cine.count("background-position: 33.3333% 50.0%") == 6
+    paths = [a["d"] for a in Page(html).all("path") if a.get("class") == "inner"]
+    assert [bool(path) for path in paths[-6:]] == [False, *[True] * 4, False]
 
 
 def test_a_browser_plays_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ _SOURCES = {
     "nifti": "given, as a label file",
     "given": "given",
 }
+_KINDS = {"dicom": "DICOM", "nifti": "a NIfTI file", "pairs": "PNG pictures", "phantom": "a phantom"}
 _METHODS = {
     AreaMethod.POLYGONS: "Areas are taken in closed form from sub-pixel contours.",
     AreaMethod.PIXELS: "Areas are taken by counting the pixels of the labels.",
@@ -108,6 +109,8 @@ def what_was_read(analysis: Analysis, told: dict[str, Any]) -> list[tuple[str, s
     scanner = " ".join(text for text in (series["manufacturer"], series["scanner"]) if text)
     field_strength = "" if series["field_strength_t"] is None else f", {series['field_strength_t']:g} T"
     rows = [
+        ("Read from", _KINDS.get(series["kind"], "")),
+        ("Study date", series.get("study_date") or ""),
         ("Series", " · ".join(text for text in (series["description"], series["protocol"]) if text)),
         ("Picked because", series["picked_because"] or ""),
         ("Not picked", "; ".join(f"{other['series']}: {other['reason']}" for other in series["not_picked"])),
@@ -127,7 +130,9 @@ def what_was_read(analysis: Analysis, told: dict[str, Any]) -> list[tuple[str, s
 def _phases_text(analysis: Analysis) -> str:
     known = int(analysis.segmentation.known_phases[Structure.CAVITY].sum())
     total = analysis.cine.n_phases
-    return f"{total}, all segmented" if known == total else f"{total}, of which {known} segmented"
+    times = analysis.measurements.phase_times_ms
+    apart = "" if times is None or total < 2 else f", {(times[-1] - times[0]) / (total - 1):.0f} ms apart"
+    return f"{total}{apart}; " + ("all segmented" if known == total else f"{known} of them segmented")
 
 
 def _spacing_text(cine: Cine) -> str:
