@@ -20,8 +20,6 @@ from cinesax.formats import nifti
 from cinesax.formats.dicom_header import DICOMDIR, Header, NotDicomError, read_header
 from cinesax.formats.dicom_image import read_pixels
 from cinesax.formats.dicom_series import (
-    MAX_OFF_AXIS_DEGREES,
-    MIN_SLICES,
     Kind,
     Series,
     base_first,
@@ -380,8 +378,6 @@ def open_cine(path: str | Path, *, series_uid: str | None = None) -> Cine:
 
 
 __all__ = [
-    "MAX_OFF_AXIS_DEGREES",
-    "MIN_SLICES",
     "Exam",
     "Kind",
     "Pick",
