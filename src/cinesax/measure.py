@@ -20,6 +20,8 @@ from cinesax.segmentation import Outline, Segmentation, Structure, area_px
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
 """Grams a millilitre: Schulz-Menger et al. 2020, as above."""
 
+RATE_HARMONICS = 3
+
 BODY_LIMITS = {"height": (30.0, 250.0), "weight": (1.0, 400.0)}
 """From and to, in cm and kg: a stored size outside of these is an error of typing, and not used."""
 
@@ -275,33 +277,47 @@ def phase_times_ms(cine: Cine) -> Floats | None:
 
 
 def peak_rates(
-    volumes_ml: Floats, times_ms: Floats | None, rr_interval_ms: float | None
+    volumes_ml: Floats, times_ms: Floats | None, rr_interval_ms: float | None, *, harmonics: int = RATE_HARMONICS
 ) -> tuple[float | None, float | None]:
     """The fastest fall and the fastest rise of the volume over the beat, both as positive numbers, in ml/s.
 
-    The curve is periodic. Its slope at a phase is the difference of the two neighbouring phases over the time
-    between them. These central differences halve the noise of one-sided ones and flatten the steep parts: the third
-    harmonic of the beat by 6 % at 30 phases, 14 % at 20. The beat lasts as long as the RR interval, or where that is
-    not known (or too short), one mean phase longer than the phases span. What frame rates do to such rates:
-    Bacharach et al., "Left-ventricular peak ejection rate, filling rate, and ejection fraction - frame rate
-    requirements at rest and exercise", J Nucl Med 20 (1979) 189-193.
+    They are the extreme slopes of the periodic series of three harmonics that fits the volumes best (least squares).
+    Few harmonics, as in radionuclide ventriculography (Bacharach et al., "Optimum Fourier filtering of cardiac
+    data: a minimum-error method", J Nucl Med 24 (1983) 1176-1184), because summed slices change by steps: a slice
+    at the base is in or out. On phantoms (benchmarks/rates.py) three harmonics lose 1 % of the true rates, and
+    are off by a median of 12 % (ejection) and 17 % (filling) on summed truth masks; differences of
+    neighbouring phases are off by 40 %.
+
+    The beat lasts as long as the RR interval, or where that is not known (or too short), one mean phase longer than
+    the phases span. Slopes are taken where phases are, not in a part of the beat that was not recorded.
 
     Args:
         volumes_ml: (phase,), nan where not known.
         times_ms: (phase,), or None.
         rr_interval_ms: length of the beat, or None.
+        harmonics: how many.
 
     Returns:
-        (None, None) with fewer than four phases, an unknown volume, or times that are absent or do not rise.
+        (None, None) with fewer than eight phases (or than the harmonics need), an unknown volume, or times that are
+        absent or do not rise.
     """
-    if times_ms is None or len(volumes_ml) < 4 or np.any(np.isnan(volumes_ml)) or np.any(np.diff(times_ms) <= 0):
+    count = len(volumes_ml)
+    if times_ms is None or count < max(8, 2 * harmonics + 1):
+        return None, None
+    if np.any(np.isnan(volumes_ml)) or np.any(np.diff(times_ms) <= 0):
         return None, None
     span = float(times_ms[-1] - times_ms[0])
-    beat = max(span * len(times_ms) / (len(times_ms) - 1), 0.0 if rr_interval_ms is None else rr_interval_ms)
-    later = np.append(times_ms[1:], times_ms[0] + beat)
-    earlier = np.insert(times_ms[:-1], 0, times_ms[-1] - beat)
-    rates = (np.roll(volumes_ml, -1) - np.roll(volumes_ml, 1)) / (later - earlier) * 1000
-    return max(0.0, -float(rates.min())), max(0.0, float(rates.max()))
+    step = span / (count - 1)
+    beat = max(span + step, 0.0 if rr_interval_ms is None else rr_interval_ms)
+    waves = 2 * np.pi / beat * np.arange(1, harmonics + 1)
+    angles = np.outer(times_ms, waves)
+    basis = np.hstack([np.ones((count, 1)), np.cos(angles), np.sin(angles)])
+    fitted = np.linalg.lstsq(basis, volumes_ml, rcond=None)[0]
+    recorded = beat if beat < span + 2 * step else span
+    fine = np.outer(times_ms[0] + np.linspace(0, recorded, 40 * count), waves)
+    rates = 1000 * waves * np.hstack([-np.sin(fine), np.cos(fine)]).reshape(-1, 2, harmonics) * np.split(fitted[1:], 2)
+    slopes = rates.sum(axis=(1, 2))
+    return max(0.0, -float(slopes.min())), max(0.0, float(slopes.max()))
 
 
 def body_surface_area_m2(height_cm: float, weight_kg: float) -> float:
