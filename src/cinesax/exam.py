@@ -332,6 +332,8 @@ def _source(pick: Pick, ordered: OrderedStack) -> Source:
         field_strength_t=first.field_strength_t,
         slice_thickness_mm=first.slice_thickness_mm,
         protocol=first.protocol_name or first.sequence_name,
+        picked_because=pick.reason,
+        not_picked=tuple((one.name, why) for one, why in pick.rejections),
     )
 
 

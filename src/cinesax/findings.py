@@ -33,6 +33,7 @@ class Code(StrEnum):
     OTHER_CANDIDATES = "other-candidates"
     # the segmentation
     RULES_OFF = "rules-off"
+    FRAME_CROPPED = "frame-cropped"
     REMOVED_REGION = "removed-region"
     NO_LV_FOUND = "no-lv-found"
     PARTIAL_SEGMENTATION = "partial-segmentation"

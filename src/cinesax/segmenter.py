@@ -75,13 +75,27 @@ class NetworkSegmenter:
         Returns:
             Labels (phase, slice, row, column) and sub-pixel contours, on the cine's grid, known in all phases.
         """
-        placement = self.bundle.framing.place(
-            (cine.pixels.shape[2], cine.pixels.shape[3]), cine.grid.spacing_mm if cine.grid else None
-        )
-        cleaned = clean(self.probabilities(cine, placement, progress), self.rules)
+        placement = self.placement(cine)
+        return self.finish(self.probabilities(cine, placement, progress), cine, placement)
+
+    def placement(self, cine: Cine) -> Placement:
+        """Where the frames of a cine lie in what the network sees."""
+        shape = (cine.pixels.shape[2], cine.pixels.shape[3])
+        return self.bundle.framing.place(shape, cine.grid.spacing_mm if cine.grid else None)
+
+    def finish(self, probabilities: NDArray[np.float32], cine: Cine, placement: Placement) -> Segmentation:
+        """Clean the network's probabilities and bring them back to the cine's grid.
+
+        Args:
+            probabilities: of the cavity, framed: (phase, slice, size, size).
+            cine: the study.
+            placement: of its frames.
+        """
+        cleaned = clean(probabilities, self.rules)
         labels, contours = self._native(cleaned.probabilities, cine, placement)
         known = {Structure.CAVITY: np.ones(cine.n_phases, dtype=bool)}
-        return Segmentation(labels, known, contours, findings=tuple(_findings(cleaned)), author=self.name)
+        findings = (*_findings(cleaned), *_outside(placement, self.bundle.framing.size))
+        return Segmentation(labels, known, contours, findings=findings, author=self.name)
 
     def probabilities(self, cine: Cine, placement: Placement, progress: Progress | None = None) -> NDArray[np.float32]:
         """The network's probabilities of the cavity, framed: (phase, slice, size, size), before any cleaning."""
@@ -123,6 +137,18 @@ def _findings(cleaned: Cleaned) -> list[Finding]:
         message = f"regions that cannot be LV were removed from {cleaned.removed_frames} frames"
         found.append(Finding(Code.REMOVED_REGION, Severity.NOTE, message))
     return found
+
+
+def _outside(placement: Placement, size: int) -> list[Finding]:
+    lost = [length * scale > size + 1 for length, scale in zip(placement.native_shape, placement.scale, strict=True)]
+    if not any(lost):
+        return []
+    rows, columns = placement.native_shape
+    message = (
+        f"the frames of {rows} x {columns} pixels are larger than what the network sees: "
+        f"only their middle was searched for the LV"
+    )
+    return [Finding(Code.FRAME_CROPPED, Severity.NOTE, message)]
 
 
 def load_segmenter(

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,12 +29,16 @@ from cinesax.segmenter import load_segmenter  # noqa: E402
 from .conftest import TINY  # noqa: E402
 
 
+def history(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
+
+
 def test_a_run_folder_holds_what_is_needed(run_folder):
     names = {path.name for path in run_folder.iterdir()}
     assert names == {"config.json", "history.csv", "last.keras", "network.keras", "state.json", "tensorboard"}
     config = json.loads((run_folder / "config.json").read_text())
     assert config["fold"] == 0 and set(config["held_out_cases"]) & set("ABCD")
-    rows = list(csv.DictReader((run_folder / "history.csv").open()))
+    rows = history(run_folder)
     assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert list((run_folder / "tensorboard").rglob("events.out.tfevents*"))
@@ -99,8 +104,8 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(discs, ru
     with pytest.raises(UsageError, match="another config"):
         train(discs, folder, replace(TINY, learning_rate=1.0), fold=0, resume=True)
     train(discs, folder, TINY, fold=0, resume=True)
-    whole = [float(r["loss"]) for r in csv.DictReader((run_folder / "history.csv").open())]
-    resumed = [float(r["loss"]) for r in csv.DictReader((folder / "history.csv").open())]
+    whole = [float(row["loss"]) for row in history(run_folder)]
+    resumed = [float(row["loss"]) for row in history(folder)]
     assert resumed == pytest.approx(whole, rel=0.05)
 
 

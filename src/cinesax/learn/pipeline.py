@@ -51,7 +51,8 @@ def validation_batches(dataset: Dataset, split: str, cases: Sequence[str], *, ba
     """
     size = dataset.framing.size
     examples = _examples(dataset, split, cases).map(lambda fields: _one_hot(fields, size))
-    return examples.batch(batch).prefetch(2)
+    count = sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
+    return examples.batch(batch).apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(2)
 
 
 def training_batches(

@@ -181,16 +181,23 @@ def train(
     if done < config.epochs:
         start = done * config.steps
         batches = training_batches(dataset, cases, config.pipeline, seed=config.seed, start=start, threads=threads)
+        history = keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True)
         callbacks = _callbacks(dataset, folder, config, held, console or Console(stderr=True), done)
-        model.fit(
-            batches,
-            initial_epoch=done,
-            epochs=config.epochs,
-            steps_per_epoch=config.steps,
-            callbacks=callbacks,
-            shuffle=False,
-            verbose=0,
-        )
+        # The history after what adds to the logs, before what may be killed while it writes.
+        callbacks.insert(-2, history)
+        try:
+            model.fit(
+                batches,
+                initial_epoch=done,
+                epochs=config.epochs,
+                steps_per_epoch=config.steps,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+        finally:
+            if history.csv_file:  # Keras closes it only at the end of a training that was not interrupted
+                history.csv_file.close()
     _finish(model, folder)
     return open_run(folder)
 
@@ -206,7 +213,6 @@ def _callbacks(
     return [
         *callbacks,
         keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True),
         keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=True, update_freq="epoch"),
         Checkpoint(folder),
         Display(console, steps=config.steps, epochs=config.epochs, done=done),
