@@ -13,13 +13,13 @@ import re
 from collections import defaultdict
 
 import numpy as np
-from studies import CASES, compare, expert_study, sunnybrook
 
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate
 from cinesax.formats import pairs
 from cinesax.measure import measure
 from cinesax.segmentation import Segmentation, Structure
 from cinesax.segmenter import load_segmenter
+from studies import CASES, compare, expert_study, sunnybrook
 
 _PHASES = 20
 

@@ -1,4 +1,4 @@
-"""What each rule of the cleaning does to whole studies: the three DICOM patients, each left out of training, and phantoms.
+"""What each rule of the cleaning does to whole studies: DICOM patients, each left out of training, and phantoms.
 
     python benchmarks/cleaning.py BUNDLE CASE [BUNDLE CASE ...] [--phantoms N --phantom-model BUNDLE]
 
@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from studies import Comparison, compare, expert_study, phantom_studies
 
 from cinesax.cleaning import DEFAULT_RULES, Rule
 from cinesax.segmenter import load_segmenter
+from studies import Comparison, compare, expert_study, phantom_studies
 
 
 def choices() -> dict[str, frozenset[Rule]]:

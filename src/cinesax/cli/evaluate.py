@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from cinesax.errors import InputError, OutputError
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate
@@ -72,7 +72,6 @@ def _of_dataset(args: argparse.Namespace) -> Iterator[LabelledStudy]:
     from cinesax import learn
 
     learn.require()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from cinesax.learn import examples, records
 
     dataset = records.open_dataset(args.data)
@@ -100,7 +99,8 @@ def _print(result: Evaluation, console: Console, worst: int) -> None:
         values = [score.dice for score in scores]
         table.add_row(case, str(len(values)), f"{np.mean(values):.3f}", f"{min(values):.3f}")
     console.print(table)
-    bad = Table("slice", "Dice", "area in truth (pixels)", "area found (pixels)", title="Worst slices")
+    name = Column("slice", no_wrap=True)
+    bad = Table(name, "Dice", "area in truth (px)", "area found (px)", title="Worst slices")
     for score in result.worst(worst):
         bad.add_row(score.name, f"{score.dice:.3f}", str(score.truth_px), str(score.found_px))
     console.print(bad)
@@ -110,6 +110,7 @@ def _print(result: Evaluation, console: Console, worst: int) -> None:
         f"standard deviation {dice.std():.4f}, lowest {dice.min():.4f}; "
         f"{result.false_positives} false positives, {result.misses} misses",
         highlight=False,
+        soft_wrap=True,
     )
     for finding in result.findings:
-        console.print(str(finding), highlight=False)
+        console.print(str(finding), highlight=False, soft_wrap=True)

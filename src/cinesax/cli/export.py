@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ def run(args: argparse.Namespace) -> None:
     from cinesax import learn
 
     learn.require()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from cinesax.learn.export import export
 
     bundle = export(args.run_folder, args.out, name=args.name, version=args.model_version, scores=_scores(args.scores))

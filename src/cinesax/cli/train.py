@@ -39,7 +39,6 @@ def run(args: argparse.Namespace) -> None:
     from cinesax import learn
 
     learn.require()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 
     from cinesax.learn.presets import unet

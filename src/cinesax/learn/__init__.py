@@ -1,12 +1,38 @@
 """Training: examples, records, pipeline, networks, export. Needs the extra `train`."""
 
+import importlib
 import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cinesax.errors import MissingExtraError
 
 
 def require() -> None:
-    """Raise MissingExtraError, which says what to install, where the extra `train` is not installed."""
+    """Import TensorFlow quietly; call it before the rooms of this package are imported.
+
+    Raises:
+        MissingExtraError: the extra `train` is not installed; the message says what to install.
+    """
     missing = [name for name in ("tensorflow", "keras", "tensorboard") if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"this needs {', '.join(missing)}; install them with: pip install 'cinesax[train]'")
+        raise MissingExtraError(f"this needs {', '.join(missing)}; install the extra: pip install 'cinesax[train]'")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _quiet_libraries():
+        importlib.import_module("tensorflow")
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    # TensorFlow's libraries greet on file descriptor 2 while they load, whatever their log level is set to.
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
