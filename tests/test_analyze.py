@@ -86,6 +86,8 @@ def test_a_result_measured_again_gives_its_own_numbers(sunnybrook: Path, tmp_pat
 def test_segmentations_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no segmentation at"):
         cinesax.analyze(hearts.cine(), segmentation=tmp_path / "absent.nii.gz")
+    with pytest.raises(InputError, match="cannot be read"):
+        cinesax.analyze(hearts.cine(), segmentation=tmp_path / ("x" * 300))
     (tmp_path / "mask.png").write_bytes(b"x")
     with pytest.raises(InputError, match="expected a NIfTI file"):
         cinesax.analyze(hearts.cine(), segmentation=tmp_path / "mask.png")

@@ -11,6 +11,7 @@ import pytest
 import cinesax
 import hearts
 from cinesax import results
+from cinesax.cine import Source
 from cinesax.errors import OutputError
 from cinesax.formats import tables
 
@@ -107,6 +108,26 @@ def test_a_file_in_the_way(analysis: cinesax.Analysis, tmp_path: Path, out: str)
     with pytest.raises(OutputError):
         results.check_output(tmp_path / out)
     assert files(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize("out", ["circle", "circle/out", "x" * 300, "~nobody-of-this-name/out"])
+def test_a_folder_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(OutputError):
+        results.check_output(out)
+
+
+def test_the_longest_name_that_a_folder_can_have(analysis: cinesax.Analysis, tmp_path: Path) -> None:
+    cinesax.write_results(analysis, tmp_path / ("x" * 255))
+    assert [path.name for path in tmp_path.iterdir()] == ["x" * 255]
+
+
+def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    source = Source("nifti", description=os.fsdecode(b"jane\xff.nii.gz"))
+    made = cinesax.analyze(hearts.cine(source=source), segmentation=hearts.labels())
+    out = cinesax.write_results(made, tmp_path / "out", show_patient=True)
+    assert tables.read_json(out / "analysis.json")["series"]["description"] == "jane?.nii.gz"
 
 
 def test_where_nothing_can_be_written() -> None:

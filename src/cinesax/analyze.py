@@ -118,11 +118,15 @@ def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
     Raises:
         InputError: nothing there, another kind of file, or one that does not fit the cine.
     """
-    if path.is_dir():
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if folder:
         from cinesax.formats.contours import read_contours
 
         return read_contours(path, cine), "contours"
-    if not path.exists():
+    if not there:
         raise InputError(f"there is no segmentation at {path}: give a NIfTI label file or a folder of contour files")
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         raise InputError(f"{path.name} is no segmentation: expected a NIfTI file (.nii, .nii.gz) or a contour folder")

@@ -70,7 +70,7 @@ def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
     Raises:
         OutputError: see `write_results`.
     """
-    target = Path(out).expanduser().resolve()
+    target = _absolute(out)
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target} is a file: give a folder for the results")
     foreign = _foreign_entries(target)
@@ -85,6 +85,17 @@ def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
                 pass
         except OSError as error:
             raise OutputError(f"the results cannot be written to {target}: {folder}: {error.strerror}") from error
+    return target
+
+
+def _absolute(out: str | os.PathLike[str]) -> Path:
+    try:
+        target = Path(out).expanduser().resolve()
+        target.exists()  # a name that is too long shows here
+    # RuntimeError: links that lead in a circle, the home of a user who does not exist.
+    except (OSError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise OutputError(f"{out} cannot be the folder for the results: {reason}") from error
     return target
 
 
@@ -129,7 +140,7 @@ def _staging(target: Path) -> Iterator[Path]:
     """A new hidden folder, gone at the end whatever happens, and so are parents that were made for nothing."""
     made = [folder for folder in target.parents if not folder.exists()]
     parent = target.parent if made else _stage_parent(target)
-    stage = parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    stage = parent / f".{target.name[:40]}.{secrets.token_hex(4)}.tmp"
     try:
         stage.mkdir(parents=True)
         yield stage

@@ -73,6 +73,17 @@ def test_json_is_read_back(tmp_path: Path) -> None:
     assert tables.read_json(path) == tables.document(analysis()) | {"software": tables.read_json(path)["software"]}
 
 
+def test_texts_that_look_like_lists_of_numbers_stay_as_they_are_and_cost_no_time() -> None:
+    described = "[ 1.5  2 ] and [ " + "1" * 60 + " x"
+    made = analysis(source=Source("dicom", study_uid="1.2.3", description=described))
+    told = json.loads(tables.to_json(made, show_patient=True))
+    assert told["series"]["description"] == described
+
+
+def test_rows_of_numbers_are_on_one_line() -> None:
+    assert '"volumes_ml": [16.0, 12.96, 7.84, 4.0, 4.0, 5.76, 9.0, 12.96, 14.44, 16.0]' in tables.to_json(analysis())
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "cinesax/analysis/9"}', "\x00"])
 def test_other_files_are_no_analysis(tmp_path: Path, text: str) -> None:
     path = tmp_path / "analysis.json"

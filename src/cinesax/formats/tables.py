@@ -178,7 +178,8 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float | np.floating):
         return round(float(value), _DECIMALS) if math.isfinite(value) else None
-    return str(value)
+    # File names that are no text hold halves of characters, which no file takes.
+    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def identifying_texts(patient: Patient) -> tuple[str, ...]:
@@ -216,7 +217,9 @@ def to_json(analysis: Analysis, *, show_patient: bool = False) -> str:
     told = document(analysis, show_patient=show_patient)
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     # Rows of numbers on one line each: a person scrolls through this file too.
-    return re.sub(r"\[\s+((?:-?[\d.e+-]+|null|,|\s)+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
+    # A text never holds a line break in JSON, so the pattern finds lists only, and no text makes it slow.
+    number = r"(?:[-+\d.eE]+|null)"
+    return re.sub(rf"\[\n\s+({number}(?:,\n\s+{number})*)\n\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
