@@ -1,6 +1,7 @@
 """NIfTI against a second reader, SimpleITK, and against what public sets are known to hold."""
 
 import gzip
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +13,7 @@ from cinesax.errors import GeometryError, InputError, OutputError, UsageError
 from cinesax.exam import open_cine
 from cinesax.formats.nifti import read_cine, read_labels, write_segmentation
 from cinesax.grid import Grid
+from cinesax.measure import measure
 from cinesax.segmentation import Segmentation, Structure
 
 
@@ -110,6 +112,15 @@ class TestSegmentation:
         write_segmentation(_labels(cine), exams.small_cine(grid=grid), tmp_path / "s.nii")
         assert b"mean step" in nib.load(tmp_path / "s.nii").header["descrip"].item()
 
+    @pytest.mark.parametrize("moved", [[0, 0, 0, 9.0, 9.0], [0, 4.0, 0, 4.0, 0]])
+    def test_labels_of_uneven_slices_are_read_back_on_the_same_exam(self, tmp_path, moved):
+        cine = exams.small_cine()
+        along = cine.grid.normal if moved[1] == 0 else cine.grid.along_row
+        uneven = replace(cine.grid, origins_mm=cine.grid.origins_mm + np.array(moved)[:, None] * along)
+        cine = exams.small_cine(grid=uneven)
+        write_segmentation(_labels(cine), cine, tmp_path / "s.nii")
+        np.testing.assert_array_equal(read_labels(tmp_path / "s.nii", cine).labels, _labels(cine).labels)
+
     def test_folder_that_is_none(self, tmp_path):
         cine = exams.small_cine()
         with pytest.raises(OutputError, match="cannot be written"):
@@ -182,9 +193,19 @@ class TestCine:
         assert cine.pixels.shape == (1, 5, 9, 8)
         assert cine.trigger_times_ms is None
 
-    def test_no_spacing_anywhere_is_told(self, tmp_path):
-        path = _save(tmp_path / "c.nii", np.zeros((8, 9, 5, 4), np.int16), affine=np.eye(4))
-        assert "unknown-spacing" in exams.codes(read_cine(path))
+    def test_no_spacing_anywhere_is_told_and_gives_no_volumes(self, tmp_path):
+        path = _save(tmp_path / "c.nii", np.zeros((24, 20, 5, 6), np.int16), affine=np.eye(4))
+        cine = read_cine(path)
+        assert "unknown-spacing" in exams.codes(cine)
+        measured = measure(cine, _labels(cine))
+        assert (measured.edv_ml, measured.ef_basis) == (None, "areas")
+
+    def test_one_millimetre_on_turned_axes_is_a_spacing(self, tmp_path):
+        affine = np.eye(4)[[0, 2, 1, 3]] * [[1], [1], [-1], [1]]
+        path = _save(tmp_path / "c.nii", np.zeros((24, 20, 5, 6), np.int16), affine=affine)
+        cine = read_cine(path)
+        assert "unknown-spacing" not in exams.codes(cine)
+        assert (cine.grid.spacing_mm, cine.grid.slice_distance_mm) == ((1.0, 1.0), 1.0)
 
     @pytest.mark.parametrize(
         ("step", "unit", "expected_ms"),

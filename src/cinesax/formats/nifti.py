@@ -7,7 +7,7 @@ slice, phase), as converters from DICOM write them.
 import math
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,19 @@ _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, eq=False)
 class _Volume:
-    """A NIfTI file on the axes of cinesax: values (phase, slice, row, column), slices along the normal."""
+    """A NIfTI file on the axes of cinesax: values (phase, slice, row, column), slices along the normal.
+
+    Attributes:
+        oriented: whether the affine places the file in the patient.
+        measured: whether affine or pixdim gives a spacing.
+    """
 
     values: NDArray[Any]
     grid: Grid
     step_ms: float | None
     findings: tuple[Finding, ...]
     oriented: bool
+    measured: bool
 
 
 def is_nifti(path: Path) -> bool:
@@ -83,7 +89,7 @@ def read_cine(path: Path) -> Cine:
     findings.append(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, "NIfTI does not say which end is the base"))
     return Cine(
         volume.values,
-        volume.grid,
+        volume.grid if volume.measured else None,
         triggers,
         None if step is None else np.full(slices, step * phases),
         source=Source("nifti", description=path.name),
@@ -112,7 +118,7 @@ def read_labels(path: Path, cine: Cine, *, author: str = "manual") -> Segmentati
         raise GeometryError(
             f"{path} has shape {values.shape} (phase, slice, row, column) where the cine has {cine.pixels.shape}"
         )
-    if volume.oriented and cine.grid is not None and not volume.grid.same_as(cine.grid, tolerance_mm=1.0):
+    if volume.oriented and cine.grid is not None and not _lies_on(volume.grid, cine.grid):
         raise GeometryError(f"{path} does not lie where the cine lies: the labels are of another grid")
     whole = np.rint(values)
     if np.any(whole != values) or values.min() < 0 or values.max() > max(Structure):
@@ -122,6 +128,13 @@ def read_labels(path: Path, cine: Cine, *, author: str = "manual") -> Segmentati
     if np.any(labels == Structure.MYOCARDIUM):
         known[Structure.MYOCARDIUM] = np.any(labels == Structure.MYOCARDIUM, axis=(1, 2, 3))
     return Segmentation(labels, known, author=author)
+
+
+def _lies_on(grid: Grid, of_cine: Grid) -> bool:
+    """Whether a file's grid is that of the cine, or what one affine makes of it where slices are not evenly placed."""
+    steps = np.arange(of_cine.shape[0])[:, None] * of_cine.affine_lps()[:3, 2]
+    evened = replace(of_cine, origins_mm=of_cine.origins_mm[0] + steps)
+    return grid.same_as(of_cine, tolerance_mm=1.0) or grid.same_as(evened, tolerance_mm=1.0)
 
 
 def write_segmentation(segmentation: Segmentation, cine: Cine, path: Path) -> None:
@@ -182,7 +195,7 @@ def _read(path: Path) -> _Volume:
         raise InputError(f"{path} is not a readable NIfTI file: {reason}") from error
     values = np.ascontiguousarray(values.transpose(3, 2, 1, 0))
     values, grid = _on_grid(values, _RAS_TO_LPS @ affine)
-    return _Volume(values, grid, _phase_ms(header, len(values)), findings, oriented)
+    return _Volume(values, grid, _phase_ms(header, len(values)), findings, oriented, measured=not findings)
 
 
 def _values(path: Path, image: Any) -> NDArray[Any]:
@@ -212,12 +225,14 @@ def _affine(image: Any, header: Any) -> tuple[Floats, tuple[Finding, ...], bool]
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.all(np.isfinite(affine)) or np.any(lengths == 0) or np.any(zooms <= 0):
         raise GeometryError("the affine or pixdim is not finite and positive")
-    oriented = not np.allclose(lengths, 1, atol=1e-4)
+    # Turned axes of length 1 were measured: a scan of 1 mm in each direction.
+    oriented = not np.allclose(np.abs(affine[:3, :3]), np.eye(3), atol=1e-4)
+    spaced = not np.allclose(zooms, 1, atol=1e-4)
     findings: tuple[Finding, ...] = ()
-    if not oriented and np.allclose(zooms, 1, atol=1e-4):
-        message = "neither affine nor pixdim gives a spacing: 1 mm is taken, and volumes mean nothing"
+    if not oriented and not spaced:
+        message = "neither affine nor pixdim gives a spacing: no volumes, the ejection fraction is one of summed areas"
         findings = (Finding(Code.UNKNOWN_SPACING, Severity.WARNING, message),)
-    elif not oriented:
+    elif spaced and np.allclose(lengths, 1, atol=1e-4):
         affine[:3, :3] *= zooms
     affine[:3] *= unit
     return affine, findings, oriented
