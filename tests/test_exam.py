@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,18 @@ class TestRoundTrip:
         files = exams.write_exam(tmp_path)
         exams.edit(files, PatientName="Ünal^Jürgen=山田^太郎")
         assert open_cine(tmp_path).patient.name == "Ünal^Jürgen=山田^太郎"
+        exams.edit(files, SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎")
+        assert open_cine(tmp_path).patient.name == "Yamada^Tarou=山田^太郎"
+
+    def test_another_patient_of_the_folder_is_not_named_either(self, tmp_path):
+        exams.write_exam(tmp_path / "a")
+        other = replace(
+            exams.small_cine(), source=replace(exams.small_cine().source, study_uid="1.2.9", series_uids=("1.2.9.1",))
+        )
+        files = exams.write_exam(tmp_path / "b", other, number=2, description="SAX Smith 998877")
+        exams.edit(files, PatientName="SMITH^JOHN", PatientID="998877")
+        ((name, _),) = open_cine(tmp_path, series_uid="1.2.3.4.5").source.not_picked
+        assert name == "2 'SAX [removed] [removed]'"
 
 
 class TestPicking:

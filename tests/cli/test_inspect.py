@@ -47,6 +47,20 @@ def test_the_patient_is_shown_only_when_asked_for(tmp_path, capsys, form):
     assert "ID-77" in said
 
 
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("phases", [1, 6])
+def test_a_patient_in_a_description_is_not_shown(tmp_path, capsys, form, phases):
+    exams.write_exam(tmp_path / "a", exams.small_cine(phases=phases), number=1, description="Doe Jane SAX id-77")
+    exams.write_exam(
+        tmp_path / "b", exams.small_cine(phases=phases), number=2, description="jane", series_uid="1.2.3.4.9"
+    )
+    main(["inspect", str(tmp_path), "--format", form])
+    said = "".join(capsys.readouterr())
+    assert [secret for secret in ("doe", "jane", "id-77") if secret in said.lower()] == []
+    main(["inspect", str(tmp_path), "--format", form, "--show-patient"])
+    assert "Doe Jane" in capsys.readouterr().out
+
+
 def test_nothing_to_pick_prints_the_table_and_fails(tmp_path, capsys):
     exams.write_exam(tmp_path, exams.small_cine(phases=1))
     assert main(["inspect", str(tmp_path)]) == 4

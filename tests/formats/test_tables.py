@@ -7,8 +7,6 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import cinesax
 import hearts
@@ -175,14 +173,3 @@ def test_the_oldest_are_not_told_apart() -> None:
 def test_the_case_is_the_same_for_the_same_study_only() -> None:
     other = analysis(source=Source("dicom", study_uid="1.2.4"))
     assert analysis().case == analysis().case != other.case
-
-
-@given(st.text(max_size=80), st.sampled_from(["Li^Na", "Doe^Jane", "O'Neil^A", "(x"]))
-def test_removing_texts_never_fails_and_leaves_none(text: str, name: str) -> None:
-    texts = tables.identifying_texts(Patient(name=name))
-    assert name not in tables.remove_texts(f"{text} {name} {text}", texts).replace(text, "")
-
-
-def test_words_that_only_look_like_short_names_stay() -> None:
-    texts = tables.identifying_texts(Patient(name="In^Na"))
-    assert tables.remove_texts("slices in a stack of In NA", texts) == "slices in a stack of [removed] [removed]"

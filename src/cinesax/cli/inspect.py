@@ -73,7 +73,7 @@ def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *,
             "series_uid": series.uid,
             "study_uid": series.study_uid,
             "number": series.number,
-            "description": series.description,
+            "description": series.description if show_patient else series.pseudonymous_description,
             "modality": series.modality,
             "instances": series.n_instances,
             "slices": series.n_slices,
@@ -117,7 +117,8 @@ def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *
         picked, reason = _verdict(series, pick)
         counts = (series.number, series.n_instances, series.n_slices, series.n_phases)
         number, images, slices, phases = ("-" if count is None else str(count) for count in counts)
-        mark, name = "->" if picked else "", _plain(series.description or "-")
+        description = series.description if show_patient else series.pseudonymous_description
+        mark, name = "->" if picked else "", _plain(description or "-")
         table.add_row(mark, number, name, images, slices, phases, str(series.kind), _plain(reason))
     console.print(table)
     if show_patient:

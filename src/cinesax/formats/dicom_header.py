@@ -17,6 +17,7 @@ import pydicom
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.multival import MultiValue
 
 from cinesax.formats.stored_files import StoredFile
 
@@ -283,7 +284,9 @@ def _raw(dataset: pydicom.Dataset, tag: int) -> tuple[bytes, bool]:
     if isinstance(element, RawDataElement):
         return element.value or b"", element.is_little_endian
     value = getattr(element, "value", None)
-    return (str(value).encode("latin-1", "replace") if value is not None else b""), True
+    # pydicom has looked at a few elements itself (the character sets), and holds several values as a list.
+    text = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
+    return (text.encode("latin-1", "replace") if value is not None else b""), True
 
 
 def _value(dataset: pydicom.Dataset, tag: int, decode: _Decoder) -> Any:

@@ -10,9 +10,11 @@ from functools import cached_property
 
 import numpy as np
 
+from cinesax.cine import Patient
 from cinesax.findings import Code, Finding, Severity
 from cinesax.formats.dicom_header import ENHANCED_MR_IMAGE, MR_IMAGE, Header
 from cinesax.formats.dicom_stack import Stack, contradiction, geometry_problem, split_into_stacks
+from cinesax.formats.identity import identifying_texts, remove_names
 from cinesax.grid import Floats
 
 # From base to apex in a usual heart: to the left, to the front, to the feet (LPS). The three Sunnybrook exams
@@ -76,6 +78,13 @@ class Series:
         return self.headers[0].series_description or self.headers[0].protocol_name or ""
 
     @property
+    def pseudonymous_description(self) -> str:
+        """The same without the patient: scanners' users type names and numbers of patients into it."""
+        first = self.headers[0]
+        patient = Patient(first.patient_name, first.patient_id, first.patient_birth_date)
+        return remove_names(self.description, identifying_texts(patient))
+
+    @property
     def number(self) -> int | None:
         """SeriesNumber."""
         number = self.headers[0].series_number
@@ -103,9 +112,9 @@ class Series:
 
     @cached_property
     def name(self) -> str:
-        """A short name for messages: number and description, or the UID."""
+        """A short name for messages, in which no patient is named: number and description, or the UID."""
         parts = [str(self.number)] if self.number is not None else []
-        parts += [f"'{self.description}'"] if self.description else []
+        parts += [f"'{self.pseudonymous_description}'"] if self.description else []
         return " ".join(parts) or self.uid or "without UID"
 
 

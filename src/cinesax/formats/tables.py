@@ -22,6 +22,7 @@ from cinesax.analysis import Analysis
 from cinesax.cine import Cine, Patient
 from cinesax.errors import InputError
 from cinesax.findings import Finding, Severity
+from cinesax.formats.identity import identifying_texts, remove_texts
 from cinesax.measure import Measurements
 
 SCHEMA = "cinesax/analysis/1"
@@ -180,28 +181,6 @@ def _plain(value: Any) -> Any:
         return round(float(value), _DECIMALS) if math.isfinite(value) else None
     # File names that are no text hold halves of characters, which no file takes.
     return str(value).encode("utf-8", "replace").decode("utf-8")
-
-
-def identifying_texts(patient: Patient) -> tuple[str, ...]:
-    """What must not appear inside any other text: the name and its parts, patient ID and birth date; longest first."""
-    parts = re.split(r"[\^=\s,]+", patient.name or "")
-    date = patient.birth_date or ""
-    dates = [date, f"{date[:4]}-{date[4:6]}-{date[6:]}"] if len(date) == 8 else [date]
-    texts = {text for text in (patient.name, patient.patient_id, *parts, *dates) if text and len(text) >= 2}
-    return tuple(sorted(texts, key=len, reverse=True))
-
-
-def remove_texts(text: str, identifying: Iterable[str]) -> str:
-    """The text with every UID and every identifying text in it replaced: whole words, in any case.
-
-    Those of two letters are replaced where capitals mark them as names: "In" is a name, "in" is not.
-    """
-    text = re.sub(r"\b\d+(?:\.\d+){5,}\b", "[UID removed]", text)
-    for word in identifying:
-        spelled = re.escape(word) if len(word) > 2 else f"{re.escape(word.upper())}|{re.escape(word.capitalize())}"
-        flags = re.IGNORECASE if len(word) > 2 else re.NOFLAG
-        text = re.sub(rf"(?<![^\W_])(?:{spelled})(?![^\W_])", "[removed]", text, flags=flags)
-    return text
 
 
 def _without(value: Any, identifying: tuple[str, ...]) -> Any:
