@@ -79,8 +79,10 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
     try:
         framing = Framing.from_dict(_field(manifest, "framing", dict, folder))
         classes = {int(k): Structure[v] for k, v in _field(manifest, "classes", dict, folder).items()}
-    except (GeometryError, KeyError, ValueError, TypeError) as error:
+    except (GeometryError, LookupError, ValueError, TypeError, OverflowError) as error:
         raise BundleError(f"{folder / MANIFEST} cannot be used: {error}") from None
+    if manifest.get("framing_digest") != framing.digest:
+        raise BundleError(f"{folder / MANIFEST} is damaged: its framing_digest is not that of its framing")
     return Bundle(
         folder=folder,
         name=_field(manifest, "name", str, folder),
@@ -133,7 +135,9 @@ def write_bundle(bundle: Bundle, graph: Path, card: str) -> Bundle:
     Raises:
         OutputError: the folder holds something else, or cannot be written.
     """
-    folder = bundle.folder
+    folder = bundle.folder.absolute()
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder; name a new folder")
     if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
         raise OutputError(f"{folder} exists and is no bundle; name a new folder")
     work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -150,9 +154,11 @@ def write_bundle(bundle: Bundle, graph: Path, card: str) -> Bundle:
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         shutil.rmtree(work, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-    return open_bundle(folder)
+    return open_bundle(bundle.folder)
 
 
 def _to_json(bundle: Bundle, checksums: dict[str, str]) -> dict[str, Any]:

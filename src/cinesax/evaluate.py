@@ -132,7 +132,7 @@ def evaluate(studies: Iterable[LabelledStudy], segment: Callable[[Cine], Segment
     for study in studies:
         found = segment(study.cine)
         for finding in found.findings:
-            findings.setdefault(finding.code, finding)
+            findings.setdefault(finding.message, finding)
         for (phase, index), name in study.names.items():
             a = study.truth.labels[phase, index] == Structure.CAVITY
             b = found.labels[phase, index] == Structure.CAVITY

@@ -68,7 +68,8 @@ class Segmentation:
                 "labels must be uint8 of shape (phase, slice, row, column), "
                 f"seen {self.labels.dtype} of shape {self.labels.shape}"
             )
-        present = np.flatnonzero(np.bincount(self.labels.ravel(), minlength=3))
+        # Phase by phase: bincount takes a copy in 64 bits, of a whole large study more than a gigabyte.
+        present = np.flatnonzero(sum(np.bincount(phase.ravel(), minlength=256) for phase in self.labels))
         unknown = sorted({int(value) for value in present} - {0, *(int(s) for s in self.known_phases)})
         if unknown:
             raise GeometryError(f"labels hold the values {unknown}, which are not among the structures segmented")

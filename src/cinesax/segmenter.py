@@ -1,7 +1,7 @@
 """Segmenter: Bundle -> something that segments a Cine. All that the rest knows of networks is `segment(cine)`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,9 +12,9 @@ from scipy import ndimage
 from cinesax.bundle import Bundle, open_bundle
 from cinesax.cine import Cine
 from cinesax.cleaning import BORDER, DEFAULT_RULES, Cleaned, Rule, clean
-from cinesax.errors import BundleError
+from cinesax.errors import BundleError, DatasetError
 from cinesax.findings import Code, Finding, Severity
-from cinesax.framing import Placement
+from cinesax.framing import Framing, Placement
 from cinesax.segmentation import ContourKey, Outline, Polygons, Segmentation, Structure, trace
 
 Progress = Callable[[int, int], None]
@@ -78,6 +78,25 @@ class NetworkSegmenter:
         placement = self.placement(cine)
         return self.finish(self.probabilities(cine, placement, progress), cine, placement)
 
+    def on_framed(self, framing: Framing) -> "NetworkSegmenter":
+        """The same network and cleaning for frames that were framed already (those of a prepared set).
+
+        To frame them again would window them again: the black round a small frame would count as its intensities.
+
+        Args:
+            framing: how they were framed.
+
+        Raises:
+            DatasetError: not as this network sees frames.
+        """
+        if framing != self.bundle.framing:
+            raise DatasetError(
+                f"the set was framed in another way than {self.name} needs: prepare it again, or give the pairs folder"
+            )
+        # Framed values are from 0 to 1 and reach both, so this window leaves them as they are.
+        as_it_is = replace(framing, window_percentiles=(0.0, 100.0))
+        return replace(self, bundle=replace(self.bundle, framing=as_it_is))
+
     def placement(self, cine: Cine) -> Placement:
         """Where the frames of a cine lie in what the network sees."""
         shape = (cine.pixels.shape[2], cine.pixels.shape[3])
@@ -100,7 +119,8 @@ class NetworkSegmenter:
     def probabilities(self, cine: Cine, placement: Placement, progress: Progress | None = None) -> NDArray[np.float32]:
         """The network's probabilities of the cavity, framed: (phase, slice, size, size), before any cleaning."""
         size = self.bundle.framing.size
-        frames = cine.pixels.reshape(-1, *cine.pixels.shape[2:])
+        # Frame by frame: pixels that do not lie in order (a NIfTI's) would be copied as a whole by a reshape.
+        frames = [frame for phase in cine.pixels for frame in phase]
         found = np.empty((len(frames), size, size), np.float32)
         channel = next(c for c, structure in self.bundle.classes.items() if structure is Structure.CAVITY)
         for first in range(0, len(frames), _BATCH):
@@ -180,4 +200,21 @@ def load_segmenter(
         raise BundleError(f"{bundle.graph_path} cannot be loaded by ONNX Runtime: {error}") from None
     if bundle.input_name not in inputs or bundle.output_name not in outputs:
         raise BundleError(f"{bundle.graph_path} has inputs {inputs} and outputs {outputs}, not those of bundle.json")
+    _check_shapes(bundle, session)
     return NetworkSegmenter(bundle, session, rules)
+
+
+def _check_shapes(bundle: Bundle, session: Any) -> None:
+    """A graph of another size, or with fewer classes than bundle.json names, is a BundleError before it is run."""
+    size = bundle.framing.size
+    given = next(i.shape for i in session.get_inputs() if i.name == bundle.input_name)
+    taken = next(o.shape for o in session.get_outputs() if o.name == bundle.output_name)
+    squares = all(
+        len(shape) == 4 and all(n == size for n in shape[1:3] if isinstance(n, int)) for shape in (given, taken)
+    )
+    classes = taken[-1] if squares and isinstance(taken[-1], int) else max(bundle.classes) + 1
+    if not squares or min(bundle.classes) < 0 or max(bundle.classes) >= classes:
+        raise BundleError(
+            f"{bundle.graph_path} has input {given} and output {taken}, which does not fit bundle.json: "
+            f"squares of {size}, classes {sorted(bundle.classes)}"
+        )

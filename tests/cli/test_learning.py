@@ -32,7 +32,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_prepare_train_export_evaluate_analyze(sources, tmp_path, capsys):
     data, run, bundle = tmp_path / "set", tmp_path / "run", tmp_path / "bundle"
-    assert main(["prepare", str(sources), "-o", str(data), "--phantoms", "2", "--frames-each", "3", "--folds", "3"]) == 0
+    assert (
+        main(["prepare", str(sources), "-o", str(data), "--phantoms", "2", "--frames-each", "3", "--folds", "3"]) == 0
+    )
     assert "15 images" in capsys.readouterr().out
     quick = ["--epochs", "1", "--steps", "2", "--batch", "2", "--threads", "1"]
     assert main(["train", str(data), "-o", str(run), "--fold", "0", *quick]) == 0
@@ -95,3 +97,30 @@ def test_the_real_data_become_a_set_split_by_patient(sunnybrook, tmp_path, capsy
     assert sum(fact["n_empty"] for fact in manifest["cases"].values()) == 14
     studies = [fact["fold"] for fact in manifest["cases"].values() if fact["kind"] == "study"]
     assert sorted(studies) == [0, 1, 2]
+
+
+def test_options_that_cannot_be_meant_are_refused(sources, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (
+        ["evaluate", "--data", str(sources), "--fold", "1"],
+        ["evaluate", "--data", str(sources), "--split", "train"],
+        ["evaluate", "--data", str(sources), "--worst", "-1"],
+        ["evaluate", "--data", str(sources), "--threads", "0"],
+        ["prepare", str(sources), "-o", "set", "--seed", "-1"],
+    ):
+        assert main(arguments) == 2
+        one_line(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_that_cannot_be_written_are_one_line(tmp_path, capsys):
+    from cinesax.cli.evaluate import _write_json
+    from cinesax.errors import OutputError
+    from cinesax.evaluate import Evaluation, SliceScore
+
+    (tmp_path / "file").write_text("mine")
+    result = Evaluation((SliceScore("a", "a", 1.0, 1, 1),))
+    for path in (tmp_path / "file" / "scores.json", tmp_path / "absent" / "scores.json", tmp_path, Path(".")):
+        with pytest.raises(OutputError, match="cannot be written"):
+            _write_json(result, path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,6 +1,8 @@
 """What is written is what is read; a set is whole or absent; patients are never divided."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ pytest.importorskip("tensorflow")
 
 from cinesax.errors import DatasetError, OutputError  # noqa: E402
 from cinesax.framing import Framing  # noqa: E402
+from cinesax.learn.examples import Kind, without_twins  # noqa: E402
 from cinesax.learn.records import open_dataset, read_examples, verify, write_dataset  # noqa: E402
 
 from .conftest import disc_example, disc_examples  # noqa: E402
@@ -95,3 +98,28 @@ def test_damage_is_found(tmp_path):
         open_dataset(folder)
     with pytest.raises(DatasetError, match="no prepared set"):
         open_dataset(tmp_path)
+
+
+def test_the_same_examples_have_the_same_digest_in_every_process():
+    script = (
+        "import hashlib, numpy as np\n"
+        "from cinesax.learn.examples import Example, Kind\n"
+        "from cinesax.learn.records import serialise\n"
+        "pixels = np.zeros((16, 16))\n"
+        "example = Example('a', 'b', Kind.PAIRS, pixels.astype(np.uint16), pixels.astype(np.uint8))\n"
+        "print(hashlib.sha256(serialise(example)).hexdigest())\n"
+    )
+    seen = {
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        for _ in range(3)
+    }
+    assert len(seen) == 1
+
+
+def test_of_twins_the_dicom_is_kept_and_two_of_a_kind_are_an_error():
+    study, pair = disc_example("A", 0, Kind.STUDY), disc_example("A", 0)
+    assert list(without_twins([study, pair])) == [study]
+    with pytest.raises(DatasetError, match="A-0 comes twice"):
+        list(without_twins([pair, pair]))
+    with pytest.raises(DatasetError, match="A-0 comes twice"):
+        list(without_twins([study, study]))

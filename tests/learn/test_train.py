@@ -1,6 +1,7 @@
 """Training learns, can be interrupted, and ends in a bundle that runs without TensorFlow."""
 
 import csv
+import io
 import json
 import shutil
 import subprocess
@@ -10,23 +11,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
 from cinesax.bundle import open_bundle  # noqa: E402
-from cinesax.errors import BundleError, InputError, OutputError, UsageError  # noqa: E402
+from cinesax.errors import BundleError, DatasetError, InputError, OutputError, UsageError  # noqa: E402
 from cinesax.evaluate import LabelledStudy, evaluate  # noqa: E402
-from cinesax.learn.examples import as_cine  # noqa: E402
+from cinesax.formats import pairs  # noqa: E402
+from cinesax.framing import Framing  # noqa: E402
+from cinesax.learn.examples import as_cine, from_pairs  # noqa: E402
 from cinesax.learn.export import export, fixed_size  # noqa: E402
 from cinesax.learn.losses import CrossEntropyDice  # noqa: E402
 from cinesax.learn.metrics import SliceDice  # noqa: E402
 from cinesax.learn.models import UNetConfig, unet  # noqa: E402
-from cinesax.learn.records import read_examples  # noqa: E402
+from cinesax.learn.records import open_dataset, read_examples, write_dataset  # noqa: E402
 from cinesax.learn.train import TrainConfig, open_run, train  # noqa: E402
 from cinesax.segmenter import load_segmenter  # noqa: E402
 
-from .conftest import TINY  # noqa: E402
+from .conftest import TINY, disc_example  # noqa: E402
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -160,3 +164,191 @@ def test_settings_that_cannot_work_are_refused():
         replace(TINY, pipeline=replace(TINY.pipeline, crop=100))
     with pytest.raises(UsageError, match="at least 1"):
         TrainConfig(epochs=0)
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_good_state(discs, tmp_path):
+    folder = tmp_path / "wild"
+    with pytest.raises(UsageError, match="loss is no number in epoch 1"):
+        train(discs, folder, replace(TINY, learning_rate=1e30, warmup_steps=1, epochs=2, steps=8))
+    assert open_run(folder).finished_epochs == 0
+    assert not (folder / "network.keras").exists() and not (folder / "last.keras").exists()
+
+
+class _Interrupted(keras.callbacks.Callback):
+    """Ctrl-C in the middle of the last callback's work, after the history was written."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """A training is interrupted after this many epochs: as the checkpoint is written, or after it."""
+    original = keras.Model.fit
+
+    def at(epoch: int, *, before_checkpoint: bool) -> None:
+        def fit(self, *args, callbacks, **options):
+            place = next(i for i, c in enumerate(callbacks) if type(c).__name__ == "Checkpoint")
+            place += not before_checkpoint
+            return original(
+                self, *args, callbacks=[*callbacks[:place], _Interrupted(epoch), *callbacks[place:]], **options
+            )
+
+        monkeypatch.setattr(keras.Model, "fit", fit)
+
+    yield at
+    monkeypatch.undo()
+
+
+QUICK = replace(TINY, epochs=3, steps=2)
+
+
+@pytest.mark.parametrize("before_checkpoint", [True, False])
+def test_the_history_of_a_resumed_run_has_each_epoch_once_and_columns_in_their_places(
+    discs, tmp_path, interrupted, monkeypatch, before_checkpoint
+):
+    folder = tmp_path / "run"
+    interrupted(0, before_checkpoint=before_checkpoint)
+    with pytest.raises(KeyboardInterrupt):
+        train(discs, folder, QUICK, fold=0)
+    monkeypatch.undo()
+    train(discs, folder, QUICK, fold=0, resume=True)
+    rows = history(folder)
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert [row["val_loss"] == "NA" for row in rows] == [True, False, False]  # a look at epochs 2 and 3
+    for row in rows:
+        assert None not in row and 0 <= float(row["dice"]) <= 1 and float(row["learning_rate"]) < 0.02
+        assert row["val_dice"] == "NA" or 0 <= float(row["val_dice"]) <= 1
+
+
+def test_an_interrupted_training_gives_the_terminal_its_cursor_back(discs, tmp_path, interrupted):
+    stream = io.StringIO()
+    interrupted(0, before_checkpoint=False)
+    with pytest.raises(KeyboardInterrupt):
+        train(discs, tmp_path / "run", QUICK, console=Console(file=stream, force_terminal=True))
+    hide, show = "\x1b[?25l", "\x1b[?25h"
+    assert hide in stream.getvalue() and stream.getvalue().rfind(show) > stream.getvalue().rfind(hide)
+
+
+def test_a_damaged_set_is_not_trained_on(discs, tmp_path):
+    folder = tmp_path / "set"
+    shutil.copytree(discs.folder, folder)
+    shard = next(folder.glob("train-*"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DatasetError, match="wrong checksum"):
+        train(open_dataset(folder), tmp_path / "run", QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_that_leaves_nobody_is_an_error_and_leaves_nothing(tmp_path):
+    examples = [disc_example("A", number) for number in range(2)]
+    one = write_dataset({"train": examples}, tmp_path / "set", framing=Framing(), folds=2)
+    for fold, word in ((0, "train on"), (1, "validate on")):
+        with pytest.raises(DatasetError, match=word):
+            train(one, tmp_path / "run", QUICK, fold=fold)
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_folders_that_are_none_or_damaged_are_told(discs, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(OutputError, match="is a file"):
+        train(discs, file, QUICK)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="schema"):
+        train(discs, other, QUICK, resume=True)
+    (other / "config.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="no run folder"):
+        open_run(other)
+
+
+def test_a_damaged_network_is_told(run_folder, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    (folder / "network.keras").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="cannot be read"):
+        export(folder, tmp_path / "bundle")
+    (folder / "state.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        open_run(folder)
+
+
+def test_a_state_without_its_network_is_not_resumed_from_nothing(discs, run_folder, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    (folder / "last.keras").unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        train(discs, folder, TINY, fold=0, resume=True)
+
+
+def _edited(good: Path, folder: Path, **values) -> Path:
+    shutil.copytree(good, folder)
+    manifest = json.loads((folder / "bundle.json").read_text()) | values
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_bundle_that_does_not_fit_its_graph_is_refused(run_folder, tmp_path):
+    good = export(run_folder, tmp_path / "good").folder
+    smaller = Framing(size=128)
+    cases = {
+        "framing_digest": {"framing": smaller.to_dict()},
+        "squares of 128": {"framing": smaller.to_dict(), "framing_digest": smaller.digest},
+        "classes": {"classes": {"5": "CAVITY"}},
+        "cannot be used": {"framing": Framing().to_dict() | {"native_range_mm": []}},
+    }
+    for number, (message, values) in enumerate(cases.items()):
+        with pytest.raises(BundleError, match=message):
+            load_segmenter(_edited(good, tmp_path / str(number), **values))
+
+
+def test_a_bundle_is_never_lost_or_written_over_something_else(run_folder, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(OutputError, match="is a file"):
+        export(run_folder, file)
+    assert file.read_text() == "mine"
+    folder = export(run_folder, tmp_path / "bundle", version="1").folder
+    rename = Path.rename
+
+    def fails(self, target):
+        if self.name.endswith(".tmp"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OutputError, match="No space"):
+        export(run_folder, folder, version="2")
+    monkeypatch.undo()
+    assert open_bundle(folder).version == "1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "file"]
+
+
+def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(run_folder, tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.gamma(2, 20, (90, 110)).clip(0, 255).astype(np.uint8)
+    pair = pairs.write_pair(tmp_path / "pairs", "A-IM-0001-0001", image, image > 200)
+    segmenter = load_segmenter(export(run_folder, tmp_path / "bundle").folder)
+    fed: list[np.ndarray] = []
+
+    class Spy:
+        def run(self, names, feed):
+            fed.append(next(iter(feed.values())))
+            return segmenter.session.run(names, feed)
+
+    spied = replace(segmenter, session=Spy())
+    spied.segment(pairs.read_cine(pair))
+    cine, _ = as_cine(next(from_pairs(tmp_path / "pairs", segmenter.bundle.framing)))
+    spied.on_framed(segmenter.bundle.framing).segment(cine)
+    np.testing.assert_allclose(fed[1], fed[0], atol=1e-4)
+    with pytest.raises(DatasetError, match="framed in another way"):
+        spied.on_framed(Framing(size=128))

@@ -7,16 +7,20 @@ off where there are none, and the output says so.
 
 import argparse
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from cinesax.errors import InputError, OutputError
+from cinesax.errors import InputError, OutputError, UsageError
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate
+from cinesax.formats.stored_files import replacing
+
+if TYPE_CHECKING:
+    from cinesax.learn.records import Dataset
 
 HELP = "compare a network with expert labels"
 
@@ -38,8 +42,13 @@ def run(args: argparse.Namespace) -> None:
     """Evaluate, print the table, write the JSON."""
     from cinesax.segmenter import load_segmenter
 
-    studies = _studies(args)
-    result = evaluate(studies, load_segmenter(args.model, threads=args.threads).segment)
+    _check(args)
+    dataset = None if (args.data / "images").is_dir() else _open_dataset(args.data)
+    segmenter = load_segmenter(args.model, threads=args.threads)
+    if dataset is None:
+        result = evaluate(_of_pairs(args.data), segmenter.segment)
+    else:
+        result = evaluate(_of_dataset(dataset, args), segmenter.on_framed(dataset.framing).segment)
     if not result.slices:
         raise InputError(f"{args.data} holds nothing to compare")
     if args.json:
@@ -47,14 +56,18 @@ def run(args: argparse.Namespace) -> None:
     _print(result, Console(), args.worst)
 
 
-def _studies(args: argparse.Namespace) -> Iterator[LabelledStudy]:
+def _check(args: argparse.Namespace) -> None:
     if not args.data.is_dir():
         raise InputError(f"{args.data} is no folder")
+    if args.worst < 0 or (args.threads is not None and args.threads < 1):
+        raise UsageError("--worst must be at least 0, --threads at least 1")
     if (args.data / "images").is_dir():
-        return _of_pairs(args.data)
-    if (args.data / "dataset.json").is_file():
-        return _of_dataset(args)
-    raise InputError(f"{args.data} is neither a pairs folder (images/ and labels/) nor a prepared set (dataset.json)")
+        if args.split is not None or args.fold is not None:
+            raise UsageError(f"{args.data} is a pairs folder: --split and --fold are for prepared sets")
+    elif not (args.data / "dataset.json").is_file():
+        raise InputError(
+            f"{args.data} is neither a pairs folder (images/ and labels/) nor a prepared set (dataset.json)"
+        )
 
 
 def _of_pairs(folder: Path) -> Iterator[LabelledStudy]:
@@ -68,13 +81,20 @@ def _of_pairs(folder: Path) -> Iterator[LabelledStudy]:
         yield LabelledStudy(pair.case, {(0, 0): pair.name}, pairs.read_cine(pair), truth)
 
 
-def _of_dataset(args: argparse.Namespace) -> Iterator[LabelledStudy]:
+def _open_dataset(folder: Path) -> "Dataset":
     from cinesax import learn
 
     learn.require()
+    from cinesax.learn import records
+
+    dataset = records.open_dataset(folder)
+    records.verify(dataset)
+    return dataset
+
+
+def _of_dataset(dataset: "Dataset", args: argparse.Namespace) -> Iterator[LabelledStudy]:
     from cinesax.learn import examples, records
 
-    dataset = records.open_dataset(args.data)
     split = args.split or ("validation" if "validation" in dataset.manifest["splits"] else "train")
     cases = dataset.cases(split, fold=args.fold, held_out=args.fold is not None)
     for example in records.read_examples(dataset, split, cases):
@@ -83,14 +103,11 @@ def _of_dataset(args: argparse.Namespace) -> Iterator[LabelledStudy]:
 
 
 def _write_json(result: Evaluation, path: Path) -> None:
-    work = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        work.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
-        os.replace(work, path)
+        with replacing(path.absolute()) as work:
+            work.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        work.unlink(missing_ok=True)
 
 
 def _print(result: Evaluation, console: Console, worst: int) -> None:

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("nothing to prepare: name a SOURCE or --phantoms N")
     if args.folds < 2 or args.phantoms < 0 or args.frames_each < 1:
         raise UsageError("--folds must be at least 2, --phantoms at least 0, --frames-each at least 1")
+    if not 0 <= args.seed < 2**31:
+        raise UsageError(f"--seed must be from 0 to 2147483647, seen {args.seed}")
     framing = Framing()
     seeds = range(args.seed * 1_000_000, args.seed * 1_000_000 + args.phantoms)
     phantoms = examples.from_phantoms(seeds, framing, frames_each=args.frames_each)

@@ -1,6 +1,8 @@
 """Keras callbacks of the training."""
 
+import csv
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +13,8 @@ from typing import Any
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from cinesax.formats.stored_files import replacing
 
 
 @contextmanager
@@ -28,7 +32,8 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 class Checkpoint(keras.callbacks.Callback):
     """After every epoch: the whole state of the training, under a temporary name and then renamed.
 
-    `last.keras` holds network, optimizer and moving average; `state.json` the number of finished epochs.
+    `last.keras` holds network, optimizer and moving average; `state.json` the number of finished epochs. An epoch
+    whose loss is no number is not written: the state before it stays.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,6 +42,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the state."""
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            return
         work = self.folder / ".last.tmp.keras"
         self.model.save(work)
         state = self.folder / ".state.tmp"
@@ -44,6 +51,31 @@ class Checkpoint(keras.callbacks.Callback):
         # The network first: a kill between the two repeats an epoch, it does not skip one.
         os.replace(work, self.folder / "last.keras")
         os.replace(state, self.folder / "state.json")
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """`history.csv`: one row an epoch, one column for everything in the logs; NA where an epoch has no such value.
+
+    The whole file is written anew after every epoch: a resumed training takes over the rows of the epochs that its
+    checkpoint has finished and no others, and its columns stay in their places.
+    """
+
+    def __init__(self, path: Path, *, done: int) -> None:
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        if done and path.is_file():
+            with path.open(newline="", encoding="utf-8") as stream:
+                self.rows = [dict(row) for row in csv.DictReader(stream) if int(row["epoch"]) < done]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add a row."""
+        self.rows.append({"epoch": epoch, **(logs or {})})
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        with replacing(self.path) as work, work.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(columns), restval="NA")
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
 class Validate(keras.callbacks.Callback):

@@ -131,12 +131,21 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
 
 
 def without_twins(examples: Iterable[Example]) -> Iterator[Example]:
-    """The examples, each name once: a frame that comes as DICOM and as PNG is taken from the first source."""
-    seen: set[str] = set()
+    """The examples, without the PNG of a frame that has come as DICOM before.
+
+    Raises:
+        DatasetError: one name in two sources of the same kind: two frames, or one frame twice?
+    """
+    taken: set[str] = set()
+    seen: dict[str, Kind] = {}
     for example in examples:
-        if example.name not in seen:
-            seen.add(example.name)
-            yield example
+        earlier = seen.setdefault(example.name, example.kind)
+        if earlier is Kind.STUDY and example.kind is Kind.PAIRS:
+            continue
+        if example.name in taken:
+            raise DatasetError(f"{example.name} comes twice as {example.kind}: name each source once, and no two alike")
+        taken.add(example.name)
+        yield example
 
 
 def as_cine(example: Example) -> tuple[Cine, Segmentation]:

@@ -17,7 +17,7 @@ from cinesax.framing import Framing
 from cinesax.learn.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
 from cinesax.learn.metrics import SliceDice  # noqa: F401 - likewise
 from cinesax.learn.models import UNetConfig, unet
-from cinesax.learn.train import NETWORK, Run, open_run
+from cinesax.learn.train import NETWORK, Run, load_network, open_run
 from cinesax.segmentation import Structure
 
 _TOLERANCE = 1e-3
@@ -32,7 +32,7 @@ def fixed_size(run: Run) -> keras.Model:
     path = run.folder / NETWORK
     if not path.is_file():
         raise InputError(f"{run.folder} has no {NETWORK}: the training has not finished; go on with --resume")
-    trained = keras.models.load_model(path, compile=False)
+    trained = load_network(path)
     values = dict(run.config["config"]["model"])
     values["channels"] = tuple(values["channels"])
     size = Framing.from_dict(run.config["dataset"]["framing"]).size

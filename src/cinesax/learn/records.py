@@ -63,7 +63,7 @@ def serialise(example: Example) -> bytes:
         "phase": tf.train.Feature(int64_list=tf.train.Int64List(value=[example.phase])),
         "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=spacing)),
     }
-    return bytes(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    return bytes(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))
 
 
 def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -13,16 +13,18 @@ import tensorflow as tf
 from rich.console import Console
 
 from cinesax._version import __version__
-from cinesax.errors import InputError, OutputError, UsageError
-from cinesax.learn.callbacks import Checkpoint, Display, Pulse, Validate, averaged_weights
+from cinesax.errors import DatasetError, InputError, OutputError, UsageError
+from cinesax.formats.stored_files import replacing
+from cinesax.learn.callbacks import Checkpoint, Display, HistoryFile, Pulse, Validate, averaged_weights
 from cinesax.learn.losses import CrossEntropyDice
 from cinesax.learn.metrics import SliceDice
 from cinesax.learn.models import UNetConfig, unet
 from cinesax.learn.pipeline import PipelineConfig, training_batches, validation_batches
-from cinesax.learn.records import Dataset
+from cinesax.learn.records import Dataset, verify
 
+SCHEMA = "cinesax/run/1"
 CONFIG = "config.json"
-NETWORK = "network.keras"
+LAST, NETWORK = "last.keras", "network.keras"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.steps < 1 or self.pipeline.batch < 1:
             raise UsageError("epochs, steps and batch must be at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"the seed must be from 0 to 2147483647, seen {self.seed}")
         crop, factor = self.pipeline.crop, 2 ** len(self.model.channels)
         if crop is not None and crop % factor:
             raise UsageError(f"crop must be a multiple of {factor} for this network, seen {crop}")
@@ -94,7 +98,7 @@ def _description(
     dataset: Dataset, config: TrainConfig, fold: int | None, train: list[str], held: list[str]
 ) -> dict[str, Any]:
     return {
-        "schema": "cinesax/run/1",
+        "schema": SCHEMA,
         "config": asdict(config),
         "fold": fold,
         "dataset": {"digest": dataset.digest, "framing": dataset.framing.to_dict()},
@@ -113,21 +117,27 @@ def open_run(folder: Path) -> Run:
     """A run folder as a training left it.
 
     Raises:
-        InputError: no run folder.
+        InputError: no run folder, or a damaged one.
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         raise InputError(f"{folder} is no run folder: it has no readable {CONFIG}") from None
+    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+        raise InputError(f"{folder / CONFIG} is not of schema {SCHEMA}: name the run folder of a training")
     try:
         finished = int(json.loads((folder / "state.json").read_text(encoding="utf-8"))["epochs"])
     except FileNotFoundError:
         finished = 0
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder / 'state.json'} is damaged: begin the training again in a new folder") from None
     return Run(folder, config, finished)
 
 
 def _begin(folder: Path, description: dict[str, Any], resume: bool) -> int:
     """Make or re-enter the run folder; returns the number of finished epochs."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder; name a new folder")
     if folder.exists() and any(folder.iterdir()):
         if not resume:
             raise OutputError(f"{folder} is not empty; add --resume to go on with it, or name a new folder")
@@ -138,7 +148,8 @@ def _begin(folder: Path, description: dict[str, Any], resume: bool) -> int:
         return run.finished_epochs
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / CONFIG).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        with replacing(folder / CONFIG) as work:
+            work.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from None
     return 0
@@ -160,8 +171,8 @@ def train(
         dataset: a prepared set; its split "train".
         folder: the run folder to make: config.json, last.keras, history.csv, tensorboard/, network.keras.
         config: how.
-        fold: the fold of the split to hold out and validate on; None: train on all, validate on the split
-            "validation" where there is one.
+        fold: the fold of the split to hold out and validate on; None: train on all, without validation (the
+            split "validation" is for one look at the end, with `cinesax evaluate`).
         resume: go on with an interrupted run of the same config.
         threads: for the augmentation.
         console: where progress goes.
@@ -170,21 +181,23 @@ def train(
         The finished run; `network.keras` has the averaged weights of the last epoch.
 
     Raises:
-        OutputError, UsageError, DatasetError: see `cinesax.errors`.
+        DatasetError: a damaged set, or a fold that leaves nobody to train or to validate on.
+        UsageError: the fold or the config does not fit, or the loss became no number.
+        OutputError, InputError: the run folder cannot be written, or not be resumed.
     """
     cases = dataset.cases("train", fold=fold)
     held = dataset.cases("train", fold=fold, held_out=True) if fold is not None else []
+    if not cases or (fold is not None and not held):
+        raise DatasetError(f"fold {fold} leaves no patients to {'validate' if cases else 'train'} on; use fewer folds")
+    verify(dataset)
     done = _begin(folder, _description(dataset, config, fold, cases, held), resume)
     keras.utils.set_random_seed(config.seed)
-    last = folder / "last.keras"
-    model = keras.models.load_model(last) if done and last.exists() else _compile(config)
+    model = load_network(folder / LAST) if done else _compile(config)
     if done < config.epochs:
         start = done * config.steps
         batches = training_batches(dataset, cases, config.pipeline, seed=config.seed, start=start, threads=threads)
-        history = keras.callbacks.CSVLogger(str(folder / "history.csv"), append=True)
-        callbacks = _callbacks(dataset, folder, config, held, console or Console(stderr=True), done)
-        # The history after what adds to the logs, before what may be killed while it writes.
-        callbacks.insert(-2, history)
+        display = Display(console or Console(stderr=True), steps=config.steps, epochs=config.epochs, done=done)
+        callbacks = [*_callbacks(dataset, folder, config, held, done), display]
         try:
             model.fit(
                 batches,
@@ -196,14 +209,14 @@ def train(
                 verbose=0,
             )
         finally:
-            if history.csv_file:  # Keras closes it only at the end of a training that was not interrupted
-                history.csv_file.close()
-    _finish(model, folder)
+            display.on_train_end()  # Keras says so only where nothing interrupts; the terminal's cursor is hidden
+        _check_finished(open_run(folder), config)
+    _finish(folder)
     return open_run(folder)
 
 
 def _callbacks(
-    dataset: Dataset, folder: Path, config: TrainConfig, held: list[str], console: Console, done: int
+    dataset: Dataset, folder: Path, config: TrainConfig, held: list[str], done: int
 ) -> list[keras.callbacks.Callback]:
     callbacks: list[keras.callbacks.Callback] = [Pulse(config.steps * config.pipeline.batch)]
     if held:
@@ -214,21 +227,37 @@ def _callbacks(
         *callbacks,
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=True, update_freq="epoch"),
+        HistoryFile(folder / "history.csv", done=done),
         Checkpoint(folder),
-        Display(console, steps=config.steps, epochs=config.epochs, done=done),
     ]
 
 
-def _finish(model: keras.Model, folder: Path) -> None:
+def load_network(path: Path) -> keras.Model:
+    """A network that a training has written; InputError where it cannot be read."""
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # noqa: BLE001 - Keras's exceptions have no common base of their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} cannot be read ({reason}); begin the training again in a new folder") from None
+
+
+def _check_finished(run: Run, config: TrainConfig) -> None:
+    if run.finished_epochs < config.epochs:
+        raise UsageError(
+            f"the loss is no number in epoch {run.finished_epochs + 1}; {run.folder} keeps the state before it: "
+            "lower the learning rate and begin again in a new folder"
+        )
+
+
+def _finish(folder: Path) -> None:
     # Reloading the checkpoint gives the same network whether or not this process ran the last epoch.
-    saved = keras.models.load_model(folder / "last.keras")
+    saved = load_network(folder / LAST)
     with averaged_weights(saved):
         plain = keras.models.clone_model(saved)
         plain.set_weights(saved.get_weights())
     work = folder / ".network.tmp.keras"
     plain.save(work)
     os.replace(work, folder / NETWORK)
-    del model
 
 
 def checksum(path: Path) -> str:
