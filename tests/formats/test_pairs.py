@@ -45,6 +45,11 @@ def test_sixteen_bits_round_trip(tmp_path):
         ("SC-HF-I-01-IM-0001-0048", "SC-HF-I-01"),
         ("patient007_12", "patient007"),
         ("case-3-4", "case-3"),
+        ("patient1_slice3", "patient1"),
+        ("patient1_frame01_slice_3", "patient1"),
+        ("P-7-ED-3", "P-7"),
+        ("subject_s01_12", "subject_s01"),
+        ("SC-HF-I-01", "SC-HF-I"),
         ("single", "single"),
     ],
 )

@@ -19,7 +19,10 @@ from cinesax.formats.stored_files import replacing
 
 IMAGES, LABELS = "images", "labels"
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
-_CASE = re.compile(r"(.+?)(?:-IM-\d+-\d+|[-_]\d+)")
+# What may stand between a patient and the number of a slice: a patient for every slice would break the split.
+_WORD = "(?:slice|frame|phase|time|image|img|ed|es)"
+_LAST = "(?:slice|frame|phase|time|image|img|ed|es|sl|s|z|fr|ph|t|im)"
+_CASE = re.compile(rf"(.+?)(?:-IM-\d+-\d+|(?:[-_]{_WORD}[-_]?\d+)*[-_](?:{_LAST}[-_]?)?\d+)", re.IGNORECASE)
 _ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError)
 
 
@@ -29,7 +32,7 @@ class Pair:
 
     Attributes:
         name: the file name without its suffix.
-        case: the patient: the name up to "-IM-..." or to the last number.
+        case: the patient: the name up to "-IM-...", or to the last number and the word before it, if any.
         image: the grey picture.
         label: the picture of the LV cavity.
     """
