@@ -96,6 +96,14 @@ class TestWhatWasThere:
         assert not (out / "dicom" / "old.dcm").exists()
         assert [path.name for path in tmp_path.iterdir()] == ["exam"]
 
+    def test_results_inside_of_an_earlier_phantom_are_not_lost(self, tmp_path, capsys):
+        out = tmp_path / "exam"
+        assert main(["phantom", str(out)]) == 0
+        (out / "results").mkdir()
+        assert main(["phantom", str(out), "--force"]) == 7
+        assert "results" in capsys.readouterr().err
+        assert (out / "results").is_dir()
+
     def test_an_empty_folder_is_filled(self, tmp_path):
         (tmp_path / "exam").mkdir()
         assert main(["phantom", str(tmp_path / "exam")]) == 0
@@ -116,7 +124,8 @@ class TestWhatWasThere:
         assert list(tmp_path.iterdir()) == []
 
 
-def test_settings_out_of_range(tmp_path, capsys):
-    assert main(["phantom", str(tmp_path / "exam"), "--ef", "300"]) == 2
+@pytest.mark.parametrize("setting", [("--ef", "300"), ("--edv", "nan"), ("--phases", "2"), ("--slice-distance", "99")])
+def test_settings_out_of_range(tmp_path, capsys, setting):
+    assert main(["phantom", str(tmp_path / "exam"), *setting]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not Path(tmp_path / "exam").exists()

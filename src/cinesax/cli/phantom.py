@@ -15,7 +15,7 @@ from typing import Any
 
 from cinesax._version import __version__
 from cinesax.cine import Cine
-from cinesax.errors import OutputError
+from cinesax.errors import GeometryError, OutputError, UsageError
 from cinesax.formats.dicom_image import SeriesIdentity, derived_uid, write_series
 from cinesax.formats.nifti import write_segmentation
 from cinesax.formats.stored_files import temporary_beside
@@ -27,10 +27,10 @@ _TRUTH = Path("truth", "truth.json")
 _MYOCARDIUM_G_PER_ML = 1.05
 
 _OVERRIDES = {
-    "edv": ("edv_ml", float, "ML", "end-diastolic volume, 60 to 350"),
-    "ef": ("ef_percent", float, "PERCENT", "ejection fraction, 10 to 80"),
-    "phases": ("n_phases", int, "N", "phases of the beat, 12 to 40"),
-    "slice-distance": ("slice_distance_mm", float, "MM", "slice distance, centre to centre, 6 to 12"),
+    "edv": ("edv_ml", float, "ML", "end-diastolic volume; drawn from 60 to 350"),
+    "ef": ("ef_percent", float, "PERCENT", "ejection fraction; drawn from 10 to 80"),
+    "phases": ("n_phases", int, "N", "phases of the beat; drawn from 12 to 40"),
+    "slice-distance": ("slice_distance_mm", float, "MM", "slice distance, centre to centre; drawn from 6 to 12"),
 }
 
 
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace OUT where it is an earlier phantom")
     for option, (_, kind, metavar, text) in _OVERRIDES.items():
-        parser.add_argument(f"--{option}", type=kind, metavar=metavar, help=f"{text} (default: drawn by the seed)")
+        parser.add_argument(f"--{option}", type=kind, metavar=metavar, help=f"{text} by the seed where it is not given")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,7 +56,10 @@ def run(args: argparse.Namespace) -> None:
     _refuse_occupied(args.out, force=args.force)
     given = {option: getattr(args, option.replace("-", "_")) for option in _OVERRIDES}
     overrides = {_OVERRIDES[option][0]: value for option, value in given.items() if value is not None}
-    settings = draw_settings(args.seed, **overrides)
+    try:
+        settings = draw_settings(args.seed, **overrides)
+    except GeometryError as error:
+        raise UsageError(str(error)) from error
     phantom = make_phantom(settings)
     decoys = make_decoys(settings) if args.decoys else ()
     write_exam(phantom, decoys, args.out)
@@ -107,6 +110,9 @@ def _refuse_occupied(out: Path, *, force: bool) -> None:
     # --force on the wrong folder must not cost anything but a phantom.
     if not (out / _TRUTH).is_file():
         raise OutputError(f"{out} is not empty and no phantom, so --force does not replace it: name another folder")
+    others = sorted({entry.name for entry in out.iterdir()} - {"dicom", _TRUTH.parts[0]})
+    if others:
+        raise OutputError(f"{out} holds more than a phantom ({others[0]}), so --force does not replace it")
 
 
 def _put_in_place(temporary: Path, out: Path) -> None:
