@@ -43,6 +43,15 @@ def test_a_body_that_spans_the_end_of_the_beat_is_one():
     assert kept[8:].sum() > 0 and kept[:2].sum() > 0 and kept[5].sum() == 0
 
 
+def test_what_one_body_keeps_does_not_depend_on_where_the_beat_begins():
+    p = np.zeros((10, 3, 16, 16), np.float32)
+    p[5:, 1, 4:8, 4:8] = 1
+    p[:3, 2, 8:12, 8:12] = 1  # goes on in the next slice, a corner further
+    for first in range(10):
+        rolled = np.roll(p, first, axis=0)
+        np.testing.assert_array_equal(one_body(rolled), rolled)
+
+
 def test_each_frame_keeps_one_region_and_its_soft_rim(heart):
     spoilt = heart.copy()
     spoilt[4, 2, 30, 60:63] = 0.7

@@ -75,20 +75,23 @@ def steady(probabilities: Probabilities) -> Probabilities:
 
 def one_body(probabilities: Probabilities) -> Probabilities:
     """Only the largest body that is connected through slices and phases: the LV is one."""
-    bodies, count = ndimage.label(probabilities >= BORDER, np.ones((3, 3, 3, 3)))
+    inside = probabilities >= BORDER
+    # The last phase touches the first, as any phase touches the next: the first is labelled behind it once more.
+    bodies, count = ndimage.label(np.concatenate([inside, inside[:1]]), np.ones((3, 3, 3, 3)))
     if count < 2:
         return probabilities
     joined = _joined_round_the_beat(bodies, count)
+    bodies = bodies[:-1]
     sizes = np.bincount(joined[bodies].ravel(), minlength=count + 1)
     sizes[0] = 0
     return _without(probabilities, bodies, joined[bodies] == int(np.argmax(sizes)))
 
 
 def _joined_round_the_beat(bodies: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    # The last phase touches the first: bodies that meet there are one.
+    # Bodies that have the same pixels in both copies of the first phase are one.
     parent = np.arange(count + 1)
-    touching = np.unique(np.stack([bodies[-1].ravel(), bodies[0].ravel()]), axis=1).T
-    for one, other in touching[(touching > 0).all(axis=1)]:
+    seen = bodies[0] > 0
+    for one, other in np.unique(np.stack([bodies[-1][seen], bodies[0][seen]]), axis=1).T:
         parent[parent == parent[other]] = parent[one]
     return parent
 
