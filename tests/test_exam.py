@@ -128,6 +128,12 @@ class TestRoundTrip:
         exams.edit(files, SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName="Yamada^Tarou=山田^太郎")
         assert open_cine(tmp_path).patient.name == "Yamada^Tarou=山田^太郎"
 
+    def test_images_of_two_patients_under_one_uid_are_not_one_heart(self, tmp_path):
+        files = exams.write_exam(tmp_path)
+        exams.edit(files[: exams.PHASES], PatientID="other")
+        with pytest.raises(InputError, match="images of 2 patients"):
+            open_cine(tmp_path)
+
     def test_another_patient_of_the_folder_is_not_named_either(self, tmp_path):
         exams.write_exam(tmp_path / "a")
         other = replace(
@@ -164,6 +170,24 @@ class TestPicking:
         assert "duplicate-frame" in exams.codes(cine)
         assert not cine.pixels[:, 0].any()
         np.testing.assert_array_equal(cine.pixels[:, 1:], exams.small_cine().pixels[:, 1:])
+
+    @pytest.mark.parametrize("description", ["SAX tagging mid", "sax_SPAMM", "Tag SA"])
+    def test_tagged_slices_do_not_get_into_the_stack(self, tmp_path, description):
+        for index, path in enumerate(exams.write_exam(tmp_path / "cine")):
+            place = index // exams.PHASES
+            exams.edit(path, SeriesInstanceUID=f"1.2.3.4.5.{place}", SeriesNumber=10 + place)
+        tagged = exams.write_exam(tmp_path / "tagged", exams.small_cine(slices=1), description=description)
+        exams.edit(
+            tagged,
+            SOPInstanceUID=lambda one: f"1.2.99.{one.InstanceNumber}",
+            SeriesInstanceUID="1.2.3.4.99",
+            SeriesNumber=30,
+            AcquisitionTime="130000",
+            PixelData=lambda one: bytes(len(one.PixelData)),
+        )
+        cine = open_cine(tmp_path)
+        np.testing.assert_array_equal(cine.pixels, exams.small_cine().pixels)
+        assert cine.findings == ()
 
     def test_more_slices_win_and_the_other_is_told(self, tmp_path):
         exams.write_exam(tmp_path / "a", exams.small_cine(slices=4), number=3, series_uid="1.2.9.3")

@@ -247,11 +247,19 @@ def _picked_by_hand(exam: Exam, series_uid: str) -> Pick:
 
 
 def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, reason: str, findings: list[Finding]) -> Pick:
+    _refuse_several_patients(series, stack)
     for one in series:
         findings += _left_out(one, stack)
     findings += frames_of_reference(stack.headers)
     rejections = tuple((one, _rejection(one, stack)) for one in exam.series if one not in series)
     return Pick(exam, series, stack, reason, rejections, tuple(findings))
+
+
+def _refuse_several_patients(series: Sequence[Series], stack: Stack) -> None:
+    """Anonymisers that give everybody the same UIDs would make one heart of two."""
+    patients = len({header.patient_id for header in stack.headers})
+    if patients > 1:
+        raise InputError(f"series {_names(series)} holds images of {patients} patients by PatientID: take them apart")
 
 
 def _rejection(series: Series, picked: Stack) -> str:

@@ -25,6 +25,7 @@ class Code(StrEnum):
     INCOMPLETE_SLICE = "incomplete-slice"
     UNEVEN_SLICE_DISTANCE = "uneven-slice-distance"
     TILTED_SLICES = "tilted-slices"
+    SHIFTED_SLICES = "shifted-slices"
     MISSING_TRIGGER_TIMES = "missing-trigger-times"
     PHASE_ORDER = "phase-order"
     RR_INTERVALS_DIFFER = "rr-intervals-differ"

@@ -182,6 +182,18 @@ class TestPixels:
         with pytest.raises(InputError, match="may be damaged"):
             open_cine(tmp_path)
 
+    @pytest.mark.parametrize(
+        "changes", [{"Rows": 10}, {"Columns": 12}, {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}]
+    )
+    def test_more_pixels_than_the_header_says(self, tmp_path, changes):
+        exams.edit(exams.write_exam(tmp_path), **changes)
+        with pytest.raises(InputError, match="holds 960 bytes of pixels where .* make 480"):
+            open_cine(tmp_path)
+
+    def test_a_little_padding_is_no_contradiction(self, tmp_path):
+        exams.edit(exams.write_exam(tmp_path), PixelData=lambda one: one.PixelData + bytes(32))
+        np.testing.assert_array_equal(open_cine(tmp_path).pixels, exams.small_cine().pixels)
+
     def test_wrong_size_in_the_header(self, tmp_path):
         exams.edit(exams.write_exam(tmp_path), Rows=5000, Columns=5000)
         with pytest.raises(InputError, match="truncated"):

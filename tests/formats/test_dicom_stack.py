@@ -255,3 +255,25 @@ def test_frames_of_reference(tmp_path):
     assert cine.source.frame_of_reference_uid is None
     exams.edit(files, FrameOfReferenceUID=lambda one: f"1.2.{1 + one.InstanceNumber // 15}")
     assert [one.severity for one in open_cine(tmp_path).findings] == ["warning"]
+
+
+def _along_row(files, index, by_mm):
+    exams.edit(
+        _of_slice(files, index),
+        ImagePositionPatient=lambda one: [
+            f"{float(x) + by_mm * d:.4f}" for x, d in zip(one.ImagePositionPatient, exams.ALONG_ROW, strict=True)
+        ],
+    )
+
+
+def test_a_slice_that_is_shifted_in_its_plane_is_told(tmp_path):
+    _along_row(exams.write_exam(tmp_path), 3, 6)
+    (finding,) = open_cine(tmp_path).findings
+    assert (finding.code, finding.slice, "by 6.0 mm" in finding.message) == ("shifted-slices", 3, True)
+
+
+def test_a_slanted_stack_is_on_one_line(tmp_path):
+    files = exams.write_exam(tmp_path)
+    for index in range(exams.SLICES):
+        _along_row(files, index, 5 * index)
+    assert open_cine(tmp_path).findings == ()

@@ -122,6 +122,11 @@ def _stored_plainly(header: Header, stream: BinaryIO) -> Pixels | None:
         raise InputError(
             f"{header.file} is truncated: {min(len(data), declared)} bytes of pixels where {expected} are expected"
         )
+    # Some writers pad to a block; a whole row more means that Rows, Columns or BitsAllocated are not true.
+    if declared - expected >= expected // (header.rows or 1):
+        raise InputError(
+            f"{header.file} holds {declared} bytes of pixels where Rows, Columns and BitsAllocated make {expected}"
+        )
     stored = np.frombuffer(data, dtype=f"<{kind}{header.bits_allocated // 8}").reshape(header.rows or 0, -1)
     return _used_bits(stored, header)
 

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     PHASE_CONTRAST = "phase contrast"
     PERFUSION = "perfusion"
     MAPPING = "mapping"
+    TAGGING = "tagging"
     NO_GEOMETRY = "no usable geometry"
     NO_PIXELS = "no pixels"
     MULTI_FRAME = "multi-frame"
@@ -48,6 +49,7 @@ _WORDS = {
     Kind.LATE_ENHANCEMENT: re.compile(r"\b(lge|psir|mde|late|delayed|de)\b|enhanc"),
     Kind.PERFUSION: re.compile(r"perf|first.?pass"),
     Kind.MAPPING: re.compile(r"molli|shmolli|t1.?map|t2.?map|t2star|t2\*"),
+    Kind.TAGGING: re.compile(r"\b(tag|tags|tagged|tagging|c?spamm|dense)\b"),
     Kind.PHASE_CONTRAST: re.compile(r"\b(flow|venc|qflow|pc)\b|velocity"),
 }
 
@@ -195,7 +197,7 @@ def _judge_moving(stack: Stack, text: str) -> tuple[Kind, str] | None:
     ):
         if min(len(part) for part in values) > 1:
             return Kind.MAPPING, f"{name} differs between the frames of a slice"
-    for kind in (Kind.MAPPING, Kind.PERFUSION, Kind.PHASE_CONTRAST):
+    for kind in (Kind.MAPPING, Kind.PERFUSION, Kind.TAGGING, Kind.PHASE_CONTRAST):
         if match := _WORDS[kind].search(text):
             return kind, f"its description says '{match.group(0)}'"
     return None

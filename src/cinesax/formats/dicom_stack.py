@@ -28,6 +28,7 @@ from cinesax.grid import Floats, Grid
 # Slices of one stack that a scanner stores with slightly different orientations differ by rounding or some tenths.
 MAX_TILT_DEGREES = 1.0
 _NOTABLE_TILT_DEGREES = 0.05
+_NOTABLE_SHIFT_MM = 1.0
 _SAME_SLICE_MM = 0.5
 _UNIT_TOLERANCE = 0.01
 
@@ -214,7 +215,7 @@ def order(stack: Stack) -> OrderedStack:
     grid = _grid(stack, frames[0])
     triggers = np.array([[frame.trigger_time_ms for frame in phase] for phase in frames], float) if by_trigger else None
     intervals = rr_intervals_ms(ordered, triggers)
-    findings += [*_distances(grid), *timing_oddities(ordered, triggers, intervals)]
+    findings += [*_distances(grid), *_shifts(grid), *timing_oddities(ordered, triggers, intervals)]
     return OrderedStack(frames, grid, triggers, intervals, tuple(findings))
 
 
@@ -282,3 +283,23 @@ def _distances(grid: Grid) -> list[Finding]:
             )
             found.append(Finding(Code.UNEVEN_SLICE_DISTANCE, Severity.WARNING, message, slice=index))
     return found
+
+
+def _shifts(grid: Grid) -> list[Finding]:
+    """Slices that lie beside the line of the others: one affine (NIfTI) does not tell where they are."""
+    if grid.shape[0] < 3:
+        return []
+    centres = grid.origins_mm - grid.origins_mm[0]
+    # Medians, so that one slice that is off does not move the line: the step in the plane for each mm along the normal.
+    plane = np.stack([centres @ grid.along_row, centres @ grid.along_column], axis=1)
+    along = np.diff(grid.positions_mm)[:, None]
+    line = np.median(np.diff(plane, axis=0) / along, axis=0) * (grid.positions_mm - grid.positions_mm[0])[:, None]
+    off = np.linalg.norm(plane - line - np.median(plane - line, axis=0), axis=1)
+    worst = int(np.argmax(off))
+    if off[worst] <= _NOTABLE_SHIFT_MM:
+        return []
+    message = (
+        f"slices are shifted in their plane, slice {worst} by {off[worst]:.1f} mm against the line of the others: "
+        "volumes do not depend on it, but one affine (NIfTI) cannot tell their places"
+    )
+    return [Finding(Code.SHIFTED_SLICES, Severity.WARNING, message, slice=worst)]
