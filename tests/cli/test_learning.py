@@ -1,6 +1,7 @@
 """From sources to a bundle by the commands alone, as a user would."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,19 @@ def test_scores_that_cannot_be_written_are_one_line(tmp_path, capsys):
         with pytest.raises(OutputError, match="cannot be written"):
             _write_json(result, path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        (["prepare", "x", "-o", "OUT"], "tensorflow"),
+        (["train", "x", "-o", "OUT"], "keras"),
+        (["export", "x", "-o", "OUT"], "tf2onnx"),
+    ],
+)
+def test_a_missing_part_of_the_extra_is_named(arguments, absent, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, absent, None)
+    assert main(arguments) == 8
+    assert f"needs {absent}; install the extra" in one_line(capsys)
+    assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     """Export."""
     from cinesax import learn
 
-    learn.require()
+    learn.require("onnx", "tf2onnx")
     from cinesax.learn.export import export
 
     bundle = export(args.run_folder, args.out, name=args.name, version=args.model_version, scores=_scores(args.scores))

@@ -7,6 +7,7 @@ run goes on with --resume) and network.keras (the finished network, moving avera
 import argparse
 import os
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,10 @@ def run(args: argparse.Namespace) -> None:
 
     dataset = open_dataset(args.data)
     config = _override(unet.config(), args)
-    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(2)
+    # In a process that has used TensorFlow before (Python code, tests) its threads are what they are.
+    with suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(2)
     console = Console(stderr=True)
     console.print(f"curves: tensorboard --logdir {shlex.quote(str(args.out / 'tensorboard'))}", soft_wrap=True)
     done = train(dataset, args.out, config, fold=args.fold, resume=args.resume, threads=args.threads, console=console)

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from cinesax.errors import MissingExtraError
 
 
-def require() -> None:
+def require(*more: str) -> None:
     """Import TensorFlow quietly; call it before the rooms of this package are imported.
+
+    Args:
+        more: other packages of the extra that will be needed.
 
     Raises:
         MissingExtraError: the extra `train` is not installed; the message says what to install.
     """
-    missing = [name for name in ("tensorflow", "keras", "tensorboard") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("tensorflow", "keras", "tensorboard", *more) if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"this needs {', '.join(missing)}; install the extra: pip install 'cinesax[train]'")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
