@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cinesax.errors import GeometryError
-from cinesax.framing import Framing
+from cinesax.framing import Framing, Turn, upright
+from cinesax.grid import Grid, stacked_grid
 
 FRAMING = Framing()
 
@@ -85,6 +86,70 @@ def test_labels_are_framed_like_images():
         assert framed.dtype == np.uint8 and framed.shape == (256, 256)
         native_area = np.prod(placement.scale) * label.sum()
         assert framed.sum() == pytest.approx(native_area, rel=0.03)
+
+
+ROW, COLUMN = np.array([0.712221, 0.701112, -0.0343949]), np.array([-0.307716, 0.267798, -0.913015])
+
+
+def grid_of(row, column, shape=(3, 60, 80), spacing=(2.0, 1.9)) -> Grid:
+    row = row / np.linalg.norm(row)
+    column = column - (column @ row) * row
+    return stacked_grid(
+        (0, 0, 0),
+        spacing_mm=spacing,
+        slice_distance_mm=8,
+        shape=shape,
+        along_row=row,
+        along_column=column / np.linalg.norm(column),
+    )
+
+
+@pytest.mark.parametrize(
+    ("transpose", "rows", "columns"),
+    [(False, False, False), (False, True, False), (False, False, True), (True, False, False), (True, True, True)],
+)
+def test_frames_that_are_stored_mirrored_are_seen_from_the_apex(transpose, rows, columns):
+    frame = np.random.default_rng(3).random((60, 80)).astype(np.float32)
+    usual = grid_of(ROW, COLUMN)
+    assert upright(usual) == Turn()
+    column = usual.along_column
+    stored, along_row, along_column, spacing = frame, usual.along_row, column, (2.0, 1.9)
+    if rows:
+        stored, along_column = stored[::-1], -along_column
+    if columns:
+        stored, along_row = stored[:, ::-1], -along_row
+    if transpose:
+        stored, along_row, along_column, spacing = stored.T, along_column, along_row, (1.9, 2.0)
+    grid = grid_of(along_row, along_column, (3, *stored.shape), spacing)
+    seen = FRAMING.apply(stored, FRAMING.place_on(grid))
+    np.testing.assert_allclose(seen, FRAMING.apply(frame, FRAMING.place_on(usual)), atol=1e-5)
+    back = FRAMING.undo(seen, FRAMING.place_on(grid))
+    assert back.shape == stored.shape
+    assert np.corrcoef(back.ravel(), stored.ravel())[0, 1] > 0.8
+    label = (stored > 0.5).astype(np.uint8)
+    np.testing.assert_array_equal(
+        FRAMING.apply_labels(label, FRAMING.place_on(grid)),
+        FRAMING.apply_labels((frame > 0.5).astype(np.uint8), FRAMING.place_on(usual)),
+    )
+
+
+@pytest.mark.parametrize("degrees", [-90, -40, 20, 120, 180])
+def test_scanners_may_turn_their_frames(degrees):
+    angle = np.deg2rad(degrees)
+    column = COLUMN - (COLUMN @ ROW) / (ROW @ ROW) * ROW
+    row = ROW / np.linalg.norm(ROW)
+    column /= np.linalg.norm(column)
+    turned = grid_of(np.cos(angle) * row + np.sin(angle) * column, np.cos(angle) * column - np.sin(angle) * row)
+    assert upright(turned) == Turn()
+    assert upright(None) == Turn()
+
+
+@pytest.mark.data
+def test_real_exams_lie_as_they_are(sunnybrook):
+    from cinesax.exam import open_cine
+
+    for case in ("SC-HF-I-01", "SC-HF-I-02", "SC-HF-I-04"):
+        assert upright(open_cine(sunnybrook / "dicom" / case / "cine_sax").grid) == Turn()
 
 
 def test_a_constant_frame_is_no_error():

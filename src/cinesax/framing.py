@@ -7,6 +7,9 @@ Applied when training records are prepared and when an exam is read; records and
 Spacing: a network sees hearts of many sizes in training, so frames whose pixels are within `native_range_mm` are
 not resampled: nothing is blurred, and a slice as PNG (no spacing) gives the same input as the same slice as DICOM.
 Outside of that range frames are resampled to `spacing_mm`. Unknown spacing (None) is taken as it is.
+
+Orientation: scanners store short-axis frames as one looks at them from the apex. Frames whose grid says that they
+are stored mirrored (NIfTI files often are) are mirrored back first.
 """
 
 import hashlib
@@ -19,23 +22,71 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cinesax.errors import GeometryError
+from cinesax.grid import Grid
 
 Image = NDArray[np.float32]
+
+# Of short-axis frames as scanners store them, in LPS: directions of a Sunnybrook study, rounded.
+_USUAL_ROW = np.array([0.71, 0.70, -0.03])
+_USUAL_COLUMN = np.array([-0.31, 0.27, -0.91])
+_FROM_APEX_TO_BASE = np.cross(_USUAL_ROW, _USUAL_COLUMN)
+_CLEARLY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One of the eight ways to turn or mirror a frame: transposed first, then rows and columns reversed."""
+
+    transpose: bool = False
+    reverse_rows: bool = False
+    reverse_columns: bool = False
+
+    def apply(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """The frame (row, column), turned."""
+        turned = frame.T if self.transpose else frame
+        return turned[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
+
+    def undo(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `apply`."""
+        back = frame[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
+        return back.T if self.transpose else back
+
+
+def upright(grid: Grid | None) -> Turn:
+    """How to mirror the frames of a grid so that one looks at them from the apex, as scanners store them.
+
+    Only mirrored frames are changed (their normal runs from base to apex): a network that has learned that the
+    right ventricle lies to one side would look for the left one on the wrong side. Of the four ways to mirror, the
+    one that comes nearest to the usual in-plane directions is taken. Frames that are merely turned stay as they are:
+    scanners turn short-axis frames by any angle.
+    """
+    if grid is None or float(grid.normal @ _FROM_APEX_TO_BASE) > -_CLEARLY:
+        return Turn()
+
+    def likeness(turn: Turn) -> float:
+        right, down = grid.along_row, grid.along_column
+        right, down = (down, right) if turn.transpose else (right, down)
+        right, down = (-right if turn.reverse_columns else right), (-down if turn.reverse_rows else down)
+        return float(right @ _USUAL_ROW + down @ _USUAL_COLUMN)
+
+    return max((Turn(False, True), Turn(False, False, True), Turn(True), Turn(True, True, True)), key=likeness)
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a native frame lies in the framed square: framed = native * scale + offset, along (row, column).
+    """Where a native frame lies in the framed square: framed = turned * scale + offset, along (row, column).
 
     Attributes:
-        native_shape: (rows, columns) of the native frame.
+        native_shape: (rows, columns) of the native frame, turned.
         scale: framed pixels for one native pixel, (row, column); (1, 1) where nothing is resampled.
-        offset: framed position of native pixel (0, 0), (row, column).
+        offset: framed position of native pixel (0, 0) after the turn, (row, column).
+        turn: what is done to the native frame first.
     """
 
     native_shape: tuple[int, int]
     scale: tuple[float, float]
     offset: tuple[float, float]
+    turn: Turn = Turn()
 
     @property
     def is_native(self) -> bool:
@@ -91,13 +142,26 @@ class Framing:
             window_percentiles=(float(values["window_percentiles"][0]), float(values["window_percentiles"][1])),
         )
 
-    def place(self, shape: tuple[int, int], spacing_mm: tuple[float, float] | None) -> Placement:
+    def place_on(self, grid: Grid) -> Placement:
+        """Where the frames of a grid go: mirrored where they must be, their centre to the centre of the square."""
+        return self.place(grid.shape[1:], grid.spacing_mm, upright(grid))
+
+    def place(
+        self,
+        shape: tuple[int, int],
+        spacing_mm: tuple[float, float] | None,
+        turn: Turn = Turn(),  # noqa: B008 - frozen
+    ) -> Placement:
         """Where a frame goes: its centre to the centre of the square.
 
         Args:
             shape: (rows, columns) of the native frame.
             spacing_mm: (between rows, between columns), or None where it is not known.
+            turn: what is done to the frame first.
         """
+        if turn.transpose:
+            shape = (shape[1], shape[0])
+            spacing_mm = None if spacing_mm is None else (spacing_mm[1], spacing_mm[0])
         scale = self._scale(spacing_mm)
         if scale == (1.0, 1.0):
             # Whole pixels, so that native pixels stay what they are.
@@ -105,7 +169,7 @@ class Framing:
         else:
             middle = (self.size - 1) / 2
             offset = (middle - (shape[0] - 1) / 2 * scale[0], middle - (shape[1] - 1) / 2 * scale[1])
-        return Placement((int(shape[0]), int(shape[1])), scale, offset)
+        return Placement((int(shape[0]), int(shape[1])), scale, offset, turn)
 
     def _scale(self, spacing_mm: tuple[float, float] | None) -> tuple[float, float]:
         if spacing_mm is None:
@@ -127,11 +191,14 @@ class Framing:
             (size, size), float32, 0 to 1; 0 outside of the frame.
         """
         low, high = np.percentile(frame, self.window_percentiles)
-        windowed = (frame.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-6))
+        windowed = (placement.turn.apply(frame).astype(np.float32) - np.float32(low)) / np.float32(
+            max(high - low, 1e-6)
+        )
         return self._forward(np.clip(windowed, 0, 1), placement, order=1)
 
     def apply_labels(self, labels: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
         """Labels of a frame as the network should see them: (row, column) -> (size, size); 0 outside."""
+        labels = placement.turn.apply(labels)
         if placement.is_native:
             return self._crop(labels, placement)
         values = [int(value) for value in np.unique(labels) if value]
@@ -156,10 +223,10 @@ class Framing:
             back = np.zeros((rows, columns), np.float32)
             native, inside = self._overlap(placement)
             back[native] = framed[inside]
-            return back
-        matrix = np.asarray(placement.scale)
-        out = ndimage.affine_transform(framed, matrix, placement.offset, (rows, columns), order=1)
-        return np.asarray(out, dtype=np.float32)
+        else:
+            matrix = np.asarray(placement.scale)
+            back = ndimage.affine_transform(framed, matrix, placement.offset, (rows, columns), order=1)
+        return np.ascontiguousarray(placement.turn.undo(back), dtype=np.float32)
 
     def _forward(self, values: Image, placement: Placement, *, order: int) -> Image:
         if placement.is_native:

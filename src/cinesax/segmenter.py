@@ -99,8 +99,9 @@ class NetworkSegmenter:
 
     def placement(self, cine: Cine) -> Placement:
         """Where the frames of a cine lie in what the network sees."""
-        shape = (cine.pixels.shape[2], cine.pixels.shape[3])
-        return self.bundle.framing.place(shape, cine.grid.spacing_mm if cine.grid else None)
+        if cine.grid is not None:
+            return self.bundle.framing.place_on(cine.grid)
+        return self.bundle.framing.place((cine.pixels.shape[2], cine.pixels.shape[3]), None)
 
     def finish(self, probabilities: NDArray[np.float32], cine: Cine, placement: Placement) -> Segmentation:
         """Clean the network's probabilities and bring them back to the cine's grid.

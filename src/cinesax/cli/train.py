@@ -17,7 +17,7 @@ from rich.console import Console
 from cinesax.errors import UsageError
 
 HELP = "train a network on a prepared set"
-PRESETS = ("unet",)
+PRESETS = ("unet", "unet_finish")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="a prepared set (see cinesax prepare)")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the run folder")
     parser.add_argument("--preset", choices=PRESETS, default="unet", help="the settings to start from")
+    parser.add_argument(
+        "--from", type=Path, dest="start", metavar="RUN", help="begin with the weights of a finished run"
+    )
     parser.add_argument("--fold", type=int, help="hold this fold's patients out, and validate on them")
     parser.add_argument("--epochs", type=int, help="override the preset")
     parser.add_argument("--steps", type=int, help="batches an epoch; override the preset")
@@ -42,19 +45,29 @@ def run(args: argparse.Namespace) -> None:
     learn.require()
     import tensorflow as tf
 
-    from cinesax.learn.presets import unet
+    from cinesax.learn.presets import unet, unet_finish
     from cinesax.learn.records import open_dataset
     from cinesax.learn.train import train
 
     dataset = open_dataset(args.data)
-    config = _override(unet.config(), args)
+    presets = {"unet": unet.config, "unet_finish": unet_finish.config}
+    config = _override(presets[args.preset](), args)
     # In a process that has used TensorFlow before (Python code, tests) its threads are what they are.
     with suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(args.threads)
         tf.config.threading.set_inter_op_parallelism_threads(2)
     console = Console(stderr=True)
     console.print(f"curves: tensorboard --logdir {shlex.quote(str(args.out / 'tensorboard'))}", soft_wrap=True)
-    done = train(dataset, args.out, config, fold=args.fold, resume=args.resume, threads=args.threads, console=console)
+    done = train(
+        dataset,
+        args.out,
+        config,
+        fold=args.fold,
+        start_from=args.start,
+        resume=args.resume,
+        threads=args.threads,
+        console=console,
+    )
     console.print(
         f"finished: {done.folder}; next: cinesax export {shlex.quote(str(done.folder))} -o BUNDLE", soft_wrap=True
     )

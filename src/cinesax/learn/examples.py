@@ -13,7 +13,7 @@ from cinesax.cine import Cine
 from cinesax.errors import DatasetError
 from cinesax.exam import open_cine
 from cinesax.formats import contours, pairs
-from cinesax.framing import Framing
+from cinesax.framing import Framing, Turn, upright
 from cinesax.phantom import draw_settings, render_frames
 from cinesax.segmentation import Segmentation, Structure
 
@@ -53,7 +53,10 @@ class Example:
 
 def _framed(frame: NDArray[Any], label: NDArray[np.uint8], framing: Framing, **facts: Any) -> Example:
     native_mm: tuple[float, float] | None = facts.pop("spacing_mm", None)
-    placement = framing.place((frame.shape[0], frame.shape[1]), native_mm)
+    turn: Turn = facts.pop("turn", Turn())
+    placement = framing.place((frame.shape[0], frame.shape[1]), native_mm, turn)
+    if native_mm is not None and turn.transpose:
+        native_mm = (native_mm[1], native_mm[0])
     image = np.round(framing.apply(frame, placement) * 65535).astype(np.uint16)
     scale = placement.scale
     spacing = None if native_mm is None else (native_mm[0] / scale[0], native_mm[1] / scale[1])
@@ -86,7 +89,7 @@ def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> 
     for phase in np.flatnonzero(truth.known_phases[Structure.CAVITY]):
         for index in range(cine.n_slices):
             label = (truth.labels[phase, index] == Structure.CAVITY).astype(np.uint8)
-            facts = {"slice": index, "phase": int(phase), "spacing_mm": spacing}
+            facts = {"slice": index, "phase": int(phase), "spacing_mm": spacing, "turn": upright(cine.grid)}
             name = f"{case}-IM-0001-{numbers[int(phase), index]:04d}"
             yield _framed(cine.pixels[phase, index], label, framing, name=name, case=case, kind=Kind.STUDY, **facts)
 

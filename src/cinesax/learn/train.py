@@ -16,7 +16,7 @@ from cinesax._version import __version__
 from cinesax.errors import DatasetError, InputError, OutputError, UsageError
 from cinesax.formats.stored_files import replacing
 from cinesax.learn.callbacks import Checkpoint, Display, HistoryFile, Pulse, Validate, averaged_weights
-from cinesax.learn.losses import CrossEntropyDice
+from cinesax.learn.losses import CrossEntropyDice, DiceOver
 from cinesax.learn.metrics import SliceDice
 from cinesax.learn.models import UNetConfig, unet
 from cinesax.learn.pipeline import PipelineConfig, training_batches, validation_batches
@@ -41,6 +41,7 @@ class TrainConfig:
         weight_decay: of AdamW.
         average: momentum of the moving average of the weights, which is what is kept.
         clip_norm: largest norm of the gradient of all weights.
+        dice_over: what the Dice in the loss is taken over.
         validate_every: epochs from one look at the held-out cases to the next.
         seed: of the first weights, the order and the augmentation.
     """
@@ -54,6 +55,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     average: float = 0.995
     clip_norm: float = 5.0
+    dice_over: DiceOver = DiceOver.BATCH
     validate_every: int = 5
     seed: int = 1
 
@@ -76,7 +78,7 @@ class Run:
     finished_epochs: int
 
 
-def _compile(config: TrainConfig) -> keras.Model:
+def _compile(config: TrainConfig, start: Run | None) -> keras.Model:
     total = config.epochs * config.steps
     warmup = min(config.warmup_steps, total // 4)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -90,7 +92,9 @@ def _compile(config: TrainConfig) -> keras.Model:
         ema_momentum=config.average,
     )
     model = unet(config.model)
-    model.compile(optimizer=optimizer, loss=CrossEntropyDice(), metrics=["accuracy", SliceDice()])
+    if start is not None:
+        model.set_weights(load_network(start.folder / NETWORK).get_weights())
+    model.compile(optimizer=optimizer, loss=CrossEntropyDice(config.dice_over), metrics=["accuracy", SliceDice()])
     return model
 
 
@@ -142,8 +146,8 @@ def _begin(folder: Path, description: dict[str, Any], resume: bool) -> int:
         if not resume:
             raise OutputError(f"{folder} is not empty; add --resume to go on with it, or name a new folder")
         run = open_run(folder)
-        for key in ("config", "fold", "dataset", "train_cases"):
-            if run.config[key] != json.loads(json.dumps(description[key])):
+        for key in ("config", "fold", "dataset", "train_cases", "started_from_sha256"):
+            if run.config.get(key) != json.loads(json.dumps(description.get(key))):
                 raise UsageError(f"{folder} was begun with another {key}; resume with the same data and options")
         return run.finished_epochs
     try:
@@ -161,6 +165,7 @@ def train(
     config: TrainConfig,
     *,
     fold: int | None = None,
+    start_from: Path | None = None,
     resume: bool = False,
     threads: int = 2,
     console: Console | None = None,
@@ -173,6 +178,8 @@ def train(
         config: how.
         fold: the fold of the split to hold out and validate on; None: train on all, without validation (the
             split "validation" is for one look at the end, with `cinesax evaluate`).
+        start_from: a finished run whose weights to begin with; it must have had the same network and framing,
+            and not have seen the patients that this one holds out.
         resume: go on with an interrupted run of the same config.
         threads: for the augmentation.
         console: where progress goes.
@@ -190,9 +197,10 @@ def train(
     if not cases or (fold is not None and not held):
         raise DatasetError(f"fold {fold} leaves no patients to {'validate' if cases else 'train'} on; use fewer folds")
     verify(dataset)
-    done = _begin(folder, _description(dataset, config, fold, cases, held), resume)
+    before = None if start_from is None else _check_start(open_run(start_from), dataset, config, held)
+    done = _begin(folder, _description(dataset, config, fold, cases, held) | _ancestry(before), resume)
     keras.utils.set_random_seed(config.seed)
-    model = load_network(folder / LAST) if done else _compile(config)
+    model = load_network(folder / LAST) if done else _compile(config, before)
     if done < config.epochs:
         start = done * config.steps
         batches = training_batches(dataset, cases, config.pipeline, seed=config.seed, start=start, threads=threads)
@@ -213,6 +221,27 @@ def train(
         _check_finished(open_run(folder), config)
     _finish(folder)
     return open_run(folder)
+
+
+def _check_start(run: Run, dataset: Dataset, config: TrainConfig, held: list[str]) -> Run:
+    if not (run.folder / NETWORK).is_file():
+        raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; go on with it by --resume")
+    if run.config["config"]["model"] != json.loads(json.dumps(asdict(config.model))):
+        raise UsageError(f"{run.folder} trained another network; start from one with the same settings of the model")
+    if run.config["dataset"]["framing"] != dataset.framing.to_dict():
+        raise UsageError(f"{run.folder} saw images framed otherwise; prepare the set with the same framing")
+    seen = sorted(set(run.config["train_cases"]) & set(held))
+    if seen:
+        raise UsageError(f"{run.folder} was trained on {', '.join(seen)}, which this training holds out")
+    return run
+
+
+def _ancestry(before: Run | None) -> dict[str, Any]:
+    return (
+        {}
+        if before is None
+        else {"started_from": before.config, "started_from_sha256": checksum(before.folder / NETWORK)}
+    )
 
 
 def _callbacks(

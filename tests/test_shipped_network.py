@@ -1,0 +1,83 @@
+"""The network that ships: what it promises, on the real data, the whole way."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cinesax
+from cinesax.bundle import open_bundle
+from cinesax.evaluate import Evaluation, LabelledStudy, evaluate
+from cinesax.formats import pairs
+from cinesax.segmentation import Segmentation, Structure
+from cinesax.segmenter import load_segmenter
+
+EXPERT = {"SC-HF-I-01": (191.32, 26.16), "SC-HF-I-02": (241.92, 25.46), "SC-HF-I-04": (229.70, 21.82)}
+
+
+def test_the_bundle_is_small_and_says_what_it_learned_from():
+    bundle = open_bundle()
+    assert sum(path.stat().st_size for path in bundle.folder.iterdir()) <= 10e6
+    assert len(bundle.training["cases"]) == 15
+    assert bundle.scores
+    card = (bundle.folder / "CARD.md").read_text()
+    assert "Not a medical device" in card and "Not measured" not in card
+
+
+@pytest.fixture(scope="module")
+def validation(sunnybrook: Path) -> Evaluation:
+    studies = []
+    for pair in pairs.read_pairs(sunnybrook / "validation"):
+        labels = pairs.load(pair)[1][None, None].astype(np.uint8)
+        truth = Segmentation(labels, {Structure.CAVITY: np.ones(1, dtype=bool)})
+        studies.append(LabelledStudy(pair.case, {(0, 0): pair.name}, pairs.read_cine(pair), truth))
+    return evaluate(studies, load_segmenter().segment)
+
+
+@pytest.mark.data
+def test_dice_on_patients_that_it_has_not_seen(validation):
+    assert not set(validation.by_case()) & set(open_bundle().training["cases"])
+    assert len(validation.slices) == 226
+    assert validation.dice.mean() >= 0.88
+    by_patient = {case: np.mean([s.dice for s in scores]) for case, scores in validation.by_case().items()}
+    assert min(by_patient.values()) >= 0.75, by_patient
+
+
+@pytest.mark.data
+def test_ejection_fraction_by_summed_areas_follows_the_experts(validation):
+    sums: dict[str, dict[int, np.ndarray]] = defaultdict(lambda: defaultdict(lambda: np.zeros(2)))
+    for score in validation.slices:
+        number = int(re.search(r"-IM-\d+-(\d+)$", score.name)[1])
+        sums[score.case][(number - 1) % 20] += (score.truth_px, score.found_px)
+    ejected = []
+    for phases in sums.values():
+        es, ed = sorted(phases.values(), key=lambda areas: areas[0])
+        ejected.append(100 * (1 - es / ed))
+    truth, found = np.array(ejected).T
+    assert len(truth) == 13
+    assert np.abs(found - truth).mean() <= 5
+    assert 0.85 <= np.polyfit(truth, found, 1)[0] <= 1.15
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("case", EXPERT)
+def test_volumes_of_whole_exams_agree_with_expert_contours(sunnybrook, case):
+    edv_ml, ef_percent = EXPERT[case]
+    contours = cinesax.analyze(sunnybrook / "dicom" / case, segmentation=sunnybrook / "contours" / case).measurements
+    assert contours.edv_ml == pytest.approx(edv_ml, abs=0.01)
+    assert contours.ef_percent == pytest.approx(ef_percent, abs=0.01)
+    found = cinesax.analyze(sunnybrook / "dicom" / case).measurements
+    assert found.ef_percent == pytest.approx(ef_percent, abs=5)
+    assert found.edv_ml == pytest.approx(edv_ml, rel=0.10)
+
+
+def test_a_phantom_is_found_and_measured(tmp_path):
+    from cinesax.phantom import draw_settings, make_phantom
+
+    phantom = make_phantom(draw_settings(900_001, n_phases=12))
+    seen = cinesax.analyze(phantom.cine).measurements
+    truth = cinesax.analyze(phantom.cine, segmentation=phantom.truth).measurements
+    assert seen.ef_percent == pytest.approx(truth.ef_percent, abs=5)
+    assert seen.edv_ml == pytest.approx(truth.edv_ml, rel=0.1)
