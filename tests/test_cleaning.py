@@ -81,3 +81,21 @@ def test_removed_frames_are_counted(heart):
     spoilt = heart.copy()
     spoilt[:, 3, 5:10, 50:55] = 0.9
     assert clean(spoilt, frozenset({Rule.ONE_BODY})).removed_frames == PHASES
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (60, 58)])
+def test_it_makes_no_difference_where_in_the_frame_the_heart_lies(corner):
+    p = np.zeros((9, 3, SIZE, SIZE), np.float32)
+    rows, columns = corner
+    p[:, :, rows : rows + 4, columns : columns + 6] = 0.9
+    p[3:6, 1, 30:32, 30:32] = 0.8
+    cleaned = clean(p, frozenset(Rule))
+    expected = p.copy()
+    expected[3:6, 1, 30:32, 30:32] = 0
+    np.testing.assert_array_equal(cleaned.probabilities >= BORDER, expected >= BORDER)
+    assert cleaned.removed_frames == 3
+
+
+def test_nothing_found_is_no_error():
+    nothing = clean(np.zeros((9, 2, 16, 16), np.float32), frozenset(Rule))
+    assert nothing.removed_frames == 0 and not nothing.probabilities.any()

@@ -18,6 +18,8 @@ Probabilities = NDArray[np.float32]
 
 BORDER = 0.5
 _FEWEST_PHASES = 8
+_NOTHING = 0.02
+_MARGIN_PX = 4
 
 
 class Rule(StrEnum):
@@ -52,13 +54,26 @@ def clean(probabilities: Probabilities, rules: frozenset[Rule]) -> Cleaned:
         rules: which ones.
     """
     off = tuple(rule for rule in Rule if rule in rules and not _applies(rule, probabilities.shape))
-    cleaned = probabilities
+    window = _window(probabilities)
+    part = cleaned = probabilities[window]
     for rule in Rule:
         if rule in rules and rule not in off:
             cleaned = _RULES[rule](cleaned)
-    before = (probabilities >= BORDER).sum(axis=(2, 3))
-    lost = ((probabilities >= BORDER) & (cleaned <= 0)).sum(axis=(2, 3))
-    return Cleaned(cleaned, int(np.count_nonzero((lost > 0) & (before > 0))), off)
+    lost = ((part >= BORDER) & (cleaned <= 0)).any(axis=(2, 3))
+    whole = np.zeros_like(probabilities)
+    whole[window] = cleaned
+    return Cleaned(whole, int(np.count_nonzero(lost)), off)
+
+
+def _window(probabilities: Probabilities) -> tuple[slice, slice, slice, slice]:
+    # The rules take seconds on whole frames and tenths of one where there is anything to clean.
+    highest = probabilities.max(axis=(0, 1))
+    sides = []
+    for line in (highest.max(axis=1), highest.max(axis=0)):
+        there = np.flatnonzero(line >= _NOTHING)
+        first, last = (int(there[0]), int(there[-1])) if len(there) else (0, 0)
+        sides.append(slice(max(0, first - _MARGIN_PX), last + 1 + _MARGIN_PX))
+    return slice(None), slice(None), sides[0], sides[1]
 
 
 def _applies(rule: Rule, shape: tuple[int, ...]) -> bool:

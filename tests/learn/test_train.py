@@ -23,7 +23,7 @@ from cinesax.formats import pairs  # noqa: E402
 from cinesax.framing import Framing  # noqa: E402
 from cinesax.learn.examples import as_cine, from_pairs  # noqa: E402
 from cinesax.learn.export import export, fixed_size  # noqa: E402
-from cinesax.learn.losses import CrossEntropyDice  # noqa: E402
+from cinesax.learn.losses import CrossEntropyDice, DiceOver  # noqa: E402
 from cinesax.learn.metrics import SliceDice  # noqa: E402
 from cinesax.learn.models import UNetConfig, unet  # noqa: E402
 from cinesax.learn.records import open_dataset, read_examples, write_dataset  # noqa: E402
@@ -352,3 +352,36 @@ def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(run_folder, tmp
     np.testing.assert_allclose(fed[1], fed[0], atol=1e-4)
     with pytest.raises(DatasetError, match="framed in another way"):
         spied.on_framed(Framing(size=128))
+
+
+def test_a_second_stage_begins_with_the_weights_of_the_first(run_folder, discs, tmp_path):
+    config = replace(TINY, epochs=1, steps=2, learning_rate=1e-6, dice_over=DiceOver.SLICE)
+    run = train(discs, tmp_path / "second", config, fold=0, start_from=run_folder)
+    assert run.config["started_from"]["config"]["epochs"] == TINY.epochs
+    before = keras.models.load_model(run_folder / "network.keras", compile=False).trainable_weights
+    after = keras.models.load_model(run.folder / "network.keras", compile=False).trainable_weights
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(np.asarray(other), np.asarray(one), atol=1e-4)
+
+
+def test_a_second_stage_never_holds_out_whom_the_first_has_seen(run_folder, discs, tmp_path):
+    with pytest.raises(UsageError, match="which this training holds out"):
+        train(discs, tmp_path / "leak", TINY, fold=1, start_from=run_folder)
+    other = replace(TINY, model=UNetConfig(channels=(4, 8), stem=4))
+    with pytest.raises(UsageError, match="another network"):
+        train(discs, tmp_path / "other", other, fold=0, start_from=run_folder)
+    with pytest.raises(InputError, match="no run folder"):
+        train(discs, tmp_path / "none", TINY, fold=0, start_from=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_dice_over_slices_counts_small_slices_as_much_as_large_ones():
+    truth = np.zeros((2, 64, 64, 2), np.float32)
+    truth[..., 0] = 1
+    truth[0, 10:50, 10:50] = (0, 1)
+    truth[1, 10:16, 10:16] = (0, 1)
+    missed = truth.copy()
+    missed[1] = (1, 0)
+    over = {which: float(CrossEntropyDice(which)(truth, missed)) for which in DiceOver}
+    assert over[DiceOver.SLICE] > over[DiceOver.BATCH] + 0.3
+    assert CrossEntropyDice.from_config(CrossEntropyDice(DiceOver.SLICE).get_config()).over is DiceOver.SLICE
