@@ -21,3 +21,10 @@ def sunnybrook() -> Path:
     if folder is None:
         pytest.skip("the Sunnybrook data are absent: put them in ../shared/data/sunnybrook or set CINESAX_DATA")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of training share a prepared set and a finished run: one process makes them once."""
+    for item in items:
+        if item.path.parent.name == "learn":
+            item.add_marker(pytest.mark.xdist_group("learn"))
