@@ -14,6 +14,8 @@ from cinesax.formats import pairs
 from cinesax.segmentation import Segmentation, Structure
 from cinesax.segmenter import load_segmenter
 
+pytestmark = pytest.mark.xdist_group("network")  # the validation slices are segmented once
+
 # The labels of this patient do not lie on the left ventricle of its images, but up to 18 pixels beside it, in each
 # slice by another amount (drawn on other images of the same heart, it seems). They count in every mean.
 MISPLACED = {"SC-N-06"}

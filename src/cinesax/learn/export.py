@@ -93,6 +93,7 @@ def export(
                 "cases": [case for case in facts["train_cases"] if not case.startswith("PHANTOM")],
                 "phantoms": sum(case.startswith("PHANTOM") for case in facts["train_cases"]),
                 "config": facts["config"],
+                **({"started_from": facts["started_from"]["config"]} if "started_from" in facts else {}),
                 "software": facts["software"] | {"exported_with": f"cinesax {__version__}"},
             },
             scores=dict(scores or {}),
