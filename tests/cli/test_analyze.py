@@ -172,7 +172,14 @@ def test_ending_it_in_the_middle_leaves_nothing_behind(
     arguments = (exam / "exam.nii.gz",) if where == "network" else given(exam)
     code = slow() if where == "network" else SLOW_WRITING
     command = [sys.executable, "-c", code, "analyze", *map(str, arguments), "-o", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell starts its background jobs with interrupts ignored, and what they start inherits that.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stderr is not None and process.stdout is not None
         assert process.stderr.readline() == "ready\n"
         process.send_signal(number)
