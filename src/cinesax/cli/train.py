@@ -17,7 +17,7 @@ from rich.console import Console
 from cinesax.errors import UsageError
 
 HELP = "train a network on a prepared set"
-PRESETS = ("unet", "unet_finish")
+PRESETS = ("unet",)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +45,12 @@ def run(args: argparse.Namespace) -> None:
     learn.require()
     import tensorflow as tf
 
-    from cinesax.learn.presets import unet, unet_finish
+    from cinesax.learn.presets import unet
     from cinesax.learn.records import open_dataset
     from cinesax.learn.train import train
 
     dataset = open_dataset(args.data)
-    presets = {"unet": unet.config, "unet_finish": unet_finish.config}
+    presets = {"unet": unet.config}
     config = _override(presets[args.preset](), args)
     # In a process that has used TensorFlow before (Python code, tests) its threads are what they are.
     with suppress(RuntimeError):
