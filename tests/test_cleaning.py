@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cinesax.cleaning import BORDER, Rule, clean, lasting, one_body, one_region, steady
+from cinesax.cleaning import BORDER, Rule, clean, one_body, one_region, steady
 
 PHASES, SLICES, SIZE = 10, 6, 64
 
@@ -21,7 +21,7 @@ def heart() -> np.ndarray:
 
 
 def test_a_clean_heart_keeps_every_pixel(heart):
-    cleaned = clean(heart, frozenset({Rule.ONE_BODY, Rule.ONE_REGION, Rule.LASTING}))
+    cleaned = clean(heart, frozenset({Rule.ONE_BODY, Rule.ONE_REGION}))
     np.testing.assert_array_equal(cleaned.probabilities, heart)
     assert cleaned.removed_frames == 0
     assert cleaned.off == ()
@@ -58,12 +58,6 @@ def test_each_frame_keeps_one_region_and_its_soft_rim(heart):
     np.testing.assert_array_equal(one_region(spoilt), heart)
 
 
-def test_what_is_seen_at_a_single_phase_goes(heart):
-    spoilt = heart.copy()
-    spoilt[3, 0, 28:33, 32:37] = 0.9
-    np.testing.assert_array_equal(lasting(spoilt), heart)
-
-
 def test_steady_averages_round_the_beat_and_keeps_the_mean():
     p = np.random.default_rng(0).random((8, 2, 5, 5)).astype(np.float32)
     smooth = steady(p)
@@ -73,7 +67,7 @@ def test_steady_averages_round_the_beat_and_keeps_the_mean():
 
 def test_rules_that_lack_neighbours_are_off_and_named(heart):
     single = clean(heart[:1, 2:3], frozenset(Rule))
-    assert set(single.off) == {Rule.STEADY, Rule.ONE_BODY, Rule.LASTING}
+    assert set(single.off) == {Rule.STEADY, Rule.ONE_BODY}
     np.testing.assert_array_equal(single.probabilities >= BORDER, heart[:1, 2:3] >= BORDER)
 
 
