@@ -14,24 +14,13 @@ from collections import defaultdict
 
 import numpy as np
 
-from cinesax.evaluate import Evaluation, LabelledStudy, evaluate
-from cinesax.formats import pairs
+from cinesax.cli.evaluate import of_pairs
+from cinesax.evaluate import Evaluation, evaluate
 from cinesax.measure import measure
-from cinesax.segmentation import Segmentation, Structure
 from cinesax.segmenter import load_segmenter
 from studies import CASES, compare, expert_study, sunnybrook
 
 _PHASES = 20
-
-
-def labelled_slices(split: str) -> list[LabelledStudy]:
-    """Each labelled slice of a split as a study of its own."""
-    studies = []
-    for pair in pairs.read_pairs(sunnybrook() / split):
-        labels = pairs.load(pair)[1][None, None].astype(np.uint8)
-        truth = Segmentation(labels, {Structure.CAVITY: np.ones(1, dtype=bool)})
-        studies.append(LabelledStudy(pair.case, {(0, 0): pair.name}, pairs.read_cine(pair), truth))
-    return studies
 
 
 def ef_by_summed_areas(result: Evaluation) -> dict[str, tuple[float, float]]:
@@ -56,7 +45,7 @@ def main() -> None:
     parser.add_argument("--split", default="validation", choices=("train", "validation"))
     args = parser.parse_args()
     segmenter = load_segmenter(args.model)
-    result = evaluate(labelled_slices(args.split), segmenter.segment)
+    result = evaluate(of_pairs(sunnybrook() / args.split), segmenter.segment)
     dice, ejected = result.dice, ef_by_summed_areas(result)
     print(f"{segmenter.name} on {args.split}: {len(dice)} slices")
     print(f"Dice mean {dice.mean():.4f}, median {np.median(dice):.4f}, lowest {dice.min():.4f}", end="; ")

@@ -9,9 +9,8 @@ import pytest
 
 import cinesax
 from cinesax.bundle import open_bundle
-from cinesax.evaluate import Evaluation, LabelledStudy, evaluate
-from cinesax.formats import pairs
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.cli.evaluate import of_pairs
+from cinesax.evaluate import Evaluation, evaluate
 from cinesax.segmenter import load_segmenter
 
 pytestmark = pytest.mark.xdist_group("network")  # the validation slices are segmented once
@@ -34,12 +33,7 @@ def test_the_bundle_is_small_and_says_what_it_learned_from():
 
 @pytest.fixture(scope="module")
 def validation(sunnybrook: Path) -> Evaluation:
-    studies = []
-    for pair in pairs.read_pairs(sunnybrook / "validation"):
-        labels = pairs.load(pair)[1][None, None].astype(np.uint8)
-        truth = Segmentation(labels, {Structure.CAVITY: np.ones(1, dtype=bool)})
-        studies.append(LabelledStudy(pair.case, {(0, 0): pair.name}, pairs.read_cine(pair), truth))
-    return evaluate(studies, load_segmenter().segment)
+    return evaluate(of_pairs(sunnybrook / "validation"), load_segmenter().segment)
 
 
 @pytest.mark.data

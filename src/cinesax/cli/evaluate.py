@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     dataset = None if (args.data / "images").is_dir() else _open_dataset(args.data)
     segmenter = load_segmenter(args.model, threads=args.threads)
     if dataset is None:
-        result = evaluate(_of_pairs(args.data), segmenter.segment)
+        result = evaluate(of_pairs(args.data), segmenter.segment)
     else:
         result = evaluate(_of_dataset(dataset, args), segmenter.on_framed(dataset.framing).segment)
     if not result.slices:
@@ -70,7 +70,8 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
-def _of_pairs(folder: Path) -> Iterator[LabelledStudy]:
+def of_pairs(folder: Path) -> Iterator[LabelledStudy]:
+    """Each labelled slice of a `pairs` folder as a study of its own: one phase, one slice, no geometry."""
     from cinesax.formats import pairs
     from cinesax.segmentation import Segmentation, Structure
 

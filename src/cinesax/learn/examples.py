@@ -1,7 +1,7 @@
 """Examples: framed images with their labels, from every kind of source that a network can learn from."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -156,8 +156,3 @@ def as_cine(example: Example) -> tuple[Cine, Segmentation]:
     cine = Cine(example.image[None, None], None)
     known = {Structure.CAVITY: np.ones(1, dtype=bool)}
     return cine, Segmentation(example.label[None, None].copy(), known, author="manual")
-
-
-def renamed(example: Example, name: str) -> Example:
-    """The example under another name."""
-    return replace(example, name=name)
