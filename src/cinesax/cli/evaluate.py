@@ -70,16 +70,17 @@ def _check(args: argparse.Namespace) -> None:
         )
 
 
-def of_pairs(folder: Path) -> Iterator[LabelledStudy]:
-    """Each labelled slice of a `pairs` folder as a study of its own: one phase, one slice, no geometry."""
-    from cinesax.formats import pairs
-    from cinesax.segmentation import Segmentation, Structure
+def of_pairs(folder: Path, *, phases: int | None = None) -> Iterator[LabelledStudy]:
+    """The labelled slices of a `pairs` folder, those of one patient as one study without geometry.
 
-    for pair in pairs.read_pairs(folder):
-        _, inside = pairs.load(pair)
-        labels = inside[None, None].astype(np.uint8) * np.uint8(Structure.CAVITY)
-        truth = Segmentation(labels, {Structure.CAVITY: np.ones(1, dtype=bool)}, author="manual")
-        yield LabelledStudy(pair.case, {(0, 0): pair.name}, pairs.read_cine(pair), truth)
+    Args:
+        folder: with `images/` and `labels/`.
+        phases: of each slice, for names that count the frames of a study; None: found from the names.
+    """
+    from cinesax.formats import pair_studies
+
+    for study in pair_studies.read_studies(folder, phases=phases):
+        yield LabelledStudy(study.case, dict(study.names), study.cine, study.truth)
 
 
 def _open_dataset(folder: Path) -> "Dataset":

@@ -22,7 +22,7 @@ _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 # What may stand between a patient and the number of a slice: a patient for every slice would break the split.
 _WORD = "(?:slice|frame|phase|time|image|img|ed|es)"
 _LAST = "(?:slice|frame|phase|time|image|img|ed|es|sl|s|z|fr|ph|t|im)"
-_CASE = re.compile(rf"(.+?)(?:-IM-\d+-\d+|(?:[-_]{_WORD}[-_]?\d+)*[-_](?:{_LAST}[-_]?)?\d+)", re.IGNORECASE)
+_CASE = re.compile(rf"(.+?)(?:-IM-\d+-\d+|(?:[-_](?:{_WORD}[-_]?\d+|ed|es))*[-_](?:{_LAST}[-_]?)?\d+)", re.IGNORECASE)
 _ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError)
 
 
