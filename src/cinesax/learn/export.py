@@ -16,7 +16,7 @@ from cinesax.errors import InputError
 from cinesax.framing import Framing
 from cinesax.learn.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
 from cinesax.learn.metrics import SliceDice  # noqa: F401 - likewise
-from cinesax.learn.models import UNetConfig, unet
+from cinesax.learn.models import build, from_dict
 from cinesax.learn.train import NETWORK, Run, load_network, open_run
 from cinesax.segmentation import Structure
 
@@ -33,10 +33,8 @@ def fixed_size(run: Run) -> keras.Model:
     if not path.is_file():
         raise InputError(f"{run.folder} has no {NETWORK}: the training has not finished; go on with --resume")
     trained = load_network(path)
-    values = dict(run.config["config"]["model"])
-    values["channels"] = tuple(values["channels"])
     size = Framing.from_dict(run.config["dataset"]["framing"]).size
-    model = unet(UNetConfig(**values), size=size)
+    model = build(from_dict(run.config["config"]["model"]), size=size)
     model.set_weights(trained.get_weights())
     return model
 

@@ -1,4 +1,9 @@
-"""Losses, in keras.ops: they train on any backend of Keras."""
+"""Losses, in keras.ops: they train on any backend of Keras.
+
+Labels are vectors over the classes. One 1 is a known class. All zeros are an unknown pixel: it counts nowhere. More
+than one 1 are the classes that the pixel may have: where only the cavity of a slice was drawn, every pixel outside
+of it is "background or myocardium": the network learns that it is not cavity, and nothing else.
+"""
 
 from enum import StrEnum
 from typing import Any
@@ -14,18 +19,35 @@ class DiceOver(StrEnum):
     SLICE = "slice"
 
 
+def decided(labels: keras.KerasTensor) -> keras.KerasTensor:
+    """1 where it is known whether a pixel is of a class or not, else 0.
+
+    Args:
+        labels: (..., classes), float32, 0 or 1.
+
+    Returns:
+        (..., classes), float32: all 1 for a known class, all 0 for an unknown pixel; where several classes are
+        possible, 1 for those that are not.
+    """
+    possible = ops.sum(labels, axis=-1, keepdims=True)
+    open_question = ops.cast(possible > 1.5, labels.dtype) * labels
+    return ops.cast(possible > 0.5, labels.dtype) - open_question
+
+
 @keras.saving.register_keras_serializable(package="cinesax")
 class CrossEntropyDice(keras.losses.Loss):
-    """Cross-entropy plus soft Dice of the structures.
+    """Cross-entropy plus soft Dice of the structures, over what is known of the labels.
 
     The Dice is taken over the whole batch, or over each slice and then averaged. Over the batch a training begins
     more calmly: a slice near the apex has a few pixels of cavity or none, its own Dice says little and its gradient
-    is wild. Over slices it is what a network is judged by: small slices count as much as large ones.
+    is wild. Over slices it is what a network is judged by: small slices count as much as large ones. Keras's own
+    Dice has no smoothing, which a slice without LV needs.
 
     Sources: Milletari et al., V-Net, 3DV 2016 (soft Dice); Isensee et al., nnU-Net, Nature Methods 2021 (batch Dice
-    beside cross-entropy).
+    beside cross-entropy); Shi et al., Marginal loss and exclusion loss, Medical Image Analysis 2021 (several possible
+    classes: the probability of any of them counts).
 
-    Inputs: one-hot labels and probabilities, both (batch, row, column, classes).
+    Inputs: labels (see the top of this file) and probabilities, both (batch, row, column, classes).
     """
 
     def __init__(self, over: DiceOver = DiceOver.BATCH, **options: Any) -> None:
@@ -36,14 +58,31 @@ class CrossEntropyDice(keras.losses.Loss):
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         """The loss, a scalar."""
-        entropy = ops.mean(keras.losses.categorical_crossentropy(y_true, y_pred))
-        truth, guess = y_true[..., 1:], y_pred[..., 1:]
+        return _cross_entropy(y_true, y_pred) + 1 - self._dice(y_true, y_pred)
+
+    def _dice(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        known = decided(y_true)[..., 1:]
+        truth, guess = y_true[..., 1:] * known, y_pred[..., 1:] * known
         axes = (0, 1, 2) if self.over is DiceOver.BATCH else (1, 2)
         both = ops.sum(truth * guess, axis=axes)
         total = ops.sum(truth, axis=axes) + ops.sum(guess, axis=axes)
-        dice = (2 * both + self.smooth) / (total + self.smooth)
-        return entropy + 1 - ops.mean(dice)
+        return ops.mean((2 * both + self.smooth) / (total + self.smooth))
 
     def get_config(self) -> dict[str, Any]:
         """For saving."""
         return {**super().get_config(), "over": str(self.over)}
+
+
+def _cross_entropy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+    # The mean over known pixels of minus the logarithm of the probability of the possible classes together. Keras's
+    # function, which goes back to the logits, stays exact where a probability rounds to 0 or 1. It wants one
+    # distribution a pixel: between several possible classes, the one that the network has now. Its gradient is that
+    # of the logarithm of their sum, and its value is too once its own entropy is taken off.
+    possible = ops.sum(y_true, axis=-1, keepdims=True)
+    among = ops.stop_gradient(y_true * ops.maximum(y_pred, 1e-7))
+    several = possible > 1.5
+    target = ops.where(several, among / ops.maximum(ops.sum(among, axis=-1, keepdims=True), 1e-7), y_true)
+    own = ops.sum(ops.where(several, target * ops.log(ops.maximum(target, 1e-7)), 0.0), axis=-1)
+    entropy = keras.losses.categorical_crossentropy(target, y_pred) + own
+    known = ops.cast(possible[..., 0] > 0.5, y_pred.dtype)
+    return ops.sum(entropy * known) / ops.maximum(ops.sum(known), 1.0)

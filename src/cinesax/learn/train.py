@@ -17,8 +17,8 @@ from cinesax.errors import DatasetError, InputError, OutputError, UsageError
 from cinesax.formats.stored_files import replacing
 from cinesax.learn.callbacks import Checkpoint, Display, HistoryFile, Pulse, Validate, averaged_weights
 from cinesax.learn.losses import CrossEntropyDice, DiceOver
-from cinesax.learn.metrics import SliceDice
-from cinesax.learn.models import UNetConfig, unet
+from cinesax.learn.metrics import metrics
+from cinesax.learn.models import NetworkConfig, UNetConfig, build, from_dict, to_dict
 from cinesax.learn.pipeline import PipelineConfig, training_batches, validation_batches
 from cinesax.learn.records import Dataset, verify
 
@@ -46,7 +46,7 @@ class TrainConfig:
         seed: of the first weights, the order and the augmentation.
     """
 
-    model: UNetConfig = field(default_factory=UNetConfig)
+    model: NetworkConfig = field(default_factory=UNetConfig)
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     epochs: int = 40
     steps: int = 100
@@ -64,7 +64,7 @@ class TrainConfig:
             raise UsageError("epochs, steps and batch must be at least 1")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"the seed must be from 0 to 2147483647, seen {self.seed}")
-        crop, factor = self.pipeline.crop, 2 ** len(self.model.channels)
+        crop, factor = self.pipeline.crop, self.model.factor
         if crop is not None and crop % factor:
             raise UsageError(f"crop must be a multiple of {factor} for this network, seen {crop}")
 
@@ -78,7 +78,7 @@ class Run:
     finished_epochs: int
 
 
-def _compile(config: TrainConfig, start: Run | None) -> keras.Model:
+def _compile(config: TrainConfig, classes: list[str], start: Run | None) -> keras.Model:
     total = config.epochs * config.steps
     warmup = min(config.warmup_steps, total // 4)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -91,10 +91,10 @@ def _compile(config: TrainConfig, start: Run | None) -> keras.Model:
         use_ema=True,
         ema_momentum=config.average,
     )
-    model = unet(config.model)
+    model = build(config.model)
     if start is not None:
         model.set_weights(load_network(start.folder / NETWORK).get_weights())
-    model.compile(optimizer=optimizer, loss=CrossEntropyDice(config.dice_over), metrics=["accuracy", SliceDice()])
+    model.compile(optimizer=optimizer, loss=CrossEntropyDice(config.dice_over), metrics=metrics(classes))
     return model
 
 
@@ -103,7 +103,7 @@ def _description(
 ) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "config": asdict(config),
+        "config": {**asdict(config), "model": to_dict(config.model)},
         "fold": fold,
         "dataset": {"digest": dataset.digest, "framing": dataset.framing.to_dict()},
         "train_cases": train,
@@ -200,7 +200,7 @@ def train(
     before = None if start_from is None else _check_start(open_run(start_from), dataset, config, held)
     done = _begin(folder, _description(dataset, config, fold, cases, held) | _ancestry(before), resume)
     keras.utils.set_random_seed(config.seed)
-    model = load_network(folder / LAST) if done else _compile(config, before)
+    model = load_network(folder / LAST) if done else _compile(config, dataset.manifest["classes"], before)
     if done < config.epochs:
         start = done * config.steps
         batches = training_batches(dataset, cases, config.pipeline, seed=config.seed, start=start, threads=threads)
@@ -226,7 +226,7 @@ def train(
 def _check_start(run: Run, dataset: Dataset, config: TrainConfig, held: list[str]) -> Run:
     if not (run.folder / NETWORK).is_file():
         raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; go on with it by --resume")
-    if run.config["config"]["model"] != json.loads(json.dumps(asdict(config.model))):
+    if from_dict(run.config["config"]["model"]) != config.model:
         raise UsageError(f"{run.folder} trained another network; start from one with the same settings of the model")
     if run.config["dataset"]["framing"] != dataset.framing.to_dict():
         raise UsageError(f"{run.folder} saw images framed otherwise; prepare the set with the same framing")

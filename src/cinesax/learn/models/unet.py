@@ -1,4 +1,4 @@
-"""Networks, as readable functions of a small config."""
+"""A Functional U-Net with transposed convolutions."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,11 @@ class UNetConfig:
     classes: int = 2
     dropout: float = 0.2
 
+    @property
+    def factor(self) -> int:
+        """Rows and columns of an image are multiples of this."""
+        return 2 ** len(self.channels)
+
 
 def _block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
     for step in (1, 2):
@@ -34,9 +39,11 @@ def _block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
 def unet(config: UNetConfig, *, size: int | None = None) -> keras.Model:
     """A Functional U-Net with transposed convolutions: image (row, column, 1) -> probabilities (row, column, classes).
 
+    Source: Ronneberger et al., U-Net, MICCAI 2015; here with batch normalisation, and begun at half resolution.
+
     Args:
         config: its dimensions.
-        size: rows and columns; None: any multiple of 2 ** len(channels).
+        size: rows and columns; None: any multiple of `config.factor`.
 
     Returns:
         A keras.Model; input "image", float32, 0 to 1; output "probabilities", float32, a softmax over the classes.
