@@ -1,6 +1,8 @@
 """Cine: the beating stack, as the scanner stored it."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,31 @@ class Patient:
     weight_kg: float | None = None
 
 
+class Gating(StrEnum):
+    """How the frames were brought into step with the heart (CardiacSynchronizationTechnique)."""
+
+    RETROSPECTIVE = "retrospective"
+    """Sorted into phases after the scan: each slice covers its whole beat, phases are fractions of it."""
+    PROSPECTIVE = "prospective"
+    """Started by each R wave: phases are times in ms, and the end of the beat is not recorded."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StoredFile:
+    """One file of an exam.
+
+    Attributes:
+        path: the file, or the zip that holds it.
+        member: its name in the zip, or None.
+    """
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a Cine came from, in the words of its format; None where the format does not say.
@@ -35,10 +62,14 @@ class Source:
         kind: "dicom", "nifti", "pairs" or "phantom".
         study_uid: StudyInstanceUID, copied as it is, valid or not.
         series_uids: SeriesInstanceUIDs, one or (one series a slice) several.
-        instance_uids: (phase, slice) strings: SOPInstanceUID of each frame; () where there are none.
-        frame_numbers: (phase, slice): 1-based number of the frame in its instance; () for single frames.
+        instance_uids: (phase, slice) strings: SOPInstanceUID of each frame; () where there are none. Where
+            slices have different numbers of phases a frame may serve in several phases, or in none.
+        frame_numbers: (phase, slice): 1-based number of the frame in its instance (Enhanced MR); () where
+            every instance is a single frame.
+        sop_class_uid: SOPClassUID of the instances.
         instance_numbers: (phase, slice): InstanceNumber of each frame: the study's own count of its frames,
             which contour file names refer to; () unless every frame has one and no two are the same.
+        frame_series_uids: (phase, slice) strings: SeriesInstanceUID of each frame; () where there is one series.
         frame_of_reference_uid: FrameOfReferenceUID when all frames share one, else None.
         description: SeriesDescription or file name.
         study_date: YYYYMMDD when it is a valid date, else None.
@@ -49,6 +80,8 @@ class Source:
         protocol: sequence or protocol name.
         picked_because: why these series were taken for the short-axis cine, for a person.
         not_picked: (series, why not) of every other series, for a person.
+        copied: patient, study and dates of one instance as they are stored, for DICOM objects that are made from this
+            Cine (see `cinesax.formats.dicom_copied`); b"" where the source is not DICOM.
     """
 
     kind: str
@@ -56,7 +89,12 @@ class Source:
     series_uids: tuple[str, ...] = ()
     instance_uids: tuple[tuple[str, ...], ...] = ()
     frame_numbers: tuple[tuple[int, ...], ...] = ()
+    sop_class_uid: str | None = None
+    files: tuple[tuple[StoredFile, ...], ...] = field(default=(), compare=False, repr=False)
     instance_numbers: tuple[tuple[int, ...], ...] = ()
+    frame_series_uids: tuple[tuple[str, ...], ...] = ()
+    paddings_px: tuple[tuple[int, int], ...] = ()
+    stored_matrices: tuple[tuple[int, int], ...] = ()
     frame_of_reference_uid: str | None = None
     description: str | None = None
     study_date: str | None = None
@@ -67,6 +105,7 @@ class Source:
     protocol: str | None = None
     picked_because: str | None = None
     not_picked: tuple[tuple[str, str], ...] = ()
+    copied: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +118,10 @@ class Cine:
         grid: where the pixels lie in the patient; None only where the source has no geometry at all
             (PNG pairs): then nothing is measured in mm or ml.
         trigger_times_ms: (phase, slice), ms after the R wave: each slice has its own heart beat. None
-            where the source does not say.
+            where the source does not say. Where slices have different numbers of phases, the time of the
+            frame that serves: it repeats where a frame serves twice.
         rr_intervals_ms: (slice,), the nominal length of the beat of each slice in ms, or None.
+        gating: how the frames were brought into step with the heart, or None where that is not known.
         source: where it came from.
         patient: what the source says of the patient.
         base_first: True where slice 0 is the basal end, False where it is the apical end, None where
@@ -95,6 +136,7 @@ class Cine:
     grid: Grid | None
     trigger_times_ms: Floats | None = None
     rr_intervals_ms: Floats | None = None
+    gating: Gating | None = None
     source: Source = field(default_factory=lambda: Source("unknown"))
     patient: Patient = field(default_factory=Patient)
     base_first: bool | None = None

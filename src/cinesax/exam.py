@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cinesax.cine import Cine, Patient, Source
+from cinesax.cine import Cine, Patient, Source, StoredFile
 from cinesax.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.findings import Code, Finding, Severity
 from cinesax.formats import nifti
+from cinesax.formats.dicom_copied import read_copied
 from cinesax.formats.dicom_header import DICOMDIR, Header, NotDicomError, read_header
 from cinesax.formats.dicom_image import read_pixels
 from cinesax.formats.dicom_series import (
@@ -31,7 +32,7 @@ from cinesax.formats.dicom_series import (
     valid_date,
 )
 from cinesax.formats.dicom_stack import OrderedStack, Stack, geometry_problem, order, split_into_stacks
-from cinesax.formats.stored_files import StoredFile, list_files, opener
+from cinesax.formats.stored_files import list_files, opener
 
 # Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
 _OTHER_VIEW_DEGREES = 30.0
@@ -329,9 +330,12 @@ def _source(pick: Pick, ordered: OrderedStack) -> Source:
         study_uid=first.study_uid,
         series_uids=tuple(one.uid for one in pick.series),
         instance_uids=tuple(tuple(header.sop_instance_uid or "" for header in phase) for phase in ordered.frames),
+        sop_class_uid=first.sop_class_uid,
+        files=tuple(tuple(header.file for header in phase) for phase in ordered.frames),
         instance_numbers=tuple(tuple(int(header.instance_number or 0) for header in phase) for phase in ordered.frames)
         if countable
         else (),
+        frame_series_uids=_frame_series(pick, ordered),
         frame_of_reference_uid=next(iter(references)) if len(references) == 1 else None,
         description=first.series_description,
         study_date=valid_date(first.study_date),
@@ -342,7 +346,20 @@ def _source(pick: Pick, ordered: OrderedStack) -> Source:
         protocol=first.protocol_name or first.sequence_name,
         picked_because=pick.reason,
         not_picked=tuple((one.name, why) for one, why in pick.rejections),
+        copied=read_copied(max(everything, key=_made)),
     )
+
+
+def _frame_series(pick: Pick, ordered: OrderedStack) -> tuple[tuple[str, ...], ...]:
+    if len(pick.series) < 2:
+        return ()
+    return tuple(tuple(header.series_uid or pick.series[0].uid for header in phase) for phase in ordered.frames)
+
+
+def _made(header: Header) -> tuple[str, str]:
+    """When a frame was made, as far as its header says so validly; the newest stands for the exam in new objects."""
+    date = valid_date(header.content_date) or valid_date(header.acquisition_date)
+    return (date, header.content_time or header.acquisition_time or "") if date else ("", "")
 
 
 def _patient(header: Header) -> Patient:

@@ -19,7 +19,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
-from cinesax.formats.stored_files import StoredFile
+from cinesax.cine import StoredFile
 
 # What pydicom is known to raise on bytes that are no DICOM, or damaged DICOM.
 DICOM_ERRORS = (

@@ -11,10 +11,10 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from cinesax.cine import StoredFile
 from cinesax.errors import InputError
 
 # A cardiac exam has some thousand files of some 100 kB; what goes far beyond is an attack or a mistake.
@@ -26,22 +26,6 @@ MAX_RATIO = 200
 _RATIO_MATTERS_FROM_BYTES = 64 * 1024**2
 
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class StoredFile:
-    """One file of an exam.
-
-    Attributes:
-        path: the file, or the zip that holds it.
-        member: its name in the zip, or None.
-    """
-
-    path: Path
-    member: str | None = None
-
-    def __str__(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
 
 
 def list_files(path: Path) -> tuple[StoredFile, ...]:
