@@ -13,7 +13,7 @@ import pydicom
 import pytest
 
 from cinesax.cine import Cine, Patient, Source
-from cinesax.formats.dicom_image import SeriesIdentity, write_series
+from cinesax.formats.dicom_phantom import SeriesIdentity, write_series
 from cinesax.grid import stacked_grid
 
 PHASES, SLICES, ROWS, COLUMNS = 6, 5, 20, 24

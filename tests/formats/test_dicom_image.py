@@ -13,8 +13,9 @@ import exams
 from cinesax.cine import Source
 from cinesax.errors import GeometryError, InputError, OutputError
 from cinesax.exam import open_cine
-from cinesax.formats.dicom_image import SeriesIdentity, derived_uid, write_series
+from cinesax.formats.dicom_phantom import SeriesIdentity, write_series
 from cinesax.formats.dicom_series import valid_uid
+from cinesax.formats.dicom_uid import derived_uid
 from cinesax.grid import Grid
 
 

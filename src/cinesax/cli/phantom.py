@@ -16,7 +16,8 @@ from typing import Any
 from cinesax._version import __version__
 from cinesax.cine import Cine
 from cinesax.errors import GeometryError, OutputError, UsageError
-from cinesax.formats.dicom_image import SeriesIdentity, derived_uid, write_series
+from cinesax.formats.dicom_phantom import SeriesIdentity, write_series
+from cinesax.formats.dicom_uid import derived_uid
 from cinesax.formats.nifti import write_segmentation
 from cinesax.formats.stored_files import temporary_beside
 from cinesax.phantom import DecoyKind, Phantom, draw_settings, make_decoys, make_phantom
