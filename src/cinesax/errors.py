@@ -8,7 +8,8 @@
     │   └── DatasetError             3   a prepared training set that is damaged or does not fit
     ├── BundleError                  6   a network bundle that is damaged or of another version
     ├── OutputError                  7   results that cannot be written
-    └── MissingExtraError            8   a feature whose optional packages are not installed
+    ├── MissingExtraError            8   a feature whose optional packages are not installed
+    └── DeliveryError                9   an archive that did not take everything it was sent
 
 A message is one line: what was seen, what was expected, what to do. The command line prints it without a
 traceback and ends with the exit code of the class. An interrupt (Ctrl-C) ends with 130, a bug with 1.
@@ -65,3 +66,9 @@ class MissingExtraError(CinesaxError):
     """A feature needs optional packages that are not installed; the message names the extra."""
 
     exit_code = 8
+
+
+class DeliveryError(CinesaxError):
+    """An archive did not take everything that it was sent."""
+
+    exit_code = 9
