@@ -29,8 +29,8 @@ from cinesax.cine import Cine
 from cinesax.errors import GeometryError, InputError
 from cinesax.formats.dicom_copied import DATED, FRAME, PATIENT, STUDY, copied_elements, decoded, lenient
 from cinesax.formats.dicom_header import ENHANCED_MR_IMAGE, MR_IMAGE
-from cinesax.formats.dicom_image import derived_uid
 from cinesax.formats.dicom_series import valid_date
+from cinesax.formats.dicom_uid import derived_uid
 
 NO_TIME = datetime(1900, 1, 1)
 """The content time of objects whose source has no valid date: a time at which no exam was made."""
@@ -129,7 +129,7 @@ def file_under(analysis: Analysis, *, content_time: datetime | None = None) -> F
         _digest(analysis, content),
         study,
         source.frame_of_reference_uid or derived_uid(study, "frame of reference"),
-        text_of(copied, "SOPClassUID") or (ENHANCED_MR_IMAGE if source.frame_numbers else MR_IMAGE),
+        source.sop_class_uid or (ENHANCED_MR_IMAGE if source.frame_numbers else MR_IMAGE),
     )
 
 

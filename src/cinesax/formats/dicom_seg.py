@@ -1,0 +1,295 @@
+"""DICOM Segmentation (SEG) out: the masks of an analysis as objects that archives take and viewers show.
+
+seg_ed.dcm, seg_es.dcm    one phase each: a plain stack of slices, which any viewer shows
+seg_cine.dcm              all segmented phases in one object, told apart by TemporalPositionIndex, one of its dimensions
+
+Every frame refers to its source frame. Frames without a structure are left out, but for one in each phase in which a
+structure was looked for and not found: so nothing is lost when an object is read again (`dicom_seg_read`).
+
+highdicom makes the object, and refuses one in which plane positions repeat. So it gets one stack that holds whatever
+is in any of the phases, and the frames of the phases are made from those of that stack here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
+from highdicom.seg import Segmentation as SegmentationObject
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from cinesax._version import __version__
+from cinesax.analysis import Analysis
+from cinesax.cine import Cine
+from cinesax.formats.dicom_copied import lenient
+from cinesax.formats.dicom_out import Filing, Kind, describe, finish, reference, series_of_frames, source_images
+from cinesax.formats.dicom_uid import derived_uid
+from cinesax.segmentation import Structure
+
+ED_NAME, ES_NAME, CINE_NAME = "seg_ed.dcm", "seg_es.dcm", "seg_cine.dcm"
+NAMES = (ED_NAME, ES_NAME, CINE_NAME)
+
+ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
+LEFT_VENTRICLE = Code("87878005", "SCT", "Left ventricle")
+MYOCARDIUM = Code("49848007", "SCT", "Left Ventricle Myocardium")
+_ARTIFICIAL_INTELLIGENCE = Code("123109", "DCM", "Artificial Intelligence")
+_TEMPORAL_POSITION_INDEX, _FRAME_CONTENT = 0x00209128, 0x00209111
+_LONGEST_NAME = 64
+
+
+class SegmentationType(StrEnum):
+    """SegmentationType: one bit a pixel and segment, which all viewers know, or labels (DICOM 2024d), which few do."""
+
+    BINARY = "BINARY"
+    LABELMAP = "LABELMAP"
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    label: str
+    code: Code
+    rgb: tuple[int, int, int]
+
+
+SEGMENTS = {
+    Structure.CAVITY: _Segment("LV cavity, papillary muscles included", LEFT_VENTRICLE, (220, 40, 50)),
+    Structure.MYOCARDIUM: _Segment("LV myocardium", MYOCARDIUM, (60, 170, 90)),
+}
+"""What each structure is called. SegmentNumber is the value of Structure where both are there."""
+
+
+def tracking(filing: Filing, structure: Structure) -> tuple[str, str]:
+    """TrackingID and TrackingUID of a structure: the same in every object of a study, for it is the same heart."""
+    label = SEGMENTS[structure].label
+    return label, derived_uid(filing.study_uid, "tracking", structure.name)
+
+
+def seg_datasets(
+    analysis: Analysis, filing: Filing, *, kind: SegmentationType = SegmentationType.BINARY
+) -> dict[str, Dataset]:
+    """All SEG objects of an analysis, by the names of their files.
+
+    Args:
+        analysis: of an exam read from DICOM.
+        filing: see `dicom_out.file_under`.
+        kind: how the pixels are stored.
+
+    Returns:
+        seg_ed.dcm and seg_es.dcm where the phases are known, and seg_cine.dcm.
+
+    Raises:
+        GeometryError: an exam without geometry.
+    """
+    m, everything = analysis.measurements, tuple(range(analysis.cine.n_phases))
+    wanted = [
+        (ED_NAME, "LV_ED", "Left ventricle at end diastole", () if m.ed_phase is None else (m.ed_phase,)),
+        (ES_NAME, "LV_ES", "Left ventricle at end systole", () if m.es_phase is None else (m.es_phase,)),
+        (CINE_NAME, "LV_CINE", "Left ventricle over the heart beat", everything),
+    ]
+    made = {}
+    with lenient():
+        for number, (name, label, description, phases) in enumerate(wanted, 1):
+            frames = _frames(analysis, phases, kind)
+            if not frames.places:
+                continue
+            dataset = _stack(analysis, filing, frames, kind, (filing.uid(name, kind.value), number, label, description))
+            _refer(dataset, analysis.cine, filing, frames)
+            _fill(dataset, analysis.cine, filing, frames, in_time=name == CINE_NAME)
+            finish(dataset, filing)
+            made[name] = dataset
+    return made
+
+
+def _author(analysis: Analysis) -> AlgorithmIdentificationSequence | None:
+    """The algorithm that drew the segments; None where a person did."""
+    made = analysis.provenance
+    if made.model is None and analysis.segmentation.author == "manual":
+        return None
+    return AlgorithmIdentificationSequence(
+        name=_ascii(made.model or analysis.segmentation.author)[:_LONGEST_NAME],
+        family=_ARTIFICIAL_INTELLIGENCE,
+        version=f"cinesax {__version__}",
+        source="cinesax",
+        parameters=None if made.model_checksum is None else {"sha256": made.model_checksum},
+    )
+
+
+def _describe(
+    structure: Structure, number: int, filing: Filing, author: AlgorithmIdentificationSequence | None
+) -> SegmentDescription:
+    segment, (tracking_id, tracking_uid) = SEGMENTS[structure], tracking(filing, structure)
+    return SegmentDescription(
+        number,
+        segment.label,
+        ANATOMICAL_STRUCTURE,
+        segment.code,
+        SegmentAlgorithmTypeValues.MANUAL if author is None else SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=author,
+        tracking_id=tracking_id,
+        tracking_uid=tracking_uid,
+        display_color=CIELabColor.from_rgb(*segment.rgb),
+    )
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """The frames of one object.
+
+    Attributes:
+        structures: in the order of their segment numbers.
+        places: (structure, phase, slice) of each frame, in the order of the object; the structure is None in a label
+            map, where a frame holds all of them.
+        pixels: (frame, row, column), uint8: 0 and 1, or segment numbers.
+    """
+
+    structures: tuple[Structure, ...]
+    phases: tuple[int, ...]
+    places: tuple[tuple[Structure | None, int, int], ...]
+    pixels: NDArray[np.uint8]
+
+
+def _frames(analysis: Analysis, phases: Iterable[int], kind: SegmentationType) -> _Frames:
+    segmentation = analysis.segmentation
+    known = {one: where for one, where in segmentation.known_phases.items() if any(where[phase] for phase in phases)}
+    structures = tuple(sorted(known))
+    numbers = np.zeros(max(Structure) + 1, dtype=np.uint8)
+    numbers[list(structures)] = np.arange(1, len(structures) + 1)
+    groups: list[tuple[Structure | None, NDArray[np.uint8]]] = [(None, numbers[segmentation.labels])]
+    if kind is SegmentationType.BINARY:
+        groups = [(one, np.asarray(segmentation.labels == one, dtype=np.uint8)) for one in structures]
+    places, pixels = [], []
+    for structure, masks in groups:
+        for phase in phases:
+            looked_for = known.values() if structure is None else [known[structure]]
+            if not any(where[phase] for where in looked_for):
+                continue
+            # One empty frame says that it was looked for in this phase, and not found.
+            for place in np.flatnonzero(masks[phase].any(axis=(1, 2))) if masks[phase].any() else (0,):
+                places.append((structure, phase, int(place)))
+                pixels.append(masks[phase, place])
+    return _Frames(structures, tuple(phases), tuple(places), np.stack(pixels))
+
+
+def _stack(
+    analysis: Analysis, filing: Filing, frames: _Frames, kind: SegmentationType, texts: tuple[str, int, str, str]
+) -> Dataset:
+    """What highdicom makes of one stack with a mark wherever there is a frame in any phase."""
+    cine = analysis.cine
+    uid, number, label, description = texts
+    marks = np.zeros((*cine.pixels.shape[1:], len(frames.structures)), dtype=np.uint8)
+    for structure, _, place in frames.places:
+        marks[place, 0, 0, slice(None) if structure is None else frames.structures.index(structure)] = 1
+    author = _author(analysis)
+    return SegmentationObject(
+        source_images=_one_phase(cine, filing),
+        pixel_array=marks if kind is SegmentationType.BINARY else marks.max(axis=-1),
+        segmentation_type=kind.value,
+        segment_descriptions=[_describe(one, i, filing, author) for i, one in enumerate(frames.structures, 1)],
+        sop_instance_uid=uid,
+        instance_number=number,
+        content_label=label,
+        content_description=description,
+        omit_empty_frames=True,
+        **describe(filing, Kind.SEG),
+    )
+
+
+def _one_phase(cine: Cine, filing: Filing) -> list[Dataset]:
+    """One phase of the source, whose instances are named after their slices: to find them again in the frames."""
+    images = source_images(cine, filing)[0]
+    for place, image in enumerate(images):
+        image.SOPInstanceUID, image.SeriesInstanceUID = _slice_uid(place), "2.25.1"
+    return images
+
+
+def _slice_uid(place: int) -> str:
+    return f"2.25.{place + 1}"
+
+
+def _refer(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames) -> None:
+    """Refer to the instances of the phases in the object, by their series."""
+    series = series_of_frames(cine)
+    instances: dict[str, dict[str, Dataset]] = {}
+    for phase in frames.phases:
+        for place in range(cine.n_slices):
+            item = reference(cine, filing, phase, place)
+            item.pop("ReferencedFrameNumber", None)
+            instances.setdefault(series[phase][place], {}).setdefault(item.ReferencedSOPInstanceUID, item)
+    dataset.ReferencedSeriesSequence = [_series_item(uid, list(items.values())) for uid, items in instances.items()]
+    dataset.SourceImageSequence = [item for items in instances.values() for item in items.values()]
+
+
+def _series_item(uid: str, instances: list[Dataset]) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = uid
+    item.ReferencedInstanceSequence = instances
+    return item
+
+
+def _fill(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames, *, in_time: bool) -> None:
+    """Put the frames in, in the place of the marks."""
+    models = {_place(item): item for item in dataset.PerFrameFunctionalGroupsSequence}
+    items = []
+    for structure, phase, place in frames.places:
+        number = 0 if structure is None or len(frames.structures) < 2 else frames.structures.index(structure) + 1
+        item = Dataset()
+        item.update(models[number, place])
+        index = [] if structure is None else [frames.structures.index(structure) + 1]
+        item.FrameContentSequence = [_frame_content([*index, *([phase + 1] if in_time else []), place + 1])]
+        if in_time:
+            item.FrameContentSequence[0].TemporalPositionIndex = phase + 1
+        item.DerivationImageSequence = [_derivation(item.DerivationImageSequence[0], cine, filing, (phase, place))]
+        items.append(item)
+    dataset.PerFrameFunctionalGroupsSequence = items
+    dataset.NumberOfFrames = len(items)
+    packed = np.packbits(frames.pixels, bitorder="little") if dataset.BitsAllocated == 1 else frames.pixels
+    data = packed.tobytes()
+    dataset.PixelData = data + b"\0" * (len(data) % 2)
+    dataset.SegmentsOverlap = "NO"
+    _dimensions(dataset, filing.uid("dimensions", dataset.SOPInstanceUID), in_time=in_time)
+
+
+def _place(item: Dataset) -> tuple[int, int]:
+    """(segment number, or 0 where all frames are of one segment; slice) of a frame that highdicom made."""
+    uid = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+    segment = item.get("SegmentIdentificationSequence")
+    return int(segment[0].ReferencedSegmentNumber) if segment else 0, int(uid.rpartition(".")[2]) - 1
+
+
+def _frame_content(index: Sequence[int]) -> Dataset:
+    item = Dataset()
+    item.DimensionIndexValues = list(index)
+    return item
+
+
+def _derivation(model: Dataset, cine: Cine, filing: Filing, frame: tuple[int, int]) -> Dataset:
+    source = Dataset()
+    source.update(model.SourceImageSequence[0])
+    source.update(reference(cine, filing, *frame))
+    item = Dataset()
+    item.update(model)
+    item.SourceImageSequence = [source]
+    return item
+
+
+def _dimensions(dataset: Dataset, uid: str, *, in_time: bool) -> None:
+    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
+    dimensions = list(dataset.DimensionIndexSequence)
+    if in_time:
+        dataset.pop("DimensionOrganizationType", None)
+        time = Dataset()
+        time.DimensionIndexPointer, time.FunctionalGroupPointer = _TEMPORAL_POSITION_INDEX, _FRAME_CONTENT
+        time.DimensionDescriptionLabel = "Temporal Position Index"
+        dimensions.insert(len(dimensions) - 1, time)
+    for dimension in dimensions:
+        dimension.DimensionOrganizationUID = uid
+    dataset.DimensionIndexSequence = dimensions
