@@ -1,0 +1,11 @@
+"""Evaluation: any segment function against expert labels, on the native grid, nothing left out.
+
+`study` says what is compared, `evaluation` compares, `distances`, `function`, `agreement` and `miccai2009` are the
+measures, `document` writes them down.
+"""
+
+from cinesax.evaluate.evaluation import Evaluation, Picture, evaluate, score
+from cinesax.evaluate.slices import SliceScore, dice
+from cinesax.evaluate.study import LabelledStudy, Level, Moment
+
+__all__ = ["Evaluation", "LabelledStudy", "Level", "Moment", "Picture", "SliceScore", "dice", "evaluate", "score"]

@@ -1,0 +1,148 @@
+"""An Evaluation as plain values: JSON of schema cinesax/evaluation/1, and a table of slices.
+
+JSON has no infinity: a distance (or an interval's end) that is infinite is the text "infinite".
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cinesax.evaluate.function import CaseFunction
+from cinesax.evaluate.miccai2009 import MiccaiCase
+from cinesax.evaluate.slices import SliceScore
+from cinesax.evaluate.study import Moment
+from cinesax.measure import EfBasis
+
+if TYPE_CHECKING:
+    from cinesax.evaluate.evaluation import Evaluation
+
+SCHEMA = "cinesax/evaluation/1"
+INFINITE = "infinite"
+COLUMNS = (
+    "name", "case", "phase", "slice", "moment", "level", "dice", "iou", "hd95", "mean_distance", "unit",
+    "truth_px", "found_px", "false_positive", "missed", "in_sample",
+)  # fmt: skip
+
+
+def document(evaluation: "Evaluation") -> dict[str, Any]:
+    """Plain values for JSON."""
+    dice = evaluation.dice
+    written = {
+        "schema": SCHEMA,
+        "n": len(dice),
+        "dice": {
+            "mean": float(dice.mean()),
+            "median": float(np.median(dice)),
+            "std": float(dice.std()),
+            "min": float(dice.min()),
+        },
+        "false_positives": evaluation.false_positives,
+        "misses": evaluation.misses,
+        "groups": {name: asdict(figures) for name, figures in evaluation.groups()},
+        "intervals_95": {name: asdict(interval) for name, interval in evaluation.intervals().items()},
+        "agreement": {name: asdict(figures) for name, figures in evaluation.agreement().items()},
+        "in_sample": {case: str(overlap) for case, overlap in evaluation.in_sample.items()},
+        "cases": _cases(evaluation),
+        "functions": {one.case: _function(one) for one in evaluation.functions},
+        "miccai2009": {one.case: _miccai(one) for one in evaluation.miccai},
+        "slices": [row(one) for one in evaluation.slices],
+        "findings": [str(finding) for finding in evaluation.findings],
+    }
+    return dict(_plain(written))
+
+
+def _cases(evaluation: "Evaluation") -> dict[str, Any]:
+    return {
+        case: {"n": len(scores), "dice_mean": float(np.mean([score.dice for score in scores]))}
+        for case, scores in evaluation.by_case().items()
+    }
+
+
+def _function(one: CaseFunction) -> dict[str, Any]:
+    ed, es = ("edv_ml", "esv_ml") if one.basis is EfBasis.VOLUMES else ("ed_area_px", "es_area_px")
+    sides = {"truth": one.truth, "found": one.found}
+    return {
+        "basis": str(one.basis),
+        **{
+            side: {
+                ed: value.ed,
+                es: value.es,
+                "ef_percent": value.ef_percent,
+                "ed_phase": value.ed_phase,
+                "es_phase": value.es_phase,
+            }
+            for side, value in sides.items()
+        },
+        "ed_error_percent": one.ed_error_percent,
+        "es_error_percent": one.es_error_percent,
+        "ef_error_points": one.ef_error_points,
+        "ed_phases_apart": one.phases_apart(Moment.ED),
+        "es_phases_apart": one.phases_apart(Moment.ES),
+    }
+
+
+def _miccai(one: MiccaiCase) -> dict[str, Any]:
+    return {
+        "good_percent": one.good_percent,
+        "apd_mm": one.apd_mm,
+        "dice": one.dice,
+        "manual": {"edv_ml": one.manual_ml[0], "esv_ml": one.manual_ml[1], "ef_percent": one.ef_percent[0]},
+        "found": {"edv_ml": one.found_ml[0], "esv_ml": one.found_ml[1], "ef_percent": one.ef_percent[1]},
+        "slices": [asdict(slice_) for slice_ in one.slices],
+    }
+
+
+def row(one: SliceScore) -> dict[str, Any]:
+    """One slice as plain values, in the order of COLUMNS (name, dice and areas first, as ever)."""
+    return {
+        "name": one.name,
+        "dice": one.dice,
+        "truth_px": one.truth_px,
+        "found_px": one.found_px,
+        "case": one.case,
+        "phase": one.phase,
+        "slice": one.slice,
+        "moment": None if one.moment is None else str(one.moment),
+        "level": None if one.level is None else str(one.level),
+        "iou": one.iou,
+        "hd95": one.hd95,
+        "mean_distance": one.mean_distance,
+        "unit": str(one.unit),
+        "false_positive": one.false_positive,
+        "missed": one.missed,
+        "in_sample": None if one.overlap is None else str(one.overlap),
+    }
+
+
+def table(evaluation: "Evaluation") -> str:
+    """The slices as CSV with a line of names; what is not known is empty, true and false are 1 and 0."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for one in evaluation.slices:
+        values = _plain(row(one))
+        writer.writerow({name: _cell(values[name]) for name in COLUMNS})
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return int(value)
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else INFINITE
+    return value

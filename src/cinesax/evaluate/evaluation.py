@@ -1,0 +1,268 @@
+"""Evaluation: the scores of all frames and patients, and what follows from them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.cine import Cine
+from cinesax.errors import GeometryError
+from cinesax.evaluate.agreement import BlandAltman, Interval, bland_altman, bootstrap
+from cinesax.evaluate.function import CaseFunction, case_function
+from cinesax.evaluate.miccai2009 import MiccaiCase, miccai_case
+from cinesax.evaluate.slices import SliceScore, slice_scores
+from cinesax.evaluate.study import LabelledStudy
+from cinesax.findings import Finding
+from cinesax.fingerprint import Learned, Overlap
+from cinesax.measure import EfBasis
+from cinesax.segmentation import Outline, Polygons, Segmentation
+
+LOW_DICE = 0.5
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Picture:
+    """One frame with both contours, to look at.
+
+    Attributes:
+        score: of the frame.
+        pixels: (row, column).
+        truth: contours of the cavity by the truth.
+        found: contours as found.
+        spacing_mm: between rows and columns, or None.
+    """
+
+    score: SliceScore
+    pixels: NDArray[Any]
+    truth: Polygons
+    found: Polygons
+    spacing_mm: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Figures of a group of frames; distances may be infinite.
+
+    Attributes:
+        n: frames.
+        dice_mean: mean Dice.
+        dice_median: median Dice.
+        iou_mean: mean IoU.
+        hd95_median: median of the 95 % Hausdorff distances.
+        mean_distance_median: median of the mean distances.
+        below_half: share of the frames with a Dice below 0.5.
+        false_positives: frames without LV in which some was found.
+        misses: frames with LV in which none was found.
+    """
+
+    n: int
+    dice_mean: float
+    dice_median: float
+    iou_mean: float
+    hd95_median: float
+    mean_distance_median: float
+    below_half: float
+    false_positives: int
+    misses: int
+
+
+def summarise(scores: Iterable[SliceScore]) -> Summary:
+    """Figures of a group of frames, at least one."""
+    group = list(scores)
+    dice = np.array([one.dice for one in group])
+    return Summary(
+        n=len(group),
+        dice_mean=float(dice.mean()),
+        dice_median=float(np.median(dice)),
+        iou_mean=float(np.mean([one.iou for one in group])),
+        hd95_median=_median([one.hd95 for one in group]),
+        mean_distance_median=_median([one.mean_distance for one in group]),
+        below_half=float(np.mean(dice < LOW_DICE)),
+        false_positives=sum(one.false_positive for one in group),
+        misses=sum(one.missed for one in group),
+    )
+
+
+def _median(values: Iterable[float]) -> float:
+    """The median; of an even number the larger middle one, as between a number and infinity there is nothing."""
+    return float(np.quantile(np.array(list(values)), 0.5, method="higher"))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The scores of all frames.
+
+    Attributes:
+        slices: one score a frame, in the order of the studies.
+        findings: what the segmenter said (each message once), e.g. rules that were off.
+        functions: volumes and EF of each patient of whom ED and ES are known.
+        miccai: the measures of the MICCAI 2009 challenge of each patient with spacing.
+        pictures: of the worst frames, worst first.
+    """
+
+    slices: tuple[SliceScore, ...]
+    findings: tuple[Finding, ...] = ()
+    functions: tuple[CaseFunction, ...] = ()
+    miccai: tuple[MiccaiCase, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def dice(self) -> NDArray[np.float64]:
+        """(frame,): the Dice of each frame."""
+        return np.array([score.dice for score in self.slices])
+
+    @property
+    def false_positives(self) -> int:
+        """Frames without LV in which some was found."""
+        return sum(score.false_positive for score in self.slices)
+
+    @property
+    def misses(self) -> int:
+        """Frames with LV in which none was found."""
+        return sum(score.missed for score in self.slices)
+
+    @property
+    def in_sample(self) -> dict[str, Overlap]:
+        """Patients whom the network knows from its training; IMAGE where also an image is the same."""
+        known: dict[str, Overlap] = {}
+        for one in self.slices:
+            if one.overlap is not None and known.get(one.case) is not Overlap.IMAGE:
+                known[one.case] = one.overlap
+        return known
+
+    def by_case(self) -> dict[str, list[SliceScore]]:
+        """The scores of each patient."""
+        cases: dict[str, list[SliceScore]] = defaultdict(list)
+        for score in self.slices:
+            cases[score.case].append(score)
+        return dict(sorted(cases.items()))
+
+    def worst(self, count: int = 10) -> list[SliceScore]:
+        """The frames with the lowest Dice, worst first; of equal ones first that with the larger distance."""
+        return sorted(self.slices, key=_goodness)[:count]
+
+    def groups(self) -> Iterator[tuple[str, Summary]]:
+        """Figures of all frames, of those with and without LV, and by level and moment where they are known."""
+        yield "all", summarise(self.slices)
+        parts: dict[str, list[SliceScore]] = defaultdict(list)
+        for one in self.slices:
+            parts["with LV" if one.truth_px else "without LV"].append(one)
+            if one.level is not None:
+                parts[one.level].append(one)
+                if one.moment is not None:
+                    parts[f"{one.level}, {one.moment}"].append(one)
+            if one.moment is not None:
+                parts[one.moment].append(one)
+        order = ["with LV", "without LV", "ED", "ES"]
+        order += [f"{level}{at}" for level in ("base", "middle", "apex") for at in ("", ", ED", ", ES")]
+        yield from ((name, summarise(parts[name])) for name in order if parts[name])
+
+    def intervals(self) -> dict[str, Interval]:
+        """95 % intervals by drawing patients again (nothing for fewer than three patients)."""
+        cases = list(self.by_case().values())
+        dice = [np.array([one.dice for one in scores]) for scores in cases]
+        hd95 = [np.array([one.hd95 for one in scores]) for scores in cases]
+        errors = [np.array([one.ef_error_points]) for one in self.functions]
+        found = {
+            "dice_mean": bootstrap(dice, lambda values: float(values.mean())),
+            "dice_median": bootstrap(dice, lambda values: float(np.median(values))),
+            "case_dice_mean": bootstrap(
+                [np.array([values.mean()]) for values in dice], lambda values: float(values.mean())
+            ),
+            "below_half": bootstrap(dice, lambda values: float((values < LOW_DICE).mean())),
+            "hd95_median": bootstrap(hd95, _median),
+            "ef_mean_absolute_error": bootstrap(errors, lambda values: float(np.abs(values).mean())),
+        }
+        return {name: interval for name, interval in found.items() if interval is not None}
+
+    def agreement(self) -> dict[str, BlandAltman]:
+        """Bland-Altman figures of EF (points) over all patients, of EDV and ESV (ml) over those with volumes."""
+        in_ml = [one for one in self.functions if one.basis is EfBasis.VOLUMES]
+        pairs = {
+            "ef_percent": [(one.truth.ef_percent, one.found.ef_percent) for one in self.functions],
+            "edv_ml": [(one.truth.ed, one.found.ed) for one in in_ml],
+            "esv_ml": [(one.truth.es, one.found.es) for one in in_ml],
+        }
+        compared = {name: bland_altman(*np.array(values).T) for name, values in pairs.items() if values}
+        return {name: figures for name, figures in compared.items() if figures is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, of schema cinesax/evaluation/1."""
+        from cinesax.evaluate.document import document
+
+        return document(self)
+
+
+def _goodness(one: SliceScore) -> tuple[float, float, int]:
+    return one.dice, -one.mean_distance if np.isfinite(one.mean_distance) else -np.inf, -max(one.truth_px, one.found_px)
+
+
+def evaluate(
+    studies: Iterable[LabelledStudy],
+    segment: Callable[[Cine], Segmentation],
+    *,
+    learned: Learned | None = None,
+    pictures: int = 0,
+) -> Evaluation:
+    """Segment each study and compare every frame whose truth is known, also those without LV.
+
+    Args:
+        studies: what to compare on.
+        segment: Cine -> Segmentation: `Segmenter.segment`, or anything else.
+        learned: what the network learned from, to mark what it is tested on and knows.
+        pictures: how many of the worst frames to keep for looking at.
+    """
+    return score(((study, segment(study.cine)) for study in studies), learned=learned, pictures=pictures)
+
+
+def score(
+    compared: Iterable[tuple[LabelledStudy, Segmentation]], *, learned: Learned | None = None, pictures: int = 0
+) -> Evaluation:
+    """Compare segmentations with truths, frame by frame and patient by patient; arguments as `evaluate`.
+
+    Raises:
+        GeometryError: a segmentation that does not fit its study.
+    """
+    scores: list[SliceScore] = []
+    findings: dict[str, Finding] = {}
+    functions: list[CaseFunction | None] = []
+    miccai: list[MiccaiCase | None] = []
+    worst: list[Picture] = []
+    for study, found in compared:
+        if found.labels.shape != study.cine.pixels.shape:
+            raise GeometryError(
+                f"{study.case}: the segmentation has (phases, slices, rows, columns) {found.labels.shape}, "
+                f"the study {study.cine.pixels.shape}: give masks of the same frames"
+            )
+        for finding in found.findings:
+            findings.setdefault(finding.message, finding)
+        own = [_marked(one, study, learned) for one in slice_scores(study, found)]
+        scores += own
+        functions.append(case_function(study, found))
+        miccai.append(miccai_case(study, found))
+        chosen = sorted(own, key=_goodness)[:pictures]
+        worst = sorted([*worst, *(_picture(one, study, found) for one in chosen)], key=lambda p: _goodness(p.score))
+        worst = worst[:pictures]
+    return Evaluation(
+        tuple(scores),
+        tuple(findings.values()),
+        tuple(one for one in functions if one is not None),
+        tuple(one for one in miccai if one is not None),
+        tuple(worst),
+    )
+
+
+def _marked(one: SliceScore, study: LabelledStudy, learned: Learned | None) -> SliceScore:
+    if learned is None:
+        return one
+    return replace(one, overlap=learned.overlap(one.case, study.cine.pixels[one.phase, one.slice]))
+
+
+def _picture(one: SliceScore, study: LabelledStudy, found: Segmentation) -> Picture:
+    at = Outline.ENDOCARDIUM, one.phase, one.slice
+    spacing = None if study.cine.grid is None else study.cine.grid.spacing_mm
+    pixels = study.cine.pixels[one.phase, one.slice].copy()
+    return Picture(one, pixels, study.truth.outline(*at), found.outline(*at), spacing)

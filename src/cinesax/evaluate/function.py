@@ -1,0 +1,106 @@
+"""Volumes and ejection fraction of one patient, by the truth and as found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.evaluate.study import LabelledStudy, Moment, moments, truth_areas_px
+from cinesax.measure import EfBasis, measure
+from cinesax.segmentation import Segmentation, Structure
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """What the left ventricle holds at ED and at ES.
+
+    Attributes:
+        ed: volume in ml, or summed area in pixels.
+        es: the same at ES.
+        ed_phase: the phase that was taken.
+        es_phase: the phase that was taken.
+    """
+
+    ed: float
+    es: float
+    ed_phase: int
+    es_phase: int
+
+    @property
+    def ef_percent(self) -> float:
+        """100 * (ED - ES) / ED; 0 where nothing was found at ED."""
+        return 100 * (self.ed - self.es) / self.ed if self.ed > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFunction:
+    """The function of one patient twice.
+
+    Attributes:
+        case: the patient.
+        basis: volumes in ml (each at the ED and ES of its own curve), or, without geometry, sums over the
+            labelled slices (at the ED and ES of the truth: there are no other phases).
+        truth: by the labels.
+        found: as found.
+        phases: of the beat, to count the distance between phases round it.
+    """
+
+    case: str
+    basis: EfBasis
+    truth: Function
+    found: Function
+    phases: int
+
+    @property
+    def ef_error_points(self) -> float:
+        """Found - truth, in percentage points."""
+        return self.found.ef_percent - self.truth.ef_percent
+
+    @property
+    def ed_error_percent(self) -> float:
+        """Signed error of EDV (or of the summed area at ED) in % of the truth."""
+        return 100 * (self.found.ed / self.truth.ed - 1)
+
+    @property
+    def es_error_percent(self) -> float | None:
+        """Signed error of ESV (or of the summed area at ES) in % of the truth; None where that is 0."""
+        return 100 * (self.found.es / self.truth.es - 1) if self.truth.es > 0 else None
+
+    def phases_apart(self, moment: Moment) -> int:
+        """Phases between the moment by the truth and as found, round the beat."""
+        ends = self.truth, self.found
+        one, other = (end.ed_phase if moment is Moment.ED else end.es_phase for end in ends)
+        return min((one - other) % self.phases, (other - one) % self.phases)
+
+
+def case_function(study: LabelledStudy, found: Segmentation) -> CaseFunction | None:
+    """Compare volumes, or where there is no geometry summed areas; None where ED and ES are not both known."""
+    areas = truth_areas_px(study)
+    when = {moment: phase for phase, moment in moments(areas).items()}
+    if len(when) < 2:
+        return None
+    volumes = _by_volumes(study, found, when) if study.cine.grid is not None and study.cine.n_slices > 1 else None
+    return volumes or _by_areas(study, found, areas, when)
+
+
+def _by_volumes(study: LabelledStudy, found: Segmentation, when: Mapping[Moment, int]) -> CaseFunction | None:
+    seen = measure(study.cine, found)
+    true = measure(study.cine, study.truth)
+    pair = [
+        Function(m.edv_ml, m.esv_ml, m.ed_phase, m.es_phase)
+        for m in (true, seen)
+        if m.edv_ml is not None and m.esv_ml is not None and m.ed_phase is not None and m.es_phase is not None
+    ]
+    if len(pair) == 1:  # nothing was found in the whole study
+        pair.append(Function(0.0, 0.0, when[Moment.ED], when[Moment.ES]))
+    return CaseFunction(study.case, EfBasis.VOLUMES, pair[0], pair[1], study.cine.n_phases)
+
+
+def _by_areas(
+    study: LabelledStudy, found: Segmentation, areas: NDArray[np.float64], when: Mapping[Moment, int]
+) -> CaseFunction:
+    seen = np.where(np.isnan(areas), 0, (found.labels == Structure.CAVITY).sum(axis=(2, 3)))
+    ed, es = when[Moment.ED], when[Moment.ES]
+    true, sums = (Function(float(np.nansum(a[ed])), float(np.nansum(a[es])), ed, es) for a in (areas, seen))
+    return CaseFunction(study.case, EfBasis.AREAS, true, sums, study.cine.n_phases)

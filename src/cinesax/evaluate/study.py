@@ -1,0 +1,84 @@
+"""What is compared: studies with truth, and where in the heart and in the beat their frames lie."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.cine import Cine
+from cinesax.segmentation import Segmentation, Structure
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledStudy:
+    """A study, or a part of one, with its truth.
+
+    Attributes:
+        case: the patient.
+        names: (phase, slice) -> name, for the frames to compare: those where the truth is known.
+        cine: the images.
+        truth: on the same grid.
+    """
+
+    case: str
+    names: dict[tuple[int, int], str]
+    cine: Cine
+    truth: Segmentation
+
+
+class Moment(StrEnum):
+    """A moment of the beat, by the truth."""
+
+    ED = "ED"
+    ES = "ES"
+
+
+class Level(StrEnum):
+    """A third of the slices with LV at ED, by the truth."""
+
+    BASE = "base"
+    MIDDLE = "middle"
+    APEX = "apex"
+
+
+def truth_areas_px(study: LabelledStudy) -> NDArray[np.float64]:
+    """(phase, slice): the pixels of the true cavity; nan where the truth is not known."""
+    areas = np.full(study.truth.labels.shape[:2], np.nan)
+    for phase, index in study.names:
+        areas[phase, index] = np.count_nonzero(study.truth.labels[phase, index] == Structure.CAVITY)
+    return areas
+
+
+def moments(areas: NDArray[np.float64]) -> dict[int, Moment]:
+    """The phases of the largest and of the smallest summed area, of at least two whose truth is known.
+
+    Args:
+        areas: (phase, slice), nan where not known.
+    """
+    known = np.flatnonzero(~np.isnan(areas).all(axis=1))
+    sums = np.nansum(areas[known], axis=1)
+    if len(known) < 2 or sums.max() <= 0:
+        return {}
+    # The last of several smallest, so that ED and ES of two equal phases are not the same one.
+    ed, es = known[np.argmax(sums)], known[::-1][np.argmin(sums[::-1])]
+    return {int(ed): Moment.ED, int(es): Moment.ES}
+
+
+def levels(areas: NDArray[np.float64], base_first: bool | None) -> dict[int, Level]:
+    """The third of the LV that each slice with LV at ED lies in; nothing for fewer than three.
+
+    Args:
+        areas: (phase, slice), nan where not known.
+        base_first: of the cine; where None, the end whose slices are smaller is taken for the apex.
+    """
+    ed = next((phase for phase, moment in moments(areas).items() if moment is Moment.ED), 0)
+    inside = np.flatnonzero(np.nan_to_num(areas[ed]) > 0)
+    if len(inside) < 3:
+        return {}
+    if base_first is None:
+        third = max(1, len(inside) // 3)
+        base_first = bool(areas[ed, inside[:third]].sum() >= areas[ed, inside[-third:]].sum())
+    ordered = inside if base_first else inside[::-1]
+    thirds = tuple(Level)
+    return {int(index): thirds[3 * place // len(ordered)] for place, index in enumerate(ordered)}
