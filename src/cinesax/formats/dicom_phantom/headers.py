@@ -1,0 +1,131 @@
+"""What can be odd of headers and file names, whoever wrote them; the images stay as they are."""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+import pydicom
+from pydicom import config
+from pydicom.uid import UID, EnhancedMRImageStorage
+
+from cinesax.errors import UsageError
+from cinesax.formats.dicom_phantom.parts import as_ds, time_of_day
+from cinesax.formats.dicom_uid import derived_uid
+
+Instances = Sequence[pydicom.Dataset]
+
+
+class HeaderOddity(StrEnum):
+    """What headers and file names can have to them; the value is the name on the command line."""
+
+    ANONYMISED = "anonymised"
+    """As the public Sunnybrook exams are: each file in a frame of reference of its own, UIDs with leading zeros, dates
+    that are no dates, SliceLocation in steps shorter than the slice distance."""
+    PATIENT_MOVED = "patient-moved"
+    """Two frames of reference: the patient was positioned anew between two halves of the stack."""
+    COUNTED_BACKWARDS = "counted-backwards"
+    """InstanceNumber runs against the slices and against time."""
+    NO_TRIGGER_TIMES = "no-trigger-times"
+    """Nothing of the beat is told; AcquisitionTime grows from phase to phase."""
+    INSTANCE_NUMBERS_ONLY = "instance-numbers-only"
+    """Nothing of the beat is told, and all times are the same: only InstanceNumber tells phases apart."""
+    NO_SUFFIX = "no-suffix"
+    """Names without suffix, in no order, spread over folders."""
+
+
+_BEAT = (
+    "TriggerTime",
+    "NominalInterval",
+    "HeartRate",
+    "CardiacNumberOfImages",
+    "TemporalPositionIdentifier",
+    "NumberOfTemporalPositions",
+)
+_CLASSIC_ONLY = {
+    HeaderOddity.PATIENT_MOVED,
+    HeaderOddity.COUNTED_BACKWARDS,
+    HeaderOddity.NO_TRIGGER_TIMES,
+    HeaderOddity.INSTANCE_NUMBERS_ONLY,
+}
+_SHORT_STEP = 0.67
+
+
+def spoil(instances: Instances, oddities: Collection[HeaderOddity]) -> None:
+    """Change the headers of instances in place.
+
+    Raises:
+        UsageError: an oddity that enhanced instances cannot have.
+    """
+    enhanced = any(instance.SOPClassUID == EnhancedMRImageStorage for instance in instances)
+    for oddity, change in _CHANGES.items():
+        if oddity in oddities:
+            if enhanced and oddity in _CLASSIC_ONLY:
+                raise UsageError(f"enhanced instances cannot be {oddity}: choose another vendor")
+            # Values that are not valid are the point.
+            with config.disable_value_validation():
+                change(instances)
+
+
+def _anonymise(instances: Instances) -> None:
+    study = "1.2.826.0.1.012"
+    series: dict[str, str] = {}
+    for index, instance in enumerate(instances):
+        series.setdefault(instance.SeriesInstanceUID, f"{study}.0{len(series) + 3}")
+        instance.StudyInstanceUID = study
+        instance.SeriesInstanceUID = series[instance.SeriesInstanceUID]
+        instance.SOPInstanceUID = f"{study}.07.0{index + 1}"
+        instance.file_meta.MediaStorageSOPInstanceUID = UID(instance.SOPInstanceUID)
+        instance.FrameOfReferenceUID = f"{study}.09.0{index + 1}"
+        for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
+            if keyword in instance:
+                setattr(instance, keyword, "20240000")
+        instance.PatientBirthDate = "00000000"
+        if "SliceLocation" in instance:
+            instance.SliceLocation = as_ds(_SHORT_STEP * float(instance.SliceLocation))
+
+
+def _move(instances: Instances) -> None:
+    heights = sorted({float(instance.SliceLocation) for instance in instances})
+    middle = heights[len(heights) // 2]
+    for instance in instances:
+        if float(instance.SliceLocation) >= middle:
+            instance.FrameOfReferenceUID = derived_uid(instance.FrameOfReferenceUID, "again")
+
+
+def _count_backwards(instances: Instances) -> None:
+    last: dict[str, int] = {}
+    for instance in instances:
+        uid = instance.SeriesInstanceUID
+        last[uid] = max(last.get(uid, 0), int(instance.InstanceNumber))
+    for instance in instances:
+        instance.InstanceNumber = last[instance.SeriesInstanceUID] + 1 - int(instance.InstanceNumber)
+
+
+def _forget_the_beat(instances: Instances, *, step_s: float) -> None:
+    for index, instance in enumerate(instances):
+        for keyword in _BEAT:
+            if keyword in instance:
+                delattr(instance, keyword)
+        instance.ScanOptions = ""
+        instance.AcquisitionTime = time_of_day(index * step_s)
+        instance.ContentTime = time_of_day(60)
+
+
+# In the order in which they are done: what counts backwards counts what is there in the end.
+_CHANGES: Mapping[HeaderOddity, Callable[[Instances], None]] = {
+    HeaderOddity.NO_TRIGGER_TIMES: lambda instances: _forget_the_beat(instances, step_s=1.5),
+    HeaderOddity.INSTANCE_NUMBERS_ONLY: lambda instances: _forget_the_beat(instances, step_s=0.0),
+    HeaderOddity.PATIENT_MOVED: _move,
+    HeaderOddity.COUNTED_BACKWARDS: _count_backwards,
+    HeaderOddity.ANONYMISED: _anonymise,
+}
+
+
+def file_name(instance: pydicom.Dataset, oddities: Collection[HeaderOddity]) -> Path:
+    """The path of an instance in the folder of its series."""
+    plain = f"IM-{int(instance.SeriesNumber):04d}-{int(instance.InstanceNumber):04d}"
+    if HeaderOddity.NO_SUFFIX not in oddities:
+        return Path(f"{plain}.dcm")
+    scrambled = hashlib.sha256(str(instance.SOPInstanceUID).encode()).hexdigest().upper()
+    return Path(scrambled[:1], scrambled[1:9])

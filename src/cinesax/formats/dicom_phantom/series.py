@@ -1,0 +1,133 @@
+"""A scan, or a Cine, as series of DICOM instances in files."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pydicom
+from pydicom import config
+
+from cinesax.cine import Cine
+from cinesax.errors import GeometryError, OutputError
+from cinesax.formats.dicom_phantom.classic import classic_instances
+from cinesax.formats.dicom_phantom.enhanced import enhanced_instances
+from cinesax.formats.dicom_phantom.headers import HeaderOddity, file_name, spoil
+from cinesax.formats.dicom_phantom.parts import SeriesIdentity, store_pixels
+from cinesax.formats.dicom_phantom.storage import TransferSyntax, encode
+from cinesax.formats.dicom_phantom.vendors import STYLES, Style, Vendor
+from cinesax.formats.stored_files import replacing
+from cinesax.phantom.scan import Scan, ScannedFrame, take_apart
+
+
+def write_series(cine: Cine, folder: Path, identity: SeriesIdentity, *, first_instance: int = 1) -> list[Path]:
+    """Write a Cine as a series of classic MR Image Storage, one instance a frame, explicit little endian.
+
+    InstanceNumber counts slice by slice in the order of the Cine, and phases within each slice, from
+    `first_instance`. The files are named IM-SSSS-NNNN.dcm after series and instance number.
+
+    Args:
+        cine: pixels of an integer type of at most 16 bits, or real numbers that are rounded to it; a grid.
+        folder: is made where it does not exist.
+        identity: what the series calls itself.
+        first_instance: lets several cines of different orientation (localizers) be one series.
+
+    Returns:
+        The files, in the order of InstanceNumber.
+
+    Raises:
+        GeometryError: a Cine without a grid.
+        InputError: pixels that 16 bits do not hold.
+        OutputError: the files cannot be written.
+    """
+    if cine.grid is None:
+        raise GeometryError("a cine without geometry cannot be written as DICOM")
+    return _save(instances(take_apart(cine), identity, first_instance=first_instance), folder)
+
+
+def instances(
+    scan: Scan, identity: SeriesIdentity, *, vendor: Vendor = Vendor.PLAIN, first_instance: int = 1
+) -> list[pydicom.Dataset]:
+    """A scan as DICOM instances, uncompressed, with file meta information.
+
+    Args:
+        scan: what was scanned.
+        identity: what the series calls itself; the first one, where each slice is a series.
+        vendor: whose way of writing to follow.
+        first_instance: the first InstanceNumber.
+
+    Returns:
+        In the order of SeriesNumber and InstanceNumber.
+
+    Raises:
+        InputError: pixels that 16 bits do not hold.
+    """
+    style = STYLES[vendor]
+    stored = store_pixels([frame.pixels for frame in scan.frames], style)
+    made: list[pydicom.Dataset] = []
+    for number, frames in enumerate(_series(scan.frames, style), start=identity.number):
+        own = replace(identity, number=number)
+        write = enhanced_instances if style.enhanced else classic_instances
+        made += write(scan, frames, own, style=style, stored=stored, first_instance=first_instance)
+    return made
+
+
+def write_scan(
+    scan: Scan,
+    folder: Path,
+    identity: SeriesIdentity,
+    *,
+    vendor: Vendor = Vendor.PLAIN,
+    headers: Collection[HeaderOddity] = (),
+    syntax: TransferSyntax = TransferSyntax.EXPLICIT,
+) -> list[Path]:
+    """Write a scan in the way of one make of scanner.
+
+    Args:
+        scan: what was scanned, and what went amiss.
+        folder: is made where it does not exist.
+        identity: what the series calls itself; the first one, where each slice is a series.
+        vendor: whose way of writing to follow.
+        headers: what is odd of headers and file names.
+        syntax: transfer syntax.
+
+    Returns:
+        The files, in the order of SeriesNumber, and of InstanceNumber as the vendor counts.
+
+    Raises:
+        InputError: pixels that 16 bits do not hold.
+        UsageError: header oddities that the vendor's instances cannot have; a syntax that cannot be encoded here.
+        OutputError: the files cannot be written.
+    """
+    made = instances(scan, identity, vendor=vendor)
+    spoil(made, headers)
+    for instance in made:
+        encode(instance, syntax)
+    return _save(made, folder, headers)
+
+
+def _save(made: Sequence[pydicom.Dataset], folder: Path, headers: Collection[HeaderOddity] = ()) -> list[Path]:
+    written = []
+    try:
+        for instance in made:
+            path = folder / file_name(instance, headers)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with config.disable_value_validation(), replacing(path) as temporary:
+                instance.save_as(temporary, enforce_file_format=True)
+            written.append(path)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return written
+
+
+def _series(frames: Sequence[ScannedFrame], style: Style) -> list[list[ScannedFrame]]:
+    """The frames of each series, in the order of InstanceNumber; a slice that was acquired again comes last."""
+    groups: dict[tuple[int, int], list[ScannedFrame]] = {}
+    for frame in frames:
+        key = (frame.acquisition, frame.slice_index) if style.one_series_a_slice else (0, 0)
+        groups.setdefault(key, []).append(frame)
+
+    def order(frame: ScannedFrame) -> tuple[int, ...]:
+        place = (frame.phase, frame.slice_index) if style.phase_by_phase else (frame.slice_index, frame.phase)
+        return frame.acquisition, *place
+
+    return [sorted(groups[key], key=order) for key in sorted(groups)]
