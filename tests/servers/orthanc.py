@@ -1,10 +1,10 @@
 """A real Orthanc with its DICOMweb plug-in, for the tests of sending.
 
-Debian's Orthanc 1.10 listens on every interface. So it runs in a network namespace of its own, which has nothing but a
-loopback, and the tests go in there to talk to it: nothing outside can reach it, and it can reach nothing. Where the
-kernel gives no namespace (no root, a container without CAP_SYS_ADMIN) it runs beside the tests, and refuses whoever is not
-this machine: RemoteAccessAllowed is false (HTTP), and the only DICOM modality it knows has the address 127.0.0.1, which it
-checks.
+Debian's Orthanc 1.10 listens on every interface. So it runs in a network namespace of its own, which has nothing but
+a loopback, and the tests go in there to talk to it: nothing outside can reach it, and it can reach nothing. Where the
+kernel gives no namespace (no root, a container without CAP_SYS_ADMIN) it runs beside the tests, and refuses whoever
+is not this machine: RemoteAccessAllowed is false (HTTP), and the only DICOM modality it knows has the address
+127.0.0.1, which it checks.
 """
 
 import ctypes

@@ -1,9 +1,10 @@
 """Hand the DICOM objects in OUT over to an archive (PACS), and say which of them it took.
 
-OUT is a folder that cinesax analyze --dicom wrote, any other folder of DICOM files, or one file; what is no DICOM object
-is passed over. --to AET@HOST:PORT sends by C-STORE, --to https://HOST/dicom-web by STOW-RS. What fails for a reason that
-may pass (busy archive, broken connection) is tried again after a pause. Ends with 9 unless the archive took all.
-DICOMweb: name and password come from ~/.netrc, a bearer token from --token-file. Needs: pip install 'cinesax[send]'.
+OUT is a folder that cinesax analyze --dicom wrote, any other folder of DICOM files, or one file; what is no DICOM
+object is passed over. --to AET@HOST:PORT sends by C-STORE, --to https://HOST/dicom-web by STOW-RS. What fails for a
+reason that may pass (busy archive, broken connection) is tried again after a pause. Ends with 9 unless the archive took
+all. DICOMweb: name and password come from ~/.netrc, a bearer token from --token-file.
+Needs: pip install 'cinesax[send]'.
 """
 
 import argparse
