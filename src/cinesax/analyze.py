@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
+_KINDS = "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or a folder of contour files"
+
 
 def analyze(
     exam: str | PathLike[str] | Cine,
@@ -43,8 +45,8 @@ def analyze(
 
     Args:
         exam: a folder (any depth), a file or a zip of DICOM, a NIfTI file; or a Cine that was read already.
-        segmentation: a Segmentation, a NIfTI label file or a folder of contour files to measure instead of
-            running a network.
+        segmentation: a Segmentation, or a NIfTI label file, a DICOM segmentation or a folder of contour files, to
+            measure instead of running a network.
         segmenter: what finds the left ventricle, instead of a network from a bundle.
         model: the bundle folder of the network to run; by default the one that ships.
         threads: how many CPU threads the network may use; by default as many as there are cores.
@@ -109,10 +111,10 @@ def _provenance(segmenter: "Segmenter | None", source: str, clock: "_Clock") -> 
 
 
 def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
-    """A segmentation of `cine` from a file, and what kind of file it was: "contours" or "nifti".
+    """A segmentation of `cine` from a file, and what kind of file it was: "contours", "nifti" or "dicom-seg".
 
     Args:
-        path: a folder of contour files (Sunnybrook's text format) or a NIfTI label file.
+        path: a folder of contour files (Sunnybrook's text format), a NIfTI label file or a DICOM segmentation.
         cine: the exam that was segmented.
 
     Raises:
@@ -127,12 +129,16 @@ def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
 
         return read_contours(path, cine), "contours"
     if not there:
-        raise InputError(f"there is no segmentation at {path}: give a NIfTI label file or a folder of contour files")
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        raise InputError(f"{path.name} is no segmentation: expected a NIfTI file (.nii, .nii.gz) or a contour folder")
-    from cinesax.formats.nifti import read_labels
+        raise InputError(f"there is no segmentation at {path}: give {_KINDS}")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        from cinesax.formats.nifti import read_labels
 
-    return read_labels(path, cine), "nifti"
+        return read_labels(path, cine), "nifti"
+    from cinesax.formats.dicom_seg_read import is_dicom, read_seg
+
+    if not is_dicom(path):
+        raise InputError(f"{path.name} is no segmentation: expected {_KINDS}")
+    return read_seg(path, cine), "dicom-seg"
 
 
 def _by_severity(*findings: Finding) -> tuple[Finding, ...]:

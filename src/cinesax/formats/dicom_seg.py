@@ -241,13 +241,13 @@ def _fill(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames, *, in_t
     items = []
     for structure, phase, place in frames.places:
         number = 0 if structure is None or len(frames.structures) < 2 else frames.structures.index(structure) + 1
-        item = Dataset()
-        item.update(models[number, place])
+        model = models[number, place]
+        item = _without(model, "FrameContentSequence", "DerivationImageSequence")
         index = [] if structure is None else [frames.structures.index(structure) + 1]
         item.FrameContentSequence = [_frame_content([*index, *([phase + 1] if in_time else []), place + 1])]
         if in_time:
             item.FrameContentSequence[0].TemporalPositionIndex = phase + 1
-        item.DerivationImageSequence = [_derivation(item.DerivationImageSequence[0], cine, filing, (phase, place))]
+        item.DerivationImageSequence = [_derivation(model.DerivationImageSequence[0], cine, filing, (phase, place))]
         items.append(item)
     dataset.PerFrameFunctionalGroupsSequence = items
     dataset.NumberOfFrames = len(items)
@@ -272,12 +272,22 @@ def _frame_content(index: Sequence[int]) -> Dataset:
 
 
 def _derivation(model: Dataset, cine: Cine, filing: Filing, frame: tuple[int, int]) -> Dataset:
-    source = Dataset()
-    source.update(model.SourceImageSequence[0])
+    source = _without(model.SourceImageSequence[0], "ReferencedSOPInstanceUID", "ReferencedSOPClassUID")
     source.update(reference(cine, filing, *frame))
-    item = Dataset()
-    item.update(model)
+    matrices = cine.source.stored_matrices
+    if matrices and matrices[frame[1]] != cine.pixels.shape[2:]:
+        # Slices of a smaller matrix are padded to the largest: pixel for pixel it is not the same image.
+        source = _without(source, "SpatialLocationsPreserved")
+        source.SpatialLocationsPreserved = "NO"
+    item = _without(model, "SourceImageSequence")
     item.SourceImageSequence = [source]
+    return item
+
+
+def _without(model: Dataset, *keywords: str) -> Dataset:
+    """A data set with the elements of another, but for some: to set one of those it shares would set it in both."""
+    item = Dataset()
+    item.update({element.tag: element for element in model if element.keyword not in keywords})
     return item
 
 
