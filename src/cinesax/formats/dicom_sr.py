@@ -113,6 +113,7 @@ def sr_dataset(
         if not groups:
             return None
         report = MeasurementReport(_observer(), CARDIAC_MRI, groups, title=MEASUREMENT_REPORT)
+        _separate(report)
         # Source images first: what highdicom copies from there, `finish` replaces.
         frames = [image for roi in rois for image in images[roi.phase or 0]]
         document = ComprehensiveSR(
@@ -152,9 +153,9 @@ def _volume(
     papillary, algorithm = shared
     seg, code, phase = segs[roi.seg], SEGMENTS[roi.structure].code, roi.phase or 0
     present = np.flatnonzero(analysis.segmentation.mask(roi.structure)[phase].any(axis=(1, 2)))
-    label, uid = tracking(filing, roi.structure)
+    _, uid = tracking(filing, roi.structure)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=uid, identifier=f"{label}, {roi.moment}"),
+        tracking_identifier=TrackingIdentifier(uid=uid, identifier=f"LV {roi.structure.name.lower()}, {roi.moment}"),
         referenced_segment=ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
             sop_instance_uid=seg.SOPInstanceUID,
@@ -231,7 +232,7 @@ def _algorithm(analysis: Analysis) -> AlgorithmIdentification:
     parameters = [
         f"segmentation: {made.model or analysis.segmentation.author}",
         f"areas from {m.area_method.value}",
-        f"phases counted from 0: end diastole {m.ed_phase}, end systole {m.es_phase}",
+        f"phases from 0: ED {m.ed_phase}, ES {m.es_phase}",
     ]
     return AlgorithmIdentification(
         name="cinesax, summation of slices",
@@ -239,6 +240,14 @@ def _algorithm(analysis: Analysis) -> AlgorithmIdentification:
         manufacturer="cinesax",
         parameters=[one.encode("ascii", "replace").decode("ascii") for one in parameters],
     )
+
+
+def _separate(items: Sequence[Dataset]) -> None:
+    """Say that the items of containers stand apart: as flowing text, which highdicom says, they show without names."""
+    for item in items:
+        if item.ValueType == "CONTAINER":
+            item.ContinuityOfContent = "SEPARATE"
+        _separate(item.get("ContentSequence", ()))
 
 
 def _observer() -> ObservationContext:
