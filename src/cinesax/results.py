@@ -6,8 +6,10 @@
       segmentation.nii.gz   labels of every frame, 4D
       contours/             sub-pixel outlines, in the text format of the Sunnybrook data
       report.html           for people
+      *.dcm                 on request: the same as DICOM objects, for archives and viewers
 
-All of it is made in a hidden folder beside OUT and renamed when complete, so that nobody ever meets half a result.
+All of it is made in a hidden folder beside OUT, read again to prove where its pixels lie, and renamed when complete, so
+that nobody ever meets half a result.
 """
 
 import os
@@ -24,6 +26,7 @@ from types import FrameType
 from cinesax.analysis import Analysis
 from cinesax.errors import InputError, OutputError
 from cinesax.formats import tables
+from cinesax.formats.dicom_options import DICOM_NAMES, SEG_CINE_NAME, SEG_ED_NAME, SEG_ES_NAME, DicomOptions
 
 JSON_NAME = "analysis.json"
 CSV_NAME = "measurements.csv"
@@ -31,10 +34,16 @@ LABELS_NAME = "segmentation.nii.gz"
 CONTOURS_NAME = "contours"
 REPORT_NAME = "report.html"
 NAMES = (JSON_NAME, CSV_NAME, LABELS_NAME, CONTOURS_NAME, REPORT_NAME)
+ALL_NAMES = (*NAMES, *DICOM_NAMES)
 
 
 def write_results(
-    analysis: Analysis, out: str | os.PathLike[str], *, show_patient: bool = False, force: bool = False
+    analysis: Analysis,
+    out: str | os.PathLike[str],
+    *,
+    show_patient: bool = False,
+    force: bool = False,
+    dicom: DicomOptions | None = None,
 ) -> Path:
     """Write all results of an analysis into the folder `out`.
 
@@ -43,17 +52,22 @@ def write_results(
         out: the folder; made with its parents where absent. An earlier result in it is replaced.
         show_patient: whether the patient's name, ID and birth date, UIDs and the study date go in.
         force: write into a folder that holds other files as well; those stay.
+        dicom: write DICOM objects as well. These carry the patient and study of the source, whatever `show_patient`
+            says: an archive files them by that.
 
     Returns:
         The folder, as an absolute path.
 
     Raises:
-        OutputError: `out` cannot be written, or holds files that are no earlier result and `force` is not set.
+        OutputError: `out` cannot be written, or holds files that are no earlier result and `force` is not set; or what
+            was written does not lie where it was meant when it is read again. Nothing is kept of it then.
+        InputError: DICOM objects of an exam that was not read from DICOM.
     """
     target = check_output(out, force=force)
     try:
         with _staging(target) as stage:
-            _fill(stage, analysis, show_patient)
+            _fill(stage, analysis, show_patient, dicom)
+            _prove(stage, analysis)
             with _uninterrupted():
                 _install(stage, target)
     except OSError as error:
@@ -107,7 +121,7 @@ def _foreign_entries(target: Path) -> list[str]:
         names = sorted(entry.name for entry in target.iterdir())
     except OSError as error:
         raise OutputError(f"{target} cannot be listed: {error.strerror}") from error
-    return [name for name in names if name not in NAMES] if _holds_result(target) else names
+    return [name for name in names if name not in ALL_NAMES] if _holds_result(target) else names
 
 
 def _holds_result(target: Path) -> bool:
@@ -151,7 +165,7 @@ def _staging(target: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _fill(stage: Path, analysis: Analysis, show_patient: bool) -> None:
+def _fill(stage: Path, analysis: Analysis, show_patient: bool, dicom: DicomOptions | None) -> None:
     from cinesax.formats.contours import write_contours
     from cinesax.formats.nifti import write_segmentation
     from cinesax.report import render
@@ -161,6 +175,23 @@ def _fill(stage: Path, analysis: Analysis, show_patient: bool) -> None:
     (stage / REPORT_NAME).write_text(render(analysis, show_patient=show_patient), encoding="utf-8")
     (stage / CSV_NAME).write_text(tables.to_csv([analysis]), encoding="utf-8")
     (stage / JSON_NAME).write_text(tables.to_json(analysis, show_patient=show_patient), encoding="utf-8")
+
+    if dicom is not None:
+        from cinesax.formats.dicom_objects import write_objects
+
+        write_objects(analysis, stage, dicom)
+
+
+def _prove(stage: Path, analysis: Analysis) -> None:
+    """Read what has a place in the patient again; an OutputError where that is not the place that was meant."""
+    from cinesax.formats import proof
+
+    cine, segmentation, m = analysis.cine, analysis.segmentation, analysis.measurements
+    proof.prove_nifti(stage / LABELS_NAME, segmentation, cine)
+    phases = {SEG_ED_NAME: (m.ed_phase,), SEG_ES_NAME: (m.es_phase,), SEG_CINE_NAME: range(cine.n_phases)}
+    for name, held in phases.items():
+        if (stage / name).exists():
+            proof.prove_seg(stage / name, segmentation, cine, phases=(phase for phase in held if phase is not None))
 
 
 def _install(stage: Path, target: Path) -> None:
@@ -183,6 +214,10 @@ def _install(stage: Path, target: Path) -> None:
 
 def _move_in(stage: Path, target: Path) -> None:
     """Replace the entries one by one, where the folder as a whole has to stay; analysis.json, their seal, last."""
+    if _holds_result(target):
+        # What the earlier result had, and this one has not, is not of this exam.
+        for name in set(ALL_NAMES) - {entry.name for entry in stage.iterdir()}:
+            (target / name).unlink(missing_ok=True)
     for entry in sorted(stage.iterdir(), key=lambda path: path.name == JSON_NAME):
         place = target / entry.name
         if place.is_dir() and not place.is_symlink():

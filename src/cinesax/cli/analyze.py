@@ -1,18 +1,25 @@
 """Find the left ventricle in a short-axis cine exam, measure it, and write the results.
 
 EXAM is a folder (any depth, any names), a file or a zip of DICOM, or a NIfTI file. With --segmentation no network runs:
-what was drawn is measured. Phases and slices are counted from 0. For research; not a medical device.
+what was drawn is measured. With --dicom the results are written as DICOM objects too, filed under the patient and the
+study of the exam, for an archive (cinesax send hands them over). Phases and slices are counted from 0. For research;
+not a medical device.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cinesax.analysis import Analysis
 from cinesax.analyze import Progress, analyze
 from cinesax.errors import UsageError
+
+if TYPE_CHECKING:
+    from cinesax.formats.dicom_options import DicomOptions
 
 HELP = "measure the left ventricle of an exam and write the results"
 
@@ -26,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--series", metavar="UID", help="the series to read instead of the one chosen by itself")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
-        "--segmentation", type=Path, metavar="FILE", help="measure this NIfTI label file or folder of contour files"
+        "--segmentation",
+        type=Path,
+        metavar="FILE",
+        help="measure this NIfTI label file, DICOM SEG or folder of contour files",
     )
     source.add_argument("--model", metavar="BUNDLE", help="a bundle folder (default: the network that ships)")
     given = parser.add_argument_group("instead of what the exam says")
@@ -34,16 +44,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--es-phase", type=int, metavar="N", help="end systole, counted from 0")
     given.add_argument("--height-cm", type=float, metavar="CM", help="body height")
     given.add_argument("--weight-kg", type=float, metavar="KG", help="body weight")
+    dicom = parser.add_argument_group("DICOM objects, which carry the patient's data")
+    dicom.add_argument("--dicom", action="store_true", help="write SEG and SR into OUT as well")
+    dicom.add_argument("--labelmap", action="store_true", help="SEG as label maps (DICOM 2024d) instead of BINARY")
+    dicom.add_argument("--rtstruct", action="store_true", help="write an RT Structure Set as well")
+    dicom.add_argument(
+        "--content-time",
+        type=_moment,
+        metavar="TIME",
+        help="when they were made, say 2024-05-31T14:30 (default: the newest date of the exam)",
+    )
     parser.add_argument("--show-patient", action="store_true", help="write name, ID, birth date, UIDs and study date")
     parser.add_argument("--force", action="store_true", help="write into OUT although it holds other files")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what standard output gets")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the network (default: all cores)")
 
 
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a date and time such as 2024-05-31T14:30, seen {text}") from error
+    if moment.tzinfo is not None:
+        raise argparse.ArgumentTypeError(f"expected a time without zone (it is that of the exam), seen {text}")
+    return moment
+
+
 def run(args: argparse.Namespace) -> None:
     """Analyze, write, tell."""
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, seen {args.threads}")
+    dicom = _dicom_options(args)
     if args.out is not None:
         from cinesax.results import check_output
 
@@ -65,8 +96,30 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         from cinesax.results import write_results
 
-        written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force)
+        written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force, dicom=dicom)
     _tell(analysis, args, written)
+
+
+def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
+    """What --dicom and its options ask for; refused before any work is done where it cannot be meant."""
+    if not args.dicom:
+        chosen = {"--labelmap": args.labelmap, "--rtstruct": args.rtstruct, "--content-time": args.content_time}
+        given = next((name for name, value in chosen.items() if value), None)
+        if given is not None:
+            raise UsageError(f"{given} says how DICOM objects are written: give --dicom too")
+        return None
+    if args.out is None:
+        raise UsageError("--dicom writes objects into the folder of results: give it with -o OUT")
+    from cinesax.formats.dicom_options import DicomOptions, SegmentationType
+    from cinesax.formats.nifti import is_nifti
+
+    if is_nifti(args.exam):
+        raise UsageError(f"--dicom needs an exam in DICOM: {args.exam} has no patient and study to file objects under")
+    return DicomOptions(
+        SegmentationType.LABELMAP if args.labelmap else SegmentationType.BINARY,
+        rtstruct=args.rtstruct,
+        content_time=args.content_time,
+    )
 
 
 @contextmanager

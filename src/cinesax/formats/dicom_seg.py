@@ -12,7 +12,6 @@ is in any of the phases, and the frames of the phases are made from those of tha
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -27,11 +26,14 @@ from cinesax._version import __version__
 from cinesax.analysis import Analysis
 from cinesax.cine import Cine
 from cinesax.formats.dicom_copied import lenient
+from cinesax.formats.dicom_options import SEG_CINE_NAME as CINE_NAME
+from cinesax.formats.dicom_options import SEG_ED_NAME as ED_NAME
+from cinesax.formats.dicom_options import SEG_ES_NAME as ES_NAME
+from cinesax.formats.dicom_options import SegmentationType
 from cinesax.formats.dicom_out import Filing, Kind, describe, finish, reference, series_of_frames, source_images
 from cinesax.formats.dicom_uid import derived_uid
 from cinesax.segmentation import Structure
 
-ED_NAME, ES_NAME, CINE_NAME = "seg_ed.dcm", "seg_es.dcm", "seg_cine.dcm"
 NAMES = (ED_NAME, ES_NAME, CINE_NAME)
 
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
@@ -40,13 +42,6 @@ MYOCARDIUM = Code("49848007", "SCT", "Left Ventricle Myocardium")
 _ARTIFICIAL_INTELLIGENCE = Code("123109", "DCM", "Artificial Intelligence")
 _TEMPORAL_POSITION_INDEX, _FRAME_CONTENT = 0x00209128, 0x00209111
 _LONGEST_NAME = 64
-
-
-class SegmentationType(StrEnum):
-    """SegmentationType: one bit a pixel and segment, which all viewers know, or labels (DICOM 2024d), which few do."""
-
-    BINARY = "BINARY"
-    LABELMAP = "LABELMAP"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,33 @@
+"""What can be chosen of the DICOM objects that are made from an analysis, and the names of their files."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME = "seg_ed.dcm", "seg_es.dcm", "seg_cine.dcm"
+SR_NAME = "measurements_sr.dcm"
+RTSTRUCT_NAME = "contours_rtstruct.dcm"
+DICOM_NAMES = (SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME, SR_NAME, RTSTRUCT_NAME)
+
+
+class SegmentationType(StrEnum):
+    """SegmentationType: one bit a pixel and segment, which all viewers know, or labels (DICOM 2024d), which few do."""
+
+    BINARY = "BINARY"
+    LABELMAP = "LABELMAP"
+
+
+@dataclass(frozen=True, slots=True)
+class DicomOptions:
+    """Which DICOM objects to write, and how.
+
+    Attributes:
+        segmentation_type: how the pixels of the segmentations are stored.
+        rtstruct: whether to write an RT Structure Set as well.
+        content_time: when the content was made, in the time zone of the source; None takes the newest valid date of
+            the source, or where it has none a constant. Never the clock: the same input gives the same bytes.
+    """
+
+    segmentation_type: SegmentationType = SegmentationType.BINARY
+    rtstruct: bool = False
+    content_time: datetime | None = None
