@@ -2,6 +2,9 @@
 
 OUT/dicom holds it as DICOM (MR Image Storage), OUT/truth what is true of it: truth.json with the volumes in closed
 form, and segmentation.nii.gz. The same seed and options give the same bytes. `cinesax analyze OUT` reads it.
+
+--vendor writes it in the way of a make of scanner, --oddity (any number of times) with what goes amiss in practice,
+--transfer-syntax in another encoding: docs/phantom.md lists them. The volumes stay the same.
 """
 
 import argparse
@@ -9,23 +12,36 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from cinesax._version import __version__
 from cinesax.cine import Cine
 from cinesax.errors import GeometryError, OutputError, UsageError
-from cinesax.formats.dicom_phantom import SeriesIdentity, write_series
+from cinesax.exam import open_cine
+from cinesax.formats.dicom_phantom import (
+    HeaderOddity,
+    SeriesIdentity,
+    TransferSyntax,
+    Vendor,
+    write_scan,
+    write_series,
+)
 from cinesax.formats.dicom_uid import derived_uid
 from cinesax.formats.nifti import write_segmentation
 from cinesax.formats.stored_files import temporary_beside
-from cinesax.phantom import DecoyKind, Phantom, draw_settings, make_decoys, make_phantom
+from cinesax.phantom import DecoyKind, Oddity, Phantom, Scan, draw_settings, make_decoys, make_phantom, scan
+from cinesax.segmentation import Segmentation, Structure
 
 HELP = "make a synthetic exam with known volumes"
 SCHEMA = "cinesax/phantom-truth/1"
 _TRUTH = Path("truth", "truth.json")
 _MYOCARDIUM_G_PER_ML = 1.05
+_SHORT_AXIS = SeriesIdentity(number=100)
 
 _OVERRIDES = {
     "edv": ("edv_ml", float, "ML", "end-diastolic volume; drawn from 60 to 350"),
@@ -33,6 +49,23 @@ _OVERRIDES = {
     "phases": ("n_phases", int, "N", "phases of the beat; drawn from 12 to 40"),
     "slice-distance": ("slice_distance_mm", float, "MM", "slice distance, centre to centre; drawn from 6 to 12"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How the short-axis cine is stored.
+
+    Attributes:
+        vendor: whose way of writing it follows.
+        oddities: what goes amiss in the scan.
+        headers: what is odd of headers and file names.
+        syntax: transfer syntax.
+    """
+
+    vendor: Vendor = Vendor.PLAIN
+    oddities: tuple[Oddity, ...] = ()
+    headers: tuple[HeaderOddity, ...] = ()
+    syntax: TransferSyntax = TransferSyntax.EXPLICIT
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +76,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--decoys", action="store_true", help="add localizers, a long-axis cine and a late-enhancement stack"
     )
     parser.add_argument("--force", action="store_true", help="replace OUT where it is an earlier phantom")
+    parser.add_argument(
+        "--vendor", choices=list(Vendor), default=Vendor.PLAIN, help="whose way of writing (default: plain)"
+    )
+    parser.add_argument(
+        "--oddity",
+        choices=[*Oddity, *HeaderOddity],
+        action="append",
+        default=[],
+        help="what is odd of the exam; may be given several times",
+    )
+    parser.add_argument(
+        "--transfer-syntax",
+        choices=list(TransferSyntax),
+        default=TransferSyntax.EXPLICIT,
+        help="how it is encoded (default: explicit, little endian)",
+    )
     for option, (_, kind, metavar, text) in _OVERRIDES.items():
         parser.add_argument(f"--{option}", type=kind, metavar=metavar, help=f"{text} by the seed where it is not given")
 
@@ -52,9 +101,10 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         OutputError: OUT is not empty, or cannot be written.
-        UsageError: a setting out of range.
+        UsageError: a setting out of range, oddities that do not go together.
     """
     _refuse_occupied(args.out, force=args.force)
+    variant = _variant(args)
     given = {option: getattr(args, option.replace("-", "_")) for option in _OVERRIDES}
     overrides = {_OVERRIDES[option][0]: value for option, value in given.items() if value is not None}
     try:
@@ -63,39 +113,78 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(str(error)) from error
     phantom = make_phantom(settings)
     decoys = make_decoys(settings) if args.decoys else ()
-    write_exam(phantom, decoys, args.out)
-    truth = _truth(phantom)
+    write_exam(phantom, decoys, args.out, variant)
+    truth = _truth(phantom, variant)
     sys.stdout.write(
         f"{args.out}: seed {args.seed}, {phantom.cine.n_slices} slices of {phantom.cine.n_phases} phases; "
         f"true EDV {truth['edv_ml']:.1f} ml, ESV {truth['esv_ml']:.1f} ml, EF {truth['ef_percent']:.1f} %\n"
     )
 
 
-def write_exam(phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], ...], out: Path) -> None:
+def _variant(args: argparse.Namespace) -> Variant:
+    names = set(args.oddity)
+    return Variant(
+        Vendor(args.vendor),
+        tuple(oddity for oddity in Oddity if oddity in names),
+        tuple(oddity for oddity in HeaderOddity if oddity in names),
+        TransferSyntax(args.transfer_syntax),
+    )
+
+
+def write_exam(
+    phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], ...], out: Path, variant: Variant | None = None
+) -> None:
     """Write the exam and its truth: the complete folder appears at once, or not at all.
 
     Args:
         phantom: the short-axis cine and its truth.
         decoys: other series of the same exam.
         out: the folder; one that exists is replaced.
+        variant: how the short-axis cine is stored; None is plainly.
 
     Raises:
         OutputError: the folder cannot be written.
     """
+    variant = variant or Variant()
     out = out.absolute()
     temporary = temporary_beside(out)
     try:
         temporary.mkdir(parents=True)
-        write_series(phantom.cine, temporary / "dicom" / "short-axis", SeriesIdentity(number=10))
+        scanned = scan(phantom, variant.oddities)
+        write_scan(
+            scanned,
+            temporary / "dicom" / "short-axis",
+            _SHORT_AXIS,
+            vendor=variant.vendor,
+            headers=variant.headers,
+            syntax=variant.syntax,
+        )
         _write_decoys(phantom, decoys, temporary / "dicom")
         (temporary / "truth").mkdir()
-        (temporary / _TRUTH).write_text(json.dumps(_truth(phantom), indent=2) + "\n", encoding="utf-8")
-        write_segmentation(phantom.truth, phantom.cine, temporary / "truth" / "segmentation.nii.gz")
+        (temporary / _TRUTH).write_text(json.dumps(_truth(phantom, variant), indent=2) + "\n", encoding="utf-8")
+        cine, truth = phantom.cine, phantom.truth
+        if variant.oddities:
+            cine, truth = _truth_as_read(scanned, temporary / "truth")
+        write_segmentation(truth, cine, temporary / "truth" / "segmentation.nii.gz")
         _put_in_place(temporary, out)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _truth_as_read(scanned: Scan, folder: Path) -> tuple[Cine, Segmentation]:
+    """The truth of an odd scan, in the phases and on the grid that such a scan is read to.
+
+    Which frames serve where phases or matrices differ is for the reader to say: the same scan is written plainly with
+    the truth of each frame for its pixels, and read.
+    """
+    frames = [replace(frame, pixels=frame.pixels if frame.labels is None else frame.labels) for frame in scanned.frames]
+    with TemporaryDirectory(dir=folder) as name:
+        write_scan(replace(scanned, frames=tuple(frames)), Path(name), _SHORT_AXIS)
+        cine = open_cine(name)
+    known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in Structure}
+    return cine, Segmentation(cine.pixels.astype(np.uint8), known, author="truth")
 
 
 def _refuse_occupied(out: Path, *, force: bool) -> None:
@@ -147,7 +236,7 @@ def _write_decoys(phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], ...], 
             written += len(write_series(cine, folder / "localizer", localizer, first_instance=written + 1))
 
 
-def _truth(phantom: Phantom) -> dict[str, Any]:
+def _truth(phantom: Phantom, variant: Variant) -> dict[str, Any]:
     edv, esv = float(phantom.volumes_ml[0]), float(phantom.volumes_ml[phantom.es_phase])
     return {
         "schema": SCHEMA,
@@ -162,5 +251,8 @@ def _truth(phantom: Phantom) -> dict[str, Any]:
         "lv_mass_g": phantom.myocardial_volume_ml * _MYOCARDIUM_G_PER_ML,
         "heart_rate_bpm": phantom.cine.heart_rate_bpm,
         "volumes_ml": phantom.volumes_ml.tolist(),
+        "vendor": variant.vendor,
+        "oddities": [*variant.oddities, *variant.headers],
+        "transfer_syntax": variant.syntax,
         "settings": asdict(phantom.settings),
     }

@@ -19,7 +19,7 @@ from cinesax.formats.dicom_phantom.parts import (
 )
 from cinesax.formats.dicom_phantom.vendors import Style, TemporalPosition
 from cinesax.formats.dicom_uid import derived_uid
-from cinesax.phantom.scan import Scan, ScannedFrame
+from cinesax.phantom.scanning import Scan, ScannedFrame
 
 
 def classic_instances(

@@ -22,7 +22,7 @@ from cinesax.formats.dicom_phantom.parts import (
 )
 from cinesax.formats.dicom_phantom.vendors import Style
 from cinesax.formats.dicom_uid import derived_uid
-from cinesax.phantom.scan import Scan, ScannedFrame
+from cinesax.phantom.scanning import Scan, ScannedFrame
 
 _STACK = "1"
 _TR_MS, _TE_MS, _FLIP_DEGREES = 3.2, 1.6, 50.0

@@ -16,7 +16,7 @@ from cinesax.cine import Patient, Source
 from cinesax.errors import InputError
 from cinesax.formats.dicom_phantom.vendors import Style
 from cinesax.formats.dicom_uid import derived_uid
-from cinesax.phantom.scan import Scan
+from cinesax.phantom.scanning import Scan
 
 Pixels = NDArray[Any]
 

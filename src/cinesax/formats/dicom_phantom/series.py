@@ -16,7 +16,7 @@ from cinesax.formats.dicom_phantom.parts import SeriesIdentity, store_pixels
 from cinesax.formats.dicom_phantom.storage import TransferSyntax, encode
 from cinesax.formats.dicom_phantom.vendors import STYLES, Style, Vendor
 from cinesax.formats.stored_files import replacing
-from cinesax.phantom.scan import Scan, ScannedFrame, take_apart
+from cinesax.phantom.scanning import Scan, ScannedFrame, take_apart
 
 
 def write_series(cine: Cine, folder: Path, identity: SeriesIdentity, *, first_instance: int = 1) -> list[Path]:

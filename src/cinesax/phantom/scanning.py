@@ -44,6 +44,8 @@ class Oddity(StrEnum):
     """A slice that was acquired again, because the first time it was triggered wrongly."""
     SLICE_ABORTED = "slice-aborted"
     """A slice whose second acquisition was stopped half-way, and triggered wrongly too."""
+    OTHER_END = "other-end"
+    """Slices from the other end of the heart: base to apex instead of apex to base, and images seen from there."""
     OTHER_MATRIX = "other-matrix"
     """A third of the slices with fewer rows and columns, of the same size."""
     TILTED_SLICES = "tilted-slices"
@@ -289,6 +291,27 @@ def _triggered_wrongly(made: Scan, place: int) -> list[tuple[ScannedFrame, Scann
     ]
 
 
+def _other_end(made: Scan, _: PhantomSettings) -> Scan:
+    """The same voxels: a normal that points the other way needs one direction in the plane turned round."""
+    last = _n_slices(made) - 1
+
+    def turned(frame: ScannedFrame) -> ScannedFrame:
+        across = (frame.pixels.shape[1] - 1) * frame.spacing_mm[1]
+        place = last - frame.slice_index
+        return replace(
+            frame,
+            pixels=frame.pixels[:, ::-1],
+            labels=None if frame.labels is None else frame.labels[:, ::-1],
+            origin_mm=frame.origin_mm + across * frame.along_row,
+            along_row=-frame.along_row,
+            slice_index=place,
+            acquired_s=place * _BREATH_HOLD_S,
+        )
+
+    frames = sorted(map(turned, made.frames), key=lambda frame: (frame.slice_index, frame.phase))
+    return replace(made, frames=tuple(frames))
+
+
 def _other_matrix(made: Scan, _: PhantomSettings) -> Scan:
     top, bottom, left, right = _CROPPED
     first = _n_slices(made) - _n_slices(made) // 3
@@ -329,7 +352,9 @@ def _tilted_slices(made: Scan, _: PhantomSettings) -> Scan:
 
 # In the order in which they are done.
 _CHANGES: Mapping[Oddity, Callable[[Scan, PhantomSettings], Scan]] = {
+    # Before the slices are turned round: it knows the phantom's own count of them.
     Oddity.UNEQUAL_PHASES: _unequal_phases,
+    Oddity.OTHER_END: _other_end,
     Oddity.PROSPECTIVE: _prospective,
     Oddity.UNEVEN_BEATS: _uneven_beats,
     Oddity.MISSING_FRAMES: _missing_frames,
