@@ -11,10 +11,12 @@
 What was not measured is not in it. The report is unverified and preliminary: no person has looked at it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pydicom
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
@@ -37,8 +39,9 @@ from pydicom.sr.coding import Code
 
 from cinesax._version import __version__
 from cinesax.analysis import Analysis
-from cinesax.errors import InputError
+from cinesax.errors import InputError, OutputError
 from cinesax.formats.dicom_copied import lenient
+from cinesax.formats.dicom_header import DICOM_ERRORS
 from cinesax.formats.dicom_out import Filing, Kind, describe, finish, reference, source_images
 from cinesax.formats.dicom_seg import ANATOMICAL_STRUCTURE, ED_NAME, ES_NAME, LEFT_VENTRICLE, SEGMENTS, tracking
 from cinesax.formats.dicom_uid import derived_uid
@@ -67,6 +70,8 @@ EXCLUDED = Code("122620", "DCM", "Papillary Muscle Excluded")
 CARDIAC_MRI = Code("241620005", "SCT", "Cardiac MRI")
 DEVICE = Code("121007", "DCM", "Device")
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+
+_REFERENCED_SEGMENT = "121191"
 
 DECIMALS = 4
 """Of the numbers, as in analysis.json: both say the same."""
@@ -260,3 +265,70 @@ def _observer() -> ObservationContext:
     )
     observer = ObserverContext(observer_type=CodedConcept.from_code(DEVICE), observer_identifying_attributes=device)
     return ObservationContext(observer_device_context=observer)
+
+
+def prove_sr(path: Path, analysis: Analysis) -> None:
+    """Read a report again, and compare it with what was measured and with the segmentations beside it.
+
+    Args:
+        path: the file; the SEG objects that it refers to lie in the same folder.
+        analysis: what it was made from.
+
+    Raises:
+        OutputError: a number is missing, is one too many or another; a segment that is referred to is not there.
+    """
+    m = analysis.measurements
+    named = {
+        EDV.value: m.edv_ml,
+        ESV.value: m.esv_ml,
+        LV_MASS.value: m.lv_mass_g,
+        STROKE_VOLUME.value: m.sv_ml,
+        EJECTION_FRACTION.value: m.ef_percent if m.ef_basis is EfBasis.VOLUMES else None,
+        CARDIAC_OUTPUT.value: m.cardiac_output_l_per_min,
+        HEART_RATE.value: m.heart_rate_bpm,
+    }
+    meant = {code: round(float(value), DECIMALS) for code, value in named.items() if value is not None}
+    try:
+        with lenient():
+            items = list(_descendants(pydicom.dcmread(path)))
+            numbers = [_read_number(item) for item in items if item.ValueType == "NUM"]
+            segments = {_read_segment(item) for item in items if _code_of(item) == _REFERENCED_SEGMENT}
+            there = {pair for name in (ED_NAME, ES_NAME) for pair in _segments_of(path.parent / name)}
+    except DICOM_ERRORS as error:
+        raise _mismatch(path, f"it cannot be read ({error!r})") from error
+    if len(numbers) != len(meant) or dict(numbers) != meant:
+        raise _mismatch(path, f"it says {dict(numbers)} where {meant} was measured")
+    if not segments <= there:
+        raise _mismatch(path, f"it refers to segments that are not there: {sorted(segments - there)}")
+
+
+def _descendants(item: Dataset) -> Iterator[Dataset]:
+    for child in item.get("ContentSequence", ()):
+        yield child
+        yield from _descendants(child)
+
+
+def _code_of(item: Dataset) -> str:
+    return str(item.ConceptNameCodeSequence[0].CodeValue)
+
+
+def _read_number(item: Dataset) -> tuple[str, float]:
+    measured = item.MeasuredValueSequence[0]
+    return _code_of(item), float(measured.NumericValue)
+
+
+def _read_segment(item: Dataset) -> tuple[str, int]:
+    """(SOPInstanceUID, SegmentNumber)."""
+    referenced = item.ReferencedSOPSequence[0]
+    return str(referenced.ReferencedSOPInstanceUID), int(referenced.ReferencedSegmentNumber)
+
+
+def _segments_of(path: Path) -> list[tuple[str, int]]:
+    if not path.exists():
+        return []
+    seg = pydicom.dcmread(path, specific_tags=["SOPInstanceUID", "SegmentSequence"], stop_before_pixels=True)
+    return [(str(seg.SOPInstanceUID), int(one.SegmentNumber)) for one in seg.SegmentSequence]
+
+
+def _mismatch(path: Path, what: str) -> OutputError:
+    return OutputError(f"{path.name} was read again and is not what was meant: {what}; nothing was kept of the results")
