@@ -19,7 +19,7 @@ OUTPUT_CLOSED = 141
 
 # Each is a module of this package with HELP, configure(parser) and run(args): imported only when it is asked for
 # by name (or for the help page), so that `cinesax inspect` never waits for what only `cinesax train` needs.
-COMMANDS = ("analyze", "inspect", "phantom", "prepare", "train", "export", "evaluate", "send")
+COMMANDS = ("analyze", "inspect", "phantom", "prepare", "train", "export", "evaluate", "send", "dataset")
 
 
 def _load(name: str) -> ModuleType:

@@ -1,27 +1,35 @@
-"""Make a training set (TFRecord shards and dataset.json) from labelled images, studies with contours, and phantoms.
+"""Make a training set (TFRecord shards, dataset.json, examples.csv) from labelled images, studies and phantoms.
 
 A SOURCE is one of
-  a folder with images/ and labels/  PNG pairs of the same names
-  a folder of DICOM studies          one subfolder a patient; --contours names the folder that holds, for each
-                                     patient, a folder of Sunnybrook contour files
-Where the same frame comes twice (a PNG pair and a DICOM frame), the DICOM frame is taken. Patients are never
-divided between splits or folds.
+  pairs    a folder with images/ and labels/: PNGs of the same names
+  ACDC     a folder with patientNNN/patientNNN_frameFF.nii.gz, ..._gt.nii.gz and Info.cfg, at any depth
+  studies  a folder of DICOM, at any depth: Sunnybrook as distributed, for one. The labels of each patient are contour
+           files or NIfTI or DICOM SEG files in the folder that --contours names, contour files in SOURCE itself, or a
+           DICOM SEG beside the images
+
+Every file that gives no example is listed in unused.csv with the reason. Where the same frame comes twice (a PNG pair
+and a DICOM frame), the DICOM frame is taken. Patients are never divided between splits or folds, and the set is not
+made where near-identical images would lie on both sides (--allow-leaks makes it).
 """
 
 import argparse
-from collections.abc import Iterator
-from itertools import chain
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from cinesax.errors import InputError, UsageError
+from cinesax.errors import UsageError
 from cinesax.framing import Framing
 
 if TYPE_CHECKING:
-    from cinesax.learn.examples import Example
-    from cinesax.learn.records import Dataset
+    from cinesax.learn.manifest import Unused
+    from cinesax.learn.prepare import Prepared
+    from cinesax.learn.sources import Found
+    from cinesax.learn.studies import Leftover
 
 HELP = "make a training set from labelled images, studies with contours, and phantoms"
 
@@ -31,63 +39,119 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="for training")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the set's folder, which must not exist yet")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="SOURCE", help="for validation")
-    parser.add_argument("--contours", type=Path, help="expert contours of the DICOM studies, one folder a patient")
+    parser.add_argument("--contours", type=Path, metavar="FOLDER", help="labels of the DICOM studies, by patient")
+    parser.add_argument(
+        "--classes",
+        default="lv_cavity",
+        metavar="NAMES",
+        help="what labels tell apart, by commas: lv_cavity (default), myocardium, rv",
+    )
     parser.add_argument("--phantoms", type=int, default=0, metavar="N", help="add N synthetic hearts to training")
     parser.add_argument("--frames-each", type=int, default=8, metavar="N", help="frames of each phantom (default 8)")
     parser.add_argument("--folds", type=int, default=3, help="folds that patients are dealt into (default 3)")
     parser.add_argument("--seed", type=int, default=0, help="of folds and phantoms (default 0)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes at most (default: as many as cores)")
+    parser.add_argument("--allow-leaks", action="store_true", help="make the set although the leak check finds some")
 
 
 def run(args: argparse.Namespace) -> None:
     """Prepare the set and say what is in it."""
     from cinesax import learn
 
+    _check(args)
     learn.require()
-    from cinesax.learn import examples, records
+    from cinesax.learn import sources
+    from cinesax.learn.manifest import parse_classes
+    from cinesax.learn.prepare import default_workers, prepare
 
+    train = sources.find_sources(args.sources, args.contours)
+    validation = sources.find_sources(args.validation, args.contours)
+    seeds = range(args.seed * 1_000_000, args.seed * 1_000_000 + args.phantoms)
+    splits = {"train": [*train.sources, *sources.phantom_sources(seeds, args.frames_each)]}
+    if args.validation:
+        splits["validation"] = validation.sources
+    with _progress() as progress:
+        done = prepare(
+            splits,
+            args.out,
+            framing=Framing(),
+            classes=parse_classes(args.classes.replace(",", " ").split()),
+            folds=args.folds,
+            seed=args.seed,
+            workers=args.jobs or default_workers(),
+            unused=_all_unused([train, validation], args),
+            allow_leaks=args.allow_leaks,
+            progress=progress,
+        )
+    _summary(done, Console())
+
+
+def _check(args: argparse.Namespace) -> None:
     if not args.sources and not args.phantoms:
         raise UsageError("nothing to prepare: name a SOURCE or --phantoms N")
     if args.folds < 2 or args.phantoms < 0 or args.frames_each < 1:
         raise UsageError("--folds must be at least 2, --phantoms at least 0, --frames-each at least 1")
     if not 0 <= args.seed < 2**31:
         raise UsageError(f"--seed must be from 0 to 2147483647, seen {args.seed}")
-    framing = Framing()
-    seeds = range(args.seed * 1_000_000, args.seed * 1_000_000 + args.phantoms)
-    phantoms = examples.from_phantoms(seeds, framing, frames_each=args.frames_each)
-    train = chain(_from_sources(args.sources, args.contours, framing), phantoms)
-    splits: dict[str, Iterator[Example]] = {"train": examples.without_twins(train)}
-    if args.validation:
-        splits["validation"] = examples.without_twins(_from_sources(args.validation, args.contours, framing))
-    dataset = records.write_dataset(splits, args.out, framing=framing, folds=args.folds, seed=args.seed)
-    _summary(dataset, Console())
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, seen {args.jobs}")
 
 
-def _from_sources(sources: list[Path], contours: Path | None, framing: Framing) -> Iterator["Example"]:
-    from cinesax.learn import examples
+def _all_unused(found: "list[Found]", args: argparse.Namespace) -> "Callable[[Iterable[Leftover]], Iterator[Unused]]":
+    """What to list as unused, given what readers left: that, what nobody read, and labels without images."""
+    from cinesax.formats.stored_files import list_files
+    from cinesax.learn.manifest import Unused
+    from cinesax.learn.sources import StudySource, unmatched_labels
 
-    missing = [str(source) for source in sources if not source.is_dir()]
-    if missing:
-        raise InputError(f"no such folder: {', '.join(missing)}")
-    paired = [source for source in sources if (source / "images").is_dir()]
-    # Studies first: of twins the first is kept, and DICOM says more than its 8-bit PNG.
-    for source in sources:
-        if source not in paired:
-            if contours is None:
-                raise UsageError(f"{source} has no images/ and labels/; for DICOM studies add --contours")
-            yield from examples.from_studies(source, contours, framing)
-    for source in paired:
-        yield from examples.from_pairs(source, framing)
+    roots = [*args.sources, *args.validation, *([args.contours] if args.contours else [])]
+
+    def shown(file: Path) -> str:
+        root = next((root for root in roots if root in file.parents), file.parent)
+        return (Path(root.absolute().name) / file.relative_to(root)).as_posix()
+
+    def listed(leftover: "Iterable[Leftover]") -> "Iterator[Unused]":
+        everything = [*leftover, *(pair for one in found for pair in one.unused)]
+        if args.contours:
+            files = [file.path for file in list_files(args.contours)]
+            studies = [one for some in found for one in some.sources if isinstance(one, StudySource)]
+            everything += unmatched_labels(files, [one.labels for one in studies if one.labels])
+        return (Unused(shown(file), reason) for file, reason in everything)
+
+    return listed
 
 
-def _summary(dataset: "Dataset", console: Console) -> None:
-    manifest = dataset.manifest
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None] | None]:
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("shards", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _summary(done: "Prepared", console: Console) -> None:
+    from cinesax.learn.manifest import by_reason
+
+    manifest = done.dataset.manifest
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
     for split, cases in manifest["splits"].items():
         facts = [manifest["cases"][case] for case in cases]
         phantoms = sum(fact["kind"] == "phantom" for fact in facts)
-        empty = sum(fact["n_empty"] for fact in facts)
-        console.print(
+        empty, partial = (sum(fact[name] for fact in facts) for name in ("n_empty", "n_partial"))
+        say(
             f"{split}: {manifest['counts'][split]} images ({empty} without LV) of {len(cases) - phantoms} patients"
-            + (f" and {phantoms} phantoms" if phantoms else ""),
-            highlight=False,
+            + (f" and {phantoms} phantoms" if phantoms else "")
+            + (f"; {partial} labelled in part" if partial else "")
         )
-    console.print(f"written to {dataset.folder}", highlight=False, soft_wrap=True)
+    if done.unused:
+        say(f"{len(done.unused)} files were not used (unused.csv lists them):")
+        for reason, count in by_reason(done.unused).items():
+            say(f"  {count:>5}  {reason}")
+    for leak in done.leaks:
+        say(f"warning: leak: {leak}")
+    say(f"written to {done.dataset.folder}")

@@ -47,7 +47,7 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
             have, points outside of the image, two files of one contour.
     """
     numbers = frame_numbers(cine)
-    chosen = _chosen_files(folder)
+    chosen = chosen_files(folder)
     contours: dict[ContourKey, Polygons] = {}
     for (number, letter), path in chosen.items():
         if number not in numbers:
@@ -64,7 +64,17 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
     return from_contours(contours, shape, author="manual" if manual else "auto")
 
 
-def _chosen_files(folder: Path) -> dict[tuple[int, str], Path]:
+def is_contour_file(path: Path) -> bool:
+    """Whether the name is that of a contour of the endocardium or the epicardium."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def chosen_files(folder: Path) -> dict[tuple[int, str], Path]:
+    """The contour files in a folder (any depth) that count: (number of the frame, "i" or "o") -> file.
+
+    Raises:
+        InputError: no contour file there, or two of one contour.
+    """
     try:
         files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*.[tT][xX][tT]"))
     except OSError as error:

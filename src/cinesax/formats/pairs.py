@@ -1,6 +1,8 @@
 """Training sets as pairs of pictures: `images/NAME.png` and `labels/NAME.png` of the same name, both ways.
 
-Pictures carry no spacing: distances on them are in pixels. A label pixel is 0, or (1 or 255) the LV cavity.
+Pictures carry no spacing: distances on them are in pixels. A label picture holds either 0 and 255 (255 is the LV
+cavity), or classes: 0 background, 1 LV cavity, 2 myocardium, 3 right ventricle (RV), and beside these 255 where
+nobody has said what a pixel is.
 """
 
 import re
@@ -18,6 +20,7 @@ from cinesax.errors import DatasetError, OutputError
 from cinesax.formats.stored_files import replacing
 
 IMAGES, LABELS = "images", "labels"
+CAVITY, UNKNOWN, N_CLASSES = 1, 255, 4
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 # What may stand between a patient and the number of a slice: a patient for every slice would break the split.
 _WORD = "(?:slice|frame|phase|time|image|img|ed|es)"
@@ -104,19 +107,49 @@ def load_image(path: Path) -> NDArray[Any]:
 
 
 def load_label(path: Path) -> NDArray[np.bool_]:
-    """A label picture.
+    """The LV cavity of a label picture.
 
     Returns:
         (row, column), bool: True in the LV cavity.
 
     Raises:
-        DatasetError: no readable picture, or one with values other than 0, and 1 or 255.
+        DatasetError: no readable picture, or one with values that are no classes.
     """
+    return np.asarray(_load_classes(path) == CAVITY)
+
+
+def _load_classes(path: Path) -> NDArray[np.uint8]:
     pixels = load_image(path)
-    values = set(np.unique(pixels).tolist())
-    if not (values <= {0, 255} or values <= {0, 1}):
-        raise DatasetError(f"{path} holds the values {sorted(values)[:6]}: expected 0, and 1 or 255 for the LV cavity")
-    return np.asarray(pixels > 0)
+    values = set(np.flatnonzero(np.bincount(pixels.ravel())).tolist())
+    if values <= {0, 255}:
+        return (pixels > 0).astype(np.uint8) * np.uint8(CAVITY)
+    if not values <= {0, *range(1, N_CLASSES), UNKNOWN}:
+        raise DatasetError(
+            f"{path} holds the values {sorted(values)[:6]}: expected 0 and 255 for the LV cavity, or the classes "
+            "0 (background), 1 (LV cavity), 2 (myocardium), 3 (RV) and 255 (not known)"
+        )
+    return pixels.astype(np.uint8)
+
+
+def label_values(path: Path) -> set[int]:
+    """The classes that a label picture holds: of 0 (background), 1 (LV cavity), 2 (myocardium), 3 (RV), 255 (unknown).
+
+    Raises:
+        DatasetError: as `load_label`.
+    """
+    return set(np.unique(_load_classes(path)).tolist())
+
+
+def load_classes(pair: Pair) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Image and label of a pair, both (row, column); the label, uint8, holds 0 to 3, and 255 where it is not known.
+
+    Raises:
+        DatasetError: as `load`.
+    """
+    image, label = load_image(pair.image), _load_classes(pair.label)
+    if image.shape != label.shape:
+        raise DatasetError(f"{pair.image} has shape {image.shape}, its label {label.shape}: expected the same")
+    return image, label
 
 
 def load(pair: Pair) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -125,10 +158,8 @@ def load(pair: Pair) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     Raises:
         DatasetError: as `load_image` and `load_label`, and where their sizes differ.
     """
-    image, label = load_image(pair.image), load_label(pair.label)
-    if image.shape != label.shape:
-        raise DatasetError(f"{pair.image} has shape {image.shape}, its label {label.shape}: expected the same")
-    return image, label
+    image, label = load_classes(pair)
+    return image, np.asarray(label == CAVITY)
 
 
 def read_cine(pair: Pair) -> Cine:
@@ -141,14 +172,14 @@ def read_cine(pair: Pair) -> Cine:
     return Cine(pixels[None, None], None, source=Source("pairs", description=pair.name))
 
 
-def write_pair(folder: Path, name: str, image: NDArray[Any], label: NDArray[np.bool_]) -> Pair:
+def write_pair(folder: Path, name: str, image: NDArray[Any], label: NDArray[np.bool_] | NDArray[np.uint8]) -> Pair:
     """Write an image (uint8 or uint16) and its label as PNG.
 
     Args:
         folder: gets `images/` and `labels/`.
         name: file name without suffix.
         image: (row, column).
-        label: (row, column), bool.
+        label: (row, column): bool, the LV cavity, written as 255; or uint8, the classes as they are.
 
     Raises:
         DatasetError: sizes or types that do not fit.
@@ -157,7 +188,8 @@ def write_pair(folder: Path, name: str, image: NDArray[Any], label: NDArray[np.b
     if image.shape != label.shape or image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
         raise DatasetError(f"{name}: image {image.dtype} {image.shape} and label {label.shape} do not make a pair")
     paths = folder / IMAGES / f"{name}.png", folder / LABELS / f"{name}.png"
-    for path, pixels in zip(paths, (image, label.astype(np.uint8) * np.uint8(255)), strict=True):
+    values = label.astype(np.uint8) * np.uint8(255 if label.dtype == np.bool_ else 1)
+    for path, pixels in zip(paths, (image, values), strict=True):
         _save(pixels, path)
     return Pair(name, case_of(name), *paths)
 

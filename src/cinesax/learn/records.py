@@ -1,7 +1,13 @@
 """Records: a training set as TFRecord shards. The one place that knows their fields, writing and reading.
 
-A set is a folder: `dataset.json` (what is in it) and `SPLIT-NNNNN.tfrecord` shards. It is made under a temporary
-name and renamed when it is complete, so a set that exists is whole.
+A set is a folder: `dataset.json` (what is in it), `examples.csv` (one line an example), `unused.csv` (files of the
+sources that gave no example, and why) and `SPLIT-NNNNN.tfrecord` shards. It is made under a temporary name and renamed
+when it is complete, so a set that exists is whole. Sets of schema cinesax/dataset/1 (LV cavity only, no examples.csv)
+are read too.
+
+Partial labels: a record says by `known`, a bit field, which classes of the set were looked for in its frame: bit i is
+class i. A pixel labelled as background can be any class that was not looked for, and a pixel of value 255 any class at
+all: `possible_classes` tells.
 """
 
 import hashlib
@@ -9,40 +15,63 @@ import io
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from PIL import Image
 
 from cinesax.errors import DatasetError, OutputError
+from cinesax.formats.stored_files import replacing
 from cinesax.framing import Framing
-from cinesax.learn.examples import Example, Kind
+from cinesax.learn.examples import UNKNOWN, Example, Kind, LabelClass
+from cinesax.learn.manifest import (
+    CAVITY_ONLY,
+    EXAMPLES,
+    MANIFEST,
+    READABLE,
+    SCHEMA,
+    UNUSED,
+    Classes,
+    Row,
+    Shard,
+    Unused,
+    by_reason,
+    describe,
+    parse_classes,
+    read_rows,
+    row_of,
+    write_rows,
+    write_unused,
+)
 
-SCHEMA = "cinesax/dataset/1"
-MANIFEST = "dataset.json"
 CLASSES = ("background", "lv_cavity")
 _SHARD_EXAMPLES = 256
+# Of 12-bit images the higher levels make nothing smaller, and take up to three times as long.
+_COMPRESSION = 1
+_ALL_KNOWN = -1
 
 FEATURES = {
     "name": tf.io.FixedLenFeature([], tf.string),
     "case": tf.io.FixedLenFeature([], tf.string),
     "kind": tf.io.FixedLenFeature([], tf.string),
     "image_png": tf.io.FixedLenFeature([], tf.string),  # 16 bit grey, lossless
-    "label_png": tf.io.FixedLenFeature([], tf.string),  # 8 bit, values are sparse classes
+    "label_png": tf.io.FixedLenFeature([], tf.string),  # 8 bit, values are indices of the set's classes, or 255
+    "known": tf.io.FixedLenFeature([], tf.int64, _ALL_KNOWN),  # bit i: class i was looked for
     "slice": tf.io.FixedLenFeature([], tf.int64),
     "phase": tf.io.FixedLenFeature([], tf.int64),
     "spacing_mm": tf.io.FixedLenFeature([2], tf.float32),  # NaN where it is not known
 }
 
 
-def _png(array: np.ndarray[Any, Any]) -> bytes:
+def _png(array: NDArray[Any]) -> bytes:
     with io.BytesIO() as stream:
-        Image.fromarray(array).save(stream, format="PNG")
+        Image.fromarray(array).save(stream, format="PNG", compress_level=_COMPRESSION)
         return stream.getvalue()
 
 
@@ -50,17 +79,30 @@ def _bytes(value: bytes) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
-def serialise(example: Example) -> bytes:
-    """One Example as the bytes of a TFRecord."""
+def _integer(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def by_index(label: NDArray[np.uint8], classes: Classes) -> NDArray[np.uint8]:
+    """A label of LabelClass values as indices of the set's classes; classes that the set has not are background."""
+    table = np.zeros(256, np.uint8)
+    table[[int(one) for one in classes]] = np.arange(len(classes), dtype=np.uint8)
+    table[UNKNOWN] = UNKNOWN
+    return np.asarray(table[label])
+
+
+def serialise(example: Example, classes: Classes = CAVITY_ONLY) -> bytes:
+    """One Example as the bytes of a TFRecord of a set with these classes."""
     spacing = example.spacing_mm or (float("nan"), float("nan"))
     feature = {
         "name": _bytes(example.name.encode()),
         "case": _bytes(example.case.encode()),
         "kind": _bytes(example.kind.encode()),
         "image_png": _bytes(_png(example.image)),
-        "label_png": _bytes(_png(example.label)),
-        "slice": tf.train.Feature(int64_list=tf.train.Int64List(value=[example.slice])),
-        "phase": tf.train.Feature(int64_list=tf.train.Int64List(value=[example.phase])),
+        "label_png": _bytes(_png(by_index(example.label, classes))),
+        "known": _integer(1 + sum(1 << index for index, one in enumerate(classes) if one in example.known)),
+        "slice": _integer(example.slice),
+        "phase": _integer(example.phase),
         "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=spacing)),
     }
     return bytes(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))
@@ -71,7 +113,8 @@ def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
 
     Returns:
         The fields of FEATURES, with "image" (size, size, 1) float32 from 0 to 1 and "label" (size, size) uint8
-        in place of the PNG bytes.
+        in place of the PNG bytes. "label" holds indices of the set's classes, 255 where a pixel is unknown; "known",
+        int64, has bit i set where class i was looked for in this frame (all bits in sets of schema 1).
     """
     fields = tf.io.parse_single_example(record, FEATURES)
     image = tf.io.decode_png(fields.pop("image_png"), channels=1, dtype=tf.uint16)
@@ -79,6 +122,29 @@ def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     fields["image"] = tf.cast(image, tf.float32) / 65535.0
     fields["label"] = label[..., 0]
     return dict(fields)
+
+
+def possible_classes(label: tf.Tensor, known: tf.Tensor, count: int) -> tf.Tensor:
+    """For every pixel, the classes that it can be; where all were looked for, this is the one-hot label.
+
+    A loss that takes the sum of the probabilities of the possible classes (`-log(sum(p * possible))`) learns what was
+    labelled and nothing else: where cavity is labelled and the wall is not, a pixel outside of the cavity has
+    background and wall possible, so only "not cavity" is learned there; a pixel with all classes possible teaches
+    nothing.
+
+    Args:
+        label: (row, column), uint8: as `parse` gives it.
+        known: (), int64: as `parse` gives it.
+        count: the number of the set's classes.
+
+    Returns:
+        (row, column, count), float32, of 0 and 1.
+    """
+    looked_for = tf.bitwise.bitwise_and(tf.bitwise.right_shift(known, tf.range(count, dtype=tf.int64)), 1) > 0
+    open_to = tf.cast(tf.logical_not(looked_for), tf.float32)
+    possible = tf.one_hot(label, count)
+    possible = tf.maximum(possible, tf.cast(label == 0, tf.float32)[..., None] * open_to)
+    return tf.maximum(possible, tf.cast(label == UNKNOWN, tf.float32)[..., None])
 
 
 @dataclass(frozen=True)
@@ -97,6 +163,11 @@ class Dataset:
     def framing(self) -> Framing:
         """How its images were framed."""
         return Framing.from_dict(self.manifest["framing"])
+
+    @property
+    def classes(self) -> Classes:
+        """Its classes; a label value is an index of them."""
+        return parse_classes(self.manifest["classes"])
 
     @property
     def digest(self) -> str:
@@ -135,7 +206,7 @@ def open_dataset(folder: Path) -> Dataset:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); prepare the set again") from None
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+    if not isinstance(manifest, dict) or manifest.get("schema") not in READABLE:
         raise DatasetError(f"{path} is not of schema {SCHEMA}; prepare the set again with this version")
     for shard in manifest["shards"]:
         file = folder / shard["file"]
@@ -145,90 +216,104 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def verify(dataset: Dataset) -> None:
-    """Compare every shard with its checksum; a difference is a DatasetError."""
-    for shard in dataset.manifest["shards"]:
-        seen = hashlib.sha256((dataset.folder / shard["file"]).read_bytes()).hexdigest()
-        if seen != shard["sha256"]:
-            raise DatasetError(f"{dataset.folder / shard['file']} has a wrong checksum; prepare the set again")
+    """Compare every file with its checksum; a difference is a DatasetError."""
+    for file in (*dataset.manifest["shards"], *dataset.manifest.get("tables", ())):
+        path = dataset.folder / file["file"]
+        if not path.is_file() or _sha256(path) != file["sha256"]:
+            raise DatasetError(f"{path} is missing or has a wrong checksum; prepare the set again")
 
 
-def write_dataset(
-    splits: Mapping[str, Iterable[Example]], folder: Path, *, framing: Framing, folds: int = 3, seed: int = 0
-) -> Dataset:
-    """Write a set, atomically.
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
-    Args:
-        splits: the examples of each split; a case may be in one split only.
-        folder: the set's folder; it must not exist yet.
-        framing: how the examples were framed.
-        folds: how many folds the cases of each split are dealt into (phantoms: none, they always train).
-        seed: of the dealing.
+
+def rows(dataset: Dataset) -> list[Row]:
+    """What the set says of each of its examples, in the order of its shards.
+
+    Raises:
+        DatasetError: examples.csv is not there or damaged.
+    """
+    path = dataset.folder / EXAMPLES
+    if dataset.manifest["schema"] != SCHEMA:
+        splits = dataset.manifest["splits"]
+        return [row for split in splits for row in _rows_of_records(dataset, split)]
+    try:
+        return read_rows(path.read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}); prepare the set again") from None
+
+
+def _rows_of_records(dataset: Dataset, split: str) -> Iterator[Row]:
+    classes = dataset.classes
+    for example in read_examples(dataset, split):
+        yield row_of(example, by_index(example.label, classes), classes, split=split, shard="")
+
+
+@contextmanager
+def new_set(folder: Path) -> Iterator[Path]:
+    """A folder to write a set into; it becomes `folder` at the end of the block, and is removed where that fails.
 
     Raises:
         OutputError: the folder exists or cannot be written.
-        DatasetError: no examples, or a case in two splits.
     """
     if folder.exists():
         raise OutputError(f"{folder} exists already; name a new folder or remove it first")
     work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         work.mkdir(parents=True)
-        manifest = _write(splits, work, framing=framing, folds=folds, seed=seed)
-        (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        yield work
         work.rename(folder)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def write_dataset(
+    splits: Mapping[str, Iterable[Example]],
+    folder: Path,
+    *,
+    framing: Framing,
+    classes: Classes = CAVITY_ONLY,
+    folds: int = 3,
+    seed: int = 0,
+) -> Dataset:
+    """Write a set of given examples, atomically; `cinesax.learn.prepare` makes one of sources, in parallel.
+
+    Args:
+        splits: the examples of each split; a case may be in one split only.
+        folder: the set's folder; it must not exist yet.
+        framing: how the examples were framed.
+        classes: what its labels tell apart.
+        folds: how many folds the cases of each split are dealt into (phantoms: none, they always train).
+        seed: of the dealing.
+
+    Raises:
+        OutputError: the folder exists or cannot be written.
+        DatasetError: no examples, one name twice, or a case in two splits.
+    """
+    with new_set(folder) as work:
+        shards = [
+            write_shard(chunk, work / f"{split}-{number:05d}.tfrecord", split=split, classes=classes)
+            for split, examples in splits.items()
+            for number, chunk in enumerate(_chunks(examples))
+        ]
+        manifest = describe(shards, framing=framing, classes=classes, folds=folds, seed=seed)
+        write_tables(work, manifest, shards, classes=classes)
     return Dataset(folder, manifest)
 
 
-def _write(
-    splits: Mapping[str, Iterable[Example]], work: Path, *, framing: Framing, folds: int, seed: int
-) -> dict[str, Any]:
-    shards: list[dict[str, Any]] = []
-    facts: dict[str, dict[str, Any]] = {}
-    members: dict[str, list[str]] = {}
-    pixels: Counter[int] = Counter()
-    for split, examples in splits.items():
-        counts: Counter[str] = Counter()
-        for shard, chunk in enumerate(_chunks(examples)):
-            shards.append(_write_shard(chunk, work / f"{split}-{shard:05d}.tfrecord", split))
-            for example in chunk:
-                counts[example.case] += 1
-                _note(facts, example, split)
-                pixels.update(dict(enumerate(np.bincount(example.label.ravel(), minlength=len(CLASSES)).tolist())))
-        members[split] = sorted(counts)
-    if not shards:
-        raise DatasetError("there is not one example in the sources")
-    for split in members:
-        _deal(facts, members[split], folds, seed)
-    digest = hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
-    return {
-        "schema": SCHEMA,
-        "digest": digest,
-        "classes": list(CLASSES),
-        "framing": framing.to_dict(),
-        "framing_digest": framing.digest,
-        "folds": folds,
-        "counts": {split: sum(facts[case]["n"] for case in cases) for split, cases in members.items()},
-        "class_pixels": {name: pixels[value] for value, name in enumerate(CLASSES)},
-        "splits": members,
-        "cases": facts,
-        "shards": shards,
-    }
-
-
-def _note(facts: dict[str, dict[str, Any]], example: Example, split: str) -> None:
-    fact = facts.setdefault(
-        example.case, {"split": split, "kind": str(example.kind), "n": 0, "n_empty": 0, "fold": None}
-    )
-    if fact["split"] != split:
-        raise DatasetError(f"case {example.case} is in split {fact['split']} and in {split}: split by patient")
-    fact["n"] += 1
-    fact["n_empty"] += int(not example.label.any())
-    if example.kind is Kind.STUDY:
-        fact["kind"] = str(Kind.STUDY)
+def write_tables(
+    work: Path, manifest: dict[str, Any], shards: Iterable[Shard], *, classes: Classes, unused: Iterable[Unused] = ()
+) -> None:
+    """Write examples.csv, unused.csv and, with their checksums added, dataset.json into the folder of a new set."""
+    listed = list(unused)
+    write_rows((row for shard in shards for row in shard.rows), work / EXAMPLES, classes)
+    write_unused(listed, work / UNUSED)
+    manifest["unused"] = by_reason(listed)
+    manifest["tables"] = [{"file": name, "sha256": _sha256(work / name)} for name in (EXAMPLES, UNUSED)]
+    (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
@@ -242,42 +327,48 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield chunk
 
 
-def _write_shard(examples: list[Example], path: Path, split: str) -> dict[str, Any]:
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for example in examples:
-            writer.write(serialise(example))
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    return {"file": path.name, "split": split, "n": len(examples), "bytes": len(content), "sha256": digest}
-
-
-def _deal(facts: dict[str, dict[str, Any]], cases: list[str], folds: int, seed: int) -> None:
-    # Kind by kind, so that every fold holds its share of whole studies (with their empty slices).
-    rng = np.random.default_rng(seed)
-    turn = 0
-    for kind in (Kind.STUDY, Kind.PAIRS):
-        group = sorted(case for case in cases if facts[case]["kind"] == kind)
-        for case in rng.permutation(group):
-            facts[str(case)]["fold"] = turn % folds
-            turn += 1
+def write_shard(examples: Iterable[Example], path: Path, *, split: str, classes: Classes) -> Shard:
+    """Write one shard, under a temporary name until it is complete."""
+    listed: list[Row] = []
+    with replacing(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for example in examples:
+                writer.write(serialise(example, classes))
+                label = by_index(example.label, classes)
+                listed.append(row_of(example, label, classes, split=split, shard=path.name))
+        size, digest = temporary.stat().st_size, _sha256(temporary)
+    return Shard(path.name, split, size, digest, tuple(listed))
 
 
 def read_examples(dataset: Dataset, split: str, cases: Iterable[str] | None = None) -> Iterator[Example]:
-    """The examples of a split as they were written, in order; with `cases`, only theirs."""
+    """The examples of a split as they were written, in order; with `cases`, only theirs.
+
+    Raises:
+        DatasetError: a shard with anything but records of this set.
+    """
     wanted = None if cases is None else set(cases)
-    for record in tf.data.TFRecordDataset([str(path) for path in dataset.shards(split)]):
-        fields = {name: value.numpy() for name, value in parse(record).items()}
-        case = fields["case"].decode()
-        if wanted is not None and case not in wanted:
-            continue
-        spacing = fields["spacing_mm"]
-        yield Example(
-            name=fields["name"].decode(),
-            case=case,
-            kind=Kind(fields["kind"].decode()),
-            image=np.round(fields["image"][..., 0] * 65535).astype(np.uint16),
-            label=fields["label"],
-            slice=int(fields["slice"]),
-            phase=int(fields["phase"]),
-            spacing_mm=None if np.isnan(spacing).any() else (float(spacing[0]), float(spacing[1])),
-        )
+    classes = dataset.classes
+    table = np.full(256, UNKNOWN, np.uint8)
+    table[: len(classes)] = [int(one) for one in classes]
+    try:
+        for record in tf.data.TFRecordDataset([str(path) for path in dataset.shards(split)]):
+            fields = {name: value.numpy() for name, value in parse(record).items()}
+            if wanted is None or fields["case"].decode() in wanted:
+                yield _example(fields, table, classes)
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise DatasetError(f"{dataset.folder}: a record of {split} is damaged ({str(error)[:80]})") from None
+
+
+def _example(fields: dict[str, Any], table: NDArray[np.uint8], classes: Classes) -> Example:
+    spacing = fields["spacing_mm"]
+    return Example(
+        name=fields["name"].decode(),
+        case=fields["case"].decode(),
+        kind=Kind(fields["kind"].decode()),
+        image=np.round(fields["image"][..., 0] * 65535).astype(np.uint16),
+        label=table[fields["label"]],
+        slice=int(fields["slice"]),
+        phase=int(fields["phase"]),
+        spacing_mm=None if np.isnan(spacing).any() else (float(spacing[0]), float(spacing[1])),
+        known=frozenset(LabelClass(one) for i, one in enumerate(classes) if i and int(fields["known"]) >> i & 1),
+    )

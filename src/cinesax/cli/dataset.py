@@ -1,0 +1,161 @@
+"""Look into a prepared set (cinesax prepare).
+
+cinesax dataset verify SET              checksums, every record, and leaks between splits and folds
+cinesax dataset list SET [--examples]   its patients, or each of its examples as CSV
+cinesax dataset show SET -o SHEET.png   a contact sheet of its images with their labels
+"""
+
+import argparse
+import csv
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from cinesax.errors import DatasetError, UsageError
+
+if TYPE_CHECKING:
+    from cinesax.learn.examples import Example
+    from cinesax.learn.manifest import Row
+    from cinesax.learn.records import Dataset
+
+HELP = "verify, list or show a prepared set"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    verify = actions.add_parser("verify", help="checksums, every record, and leaks between splits and folds")
+    listing = actions.add_parser("list", help="its patients, or each of its examples")
+    show = actions.add_parser("show", help="a contact sheet of its images with their labels")
+    for action in (verify, listing, show):
+        action.add_argument("data", type=Path, metavar="SET", help="the set's folder")
+    listing.add_argument("--examples", action="store_true", help="each example, as CSV")
+    for action in (listing, show):
+        action.add_argument("--split", help="only this split")
+        action.add_argument("--case", action="append", metavar="NAME", help="only this patient; may be repeated")
+    show.add_argument("-o", "--out", type=Path, required=True, metavar="PNG", help="the picture to write")
+    show.add_argument("--count", type=int, default=48, metavar="N", help="examples, evenly over the set (default 48)")
+    show.add_argument("--columns", type=int, default=8, metavar="N", help="images in a row (default 8)")
+    show.add_argument("--empty", action="store_true", help="only frames without LV")
+    show.add_argument("--smallest", action="store_true", help="those with the smallest LV cavity")
+    show.add_argument("--zoom", action="store_true", help="the neighbourhood of the label only")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what is asked."""
+    from cinesax import learn
+
+    if args.action == "show" and min(args.count, args.columns) < 1:
+        raise UsageError("--count and --columns must be at least 1")
+    learn.require()
+    from cinesax.learn.records import open_dataset
+
+    dataset = open_dataset(args.data)
+    {"verify": _verify, "list": _list, "show": _show}[args.action](dataset, args)
+
+
+def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
+    from cinesax.learn import records
+    from cinesax.learn.prepare import leaks_of
+
+    records.verify(dataset)
+    read: list[Example] = []
+    listed = records.rows(dataset)
+    for split in dataset.manifest["splits"]:
+        found = list(records.read_examples(dataset, split))
+        names = [row.name for row in listed if row.split == split]
+        if [one.name for one in found] != names or len(names) != dataset.manifest["counts"][split]:
+            raise DatasetError(f"the shards of {split} do not hold what examples.csv lists; prepare the set again")
+        read += found
+    leaks = leaks_of(dataset, read)
+    for leak in leaks:
+        sys.stdout.write(f"leak: {leak}\n")
+    if leaks:
+        raise DatasetError(f"{args.data} has {len(leaks)} leak(s): what it measures will be too good")
+    cases = sum(map(len, dataset.manifest["splits"].values()))
+    sys.stdout.write(
+        f"{len(read)} examples of {cases} cases in {len(dataset.manifest['shards'])} shards: "
+        "checksums right, every record read, no leak between splits or folds\n"
+    )
+
+
+def _chosen(dataset: "Dataset", args: argparse.Namespace) -> "list[Row]":
+    from cinesax.learn.records import rows
+
+    if args.split is not None:
+        dataset.cases(args.split)  # says which splits there are
+    wanted = [row for row in rows(dataset) if args.split in (None, row.split)]
+    absent = sorted(set(args.case or ()) - {row.case for row in wanted})
+    if absent:
+        raise UsageError(f"{dataset.folder} has no case {', '.join(absent)}; `cinesax dataset list` names them")
+    return [row for row in wanted if not args.case or row.case in args.case]
+
+
+def _list(dataset: "Dataset", args: argparse.Namespace) -> None:
+    chosen = _chosen(dataset, args)
+    if args.examples:
+        _as_csv(chosen, dataset)
+        return
+    facts = dataset.manifest["cases"]
+    table = Table("case", "split", "kind", "fold", "images", "without LV", "labelled in part", "spacing (mm)")
+    for case, some in _by_case(chosen).items():
+        spacings = {f"{row.spacing_mm[0]:.2f} x {row.spacing_mm[1]:.2f}" if row.spacing_mm else "-" for row in some}
+        fold = facts[case]["fold"]
+        counts = len(some), sum(not row.has_lv for row in some), sum(_is_partial(row) for row in some)
+        kinds = " ".join(sorted({str(row.kind) for row in some}))
+        place = (case, some[0].split, kinds, "-" if fold is None else str(fold))
+        table.add_row(*place, *map(str, counts), ", ".join(sorted(spacings)))
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(table)
+    classes = ", ".join(dataset.manifest["classes"])
+    splits = Counter(row.split for row in chosen)
+    numbers = ", ".join(f"{count} in {split}" for split, count in splits.items())
+    console.print(f"{len(chosen)} examples ({numbers}); classes {classes}", highlight=False)
+
+
+def _is_partial(row: "Row") -> bool:
+    return len(row.known) < len(row.pixels) - 2 or row.pixels[-1] > 0
+
+
+def _by_case(chosen: "Iterable[Row]") -> "dict[str, list[Row]]":
+    cases: dict[str, list[Row]] = {}
+    for row in chosen:
+        cases.setdefault(row.case, []).append(row)
+    return dict(sorted(cases.items()))
+
+
+def _as_csv(chosen: "list[Row]", dataset: "Dataset") -> None:
+    classes = [*dataset.manifest["classes"], "unknown"]
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["name", "case", "kind", "split", "slice", "phase", "known", *(f"{name}_px" for name in classes)])
+    for row in chosen:
+        known = " ".join(one.name.lower() for one in sorted(row.known))
+        place = (row.name, row.case, row.kind, row.split, row.slice, row.phase)
+        writer.writerow([*place, known, *row.pixels])
+
+
+def _show(dataset: "Dataset", args: argparse.Namespace) -> None:
+    from cinesax.learn.records import read_examples
+    from cinesax.learn.sheet import write_sheet
+
+    chosen = [row for row in _chosen(dataset, args) if not (args.empty and row.has_lv)]
+    if args.smallest:
+        chosen = sorted((row for row in chosen if row.pixels[1]), key=lambda row: row.pixels[1])[: args.count]
+    if not chosen:
+        raise UsageError(f"{dataset.folder} has no such example to show")
+    count = min(args.count, len(chosen))
+    names = [chosen[number * len(chosen) // count].name for number in range(count)]
+    wanted = {row.split: {one.case for one in chosen if one.split == row.split} for row in chosen}
+    found = {
+        one.name: one
+        for split, cases in wanted.items()
+        for one in read_examples(dataset, split, cases)
+        if one.name in set(names)
+    }
+    write_sheet([found[name] for name in names], args.out, columns=args.columns, zoom=args.zoom)
+    sys.stdout.write(f"{count} of {len(chosen)} examples in {args.out}\n")

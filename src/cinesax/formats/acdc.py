@@ -1,0 +1,228 @@
+"""ACDC-style folders, both ways: one folder a patient, with the labelled frames of its cine as NIfTI.
+
+    patientNNN/Info.cfg                      ED: 1, ES: 12, Group: DCM, Height: 184.0, NbFrame: 30, Weight: 95.0
+    patientNNN/patientNNN_frameFF.nii.gz     one frame: (column, row, slice); FF counts from 1
+    patientNNN/patientNNN_frameFF_gt.nii.gz  its labels: 0 background, 1 RV, 2 myocardium, 3 LV cavity
+    patientNNN/patientNNN_4d.nii.gz          the whole cine, of which only ED and ES are labelled
+
+The affine is a unit matrix; the spacing in mm is in pixdim. Source: O. Bernard et al., "Deep Learning Techniques for
+Automatic MRI Cardiac Multi-Structures Segmentation and Diagnosis: Is the Problem Solved?", IEEE TMI 37 (2018).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.cine import Cine
+from cinesax.errors import GeometryError, InputError, OutputError
+from cinesax.formats.nifti import read_cine
+from cinesax.formats.stored_files import replacing
+
+INFO = "Info.cfg"
+_FRAME = re.compile(r"(?P<case>.+)_frame(?P<frame>\d+)(?P<truth>_gt)?\.nii(?:\.gz)?", re.IGNORECASE)
+# ACDC counts from the right; everything else here from the LV cavity. Value at its index -> the class of cinesax.
+_FROM_ACDC = np.array([0, 3, 2, 1], dtype=np.uint8)
+_MAX_INFO_BYTES = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One labelled frame.
+
+    Attributes:
+        phase: index of the phase, counted from 0.
+        cine: of this one phase: (1, slice, row, column).
+        labels: (slice, row, column), uint8: 0 background, 1 LV cavity, 2 myocardium, 3 RV.
+        files: image and labels.
+    """
+
+    phase: int
+    cine: Cine
+    labels: NDArray[np.uint8]
+    files: tuple[Path, Path]
+
+
+@dataclass(frozen=True, eq=False)
+class AcdcPatient:
+    """What a patient's folder holds.
+
+    Attributes:
+        case: the patient, by the names of its files.
+        frames: the labelled frames, by phase.
+        info: what Info.cfg says: its keys and values as they stand there.
+        info_file: where it says so.
+        unused: (file, reason) for every other file of the folder.
+    """
+
+    case: str
+    frames: tuple[Frame, ...]
+    info: Mapping[str, str]
+    info_file: Path
+    unused: tuple[tuple[Path, str], ...]
+
+
+def is_truth(path: Path) -> bool:
+    """Whether the name is that of the labels of a frame."""
+    match = _FRAME.fullmatch(path.name)
+    return match is not None and match["truth"] is not None
+
+
+def read_patient(folder: Path) -> AcdcPatient:
+    """Read the labelled frames of one patient.
+
+    Raises:
+        InputError: no labelled frame, no Info.cfg or a damaged one, frames of several patients, labels without their
+            image, labels other than 0 to 3, Info.cfg naming frames for ED or ES that are not there.
+        GeometryError: labels of another shape or spacing than their image.
+    """
+    images, truths, others = _sorted_files(folder)
+    if not truths:
+        raise InputError(f"{folder} holds no labelled frame: expected files like patient001_frame01_gt.nii.gz")
+    cases = {case for case, _ in (*images, *truths)}
+    if len(cases) > 1:
+        raise InputError(f"{folder} holds frames of {', '.join(sorted(cases))}: expected one folder a patient")
+    case = cases.pop()
+    info = read_info(folder / INFO)
+    alone = sorted(frame for frame in truths if frame not in images)
+    if alone:
+        raise InputError(f"{truths[alone[0]]} has no image: expected {case}_frame{alone[0][1]:02d}.nii.gz beside it")
+    _check_info(info, {number for _, number in truths}, folder)
+    unused = [(path, "a frame without labels") for key, path in sorted(images.items()) if key not in truths]
+    unused += [(path, _why_not(path)) for path in others]
+    frames = tuple(_frame(images[key], truths[key], key[1] - 1) for key in sorted(truths))
+    return AcdcPatient(case, frames, info, folder / INFO, tuple(unused))
+
+
+Files = dict[tuple[str, int], Path]
+
+
+def _sorted_files(folder: Path) -> tuple[Files, Files, list[Path]]:
+    images: Files = {}
+    truths: Files = {}
+    others: list[Path] = []
+    try:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror or error}") from error
+    for path in files:
+        match = _FRAME.fullmatch(path.name)
+        if match is None or path.parent != folder:
+            others += [] if path == folder / INFO else [path]
+            continue
+        kind, key = (truths if match["truth"] else images), (match["case"], int(match["frame"]))
+        if key in kind:
+            raise InputError(f"{path} and {kind[key]} are the same frame: keep one")
+        kind[key] = path
+    return images, truths, others
+
+
+def _why_not(path: Path) -> str:
+    if re.fullmatch(r".+_4d\.nii(\.gz)?", path.name, re.IGNORECASE):
+        return "the whole cine: only its labelled frames are used"
+    return "no file of an ACDC patient"
+
+
+def read_info(path: Path) -> dict[str, str]:
+    """The keys and values of an Info.cfg.
+
+    Raises:
+        InputError: not there, not text, a line that is not `key: value`.
+    """
+    try:
+        if path.stat().st_size > _MAX_INFO_BYTES:
+            raise InputError(f"{path} is too long for an Info.cfg: {path.stat().st_size} bytes")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} has no {INFO}, which says which frames are ED and ES") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        key, colon, value = line.partition(":")
+        if line.strip() and not (colon and key.strip()):
+            raise InputError(f"{path}, line {number}: expected 'key: value', seen {line.strip()[:40]!r}")
+        if line.strip():
+            found[key.strip()] = value.strip()
+    return found
+
+
+def _check_info(info: Mapping[str, str], labelled: set[int], folder: Path) -> None:
+    for name in ("ED", "ES"):
+        value = info.get(name, "")
+        if not value.isdigit():
+            raise InputError(f"{folder / INFO} gives no frame number for {name}: expected a line like '{name}: 1'")
+        if int(value) not in labelled:
+            raise InputError(
+                f"{folder / INFO} says that {name} is frame {value}, but the labelled frames are "
+                f"{', '.join(map(str, sorted(labelled)))}"
+            )
+
+
+def _frame(image: Path, truth: Path, phase: int) -> Frame:
+    cine, drawn = read_cine(image), read_cine(truth)
+    if cine.n_phases != 1 or drawn.pixels.shape != cine.pixels.shape:
+        raise GeometryError(
+            f"{truth} has shape {drawn.pixels.shape} (phase, slice, row, column) where its image has "
+            f"{cine.pixels.shape}: expected one phase and equal shapes"
+        )
+    if cine.grid is not None and drawn.grid is not None and not cine.grid.same_as(drawn.grid, tolerance_mm=0.1):
+        raise GeometryError(f"{truth} has another spacing or place than its image {image.name}")
+    values = drawn.pixels[0]
+    if np.any(np.rint(values) != values) or values.min() < 0 or values.max() >= len(_FROM_ACDC):
+        raise InputError(f"{truth} holds values other than the labels 0, 1 (RV), 2 (myocardium) and 3 (LV cavity)")
+    return Frame(phase, cine, _FROM_ACDC[values.astype(np.uint8)], (image, truth))
+
+
+def write_patient(
+    folder: Path, case: str, frames: Sequence[tuple[int, NDArray[Any], NDArray[np.uint8]]], **facts: Any
+) -> Path:
+    """Write a patient as ACDC does: unit affine, spacing in pixdim.
+
+    Args:
+        folder: gets the folder of the patient.
+        case: the patient, e.g. "patient001".
+        frames: (phase counted from 0, image (slice, row, column), labels (slice, row, column) of 0 background, 1 LV
+            cavity, 2 myocardium, 3 RV); the first is ED, the second ES.
+        facts: `spacing_mm`, three numbers: between slices, rows, columns; anything else becomes a line of Info.cfg.
+
+    Returns:
+        The patient's folder.
+
+    Raises:
+        GeometryError: shapes that do not fit.
+        OutputError: the files cannot be written.
+    """
+    spacing_mm = facts.pop("spacing_mm")
+    place = folder / case
+    info = {"ED": frames[0][0] + 1, "ES": frames[1][0] + 1, **facts}
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for phase, image, labels in frames:
+            if image.shape != labels.shape or image.ndim != 3:
+                raise GeometryError(f"{case}: image {image.shape} and labels {labels.shape} do not fit")
+            stem = place / f"{case}_frame{phase + 1:02d}"
+            _save(image, spacing_mm, stem.with_name(f"{stem.name}.nii.gz"))
+            # The mapping is its own inverse: 1 and 3 change places.
+            _save(_FROM_ACDC[labels], spacing_mm, stem.with_name(f"{stem.name}_gt.nii.gz"))
+        with replacing(place / INFO) as work:
+            work.write_text("".join(f"{key}: {value}\n" for key, value in info.items()), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error
+    return place
+
+
+def _save(values: NDArray[Any], spacing_mm: Sequence[float], path: Path) -> None:
+    make_image: Any = nib.Nifti1Image
+    image = make_image(np.ascontiguousarray(values.transpose(2, 1, 0)), np.eye(4))
+    image.header.set_zooms(tuple(float(step) for step in reversed(spacing_mm)))
+    # set_zooms alone would leave it: ACDC's files place nothing in the patient.
+    image.header.set_sform(np.eye(4), code=0)
+    image.header.set_xyzt_units("mm")
+    with replacing(path) as work:
+        nib.save(image, work)
