@@ -26,7 +26,15 @@ from types import FrameType
 from cinesax.analysis import Analysis
 from cinesax.errors import InputError, OutputError
 from cinesax.formats import tables
-from cinesax.formats.dicom_options import DICOM_NAMES, SEG_CINE_NAME, SEG_ED_NAME, SEG_ES_NAME, DicomOptions
+from cinesax.formats.dicom_options import (
+    DICOM_NAMES,
+    RTSTRUCT_NAME,
+    SEG_CINE_NAME,
+    SEG_ED_NAME,
+    SEG_ES_NAME,
+    SR_NAME,
+    DicomOptions,
+)
 
 JSON_NAME = "analysis.json"
 CSV_NAME = "measurements.csv"
@@ -192,6 +200,14 @@ def _prove(stage: Path, analysis: Analysis) -> None:
     for name, held in phases.items():
         if (stage / name).exists():
             proof.prove_seg(stage / name, segmentation, cine, phases=(phase for phase in held if phase is not None))
+    if (stage / SR_NAME).exists():
+        from cinesax.formats.dicom_sr import prove_sr
+
+        prove_sr(stage / SR_NAME, analysis)
+    if (stage / RTSTRUCT_NAME).exists():
+        from cinesax.formats.dicom_rt import prove_rtstruct
+
+        prove_rtstruct(stage / RTSTRUCT_NAME, analysis)
 
 
 def _install(stage: Path, target: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from cinesax.analysis import Analysis
-from cinesax.formats.dicom_options import SR_NAME, DicomOptions
+from cinesax.formats.dicom_options import RTSTRUCT_NAME, SR_NAME, DicomOptions
 from cinesax.formats.dicom_out import Filing, file_under, to_bytes
+from cinesax.formats.dicom_rt import rtstruct_dataset
 from cinesax.formats.dicom_seg import seg_datasets
 from cinesax.formats.dicom_sr import sr_dataset
 
@@ -38,3 +39,6 @@ def _objects(analysis: Analysis, filing: Filing, options: DicomOptions) -> Itera
     report = sr_dataset(analysis, filing, segs)
     if report is not None:
         yield SR_NAME, report
+    contours = rtstruct_dataset(analysis, filing) if options.rtstruct else None
+    if contours is not None:
+        yield RTSTRUCT_NAME, contours

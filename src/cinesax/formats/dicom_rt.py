@@ -23,12 +23,11 @@ from cinesax.cine import Cine
 from cinesax.errors import GeometryError, OutputError
 from cinesax.formats.dicom_copied import lenient
 from cinesax.formats.dicom_header import DICOM_ERRORS
+from cinesax.formats.dicom_options import RTSTRUCT_NAME
 from cinesax.formats.dicom_out import Filing, Kind, describe, finish, reference, series_of_frames
 from cinesax.formats.dicom_seg import SEGMENTS
 from cinesax.grid import Floats, Grid
 from cinesax.segmentation import Outline, Structure
-
-NAME = "rtstruct.dcm"
 
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 _BORDERS = (
@@ -137,7 +136,7 @@ def _empty(filing: Filing, *, compact: bool) -> Dataset:
     described["transfer_syntax_uid"] = ExplicitVRLittleEndian if compact else ImplicitVRLittleEndian
     dataset = SOPClass(
         study_instance_uid=filing.study_uid,
-        sop_instance_uid=filing.uid(NAME),
+        sop_instance_uid=filing.uid(RTSTRUCT_NAME),
         sop_class_uid=RTStructureSetStorage,
         instance_number=1,
         modality=Kind.RTSTRUCT.modality,

@@ -42,13 +42,12 @@ from cinesax.analysis import Analysis
 from cinesax.errors import InputError, OutputError
 from cinesax.formats.dicom_copied import lenient
 from cinesax.formats.dicom_header import DICOM_ERRORS
+from cinesax.formats.dicom_options import SEG_ED_NAME, SEG_ES_NAME, SR_NAME
 from cinesax.formats.dicom_out import Filing, Kind, describe, finish, reference, source_images
-from cinesax.formats.dicom_seg import ANATOMICAL_STRUCTURE, ED_NAME, ES_NAME, LEFT_VENTRICLE, SEGMENTS, tracking
+from cinesax.formats.dicom_seg import ANATOMICAL_STRUCTURE, LEFT_VENTRICLE, SEGMENTS, tracking
 from cinesax.formats.dicom_uid import derived_uid
 from cinesax.measure import EfBasis
 from cinesax.segmentation import Structure
-
-NAME = "measurements_sr.dcm"
 
 EDV = Code("8821-1", "LN", "Left Ventricular ED Volume")
 ESV = Code("8823-7", "LN", "Left Ventricular ES Volume")
@@ -125,7 +124,7 @@ def sr_dataset(
             evidence=[*(frames or images[0]), *(segs[name] for name in sorted({roi.seg for roi in rois}))],
             content=report,
             sop_instance_uid=filing.uid(
-                NAME, papillary_muscles_included, *sorted(s.SOPInstanceUID for s in segs.values())
+                SR_NAME, papillary_muscles_included, *sorted(s.SOPInstanceUID for s in segs.values())
             ),
             instance_number=1,
             is_complete=True,
@@ -139,7 +138,7 @@ def sr_dataset(
 
 def _rois(analysis: Analysis) -> tuple[_Roi, ...]:
     m = analysis.measurements
-    ed, es = ("end diastole", m.ed_phase, ED_NAME), ("end systole", m.es_phase, ES_NAME)
+    ed, es = ("end diastole", m.ed_phase, SEG_ED_NAME), ("end systole", m.es_phase, SEG_ES_NAME)
     return (
         _Roi(EDV, m.edv_ml, ML, Structure.CAVITY, *ed),
         _Roi(ESV, m.esv_ml, ML, Structure.CAVITY, *es),
@@ -293,7 +292,7 @@ def prove_sr(path: Path, analysis: Analysis) -> None:
             items = list(_descendants(pydicom.dcmread(path)))
             numbers = [_read_number(item) for item in items if item.ValueType == "NUM"]
             segments = {_read_segment(item) for item in items if _code_of(item) == _REFERENCED_SEGMENT}
-            there = {pair for name in (ED_NAME, ES_NAME) for pair in _segments_of(path.parent / name)}
+            there = {pair for name in (SEG_ED_NAME, SEG_ES_NAME) for pair in _segments_of(path.parent / name)}
     except DICOM_ERRORS as error:
         raise _mismatch(path, f"it cannot be read ({error!r})") from error
     if len(numbers) != len(meant) or dict(numbers) != meant:
