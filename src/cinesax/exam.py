@@ -18,7 +18,8 @@ from cinesax.errors import GeometryError, InputError, NoShortAxisError, UsageErr
 from cinesax.findings import Code, Finding, Severity
 from cinesax.formats import nifti
 from cinesax.formats.dicom_copied import read_copied
-from cinesax.formats.dicom_header import DICOMDIR, Header, NotDicomError, read_header
+from cinesax.formats.dicom_frames import read_headers
+from cinesax.formats.dicom_header import DICOMDIR, Header, NotDicomError
 from cinesax.formats.dicom_image import read_pixels
 from cinesax.formats.dicom_series import (
     Kind,
@@ -91,7 +92,7 @@ def open_exam(path: str | Path) -> Exam:
         for file in files:
             try:
                 with open_file(file) as stream:
-                    headers.append(read_header(file, stream))
+                    headers += read_headers(file, stream)
             except NotDicomError as error:
                 ignored.append((_shown(file, root), str(error)))
             except OSError as error:

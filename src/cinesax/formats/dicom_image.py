@@ -1,38 +1,34 @@
 """The pixels of chosen frames, as they are stored."""
 
 import struct
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import UID
 
 from cinesax.errors import InputError
-from cinesax.formats.dicom_header import DICOM_ERRORS, Header
+from cinesax.formats.dicom_decoding import decoded_frames
+from cinesax.formats.dicom_header import Header, NotDicomError, inflated
 from cinesax.formats.dicom_uid import derived_uid as derived_uid
 from cinesax.formats.stored_files import Opener, opener
 
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 _PIXEL_DATA = b"\xe0\x7f\x10\x00"
-_DECODERS = (
-    ("1.2.840.10008.1.2.4.8", "pyjpegls"),
-    ("1.2.840.10008.1.2.4.9", "pylibjpeg pylibjpeg-openjpeg"),
-    ("1.2.840.10008.1.2.4.20", "pylibjpeg pylibjpeg-openjpeg"),
-    ("1.2.840.10008.1.2.4", "python-gdcm"),
-)
+_MAX_MATRIX = 4096
+_MAX_CINE_BYTES = 1536 * 1024**2
 
 Pixels = NDArray[Any]
+Place = tuple[int, int]
 
 
-def read_pixels(frames: Sequence[Sequence[Header]]) -> Pixels:
+def read_pixels(frames: Sequence[Sequence[Header]], paddings: Sequence[tuple[int, int]] = ()) -> Pixels:
     """Read the pixels of frames that have their places.
 
     Args:
-        frames: (phase, slice), all of one matrix size.
+        frames: (phase, slice); a frame may serve in several places.
+        paddings: (slice, 2): how many (rows, columns) lie before the first stored pixel of each slice, where
+            matrices differ: the frame lies on the largest, and what is not stored is as dark as its darkest pixel.
 
     Returns:
         (phase, slice, row, column): the stored integers; float32 where RescaleSlope and RescaleIntercept
@@ -40,27 +36,55 @@ def read_pixels(frames: Sequence[Sequence[Header]]) -> Pixels:
 
     Raises:
         InputError: a file that cannot be read, holds fewer pixels than its header says, or is compressed
-            in a way that no installed package decodes. Never are there silently fewer frames.
+            in a way that nothing decodes. Never are there silently fewer frames.
+        MissingExtraError: compressed in a way that the optional decoders read, and they are not installed.
     """
-    first = frames[0][0]
-    shape = (len(frames), len(frames[0]), first.rows or 0, first.columns or 0)
-    rescaled = any(_rescale(header) != (1.0, 0.0) for phase in frames for header in phase)
+    headers = [header for phase in frames for header in phase]
+    if not headers:
+        raise InputError("there are no frames to read")
+    shape = _shape(frames, headers)
+    rescaled = any(_rescale(header) != (1.0, 0.0) for header in headers)
     pixels: Pixels | None = None
     with opener() as open_file:
-        for phase, row in enumerate(frames):
-            for place, header in enumerate(row):
-                frame = _read_frame(header, open_file)
-                if rescaled:
-                    slope, intercept = _rescale(header)
-                    frame = (frame * slope + intercept).astype(np.float32)
-                if pixels is None:
-                    pixels = np.empty(shape, frame.dtype)
-                elif frame.dtype != pixels.dtype:
-                    pixels = pixels.astype(np.promote_types(frame.dtype, pixels.dtype))
-                pixels[phase, place] = frame
+        for header, frame, places in _read_frames(frames, open_file):
+            if rescaled:
+                slope, intercept = _rescale(header)
+                frame = (frame * slope + intercept).astype(np.float32)
+            if pixels is None:
+                pixels = np.empty(shape, frame.dtype)
+            elif frame.dtype != pixels.dtype:
+                pixels = pixels.astype(np.promote_types(frame.dtype, pixels.dtype))
+            for phase, place in places:
+                pixels[phase, place] = _padded(frame, shape[2:], paddings[place]) if paddings else frame
     if pixels is None:
         raise InputError("there are no frames to read")
-    return _upright(pixels, {header.photometric_interpretation for row in frames for header in row})
+    return _upright(pixels, {header.photometric_interpretation for header in headers})
+
+
+def _shape(frames: Sequence[Sequence[Header]], headers: Sequence[Header]) -> tuple[int, int, int, int]:
+    rows = max(header.rows or 0 for header in headers)
+    columns = max(header.columns or 0 for header in headers)
+    if max(rows, columns) > _MAX_MATRIX:
+        raise InputError(
+            f"{headers[0].file}: images of {rows} x {columns} pixels: no cine is larger than {_MAX_MATRIX}, "
+            "the file may be damaged"
+        )
+    shape = len(frames), len(frames[0]), rows, columns
+    size = int(np.prod(shape, dtype=np.int64)) * ((headers[0].bits_allocated or 16) // 8 or 1)
+    if size > _MAX_CINE_BYTES:
+        raise InputError(
+            f"{headers[0].file}: {shape[0]} phases of {shape[1]} slices of {rows} x {columns} pixels are "
+            f"{size / 1024**3:.1f} GiB, more than the {_MAX_CINE_BYTES / 1024**3:.1f} GiB that are read"
+        )
+    return shape
+
+
+def _padded(frame: Pixels, matrix: tuple[int, int], before: tuple[int, int]) -> Pixels:
+    if frame.shape == matrix:
+        return frame
+    whole = np.full(matrix, frame.min(), frame.dtype)
+    whole[before[0] : before[0] + frame.shape[0], before[1] : before[1] + frame.shape[1]] = frame
+    return whole
 
 
 def _rescale(header: Header) -> tuple[float, float]:
@@ -80,79 +104,97 @@ def _upright(pixels: Pixels, interpretations: set[str | None]) -> Pixels:
     return np.asarray(high - (pixels - low), dtype=pixels.dtype)
 
 
-def _read_frame(header: Header, open_file: Opener) -> Pixels:
-    if not header.has_pixels:
-        raise InputError(f"{header.file} holds no pixel data: the exam is not complete")
+def _read_frames(
+    frames: Sequence[Sequence[Header]], open_file: Opener
+) -> Iterator[tuple[Header, Pixels, Sequence[Place]]]:
+    """Each frame once, with its places; all frames of one file from one opening of it."""
+    places: dict[int, list[Place]] = {}
+    files: dict[object, dict[int, Header]] = {}
+    for phase, row in enumerate(frames):
+        for place, header in enumerate(row):
+            places.setdefault(id(header), []).append((phase, place))
+            files.setdefault(header.file, {})[id(header)] = header
+    for wanted in files.values():
+        headers = sorted(wanted.values(), key=lambda header: header.frame_number or 0)
+        for header, frame in zip(headers, _read_file(headers, open_file), strict=True):
+            yield header, frame, places[id(header)]
+
+
+def _read_file(headers: Sequence[Header], open_file: Opener) -> Iterator[Pixels]:
+    file = headers[0].file
+    if not headers[0].has_pixels:
+        raise InputError(f"{file} holds no pixel data: the exam is not complete")
     try:
-        with open_file(header.file) as stream:
-            frame = _stored_plainly(header, stream)
-            if frame is None:
-                stream.seek(0)
-                frame = _decoded(header, stream)
+        with open_file(file) as stored:
+            stream = inflated(stored)
+            for header, frame in zip(headers, _frames(headers, stream), strict=True):
+                if frame.shape != (header.rows, header.columns):
+                    raise InputError(
+                        f"{file}: pixels of shape {frame.shape} where Rows and Columns say "
+                        f"({header.rows}, {header.columns})"
+                    )
+                yield frame
     except OSError as error:
-        raise InputError(f"{header.file} cannot be read: {error.strerror or error}") from error
-    if frame.shape != (header.rows, header.columns):
-        raise InputError(
-            f"{header.file}: pixels of shape {frame.shape} where Rows and Columns say ({header.rows}, {header.columns})"
-        )
-    return frame
+        raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
+    except NotDicomError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
-def _stored_plainly(header: Header, stream: BinaryIO) -> Pixels | None:
-    """Uncompressed little-endian pixels, straight from the file; None where they are not stored so."""
+def _frames(headers: Sequence[Header], stream: BinaryIO) -> Iterator[Pixels]:
+    first = headers[0]
+    start = _start_of_plain(first, stream)
+    if start is not None:
+        return (_plain_frame(header, stream, start) for header in headers)
+    stream.seek(0)
+    return (_used_bits(frame, first) for frame in decoded_frames(headers, stream))
+
+
+def _start_of_plain(header: Header, stream: BinaryIO) -> int | None:
+    """Where uncompressed little-endian pixels start in the file; None where they are not stored so."""
     explicit = header.transfer_syntax_uid == _EXPLICIT
     plain = (explicit or header.transfer_syntax_uid == _IMPLICIT) and header.pixel_offset >= 0
     if not plain or header.samples_per_pixel != 1 or header.bits_allocated not in (8, 16, 32):
         return None
     stream.seek(header.pixel_offset)
-    start = stream.read(12 if explicit else 8)
-    if len(start) < 8 or start[:4] != _PIXEL_DATA:
+    element = stream.read(12 if explicit else 8)
+    if len(element) < 8 or element[:4] != _PIXEL_DATA:
         return None
-    (declared,) = struct.unpack("<I", start[-4:])
-    kind = "i" if header.pixel_representation == 1 else "u"
-    expected = (header.rows or 0) * (header.columns or 0) * header.bits_allocated // 8
-    data = stream.read(expected)
-    if len(data) < expected or declared < expected:
-        raise InputError(
-            f"{header.file} is truncated: {min(len(data), declared)} bytes of pixels where {expected} are expected"
-        )
+    (declared,) = struct.unpack("<I", element[-4:])
+    frames = 1 if header.frame_number is None else int(header.number_of_frames or 1)
+    expected = frames * _frame_bytes(header)
     # Some writers pad to a block; a whole row more means that Rows, Columns or BitsAllocated are not true.
-    if declared - expected >= expected // (header.rows or 1):
+    if declared - expected >= expected // frames // (header.rows or 1):
         raise InputError(
             f"{header.file} holds {declared} bytes of pixels where Rows, Columns and BitsAllocated make {expected}"
         )
-    stored = np.frombuffer(data, dtype=f"<{kind}{header.bits_allocated // 8}").reshape(header.rows or 0, -1)
-    return _used_bits(stored, header)
+    if declared < expected:
+        raise _truncated(header, declared, expected)
+    return header.pixel_offset + len(element)
+
+
+def _frame_bytes(header: Header) -> int:
+    return (header.rows or 0) * (header.columns or 0) * (header.bits_allocated or 0) // 8
+
+
+def _truncated(header: Header, seen: int, expected: int) -> InputError:
+    return InputError(f"{header.file} is truncated: {seen} bytes of pixels where {expected} are expected")
+
+
+def _plain_frame(header: Header, stream: BinaryIO, start: int) -> Pixels:
+    expected = _frame_bytes(header)
+    before = ((header.frame_number or 1) - 1) * expected
+    stream.seek(start + before)
+    data = stream.read(expected)
+    if len(data) < expected:
+        raise _truncated(header, before + len(data), before + expected)
+    kind = "i" if header.pixel_representation == 1 else "u"
+    stored = np.frombuffer(data, dtype=f"<{kind}{(header.bits_allocated or 0) // 8}")
+    return _used_bits(stored.reshape(header.rows or 0, -1), header)
 
 
 def _used_bits(stored: Pixels, header: Header) -> Pixels:
     unused = (header.bits_allocated or 0) - (header.bits_stored or header.bits_allocated or 0)
-    if unused <= 0 or unused >= (header.bits_allocated or 0):
+    if unused <= 0 or unused >= (header.bits_allocated or 0) or stored.itemsize * 8 != header.bits_allocated:
         return stored
     # High bits beyond BitsStored may hold old overlays; shifting out and back also extends the sign.
     return np.right_shift(np.left_shift(stored, unused), unused)
-
-
-def _decoded(header: Header, stream: BinaryIO) -> Pixels:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        _refuse_unknown_syntax(header)
-        try:
-            frame = pydicom.dcmread(stream, force=True).pixel_array
-        except (*DICOM_ERRORS, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{header.file}: pixels cannot be decoded, the file may be damaged: {reason}") from error
-    return np.asarray(frame, dtype=frame.dtype.newbyteorder("="))
-
-
-def _refuse_unknown_syntax(header: Header) -> None:
-    uid = UID(header.transfer_syntax_uid)
-    try:
-        available = get_decoder(uid).is_available
-    except NotImplementedError:
-        available = not uid.is_compressed if uid.is_transfer_syntax else False
-    if not available:
-        package = next((name for start, name in _DECODERS if uid.startswith(start)), "a decoder for it")
-        raise InputError(
-            f"{header.file} is compressed ({uid.name}) and nothing installed decodes it: pip install {package}"
-        )
