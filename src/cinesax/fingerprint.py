@@ -2,9 +2,10 @@
 
 A fingerprint is text of 64 hexadecimal digits. The frame is windowed, averaged to 16 rows of 17 blocks, and each bit
 says whether a block is brighter than the one to its left (a "difference hash"). Any linear change of the intensities,
-an export to 8 bits and the loss that comes with it leave nearly all bits as they are, so that a frame as PNG and as
-DICOM have the same fingerprint but for a few bits; other frames differ in many. What is the same image is thus
-decided by `same`, not by equality. benchmarks/fingerprints.py prints how far apart the two kinds lie.
+an export to 8 bits and the loss that comes with it leave nearly all bits as they are. What is the same image is thus
+decided by `same`, not by equality. Of the Sunnybrook frames that exist as PNG and as DICOM the two differ in at most
+2 bits of 256; frames of different patients differ in 34 or more; neighbouring phases of one slice, which are nearly
+the same image, in 0 to 11. Up to 6 count as the same.
 
 Taken of the native frame: also its framed form is found where framing neither resamples, crops nor pads.
 """

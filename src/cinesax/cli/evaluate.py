@@ -1,13 +1,15 @@
-"""Compare a network with expert labels: Dice of every slice, nothing left out.
+"""Compare a network, or masks that another program predicted, with expert labels. Nothing is left out.
 
-DATA is a `pairs` folder (images/ and labels/ with PNGs of the same names) or a prepared set (cinesax prepare).
-The segmenter and its cleaning are those of `cinesax analyze`; rules that need neighbouring slices or phases are
-off where there are none, and the output says so.
+DATA is a `pairs` folder (images/ and labels/ with PNGs of the same names), a folder of exams (with --contours), or a
+prepared set (cinesax prepare). The segmenter and its cleaning are those of `cinesax analyze`. With --masks no network
+runs: MASKS holds NAME.png for each image of a pairs folder; CASE.nii.gz or a folder CASE of contour files for each
+exam. What is not there counts as nothing found.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,72 +17,133 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
+from cinesax.cli.labelled import of_dataset, of_pairs, of_studies
 from cinesax.errors import InputError, OutputError, UsageError
-from cinesax.evaluate import Evaluation, LabelledStudy, evaluate
+from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
+from cinesax.fingerprint import Learned, Overlap
 from cinesax.formats.stored_files import replacing
 
 if TYPE_CHECKING:
+    from cinesax.bundle import Bundle
     from cinesax.learn.records import Dataset
 
-HELP = "compare a network with expert labels"
+__all__ = ["HELP", "configure", "of_pairs", "run"]
+
+HELP = "compare a network, or masks of another program, with expert labels"
+_GALLERY = 24
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="a pairs folder or a prepared set")
     parser.add_argument(
-        "--model", default="default", metavar="BUNDLE", help="a bundle folder (default: the one shipped)"
+        "--data", type=Path, required=True, metavar="DATA", help="a pairs folder, a folder of exams, or a prepared set"
+    )
+    parser.add_argument(
+        "--contours", type=Path, metavar="TRUTHS", help="for exams: CASE (contour files) or CASE.nii.gz for each"
+    )
+    parser.add_argument("--model", default=None, metavar="BUNDLE", help="a bundle folder (default: the one shipped)")
+    parser.add_argument("--masks", type=Path, help="compare these masks instead of running a network")
+    parser.add_argument("--mask-value", type=int, metavar="N", help="the label of the LV cavity in MASKS")
+    parser.add_argument(
+        "--phases", type=int, metavar="N", help="of each slice, where names of pairs count the frames of a study"
     )
     parser.add_argument("--split", default=None, help="of a prepared set (default: validation, else train)")
     parser.add_argument("--fold", type=int, help="only the patients of this fold of a prepared set")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line a slice as CSV")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots and the worst slices")
     parser.add_argument("--worst", type=int, default=10, metavar="N", help="list the N worst slices (default 10)")
     parser.add_argument("--threads", type=int, help="CPU threads")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Evaluate, print the table, write the JSON."""
-    from cinesax.segmenter import load_segmenter
-
+    """Evaluate, print the tables, write the files."""
     _check(args)
-    dataset = None if (args.data / "images").is_dir() else _open_dataset(args.data)
-    segmenter = load_segmenter(args.model, threads=args.threads)
-    if dataset is None:
-        result = evaluate(of_pairs(args.data), segmenter.segment)
-    else:
-        result = evaluate(_of_dataset(dataset, args), segmenter.on_framed(dataset.framing).segment)
+    title, result = _masks(args) if args.masks else _network(args)
     if not result.slices:
         raise InputError(f"{args.data} holds nothing to compare")
     if args.json:
         _write_json(result, args.json)
+    if args.csv:
+        from cinesax.evaluate.document import table
+
+        _write(table(result), args.csv)
+    if args.html:
+        from cinesax.evaluation_report import render
+
+        _write(render(result, of=title, on=args.data.name), args.html)
     _print(result, Console(), args.worst)
 
 
 def _check(args: argparse.Namespace) -> None:
     if not args.data.is_dir():
         raise InputError(f"{args.data} is no folder")
-    if args.worst < 0 or (args.threads is not None and args.threads < 1):
-        raise UsageError("--worst must be at least 0, --threads at least 1")
-    if (args.data / "images").is_dir():
-        if args.split is not None or args.fold is not None:
-            raise UsageError(f"{args.data} is a pairs folder: --split and --fold are for prepared sets")
-    elif not (args.data / "dataset.json").is_file():
-        raise InputError(
-            f"{args.data} is neither a pairs folder (images/ and labels/) nor a prepared set (dataset.json)"
-        )
+    if args.worst < 0 or any(value is not None and value < 1 for value in (args.threads, args.phases)):
+        raise UsageError("--worst must be at least 0, --threads and --phases at least 1")
+    if args.mask_value is not None and not (args.masks and 0 < args.mask_value < 2**16):
+        raise UsageError("--mask-value goes with --masks, and is a whole number above 0")
+    if args.masks and (args.model is not None or args.threads is not None):
+        raise UsageError("with --masks no network runs: leave --model and --threads out")
+    if args.masks and not args.masks.is_dir():
+        raise InputError(f"{args.masks} is no folder")
+    _check_kind(args, _kind(args.data, args.contours))
 
 
-def of_pairs(folder: Path, *, phases: int | None = None) -> Iterator[LabelledStudy]:
-    """The labelled slices of a `pairs` folder, those of one patient as one study without geometry.
+def _kind(data: Path, contours: Path | None) -> str:
+    if contours is not None:
+        if not contours.is_dir():
+            raise InputError(f"{contours} is no folder")
+        return "exams"
+    if (data / "images").is_dir():
+        return "pairs"
+    if (data / "dataset.json").is_file():
+        return "set"
+    raise InputError(
+        f"{data} is neither a pairs folder (images/ and labels/) nor a prepared set (dataset.json); for a folder of "
+        "exams name their truths with --contours"
+    )
 
-    Args:
-        folder: with `images/` and `labels/`.
-        phases: of each slice, for names that count the frames of a study; None: found from the names.
-    """
-    from cinesax.formats import pair_studies
 
-    for study in pair_studies.read_studies(folder, phases=phases):
-        yield LabelledStudy(study.case, dict(study.names), study.cine, study.truth)
+def _check_kind(args: argparse.Namespace, kind: str) -> None:
+    if kind != "set" and (args.split is not None or args.fold is not None):
+        raise UsageError(f"{args.data} is a folder of {kind}: --split and --fold are for prepared sets")
+    if kind != "pairs" and args.phases is not None:
+        raise UsageError(f"{args.data} is no pairs folder: --phases is for the names of pairs")
+    if kind == "set" and args.masks:
+        raise UsageError(f"{args.data} is a prepared set: compare masks with its pairs or exams, on their own pixels")
+
+
+def _studies(args: argparse.Namespace) -> Iterable[LabelledStudy]:
+    if args.contours is not None:
+        return of_studies(args.data, args.contours)
+    return of_pairs(args.data, phases=args.phases)
+
+
+def _masks(args: argparse.Namespace) -> tuple[str, Evaluation]:
+    from cinesax.cli.predicted import read_masks
+
+    pairs = ((study, read_masks(args.masks, study, value=args.mask_value)) for study in _studies(args))
+    return f"masks of {args.masks.name}", score(pairs, pictures=_GALLERY)
+
+
+def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
+    from cinesax.segmenter import load_segmenter
+
+    prepared = _kind(args.data, args.contours) == "set"
+    dataset = _open_dataset(args.data) if prepared else None
+    segmenter = load_segmenter(args.model, threads=args.threads)
+    known = learned_by(segmenter.bundle)
+    if dataset is None:
+        return segmenter.name, evaluate(_studies(args), segmenter.segment, learned=known, pictures=_GALLERY)
+    framed = segmenter.on_framed(dataset.framing)
+    studies = of_dataset(dataset, args.split, args.fold)
+    return segmenter.name, evaluate(studies, framed.segment, learned=known, pictures=_GALLERY)
+
+
+def learned_by(bundle: "Bundle") -> Learned:
+    """The patients and images that a bundle says it was trained on; what is no fingerprint there is left out."""
+    images = [image for image in bundle.training.get("images", ()) if re.fullmatch("[0-9a-f]{64}", str(image))]
+    return Learned(frozenset(bundle.training.get("cases", ())), tuple(images))
 
 
 def _open_dataset(folder: Path) -> "Dataset":
@@ -94,42 +157,77 @@ def _open_dataset(folder: Path) -> "Dataset":
     return dataset
 
 
-def _of_dataset(dataset: "Dataset", args: argparse.Namespace) -> Iterator[LabelledStudy]:
-    from cinesax.learn import examples, records
-
-    split = args.split or ("validation" if "validation" in dataset.manifest["splits"] else "train")
-    cases = dataset.cases(split, fold=args.fold, held_out=args.fold is not None)
-    for example in records.read_examples(dataset, split, cases):
-        cine, truth = examples.as_cine(example)
-        yield LabelledStudy(example.case, {(0, 0): example.name}, cine, truth)
-
-
 def _write_json(result: Evaluation, path: Path) -> None:
+    _write(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n", path)
+
+
+def _write(text: str, path: Path) -> None:
     try:
         with replacing(path.absolute()) as work:
-            work.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+            work.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
 def _print(result: Evaluation, console: Console, worst: int) -> None:
-    table = Table("patient", "slices", "mean Dice", "lowest", title="Dice by patient")
+    console.print(_patients(result))
+    if worst:
+        console.print(_worst(result, worst))
+    for line in (*_figures(result), *(str(finding) for finding in result.findings)):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _patients(result: Evaluation) -> Table:
+    functions = {one.case: one for one in result.functions}
+    table = Table("patient", "slices", "mean Dice", "lowest", "EF, truth", "EF, found", "", title="Dice by patient")
     for case, scores in result.by_case().items():
         values = [score.dice for score in scores]
-        table.add_row(case, str(len(values)), f"{np.mean(values):.3f}", f"{min(values):.3f}")
-    console.print(table)
+        ef = functions.get(case)
+        ejected = ("", "") if ef is None else (f"{ef.truth.ef_percent:.1f} %", f"{ef.found.ef_percent:.1f} %")
+        mark = "IN-SAMPLE" if case in result.in_sample else ""
+        table.add_row(case, str(len(values)), f"{np.mean(values):.3f}", f"{min(values):.3f}", *ejected, mark)
+    return table
+
+
+def _worst(result: Evaluation, count: int) -> Table:
     name = Column("slice", no_wrap=True)
-    bad = Table(name, "Dice", "area in truth (px)", "area found (px)", title="Worst slices")
-    for score in result.worst(worst):
-        bad.add_row(score.name, f"{score.dice:.3f}", str(score.truth_px), str(score.found_px))
-    console.print(bad)
-    dice = result.dice
-    console.print(
+    bad = Table(name, "Dice", "HD95", "area in truth (px)", "area found (px)", title="Worst slices")
+    for one in result.worst(count):
+        hd95 = f"{one.hd95:.1f} {one.unit}" if np.isfinite(one.hd95) else "infinite"
+        bad.add_row(one.name, f"{one.dice:.3f}", hd95, str(one.truth_px), str(one.found_px))
+    return bad
+
+
+def _figures(result: Evaluation) -> list[str]:
+    """What the report says in words."""
+    dice, intervals = result.dice, result.intervals()
+    sure = intervals.get("dice_mean")
+    lines = [
         f"{len(dice)} slices: Dice mean {dice.mean():.4f}, median {np.median(dice):.4f}, "
         f"standard deviation {dice.std():.4f}, lowest {dice.min():.4f}; "
-        f"{result.false_positives} false positives, {result.misses} misses",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for finding in result.findings:
-        console.print(str(finding), highlight=False, soft_wrap=True)
+        f"{result.false_positives} false positives, {result.misses} misses"
+    ]
+    if sure is not None:
+        lines.append(f"mean Dice, 95 % interval over patients: {sure.low:.3f} to {sure.high:.3f}")
+    units = {one.unit for one in result.slices}
+    if len(units) == 1:
+        figures = dict(result.groups())["all"]
+        lines.append(
+            f"HD95 median {figures.hd95_median:.2f} {units.pop()}; {figures.below_half:.1%} of slices below 0.5"
+        )
+    for name, a in result.agreement().items():
+        lines.append(
+            f"{name}: bias {a.bias:+.1f}, limits of agreement {a.lower:+.1f} to {a.upper:+.1f}, "
+            f"mean absolute error {a.mean_absolute:.1f} ({a.n} patients)"
+        )
+    for one in result.miccai:
+        apd, overlap = ("none" if value is None else f"{value:.2f}" for value in (one.apd_mm, one.dice))
+        lines.append(f"MICCAI 2009, {one.case}: good {one.good_percent:.1f} %, APD {apd} mm, Dice {overlap}")
+    known = result.in_sample
+    if known:
+        same = sum(overlap is Overlap.IMAGE for overlap in known.values())
+        lines.append(
+            f"IN-SAMPLE: the network learned from {len(known)} of these {len(result.by_case())} patients "
+            f"(from these very images of {same}): these figures say nothing about new patients"
+        )
+    return lines
