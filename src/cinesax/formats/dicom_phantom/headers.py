@@ -1,6 +1,7 @@
 """What can be odd of headers and file names, whoever wrote them; the images stay as they are."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -62,9 +63,17 @@ def spoil(instances: Instances, oddities: Collection[HeaderOddity]) -> None:
         if oddity in oddities:
             if enhanced and oddity in _CLASSIC_ONLY:
                 raise UsageError(f"enhanced instances cannot be {oddity}: choose another vendor")
-            # Values that are not valid are the point.
-            with config.disable_value_validation():
+            # Values that are not valid are the point; elements that exist already warn all the same.
+            with config.disable_value_validation(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 change(instances)
+
+
+def _put(instance: pydicom.Dataset, keyword: str, value: object) -> None:
+    """Set an element anew: those that a series has in common are shared, and changing one would change all."""
+    if keyword in instance:
+        delattr(instance, keyword)
+    setattr(instance, keyword, value)
 
 
 def _anonymise(instances: Instances) -> None:
@@ -72,17 +81,17 @@ def _anonymise(instances: Instances) -> None:
     series: dict[str, str] = {}
     for index, instance in enumerate(instances):
         series.setdefault(instance.SeriesInstanceUID, f"{study}.0{len(series) + 3}")
-        instance.StudyInstanceUID = study
-        instance.SeriesInstanceUID = series[instance.SeriesInstanceUID]
-        instance.SOPInstanceUID = f"{study}.07.0{index + 1}"
+        _put(instance, "StudyInstanceUID", study)
+        _put(instance, "SeriesInstanceUID", series[instance.SeriesInstanceUID])
+        _put(instance, "SOPInstanceUID", f"{study}.07.0{index + 1}")
         instance.file_meta.MediaStorageSOPInstanceUID = UID(instance.SOPInstanceUID)
-        instance.FrameOfReferenceUID = f"{study}.09.0{index + 1}"
+        _put(instance, "FrameOfReferenceUID", f"{study}.09.0{index + 1}")
         for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
             if keyword in instance:
-                setattr(instance, keyword, "20240000")
-        instance.PatientBirthDate = "00000000"
+                _put(instance, keyword, "20240000")
+        _put(instance, "PatientBirthDate", "00000000")
         if "SliceLocation" in instance:
-            instance.SliceLocation = as_ds(_SHORT_STEP * float(instance.SliceLocation))
+            _put(instance, "SliceLocation", as_ds(_SHORT_STEP * float(instance.SliceLocation)))
 
 
 def _move(instances: Instances) -> None:
@@ -90,7 +99,7 @@ def _move(instances: Instances) -> None:
     middle = heights[len(heights) // 2]
     for instance in instances:
         if float(instance.SliceLocation) >= middle:
-            instance.FrameOfReferenceUID = derived_uid(instance.FrameOfReferenceUID, "again")
+            _put(instance, "FrameOfReferenceUID", derived_uid(instance.FrameOfReferenceUID, "again"))
 
 
 def _count_backwards(instances: Instances) -> None:
@@ -99,7 +108,7 @@ def _count_backwards(instances: Instances) -> None:
         uid = instance.SeriesInstanceUID
         last[uid] = max(last.get(uid, 0), int(instance.InstanceNumber))
     for instance in instances:
-        instance.InstanceNumber = last[instance.SeriesInstanceUID] + 1 - int(instance.InstanceNumber)
+        _put(instance, "InstanceNumber", last[instance.SeriesInstanceUID] + 1 - int(instance.InstanceNumber))
 
 
 def _forget_the_beat(instances: Instances, *, step_s: float) -> None:
@@ -107,9 +116,9 @@ def _forget_the_beat(instances: Instances, *, step_s: float) -> None:
         for keyword in _BEAT:
             if keyword in instance:
                 delattr(instance, keyword)
-        instance.ScanOptions = ""
-        instance.AcquisitionTime = time_of_day(index * step_s)
-        instance.ContentTime = time_of_day(60)
+        _put(instance, "ScanOptions", "")
+        _put(instance, "AcquisitionTime", time_of_day(index * step_s))
+        _put(instance, "ContentTime", time_of_day(60))
 
 
 # In the order in which they are done: what counts backwards counts what is there in the end.
