@@ -6,6 +6,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from cinesax.analysis import Analysis
+from cinesax.formats.dicom_copied import lenient
 from cinesax.formats.dicom_options import RTSTRUCT_NAME, SR_NAME, DicomOptions
 from cinesax.formats.dicom_out import Filing, file_under, to_bytes
 from cinesax.formats.dicom_rt import rtstruct_dataset
@@ -26,9 +27,10 @@ def write_objects(analysis: Analysis, folder: Path, options: DicomOptions) -> tu
     """
     filing = file_under(analysis, content_time=options.content_time)
     names = []
-    for name, dataset in _objects(analysis, filing, options):
-        (folder / name).write_bytes(to_bytes(dataset))
-        names.append(name)
+    with lenient():
+        for name, dataset in _objects(analysis, filing, options):
+            (folder / name).write_bytes(to_bytes(dataset))
+            names.append(name)
     return tuple(names)
 
 

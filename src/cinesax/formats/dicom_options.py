@@ -6,7 +6,7 @@ from enum import StrEnum
 
 SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME = "seg_ed.dcm", "seg_es.dcm", "seg_cine.dcm"
 SR_NAME = "measurements_sr.dcm"
-RTSTRUCT_NAME = "contours_rtstruct.dcm"
+RTSTRUCT_NAME = "rtstruct.dcm"
 DICOM_NAMES = (SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME, SR_NAME, RTSTRUCT_NAME)
 
 

@@ -26,6 +26,7 @@ from cinesax._version import __version__
 from cinesax.analysis import Analysis
 from cinesax.cine import Cine
 from cinesax.formats.dicom_copied import lenient
+from cinesax.formats.dicom_header import MR_IMAGE
 from cinesax.formats.dicom_options import SEG_CINE_NAME as CINE_NAME
 from cinesax.formats.dicom_options import SEG_ED_NAME as ED_NAME
 from cinesax.formats.dicom_options import SEG_ES_NAME as ES_NAME
@@ -171,7 +172,8 @@ def _frames(analysis: Analysis, phases: Iterable[int], kind: SegmentationType) -
             for place in np.flatnonzero(masks[phase].any(axis=(1, 2))) if masks[phase].any() else (0,):
                 places.append((structure, phase, int(place)))
                 pixels.append(masks[phase, place])
-    return _Frames(structures, tuple(phases), tuple(places), np.stack(pixels))
+    stacked = np.stack(pixels) if pixels else np.zeros((0, *segmentation.labels.shape[2:]), dtype=np.uint8)
+    return _Frames(structures, tuple(phases), tuple(places), stacked)
 
 
 def _stack(
@@ -199,9 +201,10 @@ def _stack(
 
 
 def _one_phase(cine: Cine, filing: Filing) -> list[Dataset]:
-    """One phase of the source, whose instances are named after their slices: to find them again in the frames."""
+    """One phase of the source as single-frame instances named after their slices: to find them again in the frames."""
     images = source_images(cine, filing)[0]
     for place, image in enumerate(images):
+        image.SOPClassUID = MR_IMAGE
         image.SOPInstanceUID, image.SeriesInstanceUID = _slice_uid(place), "2.25.1"
     return images
 

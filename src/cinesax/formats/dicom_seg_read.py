@@ -94,7 +94,7 @@ def read_seg(path: Path, cine: Cine) -> Segmentation:
         except (*DICOM_ERRORS, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path} cannot be read as a DICOM segmentation: {reason}") from error
-    return _onto(path, dataset, frames, pixels, cine)
+        return _onto(path, dataset, frames, pixels, cine)
 
 
 def _open(path: Path) -> Dataset:
