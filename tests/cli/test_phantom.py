@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from pydicom.uid import RLELossless
 
+import cinesax
 import cinesax.cli.phantom
 import exams
 from cinesax.cli.main import main
@@ -39,8 +42,7 @@ def test_the_short_axis_is_picked_among_decoys(made):
     assert pick.findings == ()
 
 
-def test_what_is_read_is_what_was_made(made):
-    phantom = make_phantom(draw_settings(5, n_phases=12, slice_distance_mm=12.0))
+def test_what_is_read_is_what_was_made(made, phantom):
     cine = open_cine(made)
     np.testing.assert_array_equal(cine.pixels, phantom.cine.pixels)
     assert cine.grid.same_as(phantom.cine.grid, tolerance_mm=1e-3)
@@ -71,10 +73,56 @@ def test_same_seed_same_bytes(made, tmp_path):
     assert all((made / path).read_bytes() == (tmp_path / "again" / path).read_bytes() for path in files)
 
 
+def test_a_variant_comes_with_its_truth_as_it_is_read(quick, tmp_path):
+    out = tmp_path / "exam"
+    odd = ["slice-twice", "tilted-slices", "no-suffix"]
+    options = [part for oddity in odd for part in ("--oddity", oddity)]
+    assert main(["phantom", str(out), "--vendor", "siemens", *options, "--transfer-syntax", "rle"]) == 0
+    truth = json.loads((out / "truth" / "truth.json").read_text())
+    assert (truth["vendor"], truth["oddities"], truth["transfer_syntax"]) == ("siemens", odd, "rle")
+    assert sorted(path.name for path in (out / "truth").iterdir()) == ["segmentation.nii.gz", "truth.json"]
+    files = [path for path in (out / "dicom").rglob("*") if path.is_file()]
+    assert not any(path.suffix for path in files)
+    one = pydicom.dcmread(files[0])
+    assert (one.Manufacturer, one.file_meta.TransferSyntaxUID) == ("SIEMENS", RLELossless)
+    # On the grid and in the phases of the exam as it is read, else this were an error.
+    found = cinesax.analyze(out, segmentation=out / "truth" / "segmentation.nii.gz").measurements
+    # Summing thick slices is not exact; it must be near.
+    assert found.edv_ml == pytest.approx(truth["edv_ml"], rel=0.1)
+    assert found.ef_percent == pytest.approx(truth["ef_percent"], abs=4)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--oddity", "prospective", "--oddity", "unequal-phases"], "choose one"),
+        (["--vendor", "siemens-enhanced", "--oddity", "no-trigger-times"], "choose another vendor"),
+    ],
+)
+@pytest.mark.usefixtures("quick")
+def test_what_does_not_go_together(tmp_path, capsys, options, told):
+    assert main(["phantom", str(tmp_path / "exam"), *options]) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--vendor", "--oddity", "--transfer-syntax"])
+def test_a_name_that_is_not_there(tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        main(["phantom", str(tmp_path / "exam"), option, "acme"])
+    assert stopped.value.code == 2
+    assert "invalid choice: 'acme' (choose from '" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """What `made` holds."""
+    return make_phantom(draw_settings(5, n_phases=12, slice_distance_mm=12.0))
+
+
 @pytest.fixture
-def quick(monkeypatch):
+def quick(monkeypatch, phantom):
     """Rendering is not what these tests are about: one small phantom for all."""
-    phantom = make_phantom(draw_settings(5, n_phases=12, slice_distance_mm=12.0))
     monkeypatch.setattr(cinesax.cli.phantom, "make_phantom", lambda _settings: phantom)
 
 

@@ -76,21 +76,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--decoys", action="store_true", help="add localizers, a long-axis cine and a late-enhancement stack"
     )
     parser.add_argument("--force", action="store_true", help="replace OUT where it is an earlier phantom")
-    parser.add_argument(
-        "--vendor", choices=list(Vendor), default=Vendor.PLAIN, help="whose way of writing (default: plain)"
-    )
+    for option, choices, text in (
+        ("vendor", Vendor, "whose way of writing (default: plain)"),
+        ("transfer-syntax", TransferSyntax, "how it is encoded (default: explicit, little endian)"),
+    ):
+        names = [choice.value for choice in choices]
+        parser.add_argument(
+            f"--{option}", choices=names, default=names[0], metavar="NAME", help=f"{text}: {', '.join(names)}"
+        )
+    oddities = [oddity.value for oddity in (*Oddity, *HeaderOddity)]
     parser.add_argument(
         "--oddity",
-        choices=[*Oddity, *HeaderOddity],
+        choices=oddities,
         action="append",
         default=[],
-        help="what is odd of the exam; may be given several times",
-    )
-    parser.add_argument(
-        "--transfer-syntax",
-        choices=list(TransferSyntax),
-        default=TransferSyntax.EXPLICIT,
-        help="how it is encoded (default: explicit, little endian)",
+        metavar="NAME",
+        help=f"what is odd of the exam, as often as wanted: {', '.join(oddities)}",
     )
     for option, (_, kind, metavar, text) in _OVERRIDES.items():
         parser.add_argument(f"--{option}", type=kind, metavar=metavar, help=f"{text} by the seed where it is not given")

@@ -3,7 +3,8 @@
 T1 and T2 at 1.5 T, in ms, are the means that were published by
 
 - Stanisz GJ et al., Magn Reson Med 2005;54:507-512 (blood, myocardium, skeletal muscle);
-- de Bazelaire CM et al., Radiology 2004;230:652-659 (liver, spleen, marrow, subcutaneous fat).
+- de Bazelaire CM et al., Radiology 2004;230:652-659 (liver, spleen, marrow of L4, subcutaneous fat; its title names
+  3.0 T, it measured at 1.5 T as well).
 
 Fluid (cerebrospinal fluid, stomach) and lung are round numbers; proton densities are relative to blood and,
 for lung, the usual tenth or so that is left by air.
@@ -74,8 +75,9 @@ def fat_opposed(signals: Floats) -> Floats:
     """The same signals with that of fat negative.
 
     At 1.5 T fat is 220 Hz away from water, past the band edge at 1 / (2 TR) (150 Hz at a TR of 3.3 ms), where
-    the phase of balanced SSFP turns over (Vasanawala SS et al., Magn Reson Med 2000;43:82-90). A voxel with
-    both cancels: the dark line round the heart and the liver.
+    the phase of balanced SSFP turns over (Vasanawala SS et al., Magn Reson Med 2000;43:82-90): at TE = TR / 2 it is
+    0 or 180 degrees and nothing between (Scheffler K and Hennig J, Magn Reson Med 2003;49:395-397). A voxel with both
+    cancels: the dark line round the heart and the liver.
     """
     signed = signals.copy()
     signed[Tissue.FAT] *= -1
