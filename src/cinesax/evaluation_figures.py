@@ -1,6 +1,6 @@
 """The plots of the evaluation report, laid out in the units of their SVG. Colours and fonts are the template's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,11 +80,19 @@ class _Scale:
     high: float
     start: float
     end: float
-    logarithmic: bool = False
+    shape: Callable[[float], float] = float
 
     def __call__(self, value: float) -> float:
-        low, high, value = (np.log10(v) if self.logarithmic else v for v in (self.low, self.high, value))
+        low, high, value = (self.shape(v) for v in (self.low, self.high, value))
         return round(float(self.start + (value - low) / (high - low) * (self.end - self.start)), 1)
+
+
+def _stretched(dice: float) -> float:
+    """Dice with the part near 1, where nearly all slices lie, drawn apart: 0.75 in the middle of 0 and 1."""
+    return float(1 - (1 - dice) ** 0.5)
+
+
+_DICE_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 1)
 
 
 def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -107,7 +115,7 @@ def dice_by_patient(evaluation: Evaluation) -> Plot:
     cases = sorted(evaluation.by_case().items(), key=lambda item: np.mean([one.dice for one in item[1]]))
     row = 24 if len(cases) <= 40 else 14
     left, bottom = 118, _TOP + row * len(cases)
-    across = _Scale(0, 1, left, WIDTH - _RIGHT)
+    across = _Scale(0, 1, left, WIDTH - _RIGHT, _stretched)
     dots: list[Dot] = []
     lines: list[Line] = []
     for place, (case, scores) in enumerate(cases):
@@ -121,9 +129,9 @@ def dice_by_patient(evaluation: Evaluation) -> Plot:
         del case
     return Plot(
         height=bottom + _BOTTOM,
-        x_ticks=_ticks([0, 0.2, 0.4, 0.6, 0.8, 1], across),
+        x_ticks=_ticks(_DICE_TICKS, across),
         y_ticks=tuple(Tick(_TOP + row * (place + 0.5), case) for place, (case, _) in enumerate(cases)),
-        x_title="Dice",
+        x_title="Dice (stretched towards 1)",
         y_title="",
         about=f"Dice of every slice of {len(cases)} patients, with the mean of each",
         dots=tuple(dots),
@@ -139,17 +147,17 @@ def dice_by_size(evaluation: Evaluation) -> Plot:
     areas = [one.truth_px for one in shown] or [1, 10]
     low, high = 10 ** np.floor(np.log10(min(areas))), max(10 ** np.ceil(np.log10(max(areas))), 10.0)
     height, bottom = 300, 300 - _BOTTOM
-    across = _Scale(float(low), float(high), _LEFT, WIDTH - _RIGHT, logarithmic=True)
-    up = _Scale(0, 1, bottom, _TOP)
+    across = _Scale(float(low), float(high), _LEFT, WIDTH - _RIGHT, np.log10)
+    up = _Scale(0, 1, bottom, _TOP, _stretched)
     marks = [
         m * 10.0**e for e in range(int(np.log10(low)), int(np.log10(high)) + 1) for m in (1, 3) if m * 10.0**e <= high
     ]
     return Plot(
         height=height,
         x_ticks=_ticks(marks, across),
-        y_ticks=_ticks([0, 0.2, 0.4, 0.6, 0.8, 1], up),
+        y_ticks=_ticks(_DICE_TICKS, up),
         x_title="area in the truth (px, logarithmic)",
-        y_title="Dice",
+        y_title="Dice (stretched)",
         about="Dice of every slice against its size",
         dots=tuple(Dot(across(one.truth_px), up(one.dice), _kind(one), _say(one)) for one in shown),
         bottom=bottom,

@@ -4,18 +4,20 @@ import math
 
 import numpy as np
 import pytest
-from hearts import cine
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cinesax.evaluate import LabelledStudy
 from cinesax.evaluate.miccai2009 import fill, miccai_case, perpendicular_distance
 from cinesax.segmentation import Outline, from_contours, polygon_area
+from hearts import cine
 
 SHAPE = (64, 80)
 
 
-def circle(radius: float, centre: tuple[float, float] = (40.0, 30.0), points: int = 60, wave: float = 0.0) -> np.ndarray:
+def circle(
+    radius: float, centre: tuple[float, float] = (40.0, 30.0), points: int = 60, wave: float = 0.0
+) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
     r = radius * (1 + wave * np.cos(3 * angle))
     return np.stack([centre[0] + r * np.cos(angle), centre[1] + r * np.sin(angle)], axis=1)

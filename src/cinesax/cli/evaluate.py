@@ -179,13 +179,15 @@ def _print(result: Evaluation, console: Console, worst: int) -> None:
 
 def _patients(result: Evaluation) -> Table:
     functions = {one.case: one for one in result.functions}
-    table = Table("patient", "slices", "mean Dice", "lowest", "EF, truth", "EF, found", "", title="Dice by patient")
+    table = Table("patient", "slices", "mean Dice", "lowest", "EF, truth", "EF, found", title="Dice by patient")
+    if result.in_sample:
+        table.add_column("")
     for case, scores in result.by_case().items():
         values = [score.dice for score in scores]
         ef = functions.get(case)
         ejected = ("", "") if ef is None else (f"{ef.truth.ef_percent:.1f} %", f"{ef.found.ef_percent:.1f} %")
-        mark = "IN-SAMPLE" if case in result.in_sample else ""
-        table.add_row(case, str(len(values)), f"{np.mean(values):.3f}", f"{min(values):.3f}", *ejected, mark)
+        mark = ["IN-SAMPLE" if case in result.in_sample else ""] if result.in_sample else []
+        table.add_row(case, str(len(values)), f"{np.mean(values):.3f}", f"{min(values):.3f}", *ejected, *mark)
     return table
 
 
@@ -226,8 +228,9 @@ def _figures(result: Evaluation) -> list[str]:
     known = result.in_sample
     if known:
         same = sum(overlap is Overlap.IMAGE for overlap in known.values())
+        images = f" (from these very images of {same})" if same else ""
         lines.append(
-            f"IN-SAMPLE: the network learned from {len(known)} of these {len(result.by_case())} patients "
-            f"(from these very images of {same}): these figures say nothing about new patients"
+            f"IN-SAMPLE: the network learned from {len(known)} of these {len(result.by_case())} patients{images}: "
+            "of those the figures tell how well it remembers, not how well it will do on others"
         )
     return lines

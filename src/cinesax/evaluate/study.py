@@ -60,8 +60,9 @@ def moments(areas: NDArray[np.float64]) -> dict[int, Moment]:
     sums = np.nansum(areas[known], axis=1)
     if len(known) < 2 or sums.max() <= 0:
         return {}
-    # The last of several smallest, so that ED and ES of two equal phases are not the same one.
-    ed, es = known[np.argmax(sums)], known[::-1][np.argmin(sums[::-1])]
+    ed = known[np.argmax(sums)]
+    # Of equal phases ED and ES are not the same one.
+    es = min((phase for phase in known if phase != ed), key=lambda phase: float(np.nansum(areas[phase])))
     return {int(ed): Moment.ED, int(es): Moment.ES}
 
 

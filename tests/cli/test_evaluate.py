@@ -1,0 +1,156 @@
+"""`cinesax evaluate` with networks, exams and masks of other programs, and the report that it writes."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from cinesax.cli.main import main
+from cinesax.formats import nifti, pairs
+from cinesax.formats.contours import write_contours
+from cinesax.phantom import draw_settings, make_phantom
+from cinesax.segmentation import Structure
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(draw_settings(5, n_phases=8, matrix=(96, 96), spacing_mm=(2.2, 2.2), edv_ml=150.0))
+
+
+@pytest.fixture(scope="module")
+def pair_folder(phantom, tmp_path_factory) -> Path:
+    """Two phases of every slice of one phantom, as three patients' pairs."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for case in ("A", "B", "C"):
+        for phase, name in ((0, "ed"), (3, "es")):
+            for index in range(phantom.cine.n_slices):
+                frame, truth = phantom.cine.pixels[phase, index], phantom.truth.labels[phase, index]
+                grey = np.clip(frame * (255.0 / frame.max()), 0, 255).astype(np.uint8)
+                pairs.write_pair(folder, f"{case}_{name}_slice{index}", grey, truth == Structure.CAVITY)
+    return folder
+
+
+def copy_masks(source: Path, target: Path, *, value: int = 255, shift: int = 0) -> Path:
+    target.mkdir()
+    for pair in pairs.read_pairs(source):
+        mask = np.roll(pairs.load_label(pair.label), shift, axis=1)
+        pairs.Image.fromarray(mask.astype(np.uint8) * np.uint8(value)).save(target / f"{pair.name}.png")
+    return target
+
+
+def evaluated(tmp_path: Path, *arguments: str) -> dict:
+    scores = tmp_path / "scores.json"
+    assert main(["evaluate", *arguments, "--json", str(scores)]) == 0
+    return json.loads(scores.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_masks_of_another_program_are_compared_with_pairs(pair_folder, tmp_path, capsys):
+    masks = copy_masks(pair_folder, tmp_path / "masks", shift=1)
+    written = evaluated(tmp_path, "--data", str(pair_folder), "--masks", str(masks))
+    assert written["n"] == len(pairs.read_pairs(pair_folder)) and set(written["cases"]) == {"A", "B", "C"}
+    assert 0.8 < written["dice"]["mean"] < 1 and written["groups"]["with LV"]["hd95_median"] == 1
+    assert written["agreement"]["ef_percent"]["bias"] == pytest.approx(0)
+    assert written["in_sample"] == {} and "IN-SAMPLE" not in capsys.readouterr().out
+
+
+def test_a_mask_that_is_not_there_is_nothing_found(pair_folder, tmp_path, capsys):
+    masks = copy_masks(pair_folder, tmp_path / "masks", value=3)
+    for path in masks.glob("A_*"):
+        path.unlink()
+    written = evaluated(tmp_path, "--data", str(pair_folder), "--masks", str(masks), "--mask-value", "3")
+    with_lv = written["groups"]["with LV"]
+    assert with_lv["misses"] == with_lv["n"] / 3 and written["cases"]["B"]["dice_mean"] == 1
+    assert "have no mask" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def exams(phantom, tmp_path_factory) -> Path:
+    """The phantom as one NIfTI exam, its truth as contour files and as labels."""
+    folder = tmp_path_factory.mktemp("exams")
+    (folder / "cine").mkdir()
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ phantom.cine.grid.affine_lps()
+    image = nib.Nifti1Image(phantom.cine.pixels.transpose(3, 2, 1, 0).astype(np.int16), affine)
+    image.header.set_zooms((*image.header.get_zooms()[:3], 0.1))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, folder / "cine" / "P1.nii.gz")
+    (folder / "truth").mkdir()
+    nifti.write_segmentation(phantom.truth, phantom.cine, folder / "truth" / "P1.nii.gz")
+    from cinesax.exam import open_cine
+
+    cine = open_cine(folder / "cine" / "P1.nii.gz")
+    write_contours(nifti.read_labels(folder / "truth" / "P1.nii.gz", cine), cine, folder / "found" / "P1")
+    return folder
+
+
+def test_exams_are_compared_in_mm_and_ml_and_by_the_challenge(exams, phantom, tmp_path, capsys):
+    data = ["--data", str(exams / "cine"), "--contours", str(exams / "truth")]
+    written = evaluated(tmp_path, *data, "--masks", str(exams / "found"))
+    assert written["n"] == phantom.cine.n_phases * phantom.cine.n_slices
+    assert {s["unit"] for s in written["slices"]} == {"mm"} and written["dice"]["min"] > 0.9
+    function = written["functions"]["P1"]
+    assert function["basis"] == "volumes" and function["ed_error_percent"] == pytest.approx(0, abs=2)
+    case = written["miccai2009"]["P1"]
+    assert case["good_percent"] == 100 and case["dice"] > 0.95
+    # The challenge leaves slices out of EDV that have no contour at ES.
+    assert 0.6 < case["manual"]["edv_ml"] / function["truth"]["edv_ml"] < 0.95
+    assert case["manual"]["esv_ml"] == pytest.approx(function["truth"]["esv_ml"], rel=0.01)
+    assert "MICCAI 2009, P1" in capsys.readouterr().out
+
+
+def test_the_report_stands_alone_and_shows_the_worst_slices(pair_folder, tmp_path, capsys):
+    masks = copy_masks(pair_folder, tmp_path / "masks", shift=3)
+    report, lines = tmp_path / "report.html", tmp_path / "slices.csv"
+    arguments = ["--data", str(pair_folder), "--masks", str(masks), "--html", str(report), "--csv", str(lines)]
+    assert main(["evaluate", *arguments, "--worst", "0"]) == 0
+    page = report.read_text()
+    assert not re.findall(r"(?:src|href)=\"(?!data:)[^\"]*", page) and "://" not in page
+    assert page.count("<figure>") >= 24 and page.count("data:image/webp") == 24
+    slices = list(csv.DictReader(lines.read_text().splitlines()))
+    worst = min(slices, key=lambda row: float(row["dice"]))
+    assert worst["name"] in page and "Bland and Altman" in page and "nan" not in page.lower().split("data:image")[0]
+    assert page.count("<circle") >= 2 * sum(int(row["truth_px"]) > 0 for row in slices)
+    assert "Worst slices" not in capsys.readouterr().out
+
+
+def test_the_shipped_network_is_marked_where_it_has_learned_from_a_patient(pair_folder, tmp_path, capsys):
+    renamed = tmp_path / "pairs"
+    for pair in pairs.read_pairs(pair_folder)[:6]:
+        image, label = pairs.load(pair)
+        pairs.write_pair(renamed, pair.name.replace("A_", "SC-HF-I-01_"), image, label)
+    written = evaluated(tmp_path, "--data", str(renamed), "--threads", "1")
+    assert written["in_sample"] == {"SC-HF-I-01": "patient"}
+    assert "IN-SAMPLE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--masks", "absent"], 3, "absent is no folder"),
+        (["--masks", ".", "--model", "default"], 2, "no network runs"),
+        (["--mask-value", "3"], 2, "goes with --masks"),
+        (["--contours", "absent"], 3, "absent is no folder"),
+        (["--contours", "."], 3, "no exam of"),
+        (["--phases", "0"], 2, "at least 1"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_line(arguments, code, words, pair_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "--data", str(pair_folder), *arguments]) == code
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and words in error and "Traceback" not in error
+
+
+def test_a_mask_of_another_size_or_without_meaning_is_refused(pair_folder, tmp_path, capsys):
+    masks = copy_masks(pair_folder, tmp_path / "masks")
+    name = pairs.read_pairs(pair_folder)[0].name
+    for mask, words in (
+        (np.zeros((5, 5), np.uint8), "has shape"),
+        (np.full((96, 96), 7, np.uint8), "holds the values"),
+    ):
+        pairs.Image.fromarray(mask).save(masks / f"{name}.png")
+        assert main(["evaluate", "--data", str(pair_folder), "--masks", str(masks)]) == 3
+        assert words in capsys.readouterr().err
