@@ -95,6 +95,9 @@ VARIANTS = [
     _variant(HeaderOddity.NO_TRIGGER_TIMES, told="missing-trigger-times"),
     _variant(HeaderOddity.INSTANCE_NUMBERS_ONLY, told="missing-trigger-times"),
     _variant(Vendor.SIEMENS, HeaderOddity.NO_SUFFIX),
+    _variant(Vendor.SIEMENS, HeaderOddity.DICOMDIR),
+    _variant(Vendor.PHILIPS_ENHANCED, HeaderOddity.DICOMDIR, TransferSyntax.RLE),
+    _variant(HeaderOddity.DICOMDIR, HeaderOddity.ANONYMISED, told=ANONYMISED),
     _variant(
         Vendor.SIEMENS, Oddity.TILTED_SLICES, Oddity.UNEVEN_BEATS, Oddity.SLICE_TWICE, HeaderOddity.NO_SUFFIX,
         told="tilted-slices rr-intervals-differ duplicate-frame",
@@ -239,6 +242,15 @@ def test_the_validator_finds_no_error(vendor, tmp_path):
 def test_the_validator_finds_no_error_in_odd_enhanced_objects(oddity, tmp_path):
     folder = Variant(Vendor.PHILIPS_ENHANCED).write(scanned((oddity,)), tmp_path)
     assert exams.checked_by_dciodvfy(sorted(folder.iterdir())) == []
+
+
+def test_a_medium_is_valid_and_the_same_each_time(tmp_path):
+    variant = _variant(Vendor.SIEMENS, HeaderOddity.DICOMDIR)
+    one, two = (variant.write(scanned(()), tmp_path / name) for name in "ab")
+    assert exams.checked_by_dciodvfy([one / "DICOMDIR"], kind="BasicDirectory") == []
+    files = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(two) for path in two.rglob("*") if path.is_file())
+    assert all((one / path).read_bytes() == (two / path).read_bytes() for path in files)
 
 
 def test_what_does_not_go_together(tmp_path):

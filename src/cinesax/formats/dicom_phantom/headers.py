@@ -33,6 +33,8 @@ class HeaderOddity(StrEnum):
     """Nothing of the beat is told, and all times are the same: only InstanceNumber tells phases apart."""
     NO_SUFFIX = "no-suffix"
     """Names without suffix, in no order, spread over folders."""
+    DICOMDIR = "dicomdir"
+    """As on a medium: folders of patient, study and series, and a DICOMDIR that lists them."""
 
 
 _BEAT = (

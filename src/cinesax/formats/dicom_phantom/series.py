@@ -1,11 +1,15 @@
 """A scan, or a Cine, as series of DICOM instances in files."""
 
+import gc
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 from pydicom import config
+from pydicom.fileset import FileSet
+from pydicom.uid import UID
 
 from cinesax.cine import Cine
 from cinesax.errors import GeometryError, OutputError
@@ -15,6 +19,7 @@ from cinesax.formats.dicom_phantom.headers import HeaderOddity, file_name, spoil
 from cinesax.formats.dicom_phantom.parts import SeriesIdentity, store_pixels
 from cinesax.formats.dicom_phantom.storage import TransferSyntax, encode
 from cinesax.formats.dicom_phantom.vendors import STYLES, Style, Vendor
+from cinesax.formats.dicom_uid import derived_uid
 from cinesax.formats.stored_files import replacing
 from cinesax.phantom.scanning import Scan, ScannedFrame, take_apart
 
@@ -102,7 +107,26 @@ def write_scan(
     spoil(made, headers)
     for instance in made:
         encode(instance, syntax)
-    return _save(made, folder, headers)
+    return _save_medium(made, folder) if HeaderOddity.DICOMDIR in headers else _save(made, folder, headers)
+
+
+def _save_medium(made: Sequence[pydicom.Dataset], folder: Path) -> list[Path]:
+    """Files and their DICOMDIR, as on a CD."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings(), config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            medium = FileSet()
+            medium.UID = UID(derived_uid("medium", *(instance.SOPInstanceUID for instance in made)))
+            for instance in made:
+                medium.add(instance)
+            medium.write(folder)
+            # It leaves its temporary folder to the garbage collector, with a warning.
+            del medium
+            gc.collect()
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "DICOMDIR")
 
 
 def _save(made: Sequence[pydicom.Dataset], folder: Path, headers: Collection[HeaderOddity] = ()) -> list[Path]:
