@@ -8,16 +8,16 @@ open_cine(path) -> Cine             all of it; also of a NIfTI file
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from cinesax.cine import Cine, Patient, Source, StoredFile
+from cinesax.cine import Cine, StoredFile
 from cinesax.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.findings import Code, Finding, Severity
 from cinesax.formats import nifti
-from cinesax.formats.dicom_copied import read_copied
+from cinesax.formats.dicom_directory import missing_files, referenced_names
 from cinesax.formats.dicom_frames import read_headers
 from cinesax.formats.dicom_header import DICOMDIR, Header, NotDicomError
 from cinesax.formats.dicom_image import read_pixels
@@ -28,12 +28,13 @@ from cinesax.formats.dicom_series import (
     cine_stacks,
     frames_of_reference,
     group,
+    lossy_compression,
     oddities,
     off_axis_degrees,
-    valid_date,
 )
-from cinesax.formats.dicom_stack import OrderedStack, Stack, geometry_problem, order, split_into_stacks
-from cinesax.formats.stored_files import list_files, opener
+from cinesax.formats.dicom_source import patient_of, source_of
+from cinesax.formats.dicom_stack import Stack, geometry_problem, order, split_into_stacks
+from cinesax.formats.stored_files import Opener, list_files, opener
 
 # Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
 _OTHER_VIEW_DEGREES = 30.0
@@ -81,34 +82,67 @@ class Pick:
 def open_exam(path: str | Path) -> Exam:
     """Read the headers of all DICOM instances in a folder (any depth, any names), one file, or a zip.
 
+    Of a DICOMDIR the files that it names are read.
+
     Raises:
         InputError: nothing there, not allowed, no DICOM among the files, a zip that is not safe.
     """
     root = Path(path)
-    headers: list[Header] = []
-    ignored: list[tuple[str, str]] = []
+    found = _Found()
     files = list_files(root)
     with opener() as open_file:
         for file in files:
-            try:
-                with open_file(file) as stream:
-                    headers += read_headers(file, stream)
-            except NotDicomError as error:
-                ignored.append((_shown(file, root), str(error)))
-            except OSError as error:
-                ignored.append((_shown(file, root), f"cannot be read: {error.strerror or error}"))
-    instances, others = _instances(headers, root)
-    ignored += others
+            found.read(file, open_file, root)
+        if len(files) == 1 and found.directories:
+            # A DICOMDIR was given, not the folder that it lies in.
+            files = missing_files(files, found.directories).there
+            for file in files:
+                found.read(file, open_file, root.parent)
+    instances, copies = _without_copies(found.headers, root)
+    ignored = sorted({*found.ignored, *copies})
     if not instances:
         raise InputError(_nothing_found(root, ignored))
-    findings = (*_unreadable(ignored), *oddities(instances))
-    return Exam(root, group(instances), tuple(sorted(ignored)), findings)
+    absent = missing_files(files, found.directories).absent
+    findings = (*_unreadable(ignored), *_incomplete(absent), *oddities(instances))
+    return Exam(root, group(instances), tuple(ignored), findings)
+
+
+class _Found:
+    """What the files turn out to be, one after the other."""
+
+    def __init__(self) -> None:
+        self.headers: list[Header] = []
+        self.ignored: list[tuple[str, str]] = []
+        self.directories: dict[StoredFile, tuple[str, ...]] = {}
+
+    def read(self, file: StoredFile, open_file: Opener, root: Path) -> None:
+        """Read the headers of a file, or note why not."""
+        try:
+            with open_file(file) as stream:
+                headers = read_headers(file, stream)
+                if headers[0].sop_class_uid == DICOMDIR:
+                    stream.seek(0)
+                    self.directories[file] = referenced_names(stream)
+                    self.ignored.append((_shown(file, root), "a DICOMDIR, not an image"))
+                else:
+                    self.headers += headers
+        except NotDicomError as error:
+            self.ignored.append((_shown(file, root), str(error)))
+        except OSError as error:
+            self.ignored.append((_shown(file, root), f"cannot be read: {error.strerror or error}"))
+
+
+def _incomplete(absent: Sequence[str]) -> list[Finding]:
+    if not absent:
+        return []
+    message = f"{len(absent)} file(s) that the DICOMDIR names are not there, the first is {absent[0]}"
+    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
 
 
 def _shown(file: StoredFile, root: Path) -> str:
     if file.member is not None:
         return file.member
-    return str(file.path.relative_to(root)) if file.path != root else file.path.name
+    return str(file.path.relative_to(root)) if file.path.is_relative_to(root) and file.path != root else file.path.name
 
 
 def _nothing_found(root: Path, ignored: Sequence[tuple[str, str]]) -> str:
@@ -129,19 +163,16 @@ def _unreadable(ignored: Iterable[tuple[str, str]]) -> list[Finding]:
     return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
 
 
-def _instances(headers: Iterable[Header], root: Path) -> tuple[list[Header], list[tuple[str, str]]]:
-    """Without directories and without second copies of the same instance."""
+def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header], list[tuple[str, str]]]:
+    """Without second copies of the same frame, and why not the rest."""
     kept: dict[tuple[object, ...], Header] = {}
     ignored = []
     for header in headers:
-        if header.sop_class_uid == DICOMDIR:
-            ignored.append((_shown(header.file, root), "a DICOMDIR, not an image"))
-            continue
         if header.sop_instance_uid is None and header.series_uid is None and header.rows is None:
             ignored.append((_shown(header.file, root), "damaged DICOM (no instance in it)"))
             continue
         place = (header.series_number, header.instance_number, header.position_mm, header.trigger_time_ms)
-        key = (header.sop_instance_uid or header.file, header.series_uid, place)
+        key = (header.sop_instance_uid or header.file, header.series_uid, header.frame_number, place)
         other = kept.get(key)
         if other is None:
             kept[key] = header
@@ -152,7 +183,14 @@ def _instances(headers: Iterable[Header], root: Path) -> tuple[list[Header], lis
     return list(kept.values()), ignored
 
 
-def pick_short_axis(exam: Exam, *, series_uid: str | None = None) -> Pick:
+def pick_short_axis(
+    exam: Exam,
+    *,
+    series_uid: str | None = None,
+    study_uid: str | None = None,
+    patient_id: str | None = None,
+    ignore_frame_of_reference: bool = False,
+) -> Pick:
     """Choose the short-axis cine.
 
     Among stacks of at least three parallel slices of several phases, lying across the usual long axis of the
@@ -162,16 +200,21 @@ def pick_short_axis(exam: Exam, *, series_uid: str | None = None) -> Pick:
     Args:
         exam: what was found.
         series_uid: take this series, whatever it is judged to be.
+        study_uid: look only at this study, where there are several.
+        patient_id: look only at images with this PatientID, where there are several.
+        ignore_frame_of_reference: make one stack of slices that lie in a few different frames of reference,
+            although the patient may have moved between them.
 
     Raises:
-        UsageError: no series has that UID.
+        UsageError: no series, study or patient is called so.
         NoShortAxisError: nothing can be picked, or several studies lie in one folder; lists what was found.
         GeometryError: what would be the cine has no usable geometry, or one that contradicts itself.
         InputError: what would be the cine has no pixels.
     """
+    exam = chosen_part(exam, study_uid=study_uid, patient_id=patient_id)
     if series_uid is not None:
-        return _picked_by_hand(exam, series_uid)
-    _refuse_several_studies(exam)
+        return _picked_by_hand(exam, series_uid, ignore_frame_of_reference)
+    refuse_several_studies(exam)
     candidates = cine_stacks(exam.series)
     if not candidates:
         raise _nothing_to_pick(exam)
@@ -182,7 +225,8 @@ def pick_short_axis(exam: Exam, *, series_uid: str | None = None) -> Pick:
         names = "; ".join(_names(others) for others, _ in candidates[1:])
         message = f"series {_names(series)} was picked, but there are other short-axis cines: series {names}"
         findings.append(Finding(Code.OTHER_CANDIDATES, Severity.WARNING, message))
-    return _pick(exam, series, stack, _reason(series, stack, rivals=len(candidates) - 1), findings)
+    findings += frames_of_reference(stack.headers, ignore=ignore_frame_of_reference)
+    return _pick(exam, series, stack, (_reason(series, stack, rivals=len(candidates) - 1), findings))
 
 
 def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...]:
@@ -207,18 +251,59 @@ def _names(series: Iterable[Series]) -> str:
     return ", ".join(one.name for one in series)
 
 
-def _refuse_several_studies(exam: Exam) -> None:
-    studies: dict[tuple[str, str | None], int] = {}
-    for one in exam.series:
-        key = (one.study_uid, one.headers[0].patient_id)
-        studies[key] = studies.get(key, 0) + 1
+def chosen_part(exam: Exam, *, study_uid: str | None = None, patient_id: str | None = None) -> Exam:
+    """Of an exam the images of one study, of one patient, or of both.
+
+    Raises:
+        UsageError: there are none; lists the studies.
+    """
+    if study_uid is None and patient_id is None:
+        return exam
+    headers = [
+        header
+        for one in exam.series
+        for header in one.headers
+        if (study_uid is None or header.study_uid == study_uid)
+        and (patient_id is None or header.patient_id == patient_id)
+    ]
+    if not headers:
+        wanted = [f"study {study_uid}"] * (study_uid is not None) + ["this PatientID"] * (patient_id is not None)
+        raise UsageError(f"no image of {' and '.join(wanted)} in {exam.path}; there are {_studies(exam)}")
+    return replace(exam, series=group(headers))
+
+
+def _by_study(exam: Exam) -> dict[tuple[str, str | None], int]:
+    """(StudyInstanceUID, PatientID) -> number of series."""
+    return Counter((one.study_uid, patient) for one in exam.series for patient in {h.patient_id for h in one.headers})
+
+
+def _studies(exam: Exam) -> str:
+    """The studies of an exam for a message, in which no patient is named."""
+    studies = _by_study(exam)
+    patients = list(dict.fromkeys(patient for _, patient in studies))
+    listed = [
+        f"study {uid or 'without UID'} (patient {patients.index(patient) + 1}, {count} series)"
+        for (uid, patient), count in studies.items()
+    ]
+    more = f"; and {len(listed) - 20} more" if len(listed) > 20 else ""
+    return "; ".join(listed[:20]) + more
+
+
+def refuse_several_studies(exam: Exam) -> None:
+    """Raise NoShortAxisError, listing them, where an exam holds several studies or patients."""
+    studies = _by_study(exam)
     if len(studies) < 2:
         return
-    patients = len({patient for _, patient in studies})
-    listed = "; ".join(f"study {uid or 'without UID'} ({count} series)" for (uid, _), count in studies.items())
+    patients, uids = len({patient for _, patient in studies}), len({uid for uid, _ in studies})
+    option = "--study UID" if len(studies) == uids else "--patient ID (cinesax inspect --show-patient lists them)"
+    what = (
+        f"{len(studies)} studies of {patients} patient(s)"
+        if uids > 1
+        else f"images of {patients} patients as one study"
+    )
     raise NoShortAxisError(
-        f"{exam.path} holds {len(studies)} studies of {patients} patient(s): {listed}; "
-        "give the folder of one study, or pick a series with --series UID"
+        f"{exam.path} holds {what}: {_studies(exam)}; "
+        f"give the folder of one study, or pick one with {option}, or a series with --series UID"
     )
 
 
@@ -232,7 +317,7 @@ def _nothing_to_pick(exam: Exam) -> InputError:
     return InputError(message) if kinds == {Kind.NO_PIXELS} else NoShortAxisError(message)
 
 
-def _picked_by_hand(exam: Exam, series_uid: str) -> Pick:
+def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool) -> Pick:
     chosen = [one for one in exam.series if one.uid == series_uid]
     if not chosen:
         known = ", ".join(dict.fromkeys(one.uid for one in exam.series))
@@ -245,14 +330,16 @@ def _picked_by_hand(exam: Exam, series_uid: str) -> Pick:
         raise GeometryError(f"series {series.name} has {series.kind}: {series.explanation}")
     if series.stack.n_phases < 2:
         raise NoShortAxisError(f"series {series.name} is no cine: {series.explanation}")
-    return _pick(exam, (series,), series.stack, f"chosen by its UID; judged by itself: {series.kind}", [])
+    findings = frames_of_reference(series.stack.headers, ignore=ignore_frame_of_reference)
+    return _pick(exam, (series,), series.stack, (f"chosen by its UID; judged by itself: {series.kind}", findings))
 
 
-def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, reason: str, findings: list[Finding]) -> Pick:
+def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, why: tuple[str, list[Finding]]) -> Pick:
+    reason, findings = why
     _refuse_several_patients(series, stack)
+    findings += lossy_compression(stack.headers)
     for one in series:
         findings += _left_out(one, stack)
-    findings += frames_of_reference(stack.headers)
     rejections = tuple((one, _rejection(one, stack)) for one in exam.series if one not in series)
     return Pick(exam, series, stack, reason, rejections, tuple(findings))
 
@@ -261,7 +348,10 @@ def _refuse_several_patients(series: Sequence[Series], stack: Stack) -> None:
     """Anonymisers that give everybody the same UIDs would make one heart of two."""
     patients = len({header.patient_id for header in stack.headers})
     if patients > 1:
-        raise InputError(f"series {_names(series)} holds images of {patients} patients by PatientID: take them apart")
+        raise InputError(
+            f"series {_names(series)} holds images of {patients} patients by PatientID: name one with --patient ID "
+            "(cinesax inspect --show-patient lists them), or take them apart"
+        )
 
 
 def _rejection(series: Series, picked: Stack) -> str:
@@ -309,100 +399,58 @@ def read_cine(source: Exam | Pick) -> Cine:
         message = "the stack lies at an unusual angle: which end is the base is not known"
         findings.append(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, message))
     return Cine(
-        read_pixels(ordered.frames),
+        read_pixels(ordered.frames, ordered.paddings),
         ordered.grid,
         ordered.trigger_times_ms,
         ordered.rr_intervals_ms,
-        source=_source(pick, ordered),
-        patient=_patient(ordered.frames[0][0]),
+        ordered.gating,
+        source=replace(
+            source_of(ordered),
+            picked_because=pick.reason,
+            not_picked=tuple((one.name, why) for one, why in pick.rejections),
+        ),
+        patient=patient_of(ordered.frames[0][0]),
         base_first=direction,
         findings=tuple(findings),
     )
 
 
-def _source(pick: Pick, ordered: OrderedStack) -> Source:
-    first = ordered.frames[0][0]
-    everything = [header for phase in ordered.frames for header in phase]
-    numbers = [header.instance_number for header in everything]
-    countable = None not in numbers and len(set(numbers)) == len(numbers)
-    references = {header.frame_of_reference_uid for header in everything}
-    return Source(
-        "dicom",
-        study_uid=first.study_uid,
-        series_uids=tuple(one.uid for one in pick.series),
-        instance_uids=tuple(tuple(header.sop_instance_uid or "" for header in phase) for phase in ordered.frames),
-        sop_class_uid=first.sop_class_uid,
-        files=tuple(tuple(header.file for header in phase) for phase in ordered.frames),
-        instance_numbers=tuple(tuple(int(header.instance_number or 0) for header in phase) for phase in ordered.frames)
-        if countable
-        else (),
-        frame_series_uids=_frame_series(pick, ordered),
-        frame_of_reference_uid=next(iter(references)) if len(references) == 1 else None,
-        description=first.series_description,
-        study_date=valid_date(first.study_date),
-        manufacturer=first.manufacturer,
-        scanner=first.scanner,
-        field_strength_t=first.field_strength_t,
-        slice_thickness_mm=first.slice_thickness_mm,
-        protocol=first.protocol_name or first.sequence_name,
-        picked_because=pick.reason,
-        not_picked=tuple((one.name, why) for one, why in pick.rejections),
-        copied=read_copied(max(everything, key=_made)),
-    )
-
-
-def _frame_series(pick: Pick, ordered: OrderedStack) -> tuple[tuple[str, ...], ...]:
-    if len(pick.series) < 2:
-        return ()
-    return tuple(tuple(header.series_uid or pick.series[0].uid for header in phase) for phase in ordered.frames)
-
-
-def _made(header: Header) -> tuple[str, str]:
-    """When a frame was made, as far as its header says so validly; the newest stands for the exam in new objects."""
-    date = valid_date(header.content_date) or valid_date(header.acquisition_date)
-    return (date, header.content_time or header.acquisition_time or "") if date else ("", "")
-
-
-def _patient(header: Header) -> Patient:
-    return Patient(
-        name=header.patient_name,
-        patient_id=header.patient_id,
-        birth_date=valid_date(header.patient_birth_date),
-        sex=header.patient_sex if header.patient_sex in ("M", "F", "O") else None,
-        age_years=_age_years(header.patient_age),
-        height_cm=_within(100 * (header.patient_size_m or 0), 30, 250),
-        weight_kg=_within(header.patient_weight_kg, 1, 400),
-    )
-
-
-def _within(value: float | None, low: float, high: float) -> float | None:
-    return value if value is not None and low <= value <= high else None
-
-
-def _age_years(text: str | None) -> float | None:
-    years = {"Y": 1.0, "M": 1 / 12, "W": 1 / 52.18, "D": 1 / 365.25}
-    if text is None or len(text) != 4 or not text[:3].isdigit() or text[3] not in years:
-        return None
-    return int(text[:3]) * years[text[3]]
-
-
-def open_cine(path: str | Path, *, series_uid: str | None = None) -> Cine:
+def open_cine(
+    path: str | Path,
+    *,
+    series_uid: str | None = None,
+    study_uid: str | None = None,
+    patient_id: str | None = None,
+    ignore_frame_of_reference: bool = False,
+) -> Cine:
     """Read the short-axis cine of a folder, file or zip of DICOM, or of a NIfTI file.
 
     Args:
         path: what to read.
         series_uid: take this DICOM series, whatever it is judged to be.
+        study_uid: look only at this study, where there are several.
+        patient_id: look only at images with this PatientID, where there are several.
+        ignore_frame_of_reference: make one stack of slices that lie in a few different frames of reference,
+            although the patient may have moved between them.
 
     Raises:
         InputError: and its subclasses, as `open_exam`, `pick_short_axis` and `read_cine` tell.
-        UsageError: a series UID that is not there, or one for a NIfTI file.
+        UsageError: a series, study or patient that is not there, or one for a NIfTI file.
+        MissingExtraError: compressed pixels that the extra `decoders` reads, which is not installed.
     """
     root = Path(path)
     if nifti.is_nifti(root):
-        if series_uid is not None:
-            raise UsageError(f"{root} is a NIfTI file and has no series: leave the series UID out")
+        if (series_uid, study_uid, patient_id) != (None, None, None):
+            raise UsageError(f"{root} is a NIfTI file and has no series, study or patient: leave the choice out")
         return nifti.read_cine(root)
-    return read_cine(pick_short_axis(open_exam(root), series_uid=series_uid))
+    pick = pick_short_axis(
+        open_exam(root),
+        series_uid=series_uid,
+        study_uid=study_uid,
+        patient_id=patient_id,
+        ignore_frame_of_reference=ignore_frame_of_reference,
+    )
+    return read_cine(pick)
 
 
 __all__ = [

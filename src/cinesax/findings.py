@@ -26,10 +26,13 @@ class Code(StrEnum):
     UNEVEN_SLICE_DISTANCE = "uneven-slice-distance"
     TILTED_SLICES = "tilted-slices"
     SHIFTED_SLICES = "shifted-slices"
+    MATRIX_DIFFERS = "matrix-differs"
     MISSING_TRIGGER_TIMES = "missing-trigger-times"
     PHASE_ORDER = "phase-order"
+    UNEQUAL_PHASES = "unequal-phases"
     RR_INTERVALS_DIFFER = "rr-intervals-differ"
     APEX_BASE_UNKNOWN = "apex-base-unknown"
+    LOSSY_COMPRESSION = "lossy-compression"
     UNKNOWN_SPACING = "unknown-spacing"
     OTHER_CANDIDATES = "other-candidates"
     # the segmentation

@@ -6,6 +6,7 @@ import pytest
 import exams
 from cinesax.errors import GeometryError
 from cinesax.exam import open_cine
+from cinesax.formats.dicom_series import valid_uid
 
 
 def _of_slice(files, index):
@@ -206,10 +207,35 @@ def test_large_tilt_is_an_error(tmp_path):
         open_cine(tmp_path)
 
 
-def test_mixed_matrix_is_an_error(tmp_path):
+def test_a_smaller_matrix_is_padded_and_told(tmp_path):
+    """The last rows and the first columns of a slice are not stored; its pixels stay where they are in the patient."""
     files = exams.write_exam(tmp_path)
-    exams.edit(_of_slice(files, 2), Rows=10, PixelData=lambda one: one.PixelData[: len(one.PixelData) // 2])
-    with pytest.raises(GeometryError, match=r"do not make one stack: 1 of matrix \(10, 24\)"):
+    whole = exams.small_cine()
+
+    def cropped(one):
+        frame = np.frombuffer(one.PixelData, "<u2").reshape(exams.ROWS, exams.COLUMNS)
+        return frame[:-4, 3:].tobytes()
+
+    def moved(one):
+        return [f"{float(x) + 3 * 1.2 * d:.6f}" for x, d in zip(one.ImagePositionPatient, exams.ALONG_ROW, strict=True)]
+
+    exams.edit(_of_slice(files, 2), PixelData=cropped, ImagePositionPatient=moved)
+    exams.edit(_of_slice(files, 2), Rows=exams.ROWS - 4, Columns=exams.COLUMNS - 3)
+    cine = open_cine(tmp_path)
+    assert exams.codes(cine) == ["matrix-differs"]
+    np.testing.assert_array_equal(cine.pixels[:, 2, :-4, 3:], whole.pixels[:, 2, :-4, 3:])
+    assert np.all(cine.pixels[:, 2, :, :3] == whole.pixels[:, 2, :-4, 3:].min(axis=(1, 2))[:, None, None])
+    assert cine.grid.same_as(whole.grid, tolerance_mm=1e-3)
+    assert cine.source.paddings_px == ((0, 0), (0, 0), (0, 3), (0, 0), (0, 0))
+    assert cine.source.stored_matrices[2] == (exams.ROWS - 4, exams.COLUMNS - 3)
+    assert cine.source.stored_matrices[1] == (exams.ROWS, exams.COLUMNS)
+
+
+def test_a_matrix_that_differs_within_a_slice_is_an_error(tmp_path):
+    files = exams.write_exam(tmp_path)
+    path = exams.frame_file(files, phase=1, slice_index=2)
+    exams.edit(path, Rows=10, PixelData=lambda one: one.PixelData[: len(one.PixelData) // 2])
+    with pytest.raises(GeometryError, match="frames of slice 2 differ in Rows and Columns: 10 x 24, 20 x 24"):
         open_cine(tmp_path)
 
 
@@ -247,14 +273,27 @@ def test_orientation_that_is_none(tmp_path):
         open_cine(tmp_path)
 
 
-def test_frames_of_reference(tmp_path):
+def test_a_frame_of_reference_of_each_file_is_an_anonymisers_work(tmp_path):
     files = exams.write_exam(tmp_path)
     exams.edit(files, FrameOfReferenceUID=lambda one: f"1.2.{one.InstanceNumber}")
     cine = open_cine(tmp_path)
     assert [(one.code, one.severity) for one in cine.findings] == [("frame-of-reference-per-file", "note")]
-    assert cine.source.frame_of_reference_uid is None
+    derived = cine.source.frame_of_reference_uid
+    assert valid_uid(derived)
+    assert open_cine(tmp_path).source.frame_of_reference_uid == derived
+    exams.edit(files[3], FrameOfReferenceUID="1.2.999")
+    assert open_cine(tmp_path).source.frame_of_reference_uid != derived
+
+
+def test_a_few_frames_of_reference_are_an_error_unless_they_are_ignored(tmp_path):
+    files = exams.write_exam(tmp_path)
     exams.edit(files, FrameOfReferenceUID=lambda one: f"1.2.{1 + one.InstanceNumber // 15}")
-    assert [one.severity for one in open_cine(tmp_path).findings] == ["warning"]
+    with pytest.raises(GeometryError, match=r"3 different FrameOfReferenceUIDs.*--ignore-frame-of-reference"):
+        open_cine(tmp_path)
+    cine = open_cine(tmp_path, ignore_frame_of_reference=True)
+    np.testing.assert_array_equal(cine.pixels, exams.small_cine().pixels)
+    assert [(one.code, one.severity) for one in cine.findings] == [("frame-of-reference-per-file", "warning")]
+    assert valid_uid(cine.source.frame_of_reference_uid)
 
 
 def _along_row(files, index, by_mm):

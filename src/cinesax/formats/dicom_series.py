@@ -10,9 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
-from cinesax.cine import Patient
+from cinesax.cine import Patient, StoredFile
+from cinesax.errors import GeometryError
 from cinesax.findings import Code, Finding, Severity
-from cinesax.formats.dicom_header import ENHANCED_MR_IMAGE, MR_IMAGE, Header
+from cinesax.formats.dicom_header import ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE, MR_IMAGE, Header
 from cinesax.formats.dicom_stack import Stack, contradiction, geometry_problem, split_into_stacks
 from cinesax.formats.identity import identifying_texts, remove_names
 from cinesax.grid import Floats
@@ -61,7 +62,7 @@ class Series:
     Attributes:
         uid: SeriesInstanceUID, valid or not; "" where there is none.
         study_uid: StudyInstanceUID, or "".
-        headers: its instances in the order of InstanceNumber.
+        headers: its frames, in the order of InstanceNumber and, within an instance, as they are stored.
         kind: what it is judged to be.
         explanation: why, in one sentence for a person.
         stack: its largest set of parallel slices, or None without geometry.
@@ -99,8 +100,8 @@ class Series:
 
     @property
     def n_instances(self) -> int:
-        """Number of instances."""
-        return len(self.headers)
+        """Number of instances; an Enhanced MR instance holds several frames."""
+        return len({header.file for header in self.headers})
 
     @property
     def n_slices(self) -> int | None:
@@ -134,10 +135,14 @@ def group(headers: Iterable[Header]) -> tuple[Series, ...]:
 
 
 def _series(study_uid: str, uid: str, headers: Sequence[Header]) -> Series:
-    ordered = tuple(sorted(headers, key=lambda header: (header.instance_number or 0, header.file)))
+    ordered = tuple(sorted(headers, key=_by_number))
     stacks = split_into_stacks(header for header in ordered if geometry_problem(header) is None)
     kind, explanation = _not_readable(ordered) or _without_place(ordered, stacks) or _judge(ordered, stacks)
     return Series(uid, study_uid, ordered, kind, explanation, stacks[0] if stacks else None)
+
+
+def _by_number(header: Header) -> tuple[float, StoredFile, int]:
+    return header.instance_number or 0, header.file, header.frame_number or 0
 
 
 def _not_readable(headers: Sequence[Header]) -> tuple[Kind, str] | None:
@@ -145,12 +150,12 @@ def _not_readable(headers: Sequence[Header]) -> tuple[Kind, str] | None:
     classes = {header.sop_class_uid for header in headers}
     if modality not in (None, "MR"):
         return Kind.NOT_MR_IMAGE, f"modality {modality}, not MR"
-    if ENHANCED_MR_IMAGE in classes or any((header.number_of_frames or 1) > 1 for header in headers):
-        return Kind.MULTI_FRAME, "multi-frame (enhanced) MR images, which this version does not read"
-    if not classes <= {MR_IMAGE, None}:
-        return Kind.NOT_MR_IMAGE, "not of the SOP class MR Image Storage"
+    if any(header.frame_number is None and (header.number_of_frames or 1) > 1 for header in headers):
+        return Kind.MULTI_FRAME, "multi-frame, and yet not of the SOP class Enhanced MR Image Storage"
+    if not classes <= {MR_IMAGE, ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE, None}:
+        return Kind.NOT_MR_IMAGE, "not of the SOP class MR Image Storage or Enhanced MR Image Storage"
     if not any(header.has_pixels for header in headers):
-        return Kind.NO_PIXELS, f"its {len(headers)} files hold no pixel data"
+        return Kind.NO_PIXELS, f"its {len({header.file for header in headers})} files hold no pixel data"
     if headers[0].samples_per_pixel not in (None, 1):
         return Kind.NOT_MR_IMAGE, "colour images"
     return None
@@ -311,13 +316,38 @@ def _invalid_dates(headers: Sequence[Header]) -> list[Finding]:
     return [Finding(Code.INVALID_DATE, Severity.NOTE, message)]
 
 
-def frames_of_reference(headers: Sequence[Header]) -> list[Finding]:
-    """Whether the frames of one stack share their FrameOfReferenceUID; one finding where they do not."""
+def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> list[Finding]:
+    """Whether the frames of one stack share their FrameOfReferenceUID; one finding where they do not.
+
+    Args:
+        headers: the frames of the stack.
+        ignore: take positions in a few frames of reference for positions in one.
+
+    Raises:
+        GeometryError: a few frames of reference, unless they are to be ignored.
+    """
     uids = Counter(header.frame_of_reference_uid for header in headers)
     if len(uids) <= 1:
         return []
     if len(uids) == len(headers):
         message = "every file has another FrameOfReferenceUID (an anonymiser's work): positions are taken to agree"
         return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.NOTE, message)]
-    message = f"{len(uids)} different FrameOfReferenceUIDs in one stack: the patient may have moved between them"
-    return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.WARNING, message)]
+    counts = ", ".join(str(count) for _, count in uids.most_common(6))
+    message = (
+        f"{len(uids)} different FrameOfReferenceUIDs in one stack (of {counts}{', ...' if len(uids) > 6 else ''} "
+        "frames): the patient may have moved between them"
+    )
+    if not ignore:
+        raise GeometryError(
+            f"{message}; read them together with --ignore-frame-of-reference, or pick one series with --series UID"
+        )
+    return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.WARNING, f"{message}; read together as was asked")]
+
+
+def lossy_compression(headers: Sequence[Header]) -> list[Finding]:
+    """Whether pixels were compressed with losses before they were stored; one finding where they were."""
+    lossy = sum(header.lossy_compression == "01" for header in headers)
+    if not lossy:
+        return []
+    message = f"{lossy} of {len(headers)} frames were compressed with losses before they were stored"
+    return [Finding(Code.LOSSY_COMPRESSION, Severity.NOTE, message)]

@@ -12,30 +12,35 @@ from functools import cached_property
 
 import numpy as np
 
+from cinesax.cine import Gating
 from cinesax.errors import GeometryError
 from cinesax.findings import Code, Finding, Severity
 from cinesax.formats.dicom_header import Header
+from cinesax.formats.dicom_pairing import pair
 from cinesax.formats.dicom_timing import (
     expected_phases,
+    gating_of,
     in_order_of_time,
-    refuse_unequal,
     rr_intervals_ms,
     timing_oddities,
+    trigger_times_ms,
     without_doubles,
 )
 from cinesax.grid import Floats, Grid
 
 # Slices of one stack that a scanner stores with slightly different orientations differ by rounding or some tenths.
-MAX_TILT_DEGREES = 1.0
+# 2 degrees move the edge of a heart of 80 mm by 1.4 mm, and change volumes by less than 0.1 %.
+MAX_TILT_DEGREES = 2.0
 _NOTABLE_TILT_DEGREES = 0.05
 _NOTABLE_SHIFT_MM = 1.0
 _SAME_SLICE_MM = 0.5
 _UNIT_TOLERANCE = 0.01
+_SAME_SPACING = 0.001
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Frames of one matrix size and one orientation (within `MAX_TILT_DEGREES`), at any number of positions.
+    """Frames of one pixel spacing and one orientation (within `MAX_TILT_DEGREES`), at any number of positions.
 
     Attributes:
         headers: the frames, as they came.
@@ -60,8 +65,8 @@ class Stack:
 
     @cached_property
     def matrix(self) -> tuple[int, int]:
-        """(rows, columns)."""
-        return self.headers[0].rows or 0, self.headers[0].columns or 0
+        """(rows, columns) of the smallest matrix that holds every frame."""
+        return max(header.rows or 0 for header in self.headers), max(header.columns or 0 for header in self.headers)
 
     @cached_property
     def tilts_degrees(self) -> Floats:
@@ -84,8 +89,9 @@ class Stack:
         return corners + self._half_diagonals(np.array([header.orientation for header in self.headers]))
 
     def _half_diagonals(self, orientations: Floats) -> Floats:
-        right = orientations[:, :3] * self.spacing_mm[1] * (self.matrix[1] - 1) / 2
-        down = orientations[:, 3:] * self.spacing_mm[0] * (self.matrix[0] - 1) / 2
+        matrices = np.array([(header.rows, header.columns) for header in self.headers], dtype=np.float64)
+        right = orientations[:, :3] * self.spacing_mm[1] * (matrices[:, 1:] - 1) / 2
+        down = orientations[:, 3:] * self.spacing_mm[0] * (matrices[:, :1] - 1) / 2
         return np.asarray(right + down, dtype=np.float64)
 
     @cached_property
@@ -125,6 +131,8 @@ class OrderedStack:
         trigger_times_ms: (phase, slice), or None.
         rr_intervals_ms: (slice,), or None.
         findings: what was noticed on the way.
+        gating: how the frames were brought into step with the heart, or None.
+        paddings: (slice, 2): (rows, columns) before the first stored pixel of each slice; () where matrices agree.
     """
 
     frames: tuple[tuple[Header, ...], ...]
@@ -132,6 +140,8 @@ class OrderedStack:
     trigger_times_ms: Floats | None
     rr_intervals_ms: Floats | None
     findings: tuple[Finding, ...]
+    gating: Gating | None = None
+    paddings: tuple[tuple[int, int], ...] = ()
 
 
 def geometry_problem(header: Header) -> str | None:
@@ -152,22 +162,26 @@ def geometry_problem(header: Header) -> str | None:
 
 
 def split_into_stacks(headers: Iterable[Header]) -> tuple[Stack, ...]:
-    """Group frames by matrix size, pixel spacing and orientation; largest stack first.
+    """Group frames by pixel spacing and orientation; largest stack first.
 
     Args:
         headers: frames of which `geometry_problem` says None.
     """
-    groups: list[tuple[tuple[object, ...], Floats, list[Header]]] = []
+    groups: list[tuple[Header, Floats, list[Header]]] = []
     for header in headers:
-        key = (header.rows, header.columns, *(round(value, 3) for value in header.pixel_spacing_mm))
         orientation = _unit_orientation(header)
-        for other_key, other, members in groups:
-            if key == other_key and _angle_degrees(orientation, other) <= MAX_TILT_DEGREES:
+        for first, other, members in groups:
+            if _same_spacing(header, first) and _angle_degrees(orientation, other) <= MAX_TILT_DEGREES:
                 members.append(header)
                 break
         else:
-            groups.append((key, orientation, [header]))
+            groups.append((header, orientation, [header]))
     return tuple(sorted((_stack(members) for _, _, members in groups), key=lambda stack: -len(stack.headers)))
+
+
+def _same_spacing(one: Header, other: Header) -> bool:
+    pairs = zip(one.pixel_spacing_mm, other.pixel_spacing_mm, strict=True)
+    return all(abs(a - b) <= _SAME_SPACING * max(a, b) for a, b in pairs)
 
 
 def _unit_orientation(header: Header) -> Floats:
@@ -202,28 +216,62 @@ def order(stack: Stack) -> OrderedStack:
     if problem := contradiction(stack):
         raise GeometryError(f"{problem}; the positions cannot be relied on")
     stored = [tuple(stack.headers[i] for i in part) for part in stack.slices]
-    expected = expected_phases(stored)
     slices = []
-    for index, part in enumerate(stored):
+    for index, (part, expected) in enumerate(zip(stored, expected_phases(stored), strict=True)):
         kept, found = without_doubles(part, index, expected)
         slices.append(kept)
         findings += found
-    refuse_unequal(slices)
     ordered, by_trigger, found = in_order_of_time(slices)
-    findings += found
-    frames = tuple(zip(*ordered, strict=True))
-    grid = _grid(stack, frames[0])
-    triggers = np.array([[frame.trigger_time_ms for frame in phase] for phase in frames], float) if by_trigger else None
-    intervals = rr_intervals_ms(ordered, triggers)
-    findings += [*_distances(grid), *_shifts(grid), *timing_oddities(ordered, triggers, intervals)]
-    return OrderedStack(frames, grid, triggers, intervals, tuple(findings))
+    times = trigger_times_ms(ordered) if by_trigger else None
+    intervals = rr_intervals_ms(ordered, times)
+    gating = gating_of(ordered, times, intervals)
+    pairing = pair(ordered, times, intervals, gating)
+    frames = tuple(tuple(ordered[i][int(k)] for i, k in enumerate(phase)) for phase in pairing.places)
+    grid, paddings = _grid(stack, frames[0])
+    triggers = None if times is None else np.stack([t[k] for t, k in zip(times, pairing.places.T, strict=True)], axis=1)
+    findings += [*found, *pairing.findings, *timing_oddities(ordered, times, intervals)]
+    findings += [*_distances(grid), *_shifts(grid), *_matrices(frames[0])]
+    return OrderedStack(frames, grid, triggers, intervals, tuple(findings), gating, paddings)
 
 
-def _grid(stack: Stack, first_phase: Sequence[Header]) -> Grid:
+def _grid(stack: Stack, first_phase: Sequence[Header]) -> tuple[Grid, tuple[tuple[int, int], ...]]:
+    """The grid, and where the matrices of slices differ, the (rows, columns) that lie before each on the largest one.
+
+    Slices of a smaller matrix are put where they are in the patient, to the pixel: what is left of half a pixel stays
+    in the origin of the slice.
+    """
     place = {id(header): index for index, header in enumerate(stack.headers)}
     origins = stack.origins_mm[[place[id(header)] for header in first_phase]]
     shape = (len(origins), *stack.matrix)
-    return Grid(origins, stack.along_row, stack.along_column, stack.spacing_mm, shape)
+    matrices = [(header.rows or 0, header.columns or 0) for header in first_phase]
+    if set(matrices) == {stack.matrix}:
+        return Grid(origins, stack.along_row, stack.along_column, stack.spacing_mm, shape), ()
+    full = np.array([origin for origin, matrix in zip(origins, matrices, strict=True) if matrix == stack.matrix])
+    reference = full.mean(axis=0) if len(full) else origins.mean(axis=0)
+    paddings = []
+    for index, (matrix, origin) in enumerate(zip(matrices, origins, strict=True)):
+        offset = origin - reference
+        before = (
+            _before(float(offset @ stack.along_column) / stack.spacing_mm[0], stack.matrix[0] - matrix[0]),
+            _before(float(offset @ stack.along_row) / stack.spacing_mm[1], stack.matrix[1] - matrix[1]),
+        )
+        down, right = before[0] * stack.spacing_mm[0], before[1] * stack.spacing_mm[1]
+        origins[index] = origin - down * stack.along_column - right * stack.along_row
+        paddings.append(before)
+    return Grid(origins, stack.along_row, stack.along_column, stack.spacing_mm, shape), tuple(paddings)
+
+
+def _before(offset_px: float, room: int) -> int:
+    return int(np.clip(round(offset_px), 0, room))
+
+
+def _matrices(first_phase: Sequence[Header]) -> list[Finding]:
+    numbers = Counter((header.rows, header.columns) for header in first_phase)
+    if len(numbers) == 1:
+        return []
+    listed = ", ".join(f"{rows} x {columns} in {count} slices" for (rows, columns), count in numbers.most_common())
+    message = f"the matrix differs between slices ({listed}): smaller ones were padded, and none was interpolated"
+    return [Finding(Code.MATRIX_DIFFERS, Severity.NOTE, message)]
 
 
 def _tilt(stack: Stack) -> list[Finding]:
@@ -252,6 +300,10 @@ def _slice_location(stack: Stack) -> list[Finding]:
 def contradiction(stack: Stack) -> str | None:
     """What in the places of the frames contradicts itself, for a person; None when nothing does."""
     for index, part in enumerate(stack.slices):
+        matrices = {(stack.headers[i].rows, stack.headers[i].columns) for i in part}
+        if len(matrices) > 1:
+            listed = ", ".join(f"{rows} x {columns}" for rows, columns in sorted(matrices, key=str))
+            return f"frames of slice {index} differ in Rows and Columns: {listed}"
         apart = float(np.linalg.norm(np.ptp(stack.origins_mm[list(part)], axis=0)))
         if apart > 2 * _SAME_SLICE_MM:
             return (

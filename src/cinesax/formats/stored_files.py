@@ -9,7 +9,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -100,6 +100,25 @@ def _escapes(member: zipfile.ZipInfo) -> bool:
     name = member.filename.replace("\\", "/")
     linked = stat.S_ISLNK(member.external_attr >> 16)
     return linked or name.startswith("/") or bool(re.match(r"^[A-Za-z]:", name)) or ".." in PurePosixPath(name).parts
+
+
+def beside(directory: StoredFile, files: Iterable[StoredFile]) -> list[tuple[PurePosixPath, StoredFile]]:
+    """The files in the folder of a table of contents, at any depth, with their paths from there.
+
+    Args:
+        directory: the table of contents, in a folder or in a zip.
+        files: those that are known; where it is only the table itself, its folder is looked through.
+    """
+    known = list(files)
+    if directory.member is None:
+        folder = directory.path.parent
+        if known == [directory]:
+            known = list(_walk(folder))
+        inside = [file for file in known if file.path.is_relative_to(folder)]
+        return [(PurePosixPath(file.path.relative_to(folder).as_posix()), file) for file in inside]
+    archive = PurePosixPath(directory.member).parent
+    members = [(PurePosixPath(file.member), file) for file in known if file.member is not None]
+    return [(member.relative_to(archive), file) for member, file in members if member.is_relative_to(archive)]
 
 
 Opener = Callable[[StoredFile], BinaryIO]
