@@ -35,6 +35,9 @@ def analyze(
     model: str | PathLike[str] | None = None,
     threads: int | None = None,
     series_uid: str | None = None,
+    study_uid: str | None = None,
+    patient_id: str | None = None,
+    ignore_frame_of_reference: bool = False,
     ed_phase: int | None = None,
     es_phase: int | None = None,
     height_cm: float | None = None,
@@ -51,6 +54,10 @@ def analyze(
         model: the bundle folder of the network to run; by default the one that ships.
         threads: how many CPU threads the network may use; by default as many as there are cores.
         series_uid: the series to read, where the choice made by itself is not the wanted one.
+        study_uid: the study to read, where several lie in one folder.
+        patient_id: the PatientID of the images to read, where images of several patients lie in one folder.
+        ignore_frame_of_reference: read slices of a few different frames of reference as one stack, although the
+            patient may have moved between them.
         ed_phase: end diastole (0-based) instead of the phase of largest volume.
         es_phase: end systole (0-based) instead of the phase of smallest volume.
         height_cm: body height instead of the source's.
@@ -66,7 +73,18 @@ def analyze(
         raise UsageError("give only one of a segmentation, a segmenter and a model")
     clock = _Clock()
     with clock.step("read"):
-        cine = exam if isinstance(exam, Cine) else _read(Path(exam), series_uid)
+        if isinstance(exam, Cine):
+            cine = exam
+        else:
+            from cinesax.exam import open_cine
+
+            cine = open_cine(
+                Path(exam),
+                series_uid=series_uid,
+                study_uid=study_uid,
+                patient_id=patient_id,
+                ignore_frame_of_reference=ignore_frame_of_reference,
+            )
         check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
     if segmentation is None:
         with clock.step("load network"):
@@ -80,12 +98,6 @@ def analyze(
         measured = measure(cine, found, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
         findings = _by_severity(*cine.findings, *found.findings, *check(cine, found, measured))
     return Analysis(cine, found, measured, findings, _provenance(segmenter, source, clock))
-
-
-def _read(path: Path, series_uid: str | None) -> Cine:
-    from cinesax.exam import open_cine
-
-    return open_cine(path, series_uid=series_uid)
 
 
 def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter":

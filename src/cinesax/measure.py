@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from cinesax.cine import Cine
+from cinesax.cine import Cine, Gating
 from cinesax.errors import GeometryError, UsageError
 from cinesax.grid import Floats, Grid
 from cinesax.segmentation import Outline, Segmentation, Structure, area_px
@@ -65,7 +65,8 @@ class Measurements:
         es_phase: end systole as used: curve_es_phase unless another was given.
         heart_rate_bpm: heart beats a minute.
         peak_ejection_rate_ml_per_s: the fastest fall of the volume, as a positive number.
-        peak_filling_rate_ml_per_s: the fastest rise of the volume.
+        peak_filling_rate_ml_per_s: the fastest rise of the volume; None under prospective gating, which does not
+            record the end of the beat.
         lv_mass_g: myocardial mass at ED.
         height_cm: body height that was used.
         weight_kg: body weight that was used.
@@ -189,6 +190,9 @@ def measure(
     es = curve_es if es_phase is None else _given_phase(es_phase, "ES", curve)
     times = phase_times_ms(cine)
     fall, rise = (None, None) if volumes is None else peak_rates(volumes, times, cine.rr_interval_ms)
+    if cine.gating is Gating.PROSPECTIVE:
+        # The end of the beat, when the atria contract, was not recorded.
+        rise = None
     for array in (areas_px, areas_mm2, extents, volumes, times):
         if array is not None:
             array.setflags(write=False)

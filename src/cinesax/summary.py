@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cinesax.analysis import Analysis
-from cinesax.cine import Cine
+from cinesax.cine import Cine, Gating
 from cinesax.measure import AreaMethod, EfBasis, Measurements
 from cinesax.segmentation import Structure
 
@@ -69,13 +69,16 @@ def _why_no_output(m: Measurements) -> str:
 def more_numbers(analysis: Analysis) -> list[Number]:
     """The others; indexed ones one by one only where the body size is known."""
     m = analysis.measurements
-    no_rate = _why_no_volume(m) or "needs every phase segmented, and its time"
+    no_volume = _why_no_volume(m)
+    no_rate = no_volume or "needs every phase segmented, and its time"
+    prospective = analysis.cine.gating is Gating.PROSPECTIVE
+    no_filling = "prospective gating leaves out the end of the beat" if prospective and not no_volume else no_rate
     wall_known = Structure.MYOCARDIUM in analysis.segmentation.known_phases
     no_mass = _why_no_volume(m) or ("myocardium not segmented at ED" if wall_known else "myocardium not segmented")
     return [
         _number("Heart rate", m.heart_rate_bpm, ".0f", "/min", "no RR interval stored"),
         _number("Peak ejection rate", m.peak_ejection_rate_ml_per_s, ".0f", "ml/s", no_rate),
-        _number("Peak filling rate", m.peak_filling_rate_ml_per_s, ".0f", "ml/s", no_rate),
+        _number("Peak filling rate", m.peak_filling_rate_ml_per_s, ".0f", "ml/s", no_filling),
         _number("Myocardial mass at ED", m.lv_mass_g, ".0f", "g", no_mass),
         *_indexed(m, no_mass),
     ]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cinesax.analysis import Analysis
 from cinesax.analyze import Progress, analyze
+from cinesax.cli.choice import add_choice, choice
 from cinesax.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=Path, metavar="OUT", help="the folder for the results (else none is written)"
     )
-    parser.add_argument("--series", metavar="UID", help="the series to read instead of the one chosen by itself")
+    add_choice(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--segmentation",
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
             segmentation=args.segmentation,
             model=args.model,
             threads=args.threads,
-            series_uid=args.series,
+            **choice(args),
             ed_phase=args.ed_phase,
             es_phase=args.es_phase,
             height_cm=args.height_cm,

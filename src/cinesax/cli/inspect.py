@@ -12,8 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from cinesax.cli.choice import Choice, add_choice, choice
 from cinesax.errors import CinesaxError
-from cinesax.exam import Exam, Pick, Series, open_exam, pick_short_axis
+from cinesax.exam import Exam, Pick, Series, chosen_part, open_exam, pick_short_axis
 from cinesax.findings import Finding
 from cinesax.formats.dicom_stack import order
 
@@ -25,7 +26,7 @@ _PIPED_WIDTH = 160
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("path", type=Path, metavar="PATH", help="a folder of DICOM files, one file, or a zip")
-    parser.add_argument("--series", metavar="UID", help="take the series with this SeriesInstanceUID")
+    add_choice(parser)
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print")
     parser.add_argument("--show-patient", action="store_true", help="show name, ID and birth date of the patient")
 
@@ -36,8 +37,9 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         CinesaxError: the exam cannot be opened, or there is no short-axis cine in it.
     """
-    exam = open_exam(args.path)
-    pick, findings, error = _try_pick(exam, args.series)
+    chosen = choice(args)
+    exam = chosen_part(open_exam(args.path), study_uid=chosen["study_uid"], patient_id=chosen["patient_id"])
+    pick, findings, error = _try_pick(exam, chosen)
     if args.format == "json":
         inspection = _inspection(exam, pick, findings, show_patient=args.show_patient)
         inspection["error"] = None if error is None else str(error)
@@ -48,10 +50,11 @@ def run(args: argparse.Namespace) -> None:
         raise error
 
 
-def _try_pick(exam: Exam, series_uid: str | None) -> tuple[Pick | None, tuple[Finding, ...], CinesaxError | None]:
+def _try_pick(exam: Exam, chosen: Choice) -> tuple[Pick | None, tuple[Finding, ...], CinesaxError | None]:
     pick = None
     try:
-        pick = pick_short_axis(exam, series_uid=series_uid)
+        ignore = chosen["ignore_frame_of_reference"]
+        pick = pick_short_axis(exam, series_uid=chosen["series_uid"], ignore_frame_of_reference=ignore)
         return pick, (*exam.findings, *pick.findings, *order(pick.stack).findings), None
     except CinesaxError as error:
         return pick, exam.findings if pick is None else (*exam.findings, *pick.findings), error
@@ -122,8 +125,9 @@ def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *
         table.add_row(mark, number, name, images, slices, phases, str(series.kind), _plain(reason))
     console.print(table)
     if show_patient:
-        for name, value in _patient(exam.series[0]).items():
-            console.print(f"patient {name}: {_plain(value or '-')}", markup=False)
+        for patient in {tuple(_patient(series).items()): None for series in exam.series}:
+            shown = ", ".join(f"{name} {_plain(value or '-')}" for name, value in patient)
+            console.print(f"patient: {shown}", markup=False)
     if exam.ignored:
         file, reason = exam.ignored[0]
         console.print(f"{len(exam.ignored)} file(s) ignored, the first: {file} ({reason})", markup=False)
