@@ -198,7 +198,7 @@ def test_acdc_has_three_classes_and_negative_slices(tmp_path):
         place = _acdc(tmp_path / "training", f"patient{number:03d}", number)
         (place / f"patient{number:03d}_4d.nii.gz").write_bytes(b"")
     (tmp_path / "training" / "MANDATORY_CITATION.md").write_text("cite")
-    unused = _prepare(tmp_path, tmp_path / "training", "--classes", "rv,myocardium,lv_cavity")
+    unused = _prepare(tmp_path, tmp_path / "training", "--classes", "rv,myocardium,lv_cavity", "--allow-leaks")
     dataset = open_dataset(tmp_path / "set")
     assert dataset.manifest["classes"] == ["background", "lv_cavity", "myocardium", "rv"]
     examples = list(read_examples(dataset, "train"))
@@ -221,20 +221,20 @@ def test_resampled_labels_leave_no_background_between_cavity_and_wall(tmp_path):
     assert not unused and place.is_dir()
     full = next(e for e in examples if e.label.any())
     assert full.spacing_mm == pytest.approx((0.9, 0.9))
-    for one, pixels in ((CAVITY, 149), (WALL, 441 - 149 - 18)):
-        # areas scale by (1.5625 / 0.9)^2 = 3.01; the RV covers 18 pixels of the wall
+    for one, pixels in ((CAVITY, 149), (WALL, 441 - 149), (RV, 200)):
+        # areas scale by (1.5625 / 0.9)^2 = 3.01
         assert np.count_nonzero(full.label == one) == pytest.approx(3.01 * pixels, rel=0.04)
     row = full.label[int(np.argwhere(full.label == CAVITY)[:, 0].mean())]
-    inside = np.flatnonzero(row)
+    inside = np.flatnonzero((row == CAVITY) | (row == WALL))
     assert np.all(row[inside[0] : inside[-1] + 1] > 0)
 
 
 def test_pictures_with_classes_and_unknown_pixels(tmp_path):
-    image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 255, (3, 32, 32)).astype(np.uint8)
     full, part = np.zeros((32, 32), np.uint8), np.zeros((32, 32), np.uint8)
     full[8:20, 8:20], full[10:18, 10:18], full[:4, :4] = 2, 1, 255
     part[10:18, 10:18] = 1
-    for name, label in (("A-1", full), ("A-2", part), ("B-1", part * 0)):
+    for name, image, label in zip(("A-1", "A-2", "B-1"), images, (full, part, part * 0), strict=True):
         pairs.write_pair(tmp_path / "pairs", name, image, label)
     _prepare(tmp_path, tmp_path / "pairs", "--classes", "lv_cavity,myocardium")
     examples = {e.name: e for e in read_examples(open_dataset(tmp_path / "set"), "train")}

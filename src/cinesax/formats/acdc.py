@@ -220,9 +220,9 @@ def write_patient(
 def _save(values: NDArray[Any], spacing_mm: Sequence[float], path: Path) -> None:
     make_image: Any = nib.Nifti1Image
     image = make_image(np.ascontiguousarray(values.transpose(2, 1, 0)), np.eye(4))
+    # The affine first: it would reset pixdim.
+    image.set_sform(np.eye(4), code=2)
     image.header.set_zooms(tuple(float(step) for step in reversed(spacing_mm)))
-    # set_zooms alone would leave it: ACDC's files place nothing in the patient.
-    image.header.set_sform(np.eye(4), code=0)
     image.header.set_xyzt_units("mm")
     with replacing(path) as work:
         nib.save(image, work)

@@ -70,11 +70,16 @@ def read_pairs(folder: Path) -> list[Pair]:
     return [Pair(name, case_of(name), images[name], labels[name]) for name in sorted(images)]
 
 
+def is_picture(path: Path) -> bool:
+    """Whether the name is that of a picture that pairs are made of."""
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+
+
 def _pictures(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     try:
         for path in sorted(folder.iterdir()):
-            if path.suffix.lower() not in _SUFFIXES or path.name.startswith("."):
+            if not is_picture(path):
                 continue
             if path.stem in found:
                 raise DatasetError(f"{folder} holds two pictures named {path.stem}: keep one")

@@ -92,8 +92,12 @@ def fine_structure(image: NDArray[np.uint16]) -> Fine:
     else:
         smooth = ndimage.gaussian_filter(image.astype(np.float64), max(0.0, (size / _SIZE - 1) / 2))
         small = ndimage.zoom(smooth, _SIZE / size, order=1)
-    fine = small - ndimage.gaussian_filter(small, _SMOOTH, mode="nearest")
-    fine -= fine.mean()
+    # Where a small frame ends is no structure: frames of one size would all be alike by their edges.
+    inside = np.zeros(small.shape)
+    inside[np.ix_(small.any(axis=1), small.any(axis=0))] = 1
+    weight = np.maximum(ndimage.gaussian_filter(inside, _SMOOTH, mode="nearest"), 1e-6)
+    fine = (small - ndimage.gaussian_filter(small * inside, _SMOOTH, mode="nearest") / weight) * inside
+    fine -= fine.mean(where=inside > 0) * inside if inside.any() else 0
     norm = float(np.linalg.norm(fine))
     return np.asarray(fine / norm if norm > 0 else fine * 0, dtype=np.float32)
 

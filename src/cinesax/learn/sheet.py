@@ -74,13 +74,13 @@ def _tile(example: Example, tile_px: int, zoom: bool) -> Image.Image:
     coloured = np.asarray(grey.convert("RGB")).copy()
     sharp = np.asarray(Image.fromarray(label).resize((inner, inner), Image.Resampling.NEAREST))
     for one, colour in COLOURS.items():
-        coloured[_border(sharp == one)] = colour
-    coloured[_border(sharp == UNKNOWN)] = _UNKNOWN_COLOUR
+        coloured[_border(sharp == one, inner // tile_px)] = colour
+    coloured[_border(sharp == UNKNOWN, inner // tile_px)] = _UNKNOWN_COLOUR
     return Image.fromarray(coloured).resize((tile_px, tile_px), Image.Resampling.LANCZOS)
 
 
-def _border(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return np.asarray(inside & ~ndimage.binary_erosion(inside))
+def _border(inside: NDArray[np.bool_], thickness: int) -> NDArray[np.bool_]:
+    return np.asarray(inside & ~ndimage.binary_erosion(inside, iterations=max(1, thickness)))
 
 
 def _window(label: NDArray[np.uint8], zoom: bool) -> tuple[slice, slice]:

@@ -114,7 +114,7 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
     found = Found()
     for folder in folders:
         files = [file.path for file in list_files(folder)]
-        if (folder / pairs.IMAGES).is_dir():
+        if any(file.parent == folder / pairs.IMAGES and pairs.is_picture(file) for file in files):
             _add_pairs(found, folder, files)
         elif any(acdc.is_truth(file) for file in files):
             _add_acdc(found, files)

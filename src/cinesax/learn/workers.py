@@ -20,8 +20,8 @@ Result = TypeVar("Result")
 _STOPPED = 75
 
 
-def _start(stop: Event) -> None:
-    """Begin a worker: TensorFlow quietly, Ctrl-C left to the parent, and an end with it."""
+def _start(stop: Event, before: Callable[[], object]) -> None:
+    """Begin a worker: Ctrl-C is left to the parent, and it ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     watches: list[Callable[[], object]] = [stop.wait]
@@ -29,7 +29,7 @@ def _start(stop: Event) -> None:
         watches.append(parent.join)
     for watch in watches:
         threading.Thread(target=_end_after, args=(watch,), daemon=True).start()
-    learn.require()
+    before()
 
 
 def _end_after(watch: Callable[[], object]) -> None:
@@ -37,13 +37,20 @@ def _end_after(watch: Callable[[], object]) -> None:
     os._exit(_STOPPED)
 
 
-def in_parallel(work: Callable[[Task], Result], tasks: Sequence[Task], *, workers: int) -> Iterator[tuple[int, Result]]:
+def in_parallel(
+    work: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    workers: int,
+    before: Callable[[], object] = learn.require,
+) -> Iterator[tuple[int, Result]]:
     """Do the work for every task; with one worker, here and in order, else in processes of their own.
 
     Args:
         work: a function of a module.
         tasks: values that can be pickled.
         workers: how many processes.
+        before: what each process does first: by default it loads TensorFlow, quietly.
 
     Yields:
         (index of the task, its result), as they are finished.
@@ -57,7 +64,7 @@ def in_parallel(work: Callable[[Task], Result], tasks: Sequence[Task], *, worker
         return
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (stop,))
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (stop, before))
     try:
         waiting = {pool.submit(work, task): index for index, task in enumerate(tasks)}
         for done in as_completed(waiting):
