@@ -107,18 +107,18 @@ def test_in_every_orientation_they_lie_on_the_millimetres_of_the_solid(pose: ori
     for name, named in contours(pydicom.dcmread(pydicom.filebase.DicomBytesIO(to_bytes(structures)))).items():
         phase = 0 if name.endswith("ED") else 2
         least = Structure.CAVITY if "cavity" in name else None
-        for uid in {uid for uid, _ in named}:
+        for uid in sorted({uid for uid, _ in named}):
             polygons = [points for one, points in named if one == uid]
             origin, axes = plane(polygons[0])
             flat = [(points - origin) @ axes.T for points in polygons]
             low, high = np.min(np.vstack(flat), axis=0) - 4, np.max(np.vstack(flat), axis=0) + 4
-            probes = generator.uniform(low, high, (300, 2))
+            probes = generator.uniform(low, high, (150, 2))
             there, clear = at(origin + probes @ axes, axes, phase=phase, margin_mm=max(pose.spacing_mm), only=least)
             here = np.any([inside(polygon, probes) for polygon in flat], axis=0)
             assert np.array_equal(here[clear], there[clear]), (name, uid)
             compared += int(clear.sum())
         assert {uid for uid, _ in named} == sections(cine, phase, only=least)
-    assert compared > 3000
+    assert compared > 1500
 
 
 def plane(polygon: Points) -> tuple[Points, Points]:
@@ -136,9 +136,9 @@ def at(
         labels = orientations.labels_at(where, phase=phase)
         return np.asarray(labels > 0 if only is None else labels == only)
 
-    around = [
-        there(points + margin_mm * (np.cos(a) * axes[0] + np.sin(a) * axes[1])) for a in np.arange(16) * np.pi / 8
-    ]
+    turns = np.arange(12) * np.pi / 6
+    rings = [part * margin_mm * (np.cos(a) * axes[0] + np.sin(a) * axes[1]) for a in turns for part in (0.5, 1)]
+    around = [there(points + step) for step in rings]
     return there(points), np.all(around == there(points), axis=0)
 
 
