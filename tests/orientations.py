@@ -148,7 +148,8 @@ def _grid(pose: Pose) -> Grid:
     low, high = corners.min(axis=0), corners.max(axis=0)
     # One empty slice at either end, an uneven rim in the plane: the solid is not in the middle of the frame.
     steps = np.array([pose.slice_distance_mm, *pose.spacing_mm])
-    low, high = low - steps * (0.8, 3, 6), high + steps * (0.8, 9, 4) + (0, 0, abs(pose.shift_mm) * 14)
+    # So chosen that no pixel centre lies on a face, where rounding in a file would decide what it is, in any pose.
+    low, high = low - steps * (0.992, 3.245, 6.308), high + steps * (0.8, 9, 4) + (0, 0, abs(pose.shift_mm) * 14)
     shape = np.ceil((high - low) / steps).astype(int) + 1
     start = _CENTRE_MM + low @ axes
     along = np.arange(shape[0])[:, None]
