@@ -1,13 +1,9 @@
-"""DICOM objects for the tests of what is written and read again: an analysis of an exam on disk, and the validator."""
+"""Exams and segmentations for the tests of DICOM objects: small, asymmetric, and with a patient to file them under."""
 
-import os
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from pydicom.dataset import Dataset
 
 import exams
@@ -49,15 +45,3 @@ def filed(cine: Cine) -> Cine:
     copied.PatientName, copied.PatientID, copied.StudyDate = "SOLID", "SOLID-1", "20240101"
     copied.StudyInstanceUID = cine.source.study_uid
     return replace(cine, source=replace(cine.source, copied=encoded(copied)))
-
-
-def complaints(path: Path, iod: str) -> list[str]:
-    """What dciodvfy finds wrong with a file, which must be of this kind of object."""
-    if shutil.which("dciodvfy") is None:
-        if os.environ.get("CINESAX_REQUIRE_CHECKERS") == "1":
-            pytest.fail("dciodvfy is absent: install the Debian package dicom3tools")
-        pytest.skip("dciodvfy is absent: install the Debian package dicom3tools")
-    said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False, timeout=120).stderr
-    lines = said.splitlines()
-    assert iod in lines, said
-    return [line for line in lines if line != iod]
