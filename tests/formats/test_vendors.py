@@ -76,11 +76,10 @@ VARIANTS = [
     _variant(Oddity.UNEVEN_BEATS, told="rr-intervals-differ"),
     _variant(Vendor.SIEMENS, Oddity.UNEVEN_BEATS, told="rr-intervals-differ"),
     *(
-        _variant(vendor, oddity, told="duplicate-frame")
+        _variant(vendor, oddity, told="duplicate-frame" + " missing-trigger-times" * (vendor is Vendor.CANON))
         for oddity in (Oddity.SLICE_TWICE, Oddity.SLICE_ABORTED)
-        for vendor in (Vendor.PLAIN, Vendor.GE, Vendor.SIEMENS, Vendor.PHILIPS, Vendor.PHILIPS_ENHANCED)
+        for vendor in Vendor
     ),
-    _variant(Vendor.SIEMENS_ENHANCED, Oddity.SLICE_TWICE, told="duplicate-frame"),
     _variant(Oddity.OTHER_MATRIX, told="matrix-differs"),
     _variant(Vendor.SIEMENS, Oddity.OTHER_MATRIX, told="matrix-differs"),
     _variant(Vendor.PHILIPS_ENHANCED, Oddity.OTHER_MATRIX, told="matrix-differs"),

@@ -144,20 +144,13 @@ def describe_study(scan: Scan, identity: SeriesIdentity, style: Style) -> pydico
     dataset.PatientPosition = "HFS"
     study = source.study_uid or derived_uid(identity.seed, "study")
     dataset.StudyInstanceUID = study
-    dataset.SeriesInstanceUID = _series_uid(source, identity, style, study)
+    series = identity.series_uid or next(iter(source.series_uids), derived_uid(study, "series", identity.number))
+    dataset.SeriesInstanceUID = series
     dataset.FrameOfReferenceUID = source.frame_of_reference_uid or derived_uid(study, "frame of reference")
     dataset.PositionReferenceIndicator = ""
     dataset.SeriesNumber = identity.number
     _describe_patient(dataset, scan.patient if scan.source.kind == _PHANTOM else Patient())
     return dataset
-
-
-def _series_uid(source: Source, identity: SeriesIdentity, style: Style, study: str) -> str:
-    if identity.series_uid is not None:
-        return identity.series_uid
-    if source.series_uids and not style.one_series_a_slice:
-        return source.series_uids[0]
-    return derived_uid(study, "series", *source.series_uids[:1], identity.number)
 
 
 def _describe_patient(dataset: pydicom.Dataset, patient: Patient) -> None:

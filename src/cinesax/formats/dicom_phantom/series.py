@@ -69,8 +69,10 @@ def instances(
     style = STYLES[vendor]
     stored = store_pixels([frame.pixels for frame in scan.frames], style)
     made: list[pydicom.Dataset] = []
-    for number, frames in enumerate(_series(scan.frames, style), start=identity.number):
-        own = replace(identity, number=number)
+    for index, frames in enumerate(_series(scan.frames, style)):
+        own = replace(identity, number=identity.number + index)
+        if index > 0:
+            own = replace(own, series_uid=derived_uid(identity.seed, *scan.source.series_uids, "series", own.number))
         write = enhanced_instances if style.enhanced else classic_instances
         made += write(scan, frames, own, style=style, stored=stored, first_instance=first_instance)
     return made
@@ -147,7 +149,10 @@ def _series(frames: Sequence[ScannedFrame], style: Style) -> list[list[ScannedFr
     """The frames of each series, in the order of InstanceNumber; a slice that was acquired again comes last."""
     groups: dict[tuple[int, int], list[ScannedFrame]] = {}
     for frame in frames:
-        key = (frame.acquisition, frame.slice_index) if style.one_series_a_slice else (0, 0)
+        key = (
+            0 if style.again_in_same_series else frame.acquisition,
+            frame.slice_index if style.one_series_a_slice else 0,
+        )
         groups.setdefault(key, []).append(frame)
 
     def order(frame: ScannedFrame) -> tuple[int, ...]:

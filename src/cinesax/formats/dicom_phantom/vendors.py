@@ -50,6 +50,8 @@ class Style:
         sequence_name: SequenceName.
         enhanced: Enhanced MR Image Storage, many frames in one instance, rather than one instance a frame.
         one_series_a_slice: each slice is a series of its own, whose instances are counted from 1.
+        again_in_same_series: a slice that is acquired again comes into the series of its first acquisition, under
+            another AcquisitionNumber; else it makes a series of its own, as on a scanner's console.
         phase_by_phase: instances are counted through all slices of a phase before the next phase.
         signed: pixels are stored as signed numbers of 16 bits.
         rescale_type: RescaleType; where given, values are stored on the full range of 12 bits, with the
@@ -68,6 +70,7 @@ class Style:
     sequence_name: str | None = None
     enhanced: bool = False
     one_series_a_slice: bool = False
+    again_in_same_series: bool = False
     phase_by_phase: bool = False
     signed: bool = False
     rescale_type: str | None = None
@@ -81,7 +84,7 @@ class Style:
 
 STYLES: Mapping[Vendor, Style] = MappingProxyType(
     {
-        Vendor.PLAIN: Style(),
+        Vendor.PLAIN: Style(again_in_same_series=True),
         Vendor.GE: Style(
             manufacturer="GE MEDICAL SYSTEMS",
             image_type=("ORIGINAL", "PRIMARY", "CARDIAC", "NONE"),
@@ -112,6 +115,7 @@ STYLES: Mapping[Vendor, Style] = MappingProxyType(
             image_type=("ORIGINAL", "PRIMARY", "OTHER"),
             scan_options=(),
             trigger_times=False,
+            again_in_same_series=True,
             beat=frozenset({"HeartRate"}),
             temporal_position=TemporalPosition.PHASES,
         ),
