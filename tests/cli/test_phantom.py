@@ -77,11 +77,12 @@ def test_a_variant_comes_with_its_truth_as_it_is_read(quick, tmp_path):
     out = tmp_path / "exam"
     odd = ["slice-twice", "tilted-slices", "no-suffix"]
     options = [part for oddity in odd for part in ("--oddity", oddity)]
-    assert main(["phantom", str(out), "--vendor", "siemens", *options, "--transfer-syntax", "rle"]) == 0
+    stored = ["--vendor", "siemens", *options, "--transfer-syntax", "rle"]
+    assert main(["phantom", str(out), *OPTIONS, "--decoys", *stored]) == 0
     truth = json.loads((out / "truth" / "truth.json").read_text())
     assert (truth["vendor"], truth["oddities"], truth["transfer_syntax"]) == ("siemens", odd, "rle")
     assert sorted(path.name for path in (out / "truth").iterdir()) == ["segmentation.nii.gz", "truth.json"]
-    files = [path for path in (out / "dicom").rglob("*") if path.is_file()]
+    files = [path for path in (out / "dicom" / "short-axis").rglob("*") if path.is_file()]
     assert not any(path.suffix for path in files)
     one = pydicom.dcmread(files[0])
     assert (one.Manufacturer, one.file_meta.TransferSyntaxUID) == ("SIEMENS", RLELossless)

@@ -15,8 +15,8 @@ import pytest
 
 import cinesax
 import exams
-from cinesax.cine import Cine
-from cinesax.errors import UsageError
+from cinesax.cine import Cine, Gating
+from cinesax.errors import InputError, UsageError
 from cinesax.exam import open_cine
 from cinesax.formats.dicom_phantom import HeaderOddity, SeriesIdentity, TransferSyntax, Vendor, write_scan
 from cinesax.phantom import draw_settings, make_phantom, make_truth
@@ -198,6 +198,27 @@ def test_the_network_measures_the_same(variant, network, plain_network, tmp_path
     folder = variant.write(scanned(variant.oddities), tmp_path)
     found = values(cinesax.analyze(folder, segmenter=network))
     assert found == pytest.approx(plain_network, rel=0.01)
+
+
+@pytest.mark.parametrize("vendor", [Vendor.PLAIN, Vendor.SIEMENS, Vendor.PHILIPS_ENHANCED])
+def test_prospective_gating_is_told_and_has_no_filling_rate(vendor, tmp_path):
+    folder = Variant(vendor).write(as_labels(scanned((Oddity.PROSPECTIVE,))), tmp_path)
+    cine = open_cine(folder)
+    assert cine.gating is Gating.PROSPECTIVE
+    # The same moments in every slice: what makes the phases of a volume belong together.
+    assert np.ptp(cine.trigger_times_ms, axis=1) == pytest.approx(0, abs=0.1)
+    found = cinesax.analyze(cine, segmentation=truth_as_read(cine)).measurements
+    assert found.peak_filling_rate_ml_per_s is None
+    assert found.ef_percent == pytest.approx(55, abs=3)
+
+
+def test_a_patient_who_moved_is_an_error_unless_told_otherwise(plain_truth, tmp_path):
+    variant = _variant(HeaderOddity.PATIENT_MOVED)
+    folder = variant.write(as_labels(scanned(())), tmp_path)
+    with pytest.raises(InputError, match="2 .*ignore-frame-of-reference"):
+        cinesax.analyze(folder)
+    cine = open_cine(folder, ignore_frame_of_reference=True)
+    assert values(cinesax.analyze(cine, segmentation=truth_as_read(cine))) == pytest.approx(plain_truth, rel=0.01)
 
 
 @pytest.mark.parametrize(
