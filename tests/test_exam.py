@@ -156,6 +156,21 @@ class TestPicking:
         assert "5 series" in pick.reason
         np.testing.assert_array_equal(read_cine(pick).pixels, exams.small_cine().pixels)
 
+    def test_an_aborted_repetition_does_not_count(self, tmp_path):
+        files = exams.write_exam(tmp_path / "all")
+        again = exams.write_exam(tmp_path / "again", number=40, series_uid="1.2.9.40")
+        for path in again[exams.PHASES - 2 :]:
+            path.unlink()
+        kept = again[: exams.PHASES - 2]
+        exams.edit(kept, PixelData=lambda one: bytes(len(one.PixelData)), AcquisitionTime="130000")
+        exams.edit(kept, TriggerTime=lambda one: f"{float(one.TriggerTime) + 3:.2f}")
+        for i in range(exams.SLICES):
+            part = files[i * exams.PHASES : (i + 1) * exams.PHASES]
+            exams.edit(part, SeriesInstanceUID=f"1.2.9.{i}", SeriesNumber=30 + i)
+        cine = open_cine(tmp_path)
+        assert exams.codes(cine) == ["duplicate-frame"]
+        np.testing.assert_array_equal(cine.pixels, exams.small_cine().pixels)
+
     def test_a_slice_acquired_again_in_its_own_series(self, tmp_path):
         files = exams.write_exam(tmp_path / "all")
         again = exams.write_exam(tmp_path / "again", number=40, series_uid="1.2.9.40")
@@ -272,6 +287,31 @@ class TestPicking:
             open_cine(tmp_path)
         assert "ID-99" not in str(caught.value)
         assert open_cine(tmp_path, series_uid="1.2.9.2").patient.patient_id == "ID-99"
+
+    def test_one_of_two_studies_is_picked_by_its_uid(self, tmp_path):
+        exams.write_exam(tmp_path / "a")
+        files = exams.write_exam(tmp_path / "b", series_uid="1.2.9.2")
+        exams.edit(files, StudyInstanceUID="1.2.8", PatientID="ID-99")
+        found = open_cine(tmp_path, study_uid="1.2.8")
+        assert (found.patient.patient_id, found.source.study_uid) == ("ID-99", "1.2.8")
+        assert found.source.not_picked == ()
+        assert open_cine(tmp_path, patient_id="ID-77").source.study_uid == "1.2.3.4"
+        with pytest.raises(UsageError, match=r"no image of study 1\.9 .*study 1\.2\.3\.4.*study 1\.2\.8"):
+            open_cine(tmp_path, study_uid="1.9")
+        with pytest.raises(UsageError, match="no image of study 1.2.8 and this PatientID"):
+            open_cine(tmp_path, study_uid="1.2.8", patient_id="ID-77")
+
+    def test_one_of_two_patients_under_the_same_uids(self, tmp_path):
+        """Anonymisers that gave everybody the same UIDs."""
+        files = exams.write_exam(tmp_path)
+        again = [path.with_name(f"other-{path.name}") for path in files]
+        for path, copy in zip(files, again, strict=True):
+            shutil.copyfile(path, copy)
+        exams.edit(again, PatientID="other", SOPInstanceUID=lambda one: f"1.2.77.{one.InstanceNumber}")
+        with pytest.raises(NoShortAxisError, match="images of 2 patients as one study.*--patient ID") as caught:
+            open_cine(tmp_path)
+        assert "other" not in str(caught.value)
+        assert open_cine(tmp_path, patient_id="other").source.instance_uids[0][0].startswith("1.2.77.")
 
     def test_long_axis_frames_in_the_same_series_are_left_out(self, tmp_path):
         files = exams.write_exam(tmp_path)

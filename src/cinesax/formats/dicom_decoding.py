@@ -1,9 +1,11 @@
 """Frames that are compressed, big endian or otherwise not plain, through pydicom and the decoders that are installed.
 
-Pillow and pydicom, which are always there, decode RLE, JPEG baseline and most JPEG 2000; the extra `decoders` (GDCM,
-OpenJPEG, CharLS) adds JPEG lossless, JPEG-LS, High-Throughput JPEG 2000 and the rest of JPEG 2000.
+What is always there (pydicom, Pillow, and CharLS through highdicom) decodes RLE, JPEG baseline, JPEG-LS and most
+JPEG 2000; the extra `decoders` (GDCM, OpenJPEG) adds JPEG lossless, High-Throughput JPEG 2000 and the rest of
+JPEG 2000.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -76,7 +78,7 @@ def _refuse_unknown_syntax(header: Header) -> None:
     except NotImplementedError:
         name = uid.name if uid.is_transfer_syntax else header.transfer_syntax_uid
         raise InputError(f"{header.file} is stored in a way that is not read here: transfer syntax {name}") from None
-    _silence_gdcm()
+    _silence_decoders()
     if not available:
         raise MissingExtraError(
             f"{header.file} is compressed ({uid.name}) and no installed decoder reads it: {EXTRA}, or store it anew "
@@ -84,8 +86,12 @@ def _refuse_unknown_syntax(header: Header) -> None:
         )
 
 
-def _silence_gdcm() -> None:
-    """GDCM writes its doubts of odd files to standard error, a few lines for each."""
+def _silence_decoders() -> None:
+    """Decoders write their doubts of odd files to standard error, a few lines for each: what matters they raise."""
+    for name in ("openjpeg", "pylibjpeg", "pydicom"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
     with suppress(ImportError, AttributeError):
         gdcm = import_module("gdcm")
         gdcm.Trace.WarningOff()

@@ -67,6 +67,14 @@ def double(raw: bytes, little: bool) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def single(raw: bytes, little: bool) -> float | None:
+    """The first real number of four bytes (FL)."""
+    if len(raw) < 4:
+        return None
+    value = float(struct.unpack("<f" if little else ">f", raw[:4])[0])
+    return value if math.isfinite(value) else None
+
+
 def raw_value(dataset: Dataset, tag: int) -> tuple[bytes, bool]:
     """The bytes of a value and whether they are little endian; no bytes where there is no such element."""
     if tag not in dataset:

@@ -13,7 +13,18 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 
 from cinesax.cine import StoredFile
-from cinesax.formats.dicom_elements import Decoder, double, number, numbers, raw_value, short, text, texts, unsigned
+from cinesax.formats.dicom_elements import (
+    Decoder,
+    double,
+    number,
+    numbers,
+    raw_value,
+    short,
+    single,
+    text,
+    texts,
+    unsigned,
+)
 from cinesax.formats.dicom_header import (
     ENHANCED_MR_IMAGE,
     LEGACY_ENHANCED_MR_IMAGE,
@@ -46,7 +57,7 @@ _GROUPS: tuple[tuple[str, int, int, Decoder], ...] = (
     ("acquisition_time", _FRAME_CONTENT, 0x00189074, text),
     ("content_time", _FRAME_CONTENT, 0x00189151, text),
     ("acquisition_number", _FRAME_CONTENT, 0x00209156, short),
-    ("cardiac_phase_percent", _FRAME_CONTENT, 0x00209241, double),
+    ("cardiac_phase_percent", _FRAME_CONTENT, 0x00209241, single),
     ("trigger_time_ms", _CARDIAC_SYNCHRONIZATION, 0x00209153, double),
     ("trigger_time_ms", _CARDIAC_SYNCHRONIZATION, 0x00209252, double),
     ("nominal_interval_ms", _CARDIAC_SYNCHRONIZATION, 0x00209251, double),

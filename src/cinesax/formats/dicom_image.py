@@ -162,14 +162,17 @@ def _start_of_plain(header: Header, stream: BinaryIO) -> int | None:
     (declared,) = struct.unpack("<I", element[-4:])
     frames = 1 if header.frame_number is None else int(header.number_of_frames or 1)
     expected = frames * _frame_bytes(header)
-    # Some writers pad to a block; a whole row more means that Rows, Columns or BitsAllocated are not true.
-    if declared - expected >= expected // frames // (header.rows or 1):
+    start = stream.tell()
+    row, surplus = expected // frames // (header.rows or 1), declared - expected
+    # Some writers pad to a block; a row more that is not empty means that Rows, Columns or BitsAllocated are not true.
+    stream.seek(start + expected)
+    if surplus > row or (surplus == row and any(stream.read(row))):
         raise InputError(
             f"{header.file} holds {declared} bytes of pixels where Rows, Columns and BitsAllocated make {expected}"
         )
     if declared < expected:
         raise _truncated(header, declared, expected)
-    return header.pixel_offset + len(element)
+    return start
 
 
 def _frame_bytes(header: Header) -> int:

@@ -26,6 +26,8 @@ _COMMON_SHARE = 0.2
 # A slice of which nothing lies nearer to a phase than this part of the beat does not tell its volume.
 _MAX_APART = 0.25
 _LONG_GAP_STEPS = 1.6
+# Times are rounded, and beats start a few ms apart: what differs by less than this (of the beat, in ms) is as near.
+_AS_NEAR, _AS_NEAR_MS = 0.005, 2.0
 
 Slices = Sequence[Sequence[Header]]
 
@@ -64,7 +66,8 @@ def pair(
     _refuse_missing(slices, times_ms, usual)
     unit, positions = _positions(slices, times_ms, intervals_ms, gating)
     axis = np.median([one for one in positions if len(one) == usual], axis=0)
-    columns = [np.arange(usual) if len(one) == usual else _nearest(axis, one) for one in positions]
+    as_near = _AS_NEAR_MS if unit == "ms" else _AS_NEAR
+    columns = [np.arange(usual) if len(one) == usual else _nearest(axis, one, as_near) for one in positions]
     apart = np.array([np.abs(one[column] - axis).max() for one, column in zip(positions, columns, strict=True)])
     odd = [index for index, count in enumerate(counts) if count != usual]
     if unit != "ms":
@@ -107,9 +110,10 @@ def _positions(
     return "beat", [np.arange(len(part)) / len(part) for part in slices]
 
 
-def _nearest(axis: Floats, positions: Floats) -> NDArray[np.intp]:
-    """(phase,): for each phase of the axis the frame that lies nearest; of two, the earlier."""
-    return np.asarray(np.abs(axis[:, None] - positions[None, :]).argmin(axis=1), dtype=np.intp)
+def _nearest(axis: Floats, positions: Floats, tolerance: float) -> NDArray[np.intp]:
+    """(phase,): for each phase of the axis the frame that lies nearest; of several as near, the earliest."""
+    apart = np.abs(axis[:, None] - positions[None, :])
+    return np.asarray((apart <= apart.min(axis=1, keepdims=True) + tolerance).argmax(axis=1), dtype=np.intp)
 
 
 def _refuse_distant(apart: Floats, odd: Sequence[int], counts: Sequence[int]) -> None:
