@@ -1,5 +1,6 @@
 """A small prepared set and a short training on it, made once."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ pytest.importorskip("tensorflow", reason="needs the train extra: pip install 'ci
 from cinesax.framing import Framing  # noqa: E402
 from cinesax.learn.augment import Augmentation  # noqa: E402
 from cinesax.learn.examples import Example, Kind, from_phantoms  # noqa: E402
-from cinesax.learn.models import UNetConfig  # noqa: E402
+from cinesax.learn.models import FCNConfig, UNetConfig  # noqa: E402
 from cinesax.learn.pipeline import PipelineConfig  # noqa: E402
 from cinesax.learn.records import Dataset, write_dataset  # noqa: E402
 from cinesax.learn.train import TrainConfig, train  # noqa: E402
@@ -62,6 +63,7 @@ TINY = TrainConfig(
     warmup_steps=5,
     average=0.8,
     validate_every=2,
+    xla=False,
 )
 
 
@@ -70,4 +72,23 @@ def run_folder(discs: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A finished training of a tiny network."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     train(discs, folder, TINY, fold=0)
+    return folder
+
+
+# For everything that is not about what is learned: a training of 6 steps, most of whose time is building its graph.
+QUICK = replace(
+    TINY,
+    model=FCNConfig(channels=(4,), bottom=(4,), kernel=3, dropout=0.1),
+    pipeline=replace(TINY.pipeline, crop=32, batch=4),
+    epochs=3,
+    steps=2,
+    learning_rate=1e-3,
+)
+
+
+@pytest.fixture(scope="session")
+def quick_run(discs: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished training of the quickest network."""
+    folder = tmp_path_factory.mktemp("runs") / "quick"
+    train(discs, folder, QUICK, fold=0)
     return folder

@@ -1,7 +1,5 @@
 """Training learns, can be interrupted, and ends in a bundle that runs without TensorFlow."""
 
-import csv
-import io
 import json
 import shutil
 import subprocess
@@ -11,40 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 pytest.importorskip("tensorflow")
-import keras  # noqa: E402
 
 from cinesax.bundle import open_bundle  # noqa: E402
-from cinesax.errors import BundleError, DatasetError, InputError, OutputError, UsageError  # noqa: E402
+from cinesax.errors import BundleError, DatasetError, InputError, OutputError  # noqa: E402
 from cinesax.evaluate import LabelledStudy, evaluate  # noqa: E402
 from cinesax.formats import pairs  # noqa: E402
 from cinesax.framing import Framing  # noqa: E402
 from cinesax.learn.examples import as_cine, from_pairs  # noqa: E402
 from cinesax.learn.export import export, fixed_size  # noqa: E402
-from cinesax.learn.losses import DiceOver  # noqa: E402
-from cinesax.learn.models import UNetConfig  # noqa: E402
 from cinesax.learn.records import open_dataset, read_examples, write_dataset  # noqa: E402
-from cinesax.learn.train import TrainConfig, open_run, train  # noqa: E402
+from cinesax.learn.train import open_run, train  # noqa: E402
 from cinesax.segmenter import load_segmenter  # noqa: E402
 
-from .conftest import TINY, disc_example  # noqa: E402
-
-
-def history(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "history.csv").read_text().splitlines()))
-
-
-def test_a_run_folder_holds_what_is_needed(run_folder):
-    names = {path.name for path in run_folder.iterdir()}
-    assert names == {"config.json", "history.csv", "last.keras", "network.keras", "state.json", "tensorboard"}
-    config = json.loads((run_folder / "config.json").read_text())
-    assert config["fold"] == 0 and set(config["held_out_cases"]) & set("ABCD")
-    rows = history(run_folder)
-    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
-    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
-    assert list((run_folder / "tensorboard").rglob("events.out.tfevents*"))
+from .conftest import QUICK, disc_example  # noqa: E402
 
 
 def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, discs, tmp_path):
@@ -79,39 +58,6 @@ def test_a_bundle_runs_where_tensorflow_is_not(run_folder, tmp_path):
     assert done.stdout.strip() == "(2, 1, 64, 64)"
 
 
-def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(discs, run_folder, tmp_path):
-    folder = tmp_path / "broken"
-
-    class Stop(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise KeyboardInterrupt
-
-    original = keras.Model.fit
-
-    def fit(self, *args, callbacks, **options):
-        return original(self, *args, callbacks=[*callbacks, Stop()], **options)
-
-    keras.Model.fit = fit
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(discs, folder, TINY, fold=0)
-    finally:
-        keras.Model.fit = original
-    assert open_run(folder).finished_epochs == 2
-    assert not (folder / "network.keras").exists()
-    with pytest.raises(InputError, match="has not finished"):
-        export(folder, tmp_path / "bundle")
-    with pytest.raises(OutputError, match="--resume"):
-        train(discs, folder, TINY, fold=0)
-    with pytest.raises(UsageError, match="another config"):
-        train(discs, folder, replace(TINY, learning_rate=1.0), fold=0, resume=True)
-    train(discs, folder, TINY, fold=0, resume=True)
-    whole = [float(row["loss"]) for row in history(run_folder)]
-    resumed = [float(row["loss"]) for row in history(folder)]
-    assert resumed == pytest.approx(whole, rel=0.05)
-
-
 def test_a_damaged_bundle_is_refused(run_folder, tmp_path):
     good = export(run_folder, tmp_path / "good").folder
     for name, damage, message in (
@@ -132,82 +78,6 @@ def test_a_damaged_bundle_is_refused(run_folder, tmp_path):
         open_bundle(bad)
     with pytest.raises(BundleError, match="no bundle"):
         open_bundle(tmp_path)
-
-
-def test_settings_that_cannot_work_are_refused():
-    with pytest.raises(UsageError, match="multiple of 8"):
-        replace(TINY, pipeline=replace(TINY.pipeline, crop=100))
-    with pytest.raises(UsageError, match="at least 1"):
-        TrainConfig(epochs=0)
-
-
-def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_good_state(discs, tmp_path):
-    folder = tmp_path / "wild"
-    with pytest.raises(UsageError, match="loss is no number in epoch 1"):
-        train(discs, folder, replace(TINY, learning_rate=1e30, warmup_steps=1, epochs=2, steps=8))
-    assert open_run(folder).finished_epochs == 0
-    assert not (folder / "network.keras").exists() and not (folder / "last.keras").exists()
-
-
-class _Interrupted(keras.callbacks.Callback):
-    """Ctrl-C in the middle of the last callback's work, after the history was written."""
-
-    def __init__(self, epoch: int) -> None:
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self.epoch:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    """A training is interrupted after this many epochs: as the checkpoint is written, or after it."""
-    original = keras.Model.fit
-
-    def at(epoch: int, *, before_checkpoint: bool) -> None:
-        def fit(self, *args, callbacks, **options):
-            place = next(i for i, c in enumerate(callbacks) if type(c).__name__ == "Checkpoint")
-            place += not before_checkpoint
-            return original(
-                self, *args, callbacks=[*callbacks[:place], _Interrupted(epoch), *callbacks[place:]], **options
-            )
-
-        monkeypatch.setattr(keras.Model, "fit", fit)
-
-    yield at
-    monkeypatch.undo()
-
-
-QUICK = replace(TINY, epochs=3, steps=2)
-
-
-@pytest.mark.parametrize("before_checkpoint", [True, False])
-def test_the_history_of_a_resumed_run_has_each_epoch_once_and_columns_in_their_places(
-    discs, tmp_path, interrupted, monkeypatch, before_checkpoint
-):
-    folder = tmp_path / "run"
-    interrupted(0, before_checkpoint=before_checkpoint)
-    with pytest.raises(KeyboardInterrupt):
-        train(discs, folder, QUICK, fold=0)
-    monkeypatch.undo()
-    train(discs, folder, QUICK, fold=0, resume=True)
-    rows = history(folder)
-    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
-    assert [row["val_loss"] == "NA" for row in rows] == [True, False, False]  # a look at epochs 2 and 3
-    for row in rows:
-        assert None not in row and 0 <= float(row["dice"]) <= 1 and float(row["learning_rate"]) < 0.02
-        assert row["val_dice"] == "NA" or 0 <= float(row["val_dice"]) <= 1
-
-
-def test_an_interrupted_training_gives_the_terminal_its_cursor_back(discs, tmp_path, interrupted):
-    stream = io.StringIO()
-    interrupted(0, before_checkpoint=False)
-    with pytest.raises(KeyboardInterrupt):
-        train(discs, tmp_path / "run", QUICK, console=Console(file=stream, force_terminal=True))
-    hide, show = "\x1b[?25l", "\x1b[?25h"
-    assert hide in stream.getvalue() and stream.getvalue().rfind(show) > stream.getvalue().rfind(hide)
 
 
 def test_a_damaged_set_is_not_trained_on(discs, tmp_path):
@@ -255,14 +125,6 @@ def test_a_damaged_network_is_told(run_folder, tmp_path):
     (folder / "state.json").write_text("{")
     with pytest.raises(InputError, match="damaged"):
         open_run(folder)
-
-
-def test_a_state_without_its_network_is_not_resumed_from_nothing(discs, run_folder, tmp_path):
-    folder = tmp_path / "run"
-    shutil.copytree(run_folder, folder)
-    (folder / "last.keras").unlink()
-    with pytest.raises(InputError, match="cannot be read"):
-        train(discs, folder, TINY, fold=0, resume=True)
 
 
 def _edited(good: Path, folder: Path, **values) -> Path:
@@ -327,24 +189,3 @@ def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(run_folder, tmp
     np.testing.assert_allclose(fed[1], fed[0], atol=1e-4)
     with pytest.raises(DatasetError, match="framed in another way"):
         spied.on_framed(Framing(size=128))
-
-
-def test_a_second_stage_begins_with_the_weights_of_the_first(run_folder, discs, tmp_path):
-    config = replace(TINY, epochs=1, steps=2, learning_rate=1e-6, dice_over=DiceOver.SLICE)
-    run = train(discs, tmp_path / "second", config, fold=0, start_from=run_folder)
-    assert run.config["started_from"]["config"]["epochs"] == TINY.epochs
-    before = keras.models.load_model(run_folder / "network.keras", compile=False).trainable_weights
-    after = keras.models.load_model(run.folder / "network.keras", compile=False).trainable_weights
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_allclose(np.asarray(other), np.asarray(one), atol=1e-4)
-
-
-def test_a_second_stage_never_holds_out_whom_the_first_has_seen(run_folder, discs, tmp_path):
-    with pytest.raises(UsageError, match="which this training holds out"):
-        train(discs, tmp_path / "leak", TINY, fold=1, start_from=run_folder)
-    other = replace(TINY, model=UNetConfig(channels=(4, 8), stem=4))
-    with pytest.raises(UsageError, match="another network"):
-        train(discs, tmp_path / "other", other, fold=0, start_from=run_folder)
-    with pytest.raises(InputError, match="no run folder"):
-        train(discs, tmp_path / "none", TINY, fold=0, start_from=tmp_path)
-    assert not list(tmp_path.iterdir())

@@ -1,14 +1,15 @@
 """Train a network on a prepared set.
 
-The run folder gets config.json, history.csv, tensorboard/, last.keras (the state after each epoch: an interrupted
-run goes on with --resume) and network.keras (the finished network, moving average of the weights).
+The run folder gets config.json, commands.txt, history.csv, curves.png, tensorboard/, last-EPOCH.keras (the whole state
+after that epoch: an interrupted run goes on with --resume), best-EPOCH.keras (with held-out patients) and
+network.keras (the finished network, moving average of the weights).
 """
 
 import argparse
 import os
 import shlex
+import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,67 +18,126 @@ from rich.console import Console
 from cinesax.errors import UsageError
 
 HELP = "train a network on a prepared set"
-PRESETS = ("unet",)
+# What is set so often that it has an option of its own.
+SHORT = {
+    "epochs": "epochs",
+    "steps": "steps",
+    "batch": "pipeline.batch",
+    "phantom_share": "pipeline.phantom_share",
+    "seed": "seed",
+}
+RATE = "learning_rate"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    from cinesax.learn.presets import NAMES
+
     parser.add_argument("data", type=Path, metavar="DATA", help="a prepared set (see cinesax prepare)")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the run folder")
-    parser.add_argument("--preset", choices=PRESETS, default="unet", help="the settings to start from")
     parser.add_argument(
-        "--from", type=Path, dest="start", metavar="RUN", help="begin with the weights of a finished run"
+        "--preset", default="unet", help=f"the settings to start from: {', '.join(NAMES)}, or a Python file (.py)"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="override a setting, e.g. learning_rate=0.001, model.channels=16,32, pipeline.augmentation=none",
+    )
+    parser.add_argument(
+        "--from",
+        type=Path,
+        dest="start",
+        metavar="RUN|BUNDLE",
+        help="begin with the weights of a finished run or of a bundle (default: the one that ships)",
     )
     parser.add_argument("--fold", type=int, help="hold this fold's patients out, and validate on them")
-    parser.add_argument("--epochs", type=int, help="override the preset")
+    parser.add_argument("--folds", type=int, help="cross-validate: one training for each of the set's folds")
+    parser.add_argument("--epochs", type=int, help="override the preset; with --resume: extend a finished run")
     parser.add_argument("--steps", type=int, help="batches an epoch; override the preset")
     parser.add_argument("--batch", type=int, help="images a batch; override the preset")
     parser.add_argument("--phantom-share", type=float, help="part of the images that are phantoms; override the preset")
     parser.add_argument("--seed", type=int, help="override the preset")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    parser.add_argument("--devices", help="train on these together, e.g. GPU:0,GPU:1 (by itself: on all GPUs)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run, or extend a finished one")
+    parser.add_argument("--deterministic", action="store_true", help="the same seed, the same weights, to the last bit")
+    parser.add_argument("--eager", action="store_true", help="step by step, for debugging; slow")
 
 
 def run(args: argparse.Namespace) -> None:
     """Train."""
+    _check(args)
     from cinesax import learn
 
-    learn.require()
-    import tensorflow as tf
-
-    from cinesax.learn.presets import unet
+    learn.require("matplotlib")
+    from cinesax.learn.folds import cross_validate, table
+    from cinesax.learn.presets import load
     from cinesax.learn.records import open_dataset
+    from cinesax.learn.settings import override
     from cinesax.learn.train import train
 
     dataset = open_dataset(args.data)
-    presets = {"unet": unet.config}
-    config = _override(presets[args.preset](), args)
-    # In a process that has used TensorFlow before (Python code, tests) its threads are what they are.
-    with suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(2)
+    config = override(load(args.preset), _settings(args))
+    _set_threads(args.threads)
     console = Console(stderr=True)
-    console.print(f"curves: tensorboard --logdir {shlex.quote(str(args.out / 'tensorboard'))}", soft_wrap=True)
-    done = train(
-        dataset,
-        args.out,
-        config,
-        fold=args.fold,
-        start_from=args.start,
-        resume=args.resume,
-        threads=args.threads,
-        console=console,
-    )
+    logs = args.out if args.folds is not None else args.out / "tensorboard"
+    console.print(f"curves: tensorboard --logdir {shlex.quote(str(logs))}", highlight=False, soft_wrap=True)
+    common = {"start_from": args.start, "resume": args.resume, "execution": _execution(args), "console": console}
+    if args.folds is not None:
+        summary = cross_validate(dataset, args.out, config, folds=args.folds, **common)
+        sys.stdout.write(table(summary))
+        return
+    rate = config.learning_rate if args.resume and _asks_for_rate(args) else None
+    done = train(dataset, args.out, config, fold=args.fold, extension_rate=rate, **common)
     console.print(
-        f"finished: {done.folder}; next: cinesax export {shlex.quote(str(done.folder))} -o BUNDLE", soft_wrap=True
+        f"finished: {done.folder}; next: cinesax export {shlex.quote(str(done.folder))} -o BUNDLE",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
-def _override(config: Any, args: argparse.Namespace) -> Any:
-    numbers = {name: getattr(args, name) for name in ("epochs", "steps", "seed") if getattr(args, name) is not None}
-    batches = {name: getattr(args, name) for name in ("batch", "phantom_share") if getattr(args, name) is not None}
-    if not 0 <= batches.get("phantom_share", 0) <= 1:
-        raise UsageError("--phantom-share must be from 0 to 1")
+def _check(args: argparse.Namespace) -> None:
     if args.threads < 1:
         raise UsageError("--threads must be at least 1")
-    return replace(config, **numbers, pipeline=replace(config.pipeline, **batches))
+    if args.fold is not None and args.folds is not None:
+        raise UsageError("--fold K trains without one fold, --folds N goes through all: give one of them")
+    share = args.phantom_share
+    if share is not None and not 0 <= share <= 1:
+        raise UsageError("--phantom-share must be from 0 to 1")
+
+
+def _settings(args: argparse.Namespace) -> list[str]:
+    short = [f"{key}={getattr(args, name)}" for name, key in SHORT.items() if getattr(args, name) is not None]
+    named = {setting.partition("=")[0].strip() for setting in args.settings}
+    twice = [setting for setting in short if setting.partition("=")[0] in named]
+    if twice:
+        raise UsageError(f"{twice[0].partition('=')[0]} is set twice: by its own option and by --set")
+    return [*args.settings, *short]
+
+
+def _asks_for_rate(args: argparse.Namespace) -> bool:
+    return any(setting.partition("=")[0].strip() == RATE for setting in args.settings)
+
+
+def _set_threads(threads: int) -> None:
+    import tensorflow as tf
+
+    # In a process that has used TensorFlow before (Python code, tests) its threads are what they are.
+    with suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(2)
+
+
+def _execution(args: argparse.Namespace) -> Any:
+    from cinesax.learn.train import Execution
+
+    return Execution(
+        threads=args.threads,
+        deterministic=args.deterministic,
+        eager=args.eager,
+        devices=tuple(args.devices.split(",")) if args.devices else None,
+        command=shlex.join(["cinesax", *sys.argv[1:]]),
+    )

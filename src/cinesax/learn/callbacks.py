@@ -1,20 +1,19 @@
-"""Keras callbacks of the training."""
+"""Keras callbacks that keep a training: its state, its history, the best network, its randomness, its end."""
 
 import csv
-import json
 import math
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+import numpy as np
 
 from cinesax.formats.stored_files import replacing
+from cinesax.learn.runs import NAN_BATCH, Best, State, save_network, write_state
 
 
 @contextmanager
@@ -29,28 +28,39 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
             variable.assign(value)
 
 
-class Checkpoint(keras.callbacks.Callback):
-    """After every epoch: the whole state of the training, under a temporary name and then renamed.
+def plain_copy(model: keras.Model) -> keras.Model:
+    """The network with the weights that it has now, without optimizer, loss and metrics."""
+    plain = keras.models.clone_model(model)
+    plain.set_weights(model.get_weights())
+    return plain
 
-    `last.keras` holds network, optimizer and moving average; `state.json` the number of finished epochs. An epoch
-    whose loss is no number is not written: the state before it stays.
+
+class Standing:
+    """The state of the training, which `Look` and `Checkpoint` bring forward together."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """After every epoch: the whole state of the training.
+
+    An epoch whose loss is no number is not written: the state before it stays.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, standing: Standing) -> None:
         super().__init__()
         self.folder = folder
+        self.standing = standing
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write the state."""
         if not math.isfinite((logs or {}).get("loss", 0.0)):
             return
-        work = self.folder / ".last.tmp.keras"
-        self.model.save(work)
-        state = self.folder / ".state.tmp"
-        state.write_text(json.dumps({"epochs": epoch + 1}) + "\n", encoding="utf-8")
-        # The network first: a kill between the two repeats an epoch, it does not skip one.
-        os.replace(work, self.folder / "last.keras")
-        os.replace(state, self.folder / "state.json")
+        name = f"last-{epoch + 1:04d}.keras"
+        save_network(self.model, self.folder / name)
+        self.standing.state = replace(self.standing.state, epochs=epoch + 1, last=name)
+        write_state(self.folder, self.standing.state)
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -78,22 +88,53 @@ class HistoryFile(keras.callbacks.Callback):
             writer.writerows(self.rows)
 
 
-class Validate(keras.callbacks.Callback):
-    """Every few epochs and after the last, the loss and metrics of the averaged weights on held-out cases."""
+class Look(keras.callbacks.Callback):
+    """Every few epochs and after the last, a look through the averaged weights.
 
-    def __init__(self, batches: Any, *, every: int, epochs: int) -> None:
+    With held-out cases: their loss and metrics go into the logs as val_loss, val_dice, ...; the best network is kept;
+    after `patience` looks without a better Dice the training stops.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        standing: Standing,
+        batches: Any | None,
+        *,
+        every: int,
+        epochs: int,
+        patience: int | None,
+        pictures: Callable[[keras.Model, int], None],
+    ) -> None:
         super().__init__()
-        self.batches = batches
-        self.every = every
-        self.epochs = epochs
+        self.folder, self.standing, self.batches = folder, standing, batches
+        self.every, self.epochs, self.patience = every, epochs, patience
+        self.pictures = pictures
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add val_loss, val_dice, ... to the logs."""
+        """Look."""
         if logs is None or ((epoch + 1) % self.every and epoch + 1 != self.epochs):
             return
+        if not math.isfinite(logs.get("loss", 0.0)):
+            return
         with averaged_weights(self.model):
-            result = self.model.evaluate(self.batches, verbose=0, return_dict=True)
-        logs.update({f"val_{name}": value for name, value in result.items()})
+            if self.batches is not None:
+                result = self.model.evaluate(self.batches, verbose=0, return_dict=True)
+                logs.update({f"val_{name}": value for name, value in result.items()})
+                self._judge(epoch, float(result["dice"]))
+            self.pictures(self.model, epoch)
+
+    def _judge(self, epoch: int, dice: float) -> None:
+        state = self.standing.state
+        if state.best is None or dice > state.best.dice:
+            best = Best(epoch, dice, f"best-{epoch + 1:04d}.keras")
+            save_network(plain_copy(self.model), self.folder / best.file)
+            self.standing.state = replace(state, best=best, waited=0)
+            return
+        waited = state.waited + 1
+        stopped = self.patience is not None and waited >= self.patience
+        self.standing.state = replace(state, waited=waited, stopped=stopped)
+        self.model.stop_training = stopped
 
 
 class Pulse(keras.callbacks.Callback):
@@ -115,44 +156,45 @@ class Pulse(keras.callbacks.Callback):
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
-class Display(keras.callbacks.Callback):
-    """A progress bar on a terminal; one line an epoch anywhere else."""
+class EpochSeeds(keras.callbacks.Callback):
+    """What is random in the network (dropout) follows from the seed and the epoch, whoever begins the epoch.
 
-    def __init__(self, console: Console, *, steps: int, epochs: int, done: int = 0) -> None:
+    Keras counts on from a state that it does not save: a resumed training would drop other channels.
+    """
+
+    def __init__(self, seed: int) -> None:
         super().__init__()
-        self.console = console
-        self.steps, self.epochs, self.done = steps, epochs, done
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=console) if console.is_terminal else None
-        self.task = TaskID(0)
+        self.seed = seed
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Show the bar."""
-        if self.progress:
-            total, done = self.steps * self.epochs, self.steps * self.done
-            self.task = self.progress.add_task("training", total=total, completed=done, note="")
-            self.progress.start()
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the states."""
+        variables = [variable for variable in self.model.variables if "seed_generator_state" in variable.path]
+        for number, variable in enumerate(variables):
+            variable.assign(np.array([self.seed, 1000 * epoch + number], np.uint32))
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Ends the training where the loss becomes no number, and saves the batch.
+
+    `nan-batch.npz`: step, images (batch, row, column, 1) and labels (batch, row, column, classes) of the batch whose
+    loss it was. What a batch holds follows from its number, so it is made again instead of being kept at hand.
+    """
+
+    def __init__(self, folder: Path, steps: int, batch_of: Callable[[int], tuple[Any, Any]]) -> None:
+        super().__init__()
+        self.folder, self.steps, self.batch_of = folder, steps, batch_of
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Remember which."""
+        self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move the bar."""
-        if self.progress:
-            self.progress.update(self.task, advance=1)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Say how the epoch went."""
-        words = [f"{name} {value:.4g}" for name, value in (logs or {}).items()]
-        line = f"epoch {epoch + 1}/{self.epochs}: " + ", ".join(words)
-        if self.progress:
-            self.progress.update(self.task, note=line)
-        else:
-            self.console.print(line, highlight=False, soft_wrap=True)
-
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Take the bar away."""
-        if self.progress:
-            self.progress.stop()
+        """Look at the loss."""
+        if math.isfinite((logs or {}).get("loss", 0.0)):
+            return
+        self.model.stop_training = True
+        step = self.epoch * self.steps + batch
+        images, labels = self.batch_of(step)
+        with replacing(self.folder / NAN_BATCH) as work, work.open("wb") as stream:
+            np.savez_compressed(stream, step=step, images=np.asarray(images), labels=np.asarray(labels))

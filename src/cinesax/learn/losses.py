@@ -1,8 +1,8 @@
 """Losses, in keras.ops: they train on any backend of Keras.
 
-Labels are vectors over the classes. One 1 is a known class. All zeros are an unknown pixel: it counts nowhere. More
-than one 1 are the classes that the pixel may have: where only the cavity of a slice was drawn, every pixel outside
-of it is "background or myocardium": the network learns that it is not cavity, and nothing else.
+Labels are vectors over the classes. One 1 is a known class. All zeros, or all ones, are an unknown pixel: it counts
+nowhere. Else the ones are the classes that the pixel may have: where only the cavity of a slice was drawn, every pixel
+outside of it is "background or myocardium": the network learns that it is not cavity, and nothing else.
 """
 
 from enum import StrEnum
@@ -84,5 +84,6 @@ def _cross_entropy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> kera
     target = ops.where(several, among / ops.maximum(ops.sum(among, axis=-1, keepdims=True), 1e-7), y_true)
     own = ops.sum(ops.where(several, target * ops.log(ops.maximum(target, 1e-7)), 0.0), axis=-1)
     entropy = keras.losses.categorical_crossentropy(target, y_pred) + own
-    known = ops.cast(possible[..., 0] > 0.5, y_pred.dtype)
+    says_something = ops.logical_and(possible > 0.5, possible < y_true.shape[-1] - 0.5)
+    known = ops.cast(says_something[..., 0], y_pred.dtype)
     return ops.sum(entropy * known) / ops.maximum(ops.sum(known), 1.0)

@@ -1,162 +1,79 @@
 """Training: a prepared set and a config -> a run folder with checkpoints, logs and the finished network."""
 
-import hashlib
-import json
-import os
 import platform
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
 from cinesax._version import __version__
-from cinesax.errors import DatasetError, InputError, OutputError, UsageError
-from cinesax.formats.stored_files import replacing
-from cinesax.learn.callbacks import Checkpoint, Display, HistoryFile, Pulse, Validate, averaged_weights
-from cinesax.learn.losses import CrossEntropyDice, DiceOver
+from cinesax.errors import DatasetError, OutputError, UsageError
+from cinesax.learn.board import Board, Pictures
+from cinesax.learn.callbacks import (
+    Checkpoint,
+    EpochSeeds,
+    HistoryFile,
+    Look,
+    Pulse,
+    Standing,
+    StopOnNaN,
+    averaged_weights,
+    plain_copy,
+)
+from cinesax.learn.config import TrainConfig
+from cinesax.learn.curves import draw_curves
+from cinesax.learn.display import Display
+from cinesax.learn.losses import CrossEntropyDice
 from cinesax.learn.metrics import metrics
-from cinesax.learn.models import NetworkConfig, UNetConfig, build, from_dict, to_dict
-from cinesax.learn.pipeline import PipelineConfig, training_batches, validation_batches
+from cinesax.learn.models import build
+from cinesax.learn.pipeline import training_batches, validation_batches
+from cinesax.learn.preflight import device_name, preflight
 from cinesax.learn.records import Dataset, verify
+from cinesax.learn.runs import (
+    COMMANDS,
+    NAN_BATCH,
+    NETWORK,
+    SCHEMA,
+    Run,
+    begin,
+    checksum,
+    go_on,
+    load_network,
+    open_run,
+    save_network,
+)
+from cinesax.learn.schedule import Rate
+from cinesax.learn.start import Start, check_start, open_start, take_over
 
-SCHEMA = "cinesax/run/1"
-CONFIG = "config.json"
-LAST, NETWORK = "last.keras", "network.keras"
+__all__ = ["NETWORK", "Execution", "Run", "TrainConfig", "checksum", "load_network", "open_run", "train"]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """Everything that decides how a training ends, apart from the data.
+class Execution:
+    """How a training is carried out, whatever it learns.
 
     Attributes:
-        model: the network.
-        pipeline: batches and augmentation.
-        epochs: how many; the learning rate falls to zero over all of them.
-        steps: batches an epoch.
-        learning_rate: the highest, after the warm-up.
-        warmup_steps: over which the learning rate rises from zero.
-        weight_decay: of AdamW.
-        average: momentum of the moving average of the weights, which is what is kept.
-        clip_norm: largest norm of the gradient of all weights.
-        dice_over: what the Dice in the loss is taken over.
-        validate_every: epochs from one look at the held-out cases to the next.
-        seed: of the first weights, the order and the augmentation.
+        threads: of the processor, for the augmentation.
+        deterministic: the same seed gives the same weights to the last bit, in one go or interrupted and resumed;
+            somewhat slower. It cannot be taken back in the process that used it.
+        eager: step by step, for debugging; slow.
+        devices: train on these together by data parallelism, such as ("GPU:0", "GPU:1"); None: on all GPUs where
+            there are several.
+        command: what the user typed, for the run folder.
     """
 
-    model: NetworkConfig = field(default_factory=UNetConfig)
-    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-    epochs: int = 40
-    steps: int = 100
-    learning_rate: float = 2e-3
-    warmup_steps: int = 200
-    weight_decay: float = 1e-4
-    average: float = 0.995
-    clip_norm: float = 5.0
-    dice_over: DiceOver = DiceOver.BATCH
-    validate_every: int = 5
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.steps < 1 or self.pipeline.batch < 1:
-            raise UsageError("epochs, steps and batch must be at least 1")
-        if not 0 <= self.seed < 2**31:
-            raise UsageError(f"the seed must be from 0 to 2147483647, seen {self.seed}")
-        crop, factor = self.pipeline.crop, self.model.factor
-        if crop is not None and crop % factor:
-            raise UsageError(f"crop must be a multiple of {factor} for this network, seen {crop}")
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A training's folder and where it stands."""
-
-    folder: Path
-    config: dict[str, Any]
-    finished_epochs: int
-
-
-def _compile(config: TrainConfig, classes: list[str], start: Run | None) -> keras.Model:
-    total = config.epochs * config.steps
-    warmup = min(config.warmup_steps, total // 4)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, total - warmup), warmup_target=config.learning_rate, warmup_steps=warmup, alpha=1e-3
-    )
-    optimizer = keras.optimizers.AdamW(
-        rate,
-        weight_decay=config.weight_decay,
-        global_clipnorm=config.clip_norm,
-        use_ema=True,
-        ema_momentum=config.average,
-    )
-    model = build(config.model)
-    if start is not None:
-        model.set_weights(load_network(start.folder / NETWORK).get_weights())
-    model.compile(optimizer=optimizer, loss=CrossEntropyDice(config.dice_over), metrics=metrics(classes))
-    return model
-
-
-def _description(
-    dataset: Dataset, config: TrainConfig, fold: int | None, train: list[str], held: list[str]
-) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "config": {**asdict(config), "model": to_dict(config.model)},
-        "fold": fold,
-        "dataset": {"digest": dataset.digest, "framing": dataset.framing.to_dict()},
-        "train_cases": train,
-        "held_out_cases": held,
-        "software": {
-            "cinesax": __version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "python": platform.python_version(),
-        },
-    }
-
-
-def open_run(folder: Path) -> Run:
-    """A run folder as a training left it.
-
-    Raises:
-        InputError: no run folder, or a damaged one.
-    """
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise InputError(f"{folder} is no run folder: it has no readable {CONFIG}") from None
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise InputError(f"{folder / CONFIG} is not of schema {SCHEMA}: name the run folder of a training")
-    try:
-        finished = int(json.loads((folder / "state.json").read_text(encoding="utf-8"))["epochs"])
-    except FileNotFoundError:
-        finished = 0
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{folder / 'state.json'} is damaged: begin the training again in a new folder") from None
-    return Run(folder, config, finished)
-
-
-def _begin(folder: Path, description: dict[str, Any], resume: bool) -> int:
-    """Make or re-enter the run folder; returns the number of finished epochs."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder; name a new folder")
-    if folder.exists() and any(folder.iterdir()):
-        if not resume:
-            raise OutputError(f"{folder} is not empty; add --resume to go on with it, or name a new folder")
-        run = open_run(folder)
-        for key in ("config", "fold", "dataset", "train_cases", "started_from_sha256"):
-            if run.config.get(key) != json.loads(json.dumps(description.get(key))):
-                raise UsageError(f"{folder} was begun with another {key}; resume with the same data and options")
-        return run.finished_epochs
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / CONFIG) as work:
-            work.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from None
-    return 0
+    threads: int = 2
+    deterministic: bool = False
+    eager: bool = False
+    devices: tuple[str, ...] | None = None
+    command: str = "from Python"
 
 
 def train(
@@ -167,50 +84,218 @@ def train(
     fold: int | None = None,
     start_from: Path | None = None,
     resume: bool = False,
-    threads: int = 2,
+    extension_rate: float | None = None,
+    execution: Execution | None = None,
     console: Console | None = None,
 ) -> Run:
     """Train a network.
 
     Args:
         dataset: a prepared set; its split "train".
-        folder: the run folder to make: config.json, last.keras, history.csv, tensorboard/, network.keras.
+        folder: the run folder to make (see `runs`).
         config: how.
         fold: the fold of the split to hold out and validate on; None: train on all, without validation (the
             split "validation" is for one look at the end, with `cinesax evaluate`).
-        start_from: a finished run whose weights to begin with; it must have had the same network and framing,
-            and not have seen the patients that this one holds out.
-        resume: go on with an interrupted run of the same config.
-        threads: for the augmentation.
+        start_from: a finished run or a bundle ("default": the one that ships) whose weights to begin with; its
+            network must be the same but for its classes, its framing too, and it must not have seen the patients
+            that this training holds out.
+        resume: go on with an interrupted run of the same config, or, where the config has more epochs, extend it.
+        extension_rate: the highest learning rate of the epochs that are added; None: they keep the rate with which
+            the training ended.
+        execution: threads, devices and the like.
         console: where progress goes.
 
     Returns:
-        The finished run; `network.keras` has the averaged weights of the last epoch.
+        The finished run; `network.keras` has the averaged weights of the last epoch, or, with `patience`, of the
+        best look at the held-out cases.
 
     Raises:
         DatasetError: a damaged set, or a fold that leaves nobody to train or to validate on.
         UsageError: the fold or the config does not fit, or the loss became no number.
         OutputError, InputError: the run folder cannot be written, or not be resumed.
     """
+    execution = execution or Execution()
+    console = console or Console(stderr=True)
+    held, cases = _cases(dataset, fold)
+    _check_config(dataset, config, held, execution)
+    verify(dataset)
+    start = None if start_from is None else open_start(start_from)
+    if start is not None:
+        check_start(start, config, dataset.framing.to_dict(), held)
+    description = _description(dataset, config, execution, fold=fold, cases=cases, held=held, start=start)
+    run = _enter(folder, description, config, resume=resume, extension_rate=extension_rate)
+    _note_command(folder, execution.command)
+    if execution.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    if run.state.epochs < run.epochs and not run.state.stopped:
+        _fit(dataset, run, config, execution=execution, start=start, console=console)
+        _check_finished(open_run(folder))
+    _finish(open_run(folder), config)
+    return open_run(folder)
+
+
+def _cases(dataset: Dataset, fold: int | None) -> tuple[list[str], list[str]]:
     cases = dataset.cases("train", fold=fold)
     held = dataset.cases("train", fold=fold, held_out=True) if fold is not None else []
     if not cases or (fold is not None and not held):
         raise DatasetError(f"fold {fold} leaves no patients to {'validate' if cases else 'train'} on; use fewer folds")
-    verify(dataset)
-    before = None if start_from is None else _check_start(open_run(start_from), dataset, config, held)
-    done = _begin(folder, _description(dataset, config, fold, cases, held) | _ancestry(before), resume)
-    keras.utils.set_random_seed(config.seed)
-    model = load_network(folder / LAST) if done else _compile(config, dataset.manifest["classes"], before)
-    if done < config.epochs:
-        start = done * config.steps
-        batches = training_batches(dataset, cases, config.pipeline, seed=config.seed, start=start, threads=threads)
-        display = Display(console or Console(stderr=True), steps=config.steps, epochs=config.epochs, done=done)
-        callbacks = [*_callbacks(dataset, folder, config, held, done), display]
+    return held, cases
+
+
+def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execution: Execution) -> None:
+    classes = dataset.manifest["classes"]
+    if config.model.classes != len(classes):
+        raise UsageError(
+            f"{dataset.folder} has {len(classes)} classes ({', '.join(classes)}), and the network "
+            f"{config.model.classes}: give --set model.classes={len(classes)}"
+        )
+    if config.patience is not None and not held:
+        raise UsageError("patience needs held-out cases to look at: name a fold, or set patience=none")
+    together = len(execution.devices or ())
+    if together and config.pipeline.batch % together:
+        raise UsageError(f"a batch of {config.pipeline.batch} cannot be shared by {together} devices evenly")
+
+
+def _description(
+    dataset: Dataset,
+    config: TrainConfig,
+    execution: Execution,
+    *,
+    fold: int | None,
+    cases: list[str],
+    held: list[str],
+    start: Start | None,
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "config": config.to_dict(),
+        "stages": [{"epochs": config.epochs, "learning_rate": config.learning_rate}],
+        "fold": fold,
+        "dataset": {
+            "digest": dataset.digest,
+            "framing": dataset.framing.to_dict(),
+            "classes": list(dataset.manifest["classes"]),
+        },
+        "train_cases": cases,
+        "held_out_cases": held,
+        "cases_seen": sorted({*cases, *(start.cases_seen if start else ())}),
+        "deterministic": execution.deterministic,
+        "command": execution.command,
+        "device": device_name(execution.threads),
+        "software": {
+            "cinesax": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        **({} if start is None else start.record),
+    }
+
+
+def _enter(
+    folder: Path, description: dict[str, Any], config: TrainConfig, *, resume: bool, extension_rate: float | None
+) -> Run:
+    if resume and folder.is_dir() and any(folder.iterdir()):
+        return go_on(folder, description, config, extension_rate)
+    return begin(folder, description)
+
+
+def _note_command(folder: Path, command: str) -> None:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    try:
+        with (folder / COMMANDS).open("a", encoding="utf-8") as stream:
+            stream.write(f"{moment} {command}\n")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from None
+
+
+def _compile(run: Run, config: TrainConfig, execution: Execution) -> keras.Model:
+    optimizer = keras.optimizers.AdamW(
+        _rate(run, config),
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clip_norm,
+        use_ema=True,
+        ema_momentum=config.average,
+    )
+    with _policy(config.precision.value):
+        model = build(config.model)
+    model.compile(
+        optimizer=optimizer,
+        loss=CrossEntropyDice(config.dice_over),
+        metrics=metrics(run.config["dataset"]["classes"]),
+        auto_scale_loss=True,
+    )
+    # Before the first step is traced: made in it, its variables would have it traced twice.
+    model.optimizer.build(model.trainable_variables)
+    _set_execution(model, config, execution)
+    return model
+
+
+def _rate(run: Run, config: TrainConfig) -> Rate:
+    stages = [(stage.epochs * config.steps, stage.learning_rate) for stage in run.stages]
+    return Rate(stages, config.warmup_steps)
+
+
+def _set_execution(model: keras.Model, config: TrainConfig, execution: Execution) -> None:
+    model.run_eagerly = execution.eager
+    model.jit_compile = config.xla and not execution.eager and not execution.deterministic
+
+
+@contextmanager
+def _policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(str(name))
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _scope(execution: Execution) -> Any:
+    devices = execution.devices or tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU"))))
+    if len(devices) < 2:
+        return nullcontext()
+    return tf.distribute.MirroredStrategy(list(devices)).scope()
+
+
+def _fit(
+    dataset: Dataset, run: Run, config: TrainConfig, *, execution: Execution, start: Start | None, console: Console
+) -> None:
+    cases, held, done = run.config["train_cases"], run.config["held_out_cases"], run.state.epochs
+
+    def batches(first: int) -> tf.data.Dataset:
+        return training_batches(
+            dataset, cases, config.pipeline, seed=config.seed, start=first, threads=execution.threads
+        )
+
+    source = batches(done * config.steps)
+    with _scope(execution):
+        if done:
+            model = load_network(run.folder / str(run.state.last))
+            model.optimizer.learning_rate = _rate(run, config)
+            _set_execution(model, config, execution)
+        else:
+            model = _compile(run, config, execution)
+            if start is not None:
+                _begin_with(start, model, source, console)
+        told = preflight(
+            model,
+            source,
+            steps=(run.epochs - done) * config.steps,
+            images_bytes=_images_bytes(dataset, cases),
+            threads=execution.threads,
+        )
+        console.print(told.line(), highlight=False, soft_wrap=True)
+        display = Display(console, steps=config.steps, epochs=run.epochs, done=done)
+        callbacks = [*_callbacks(dataset, run, config, held, lambda step: next(iter(batches(step)))), display]
         try:
             model.fit(
-                batches,
+                source,
                 initial_epoch=done,
-                epochs=config.epochs,
+                epochs=run.epochs,
                 steps_per_epoch=config.steps,
                 callbacks=callbacks,
                 shuffle=False,
@@ -218,77 +303,64 @@ def train(
             )
         finally:
             display.on_train_end()  # Keras says so only where nothing interrupts; the terminal's cursor is hidden
-        _check_finished(open_run(folder), config)
-    _finish(folder)
-    return open_run(folder)
 
 
-def _check_start(run: Run, dataset: Dataset, config: TrainConfig, held: list[str]) -> Run:
-    if not (run.folder / NETWORK).is_file():
-        raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; go on with it by --resume")
-    if from_dict(run.config["config"]["model"]) != config.model:
-        raise UsageError(f"{run.folder} trained another network; start from one with the same settings of the model")
-    if run.config["dataset"]["framing"] != dataset.framing.to_dict():
-        raise UsageError(f"{run.folder} saw images framed otherwise; prepare the set with the same framing")
-    seen = sorted(set(run.config["train_cases"]) & set(held))
-    if seen:
-        raise UsageError(f"{run.folder} was trained on {', '.join(seen)}, which this training holds out")
-    return run
+def _begin_with(start: Start, model: keras.Model, batches: tf.data.Dataset, console: Console) -> None:
+    images = np.concatenate([np.asarray(image) for image, _ in batches.take(4)])
+    anew = take_over(start, model, images)
+    if anew:
+        console.print(f"begins anew: {', '.join(anew)}; the rest as in {start.source}", highlight=False, soft_wrap=True)
 
 
-def _ancestry(before: Run | None) -> dict[str, Any]:
-    return (
-        {}
-        if before is None
-        else {"started_from": before.config, "started_from_sha256": checksum(before.folder / NETWORK)}
-    )
+def _images_bytes(dataset: Dataset, cases: Sequence[str]) -> int:
+    # 16-bit images and 8-bit labels lie in memory, decoded.
+    examples = sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
+    return int(examples * dataset.framing.size**2 * 3)
 
 
 def _callbacks(
-    dataset: Dataset, folder: Path, config: TrainConfig, held: list[str], done: int
+    dataset: Dataset, run: Run, config: TrainConfig, held: list[str], batch_of: Callable[[int], tuple[Any, Any]]
 ) -> list[keras.callbacks.Callback]:
-    callbacks: list[keras.callbacks.Callback] = [Pulse(config.steps * config.pipeline.batch)]
-    if held:
-        callbacks.append(
-            Validate(validation_batches(dataset, "train", held), every=config.validate_every, epochs=config.epochs)
-        )
+    folder, done, standing = run.folder, run.state.epochs, Standing(run.state)
+    board = folder / "tensorboard"
+    pictures = Pictures(dataset, held or run.config["train_cases"], board, held_out=bool(held))
+    look = Look(
+        folder,
+        standing,
+        validation_batches(dataset, "train", held) if held else None,
+        every=config.validate_every,
+        epochs=run.epochs,
+        patience=config.patience,
+        pictures=pictures.draw,
+    )
+    # In this order: what is measured, what is looked at, what is written of it, and the state last.
     return [
-        *callbacks,
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.TensorBoard(str(folder / "tensorboard"), write_graph=True, update_freq="epoch"),
+        EpochSeeds(config.seed),
+        Pulse(config.steps * config.pipeline.batch),
+        StopOnNaN(folder, config.steps, batch_of),
+        look,
+        Board(board, run.config["config"], size=config.pipeline.crop or dataset.framing.size, done=done),
         HistoryFile(folder / "history.csv", done=done),
-        Checkpoint(folder),
+        Checkpoint(folder, standing),
     ]
 
 
-def load_network(path: Path) -> keras.Model:
-    """A network that a training has written; InputError where it cannot be read."""
-    try:
-        return keras.models.load_model(path)
-    except Exception as error:  # noqa: BLE001 - Keras's exceptions have no common base of their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} cannot be read ({reason}); begin the training again in a new folder") from None
-
-
-def _check_finished(run: Run, config: TrainConfig) -> None:
-    if run.finished_epochs < config.epochs:
+def _check_finished(run: Run) -> None:
+    if run.state.epochs < run.epochs and not run.state.stopped:
         raise UsageError(
-            f"the loss is no number in epoch {run.finished_epochs + 1}; {run.folder} keeps the state before it: "
-            "lower the learning rate and begin again in a new folder"
+            f"the loss is no number in epoch {run.state.epochs + 1}; {run.folder} keeps the state before it, and the "
+            f"batch in {NAN_BATCH}: lower the learning rate and begin again in a new folder"
         )
 
 
-def _finish(folder: Path) -> None:
+def _finish(run: Run, config: TrainConfig) -> None:
     # Reloading the checkpoint gives the same network whether or not this process ran the last epoch.
-    saved = load_network(folder / LAST)
-    with averaged_weights(saved):
-        plain = keras.models.clone_model(saved)
-        plain.set_weights(saved.get_weights())
-    work = folder / ".network.tmp.keras"
-    plain.save(work)
-    os.replace(work, folder / NETWORK)
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    best = run.state.best
+    if config.patience is not None and best is not None:
+        network = load_network(run.folder / best.file)
+    else:
+        saved = load_network(run.folder / str(run.state.last))
+        with averaged_weights(saved):
+            network = plain_copy(saved)
+    save_network(network, run.folder / NETWORK)
+    draw_curves(run.folder / "history.csv", run.folder / "curves.png")

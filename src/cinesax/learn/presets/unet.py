@@ -8,9 +8,9 @@ Score to expect, trained on the 15 training patients of Sunnybrook and 150 phant
 """
 
 from cinesax.learn.augment import Augmentation
+from cinesax.learn.config import TrainConfig
 from cinesax.learn.models import UNetConfig
 from cinesax.learn.pipeline import PipelineConfig
-from cinesax.learn.train import TrainConfig
 
 
 def config() -> TrainConfig:

@@ -1,0 +1,47 @@
+"""Pictures of what a network does: input, truth, prediction, difference, side by side."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Of the classes from 1: cavity, myocardium, right ventricle; more begin anew. Readable with red-green blindness
+# (Okabe and Ito, 2008).
+_COLOURS = np.array([[230, 159, 0], [86, 180, 233], [0, 158, 115], [204, 121, 167]], np.float32)
+_TOO_MUCH, _MISSED, _OTHER = ((213, 94, 0), (0, 114, 178), (240, 228, 66))
+_COVER = 0.45
+UNKNOWN = -1
+
+
+def panel(image: NDArray[Any], truth: NDArray[Any], found: NDArray[Any]) -> NDArray[np.uint8]:
+    """Four pictures in a row: input; truth on it; prediction on it; and on a darker one where they differ.
+
+    In the difference, orange is found and not there, blue is there and not found, yellow is another structure.
+
+    Args:
+        image: (row, column), 0 to 1.
+        truth: (row, column), classes; -1 where unknown: never a difference.
+        found: (row, column), classes.
+
+    Returns:
+        (row, 4 * column, 3), uint8, RGB.
+    """
+    grey = np.repeat(np.clip(image, 0, 1)[..., None], 3, axis=-1).astype(np.float32) * 255
+    differs = (truth != found) & (truth != UNKNOWN)
+    difference = grey * 0.5
+    for where, colour in (
+        (differs & (truth == 0), _TOO_MUCH),
+        (differs & (found == 0), _MISSED),
+        (differs & (truth > 0) & (found > 0), _OTHER),
+    ):
+        difference[where] = colour
+    parts = [grey, _coloured(grey, truth), _coloured(grey, found), difference]
+    return np.concatenate(parts, axis=1).round().astype(np.uint8)
+
+
+def _coloured(grey: NDArray[np.float32], classes: NDArray[Any]) -> NDArray[np.float32]:
+    drawn = grey.copy()
+    inside = classes > 0
+    colours = _COLOURS[(classes[inside] - 1) % len(_COLOURS)]
+    drawn[inside] = (1 - _COVER) * drawn[inside] + _COVER * colours
+    return drawn

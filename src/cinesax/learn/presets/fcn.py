@@ -1,0 +1,23 @@
+"""The sequential FCN of the course.
+
+Purpose: a first network to learn on, and the mark that every other has to beat; not for measurements.
+Command: cinesax train DATA -o RUN --preset fcn
+Time: 24,000 images; 15 to 30 minutes on one or two cores.
+Score to expect: see the table of benchmarks/networks.py in docs/training.md.
+"""
+
+from cinesax.learn.augment import Augmentation
+from cinesax.learn.config import TrainConfig
+from cinesax.learn.models import FCNConfig
+from cinesax.learn.pipeline import PipelineConfig
+
+
+def config() -> TrainConfig:
+    """The settings."""
+    return TrainConfig(
+        model=FCNConfig(),
+        pipeline=PipelineConfig(batch=8, crop=160, augmentation=Augmentation()),
+        epochs=30,
+        steps=100,
+        learning_rate=1e-3,
+    )

@@ -1,0 +1,66 @@
+"""The learning rate over a training, and over what is added to it later."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+# The part of the highest rate that a stage ends with.
+FINAL_PART = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Some epochs that were asked for at once.
+
+    Attributes:
+        epochs: how many.
+        learning_rate: the highest; None: the rate with which the stage before ended, throughout.
+    """
+
+    epochs: int
+    learning_rate: float | None
+
+
+@keras.saving.register_keras_serializable(package="cinesax")
+class Rate(keras.optimizers.schedules.LearningRateSchedule):
+    """Stage by stage: up in a line to its highest rate, then down along a cosine to a thousandth of it.
+
+    A stage without a rate of its own keeps the one that it finds. So a finished training that is given more epochs
+    goes on as it ended; it jumps only where the user names a rate.
+
+    Source: Loshchilov and Hutter, SGDR, ICLR 2017 (cosine).
+
+    Args:
+        stages: of each, (steps, highest rate or None).
+        warmup_steps: of a rise; at most a quarter of the stage.
+    """
+
+    def __init__(self, stages: Sequence[Sequence[Any]], warmup_steps: int) -> None:
+        self.stages = [(int(steps), None if peak is None else float(peak)) for steps, peak in stages]
+        self.warmup_steps = int(warmup_steps)
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at this step, counted from 0 over all stages."""
+        step = ops.cast(step, "float32")
+        first, found, rate = 0, 0.0, ops.zeros_like(step)
+        for steps, peak in self.stages:
+            here = self._stage(step - first, steps, found, peak)
+            rate = ops.where(step >= first, here, rate)
+            first, found = first + steps, found if peak is None else peak * FINAL_PART
+        return rate
+
+    def _stage(self, step: Any, steps: int, found: float, peak: float | None) -> Any:
+        if peak is None:
+            return ops.zeros_like(step) + found
+        rise = min(self.warmup_steps, steps // 4)
+        part = ops.clip((step - rise) / max(1, steps - rise), 0.0, 1.0)
+        fall = peak * (FINAL_PART + (1 - FINAL_PART) * 0.5 * (1 + ops.cos(math.pi * part)))
+        return ops.where(step < rise, found + (peak - found) * step / max(1, rise), fall)
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving."""
+        return {"stages": [list(stage) for stage in self.stages], "warmup_steps": self.warmup_steps}

@@ -1,0 +1,159 @@
+"""Fine-tuning: the weights to begin with, from a run folder or from a bundle, also for other classes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax import bundle as bundles
+from cinesax.errors import BundleError, InputError, UsageError
+from cinesax.learn.config import TrainConfig
+from cinesax.learn.models import NetworkConfig, build, from_dict, to_dict
+from cinesax.learn.onnx_weights import layers_with_weights, read_weights
+from cinesax.learn.runs import NETWORK, checksum, load_network, open_run
+
+# Of these settings a network's weights do not depend: or only those of its last layers do.
+_FREE = ("classes", "dropout")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to begin with.
+
+    Attributes:
+        source: the run or the bundle, in words.
+        model: the network with its weights.
+        config: of the network.
+        framing: as `Framing.to_dict` tells.
+        cases_seen: what it has learned from.
+        record: what the new run says of it.
+        folded: whether its normalisation must be measured anew (see `onnx_weights`).
+    """
+
+    source: str
+    model: keras.Model
+    config: NetworkConfig
+    framing: Mapping[str, Any]
+    cases_seen: list[str]
+    record: dict[str, Any]
+    folded: bool
+
+
+def open_start(which: Path) -> Start:
+    """A finished run, or a bundle ("default": the one that ships).
+
+    Raises:
+        InputError: neither, a run that has not finished, or a network that cannot be read.
+        BundleError: a damaged bundle, or one whose graph does not hold the network that it tells.
+    """
+    if str(which) == "default" or (which / bundles.MANIFEST).is_file():
+        return _from_bundle(which)
+    run = open_run(which)
+    path = run.folder / NETWORK
+    if not path.is_file():
+        raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; go on with it by --resume")
+    record = {"started_from": run.config, "started_from_sha256": checksum(path)}
+    settings = from_dict(run.config["config"]["model"])
+    framing = run.config["dataset"]["framing"]
+    return Start(str(run.folder), load_network(path), settings, framing, run.cases_seen, record, folded=False)
+
+
+def _from_bundle(which: Path) -> Start:
+    bundle = bundles.open_bundle(which)
+    told = bundle.training.get("config", {})
+    if "model" not in told:
+        raise BundleError(f"{bundle.folder} does not tell how its network is built: start from its run folder")
+    config = from_dict(told["model"])
+    model = build(config, size=bundle.framing.size)
+    read_weights(bundle.graph_path, model)
+    cases = [str(case) for case in bundle.training.get("cases", ())]
+    record = {
+        "started_from": {"bundle": bundle.name, "version": bundle.version, "config": told, "train_cases": cases},
+        "started_from_sha256": bundle.graph_sha256,
+    }
+    return Start(str(bundle.folder), model, config, bundle.framing.to_dict(), cases, record, folded=True)
+
+
+def check_start(start: Start, config: TrainConfig, framing: Mapping[str, Any], held: list[str]) -> None:
+    """Whether a training may begin with these weights.
+
+    Raises:
+        UsageError: another network (other classes and dropout are welcome), images framed otherwise, or weights that
+            have learned from patients whom this training holds out.
+    """
+    before, now = to_dict(start.config), to_dict(config.model)
+    for key in _FREE:
+        before.pop(key, None)
+        now.pop(key, None)
+    if before != now:
+        changed = next(key for key in [*before, *now] if before.get(key) != now.get(key))
+        raise UsageError(
+            f"{start.source} holds another network: its {changed} is {before.get(changed)}, and {now.get(changed)} is "
+            "asked for; start from one with the same settings of the model"
+        )
+    if dict(start.framing) != dict(framing):
+        raise UsageError(f"{start.source} saw images framed otherwise; prepare the set with the same framing")
+    seen = sorted(set(start.cases_seen) & set(held))
+    if seen:
+        raise UsageError(f"{start.source} was trained on {', '.join(seen)}, which this training holds out")
+
+
+def take_over(start: Start, model: keras.Model, images: NDArray[np.float32]) -> list[str]:
+    """Give a network the weights to begin with.
+
+    Args:
+        start: where from.
+        model: where to; of the same settings, perhaps for other classes.
+        images: some training images (batch, row, column, 1), to measure the normalisation on.
+
+    Returns:
+        The layers that begin anew, because they are of another size.
+    """
+    anew = []
+    for before, now in zip(layers_with_weights(start.model), layers_with_weights(model), strict=True):
+        if [w.shape for w in before.weights] == [w.shape for w in now.weights]:
+            now.set_weights(before.get_weights())
+        else:
+            anew.append(now.name)
+    if start.folded:
+        _measure_normalisation(model, images)
+    return anew
+
+
+def _normalisations(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:
+    return (layer for layer in layers_with_weights(model) if isinstance(layer, keras.layers.BatchNormalization))
+
+
+def _measure_normalisation(model: keras.Model, images: NDArray[np.float32]) -> None:
+    """Split what a folded normalisation does into statistics of its input, and scale and shift.
+
+    In a graph for use, normalisation has become part of the convolution before it: mean 0, variance 1, scale 1 give
+    the same network, but not one that can go on training, which normalises by what it sees in a batch. Here mean and
+    variance become those of the images, and scale and shift what leaves the network as it is.
+    """
+    seen: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
+    calls = {}
+    for layer in _normalisations(model):
+        calls[layer] = layer.call
+
+        def call(x: Any, *args: Any, _layer: Any = layer, **options: Any) -> Any:
+            values = np.asarray(x, np.float64)
+            seen[_layer.path] = values.mean(axis=(0, 1, 2)), values.var(axis=(0, 1, 2))
+            return calls[_layer](x, *args, **options)
+
+        layer.call = call
+    try:
+        model(images, training=False)
+    finally:
+        for layer, original in calls.items():
+            layer.call = original
+    for layer in _normalisations(model):
+        mean, variance = seen[layer.path]
+        scale, shift, old_mean, old_variance = (np.asarray(w, np.float64) for w in layer.get_weights())
+        slope = scale / np.sqrt(old_variance + layer.epsilon)
+        new_scale = slope * np.sqrt(variance + layer.epsilon)
+        layer.set_weights([new_scale, shift + slope * (mean - old_mean), mean, variance])

@@ -1,0 +1,124 @@
+"""Fine-tuning begins where a run or a bundle ended, and never holds out whom that has seen."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+pytest.importorskip("tensorflow")
+import keras  # noqa: E402
+
+from cinesax.bundle import open_bundle  # noqa: E402
+from cinesax.errors import BundleError, InputError, UsageError  # noqa: E402
+from cinesax.learn.config import TrainConfig  # noqa: E402
+from cinesax.learn.export import export, to_onnx  # noqa: E402
+from cinesax.learn.losses import DiceOver  # noqa: E402
+from cinesax.learn.models import FCNConfig, UNetConfig, build, from_dict  # noqa: E402
+from cinesax.learn.onnx_weights import read_weights  # noqa: E402
+from cinesax.learn.start import check_start, open_start, take_over  # noqa: E402
+from cinesax.learn.train import train  # noqa: E402
+
+from .conftest import QUICK, TINY  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def tiny_bundle(run_folder, tmp_path_factory) -> Path:
+    return export(run_folder, tmp_path_factory.mktemp("bundles") / "tiny").folder
+
+
+def noise(size: int, *, count: int = 2) -> np.ndarray:
+    return np.random.default_rng(3).random((count, size, size, 1)).astype(np.float32)
+
+
+def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, tmp_path):
+    config = replace(QUICK, epochs=1, learning_rate=1e-6, dice_over=DiceOver.SLICE)
+    run = train(discs, tmp_path / "second", config, fold=0, start_from=quick_run)
+    assert run.config["started_from"]["config"]["epochs"] == QUICK.epochs
+    before = keras.models.load_model(quick_run / "network.keras", compile=False).trainable_weights
+    after = keras.models.load_model(run.folder / "network.keras", compile=False).trainable_weights
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(np.asarray(other), np.asarray(one), atol=1e-4)
+
+
+def test_a_second_stage_never_holds_out_whom_the_first_has_seen(quick_run, discs, tmp_path):
+    with pytest.raises(UsageError, match="which this training holds out"):
+        train(discs, tmp_path / "leak", QUICK, fold=1, start_from=quick_run)
+    other = replace(QUICK, model=FCNConfig(channels=(4,), bottom=(8,), kernel=3))
+    with pytest.raises(UsageError, match=r"another network: its bottom is \(4,\), and \(8,\) is asked for"):
+        train(discs, tmp_path / "other", other, fold=0, start_from=quick_run)
+    with pytest.raises(UsageError, match="its network is fcn, and unet"):
+        train(discs, tmp_path / "other", TINY, fold=0, start_from=quick_run)
+    with pytest.raises(InputError, match="no run folder"):
+        train(discs, tmp_path / "none", QUICK, fold=0, start_from=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_gives_its_network_back_in_use_and_in_training(run_folder, tiny_bundle):
+    start = open_start(tiny_bundle)
+    assert start.config == TINY.model and start.cases_seen and start.record["started_from"]["bundle"] == "sax-lv"
+    original = keras.models.load_model(run_folder / "network.keras", compile=False)
+    model = build(TINY.model)
+    images = noise(64, count=16)
+    assert take_over(start, model, images) == []
+    expected, seen = np.asarray(original(images)), np.asarray(model(images))
+    np.testing.assert_allclose(seen, expected, atol=2e-4)
+    # In training a normalisation divides by what it sees in the batch: without measuring the folded ones anew, the
+    # network would be another one there.
+    trained = np.asarray(model(images, training=True))
+    folded = np.asarray(build_folded(start)(images, training=True))
+    assert np.abs(trained - seen).mean() < 0.02 < np.abs(folded - seen).mean()
+
+
+def build_folded(start):
+    model = build(TINY.model)
+    model.set_weights(start.model.get_weights())
+    return model
+
+
+def test_a_bundle_teaches_other_classes(tiny_bundle, discs):
+    start, config = open_start(tiny_bundle), replace(TINY, model=replace(TINY.model, classes=4, dropout=0.5))
+    check_start(start, config, discs.framing.to_dict(), [])
+    model = build(config.model)
+    assert take_over(start, model, noise(64)) == ["logits"]
+    inner = keras.Model(model.input, model.get_layer("merge0_relu2").output)
+    before = keras.Model(start.model.input, start.model.get_layer("merge0_relu2").output)
+    images = noise(256)
+    np.testing.assert_allclose(np.asarray(inner(images)), np.asarray(before(images)), atol=1e-3)
+    assert model(images).shape[-1] == 4
+
+
+def test_a_bundle_that_has_seen_the_held_out_is_refused(tiny_bundle, discs, tmp_path):
+    with pytest.raises(UsageError, match="which this training holds out"):
+        train(discs, tmp_path / "leak", TINY, fold=1, start_from=tiny_bundle)
+
+
+def test_the_network_that_ships_can_be_trained_further():
+    bundle, start = open_bundle("default"), open_start(Path("default"))
+    assert len(start.cases_seen) == len(bundle.training["cases"])
+    model = build(start.config)
+    images = noise(bundle.framing.size)
+    assert take_over(start, model, images) == []
+    session = onnxruntime.InferenceSession(bundle.graph_path, providers=["CPUExecutionProvider"])
+    expected = session.run(None, {bundle.input_name: images})[0]
+    np.testing.assert_allclose(np.asarray(model(images, training=False)), expected, atol=1e-3)
+    assert TrainConfig(model=start.config).model == from_dict(bundle.training["config"]["model"])
+
+
+@pytest.mark.parametrize("config", [FCNConfig(channels=(4,), bottom=(6,), kernel=3, classes=3), UNetConfig((4, 6), 4)])
+def test_any_network_comes_back_from_onnx(config, tmp_path):
+    size = 4 * config.factor
+    model = build(config, size=size)
+    model.set_weights([w + 0.1 * np.random.default_rng(1).random(w.shape) for w in model.get_weights()])
+    to_onnx(model, tmp_path / "graph.onnx")
+    other = build(config, size=size)
+    read_weights(tmp_path / "graph.onnx", other)
+    images = noise(size)
+    np.testing.assert_allclose(np.asarray(other(images)), np.asarray(model(images)), atol=1e-4)
+    wrong = build(
+        replace(config, **({"channels": (6,)} if isinstance(config, FCNConfig) else {"stem": 2})),
+        size=size,
+    )
+    with pytest.raises(BundleError, match="of another size"):
+        read_weights(tmp_path / "graph.onnx", wrong)
