@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK
 
 import cinesax
 import exams
@@ -262,6 +263,22 @@ def test_the_validator_finds_no_error(vendor, tmp_path):
 def test_the_validator_finds_no_error_in_odd_enhanced_objects(oddity, tmp_path):
     folder = Variant(Vendor.PHILIPS_ENHANCED).write(scanned((oddity,)), tmp_path)
     assert exams.checked_by_dciodvfy(sorted(folder.iterdir())) == []
+
+
+@pytest.mark.parametrize("syntax", TransferSyntax)
+@pytest.mark.parametrize("vendor", [Vendor.GE, Vendor.PHILIPS_ENHANCED])
+def test_another_reader_sees_the_same_pixels(vendor, syntax, tmp_path):
+    made = scanned(())
+    files = sorted(Variant(vendor, syntax=syntax).write(made, tmp_path).iterdir())
+    found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(files[0]))
+    frames = made.frames[:1]
+    if vendor is Vendor.PHILIPS_ENHANCED:
+        frames = sorted(made.frames, key=lambda frame: (frame.phase, frame.slice_index))
+    expected = np.stack([frame.pixels for frame in frames]).astype(float)
+    # Rescaled values lie on 12 bits.
+    step = expected.max() / 4095 if vendor is Vendor.PHILIPS_ENHANCED else 0
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.51 * step)
 
 
 def test_a_medium_is_valid_and_the_same_each_time(tmp_path):
