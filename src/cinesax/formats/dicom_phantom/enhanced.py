@@ -180,9 +180,8 @@ def _items(**values: object) -> Items:
 
 def _shared_groups(scan: Scan, frame: ScannedFrame) -> pydicom.Dataset:
     """What is the same in all frames."""
-    rows, columns = frame.pixels.shape
     code = _item(CodeValue="80891009", CodingSchemeDesignator="SCT", CodeMeaning="Heart")
-    return _item(
+    groups = _item(
         MRImageFrameTypeSequence=_items(
             FrameType=_FRAME_TYPE,
             PixelPresentation="MONOCHROME",
@@ -196,52 +195,61 @@ def _shared_groups(scan: Scan, frame: ScannedFrame) -> pydicom.Dataset:
             PixelSpacing=as_ds_list(frame.spacing_mm),
             SliceThickness=as_ds(scan.source.slice_thickness_mm or scan.slice_distance_mm or 8.0),
         ),
-        MRTimingAndRelatedParametersSequence=_items(
-            RepetitionTime=as_ds(_TR_MS),
-            FlipAngle=as_ds(_FLIP_DEGREES),
-            EchoTrainLength=1,
-            RFEchoTrainLength=0,
-            GradientEchoTrainLength=1,
-            SpecificAbsorptionRateSequence=_items(
-                SpecificAbsorptionRateDefinition="IEC_WHOLE_BODY", SpecificAbsorptionRateValue=1.0
-            ),
-            GradientOutputType="DB_DT",
-            GradientOutput=0.0,
-            OperatingModeSequence=Items(
-                [
-                    _item(OperatingModeType="STATIC FIELD", OperatingMode="IEC_NORMAL"),
-                    _item(OperatingModeType="RF", OperatingMode="IEC_NORMAL"),
-                    _item(OperatingModeType="GRADIENT", OperatingMode="IEC_NORMAL"),
-                ]
-            ),
-        ),
-        MRFOVGeometrySequence=_items(
-            InPlanePhaseEncodingDirection="COLUMN",
-            MRAcquisitionFrequencyEncodingSteps=columns,
-            MRAcquisitionPhaseEncodingStepsInPlane=rows,
-            PercentSampling=as_ds(100),
-            PercentPhaseFieldOfView=as_ds(100),
-        ),
         MREchoSequence=_items(EffectiveEchoTime=_TE_MS),
         MRModifierSequence=_items(**_MODIFIERS),
-        MRImagingModifierSequence=_items(
-            MagnetizationTransfer="NONE",
-            BloodSignalNulling="NO",
-            Tagging="NONE",
-            TransmitterFrequency=_HYDROGEN_MHZ_PER_T * (scan.source.field_strength_t or 1.5),
-            PixelBandwidth=as_ds(976.5625),
-        ),
-        MRReceiveCoilSequence=_items(
-            ReceiveCoilName="phantom",
-            ReceiveCoilManufacturerName="",
-            ReceiveCoilType="MULTICOIL",
-            QuadratureReceiveCoil="NO",
-            MultiCoilDefinitionSequence=_items(MultiCoilElementName="phantom", MultiCoilElementUsed="YES"),
-        ),
-        MRTransmitCoilSequence=_items(
-            TransmitCoilName="phantom", TransmitCoilManufacturerName="", TransmitCoilType="BODY"
-        ),
         MRAveragesSequence=_items(NumberOfAverages=as_ds(1)),
+    )
+    _add_timing(groups)
+    _add_encoding(groups, scan, frame)
+    _add_coils(groups)
+    return groups
+
+
+def _add_timing(groups: pydicom.Dataset) -> None:
+    modes = (("STATIC FIELD", "IEC_NORMAL"), ("RF", "IEC_NORMAL"), ("GRADIENT", "IEC_NORMAL"))
+    groups.MRTimingAndRelatedParametersSequence = _items(
+        RepetitionTime=as_ds(_TR_MS),
+        FlipAngle=as_ds(_FLIP_DEGREES),
+        EchoTrainLength=1,
+        RFEchoTrainLength=0,
+        GradientEchoTrainLength=1,
+        SpecificAbsorptionRateSequence=_items(
+            SpecificAbsorptionRateDefinition="IEC_WHOLE_BODY", SpecificAbsorptionRateValue=1.0
+        ),
+        GradientOutputType="DB_DT",
+        GradientOutput=0.0,
+        OperatingModeSequence=Items([_item(OperatingModeType=kind, OperatingMode=mode) for kind, mode in modes]),
+    )
+
+
+def _add_encoding(groups: pydicom.Dataset, scan: Scan, frame: ScannedFrame) -> None:
+    rows, columns = frame.pixels.shape
+    groups.MRFOVGeometrySequence = _items(
+        InPlanePhaseEncodingDirection="COLUMN",
+        MRAcquisitionFrequencyEncodingSteps=columns,
+        MRAcquisitionPhaseEncodingStepsInPlane=rows,
+        PercentSampling=as_ds(100),
+        PercentPhaseFieldOfView=as_ds(100),
+    )
+    groups.MRImagingModifierSequence = _items(
+        MagnetizationTransfer="NONE",
+        BloodSignalNulling="NO",
+        Tagging="NONE",
+        TransmitterFrequency=_HYDROGEN_MHZ_PER_T * (scan.source.field_strength_t or 1.5),
+        PixelBandwidth=as_ds(976.5625),
+    )
+
+
+def _add_coils(groups: pydicom.Dataset) -> None:
+    groups.MRReceiveCoilSequence = _items(
+        ReceiveCoilName="phantom",
+        ReceiveCoilManufacturerName="",
+        ReceiveCoilType="MULTICOIL",
+        QuadratureReceiveCoil="NO",
+        MultiCoilDefinitionSequence=_items(MultiCoilElementName="phantom", MultiCoilElementUsed="YES"),
+    )
+    groups.MRTransmitCoilSequence = _items(
+        TransmitCoilName="phantom", TransmitCoilManufacturerName="", TransmitCoilType="BODY"
     )
 
 
