@@ -33,6 +33,7 @@ test: lint
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/discretisation.py
+	$(BIN)/python benchmarks/read.py
 	$(BIN)/python benchmarks/analyze.py
 	$(BIN)/python benchmarks/accuracy.py
 

@@ -115,3 +115,39 @@ def test_a_real_patient(sunnybrook, capsys):
         (240, "short-axis cine", True),
     ]
     assert "SCD0000101" not in said
+
+
+def _two_studies(folder):
+    exams.write_exam(folder / "a")
+    files = exams.write_exam(folder / "b", series_uid="1.2.9.2")
+    exams.edit(files, StudyInstanceUID="1.2.8", PatientID="ID-99", PatientName="ROE^RICHARD")
+
+
+def test_one_study_of_several(tmp_path, capsys):
+    _two_studies(tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 4
+    said = capsys.readouterr()
+    assert "study 1.2.3.4 (patient 1, 1 series); study 1.2.8 (patient 2, 1 series)" in said.err
+    assert "--study UID" in said.err
+    assert "ID-99" not in said.out + said.err
+    assert main(["inspect", str(tmp_path), "--study", "1.2.8"]) == 0
+    assert "picked: 1.2.9.2" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path), "--patient", "ID-77"]) == 0
+    assert "picked: 1.2.3.4.5" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path), "--study", "1.9"]) == 2
+
+
+def test_all_patients_are_shown_when_asked_for(tmp_path, capsys):
+    _two_studies(tmp_path)
+    main(["inspect", str(tmp_path), "--show-patient"])
+    said = capsys.readouterr().out
+    assert "patient: name DOE^JANE, id ID-77" in said
+    assert "patient: name ROE^RICHARD, id ID-99" in said
+
+
+def test_frames_of_reference_are_ignored_on_request_only(tmp_path, capsys):
+    exams.edit(exams.write_exam(tmp_path), FrameOfReferenceUID=lambda one: f"1.2.{1 + one.InstanceNumber // 15}")
+    assert main(["inspect", str(tmp_path)]) == 5
+    assert "--ignore-frame-of-reference" in capsys.readouterr().err
+    assert main(["inspect", str(tmp_path), "--ignore-frame-of-reference"]) == 0
+    assert "warning: 3 different FrameOfReferenceUIDs" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Contour files: the experts' own, the round trip, and what is no contour."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -198,3 +200,14 @@ class TestBadInput:
         drawn = from_contours({(Outline.ENDOCARDIUM, 0, 1): (_circle(9, 9, 5),)}, cine.pixels.shape)
         with pytest.raises(OutputError, match="cannot be written"):
             write_contours(drawn, cine, tmp_path / "file")
+
+
+def test_contours_of_a_padded_slice_count_its_stored_pixels(tmp_path):
+    cine = exams.small_cine(pixels=np.zeros((exams.PHASES, exams.SLICES, exams.ROWS, exams.COLUMNS), np.uint16))
+    paddings = ((0, 0),) * 3 + ((4, 7), (0, 0))
+    padded = replace(cine, source=replace(cine.source, paddings_px=paddings))
+    square = np.array([[9.0, 8.0], [15.0, 8.0], [15.0, 14.0], [9.0, 14.0]])
+    truth = from_contours({(Outline.ENDOCARDIUM, 2, place): (square,) for place in (2, 3)}, cine.pixels.shape)
+    first, second = (np.loadtxt(path) for path in sorted(write_contours(truth, padded, tmp_path)))
+    np.testing.assert_allclose(first - second, np.broadcast_to([7, 4], square.shape), atol=0.02)
+    np.testing.assert_array_equal(read_contours(tmp_path, padded).labels, truth.labels)

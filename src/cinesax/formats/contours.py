@@ -56,7 +56,7 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
                 "do the contours belong to this exam?"
             )
         phase, place = numbers[number]
-        polygon = read_polygon(path)
+        polygon = read_polygon(path) + _padding_xy(cine, place)
         _refuse_outside(path, polygon, cine)
         contours[Outline(letter), phase, place] = (polygon,)
     manual = any("manual" in path.name.lower() for path in chosen.values())
@@ -168,11 +168,19 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
         folder.mkdir(parents=True, exist_ok=True)
         for (outline, phase, place), polygons in sorted(_outlines(segmentation).items()):
             path = folder / f"IM-0001-{places[phase, place]:04d}-{outline.value}contour-{maker}.txt"
-            _write_polygon(join(polygons), path)
+            _write_polygon(join(polygons) - _padding_xy(cine, place), path)
             written.append(path)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     return written
+
+
+def _padding_xy(cine: Cine, place: int) -> Floats:
+    """(x, y): what lies before the first stored pixel of a slice; files count pixels as they are stored."""
+    if not cine.source.paddings_px:
+        return np.zeros(2)
+    rows, columns = cine.source.paddings_px[place]
+    return np.array([columns, rows], dtype=np.float64)
 
 
 def _outlines(segmentation: Segmentation) -> Mapping[ContourKey, Polygons]:
