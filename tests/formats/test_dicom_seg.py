@@ -228,6 +228,36 @@ def test_patient_and_study_are_copied_even_where_they_are_not_valid(tmp_path: Pa
             assert (made.ContentDate, made.ContentTime) == ("19000101", "000000")
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        (b"\\ISO 2022 IR 87 ", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"),
+        (b"GB18030 ", b"Wang^XiaoDong=\xcd\xf5^\xd0\xa1\xb6\xab"),
+        (b"ISO_IR 192", "Ζ^Ω".encode()),
+        (b"ISO_IR 999", b"no such \xff\xfe set"),
+        (b"ISO_IR 6", b"\x1b$B cut off \xe9"),
+        (b"", b"  padded  "),
+    ],
+)
+def test_a_name_is_copied_byte_for_byte_whatever_its_character_set(tmp_path: Path, charset: bytes, name: bytes) -> None:
+    files = exams.write_exam(tmp_path / "exam")
+    name += b" " * (len(name) % 2)
+    for path in files:
+        data = path.read_bytes()
+        for old, new in ((b"CS\x0a\x00ISO_IR 192", charset), (b"PN\x08\x00DOE^JANE", name)):
+            assert data.count(old) == 1
+            data = data.replace(old, old[:2] + len(new).to_bytes(2, "little") + new)
+        path.write_bytes(data)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    write_objects(objects.analysis_of(open_cine(tmp_path / "exam")), folder, DicomOptions(rtstruct=True))
+    made = [path.read_bytes() for path in folder.iterdir()]
+    assert len(made) == 5
+    for data in made:
+        assert b"\x10\0\x10\0PN" + len(name).to_bytes(2, "little") + name in data
+        assert (b"\x08\0\x05\0CS" + len(charset).to_bytes(2, "little") + charset in data) == bool(charset)
+
+
 @pytest.mark.parametrize("absent", ["StudyDate", "PatientBirthDate", "AccessionNumber", "StudyTime"])
 def test_what_the_source_does_not_say_stays_empty(tmp_path: Path, absent: str) -> None:
     cine = objects.exam_on_disk(tmp_path / "exam", **{absent: None})

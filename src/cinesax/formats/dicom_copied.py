@@ -11,6 +11,7 @@ from io import BytesIO
 
 import pydicom
 from pydicom import config
+from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -52,8 +53,8 @@ STUDY = (
 )
 """Attributes of the General Study, Patient Study and Clinical Trial Study modules (C.7.2.1 to C.7.2.3)."""
 
-FRAME = ("SpecificCharacterSet", "TimezoneOffsetFromUTC", "LongitudinalTemporalInformationModified")
-"""What the values above need to be understood."""
+CONTEXT = ("SpecificCharacterSet", "TimezoneOffsetFromUTC", "LongitudinalTemporalInformationModified")
+"""What the values above need to be understood; left out where it is empty."""
 
 DATED = (
     ("StudyDate", "StudyTime"),
@@ -88,9 +89,9 @@ def read_copied(header: Header) -> bytes:
     try:
         with opener() as open_file, open_file(header.file) as stream, lenient():
             source = pydicom.dcmread(
-                stream, stop_before_pixels=True, specific_tags=[*FRAME, *PATIENT, *STUDY, *_NOTED], force=True
+                stream, stop_before_pixels=True, specific_tags=[*CONTEXT, *PATIENT, *STUDY, *_NOTED], force=True
             )
-            return encoded(copied_elements(source, (*FRAME, *PATIENT, *STUDY, *_NOTED)))
+            return encoded(copied_elements(source, (*CONTEXT, *PATIENT, *STUDY, *_NOTED)))
     except DICOM_ERRORS as error:
         raise InputError(f"{header.file} cannot be read: {error}") from error
 
@@ -102,12 +103,16 @@ def copied_elements(source: Dataset, keywords: tuple[str, ...]) -> Dataset:
         tag = tag_for_keyword(keyword)
         if tag is None or tag not in source:
             continue
+        alone = Dataset()
         try:
             element = _copy(source, tag)
+            if element is None or (keyword in CONTEXT and not element.value):
+                continue
+            alone[tag] = element
+            encoded(alone)
         except DICOM_ERRORS:
             continue  # damaged: there is nothing that could be copied
-        if element is not None:
-            copied[tag] = element
+        copied[tag] = element
     return copied
 
 
@@ -126,6 +131,7 @@ def _copy(source: Dataset, tag: int) -> DataElement | RawDataElement | None:
             copy = _copy(item, inner_tag.tag) if not inner_tag.tag.is_private else None
             if copy is not None:
                 inner[inner_tag.tag] = copy
+        keep_bytes(inner)
         items.append(inner)
     return DataElement(tag, "SQ", Sequence(items))
 
@@ -138,8 +144,15 @@ def _raw(tag: int, vr: str, value: bytes) -> RawDataElement | None:
     return RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
 
 
+def keep_bytes(dataset: Dataset) -> None:
+    """Let undecoded values be written as they are: pydicom decodes and encodes them anew where it is not told this."""
+    charset = dataset.get("SpecificCharacterSet")
+    dataset.set_original_encoding(False, True, convert_encodings(charset) if charset else default_encoding)
+
+
 def encoded(dataset: Dataset) -> bytes:
     """The bytes of a data set in explicit little endian."""
+    keep_bytes(dataset)
     stream = DicomBytesIO()
     stream.is_little_endian, stream.is_implicit_VR = True, False
     write_dataset(stream, dataset)
@@ -148,7 +161,8 @@ def encoded(dataset: Dataset) -> bytes:
 
 def decoded(copied: bytes) -> Dataset:
     """The data set of `read_copied`; its texts stay undecoded until they are asked for."""
-    return read_dataset(BytesIO(copied), is_implicit_VR=False, is_little_endian=True)
+    with lenient():
+        return read_dataset(BytesIO(copied), is_implicit_VR=False, is_little_endian=True)
 
 
 @contextmanager

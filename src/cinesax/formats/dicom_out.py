@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 from pydicom import uid as uids
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
 
 from cinesax._version import __version__
 from cinesax.analysis import Analysis
 from cinesax.cine import Cine
 from cinesax.errors import GeometryError, InputError
-from cinesax.formats.dicom_copied import DATED, FRAME, PATIENT, STUDY, copied_elements, decoded, lenient
+from cinesax.formats.dicom_copied import CONTEXT, DATED, PATIENT, STUDY, copied_elements, decoded, keep_bytes, lenient
 from cinesax.formats.dicom_header import ENHANCED_MR_IMAGE, MR_IMAGE
 from cinesax.formats.dicom_series import valid_date
 from cinesax.formats.dicom_uid import derived_uid
@@ -277,13 +278,13 @@ def finish(dataset: Dataset, filing: Filing) -> None:
     Attributes that must be there and that the source does not have become empty. Texts of the object itself have to
     be ASCII: SpecificCharacterSet is that of the source.
     """
-    for keyword in (*FRAME, *PATIENT, *STUDY, "InstanceCreationDate", "InstanceCreationTime"):
+    for keyword in (*CONTEXT, *PATIENT, *STUDY, "InstanceCreationDate", "InstanceCreationTime"):
         if keyword in dataset:
             del dataset[keyword]
     for keyword in _TYPE_2:
         setattr(dataset, keyword, "")
     dataset.StudyInstanceUID = filing.study_uid
-    for element in copied_elements(decoded(filing.copied), (*FRAME, *PATIENT, *STUDY)).values():
+    for element in copied_elements(decoded(filing.copied), (*CONTEXT, *PATIENT, *STUDY)).values():
         dataset[element.tag] = element
     for equipment in dataset.get("ContributingEquipmentSequence", ()):
         if "ContributionDateTime" in equipment:
@@ -294,5 +295,7 @@ def to_bytes(dataset: Dataset) -> bytes:
     """The DICOM file of a data set that highdicom made."""
     stream = BytesIO()
     with lenient():
+        correct_ambiguous_vr(dataset, True)
+        keep_bytes(dataset)
         dataset.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
