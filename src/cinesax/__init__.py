@@ -23,6 +23,7 @@ from cinesax.segmentation import Outline, Segmentation, Structure
 
 if TYPE_CHECKING:
     from cinesax.exam import open_cine
+    from cinesax.formats.dicom_options import DicomOptions
     from cinesax.results import write_results
     from cinesax.segmenter import load_segmenter
 
@@ -31,6 +32,7 @@ __all__ = [
     "Cine",
     "CinesaxError",
     "Code",
+    "DicomOptions",
     "Finding",
     "Grid",
     "Measurements",
@@ -49,7 +51,12 @@ __all__ = [
 ]
 
 # These load pydicom, ONNX Runtime or Jinja when they are first asked for, not when cinesax is imported.
-_LAZY = {"load_segmenter": "cinesax.segmenter", "open_cine": "cinesax.exam", "write_results": "cinesax.results"}
+_LAZY = {
+    "DicomOptions": "cinesax.formats.dicom_options",
+    "load_segmenter": "cinesax.segmenter",
+    "open_cine": "cinesax.exam",
+    "write_results": "cinesax.results",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ PUBLIC = [
     "Cine",
     "CinesaxError",
     "Code",
+    "DicomOptions",
     "Finding",
     "Grid",
     "Measurements",
@@ -31,7 +32,19 @@ PUBLIC = [
 ]
 
 TESTS = str(Path(__file__).resolve().parents[1])
-HEAVY = ("tensorflow", "keras", "onnxruntime", "matplotlib", "pydicom", "nibabel", "PIL", "jinja2", "rich", "scipy")
+HEAVY = (
+    "tensorflow",
+    "keras",
+    "onnxruntime",
+    "matplotlib",
+    "pydicom",
+    "highdicom",
+    "nibabel",
+    "PIL",
+    "jinja2",
+    "rich",
+    "scipy",
+)
 
 
 def fresh(code: str) -> str:
