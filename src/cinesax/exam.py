@@ -6,20 +6,17 @@ read_cine(pick) -> Cine             the pixels of what was picked
 open_cine(path) -> Cine             all of it; also of a NIfTI file
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from cinesax.cine import Cine, StoredFile
+from cinesax.cine import Cine
 from cinesax.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.findings import Code, Finding, Severity
 from cinesax.formats import nifti
-from cinesax.formats.dicom_directory import missing_files, referenced_names
-from cinesax.formats.dicom_frames import read_headers
-from cinesax.formats.dicom_header import DICOMDIR, Header, NotDicomError
+from cinesax.formats.dicom_exam import Exam, chosen_part, open_exam, refuse_several_studies
 from cinesax.formats.dicom_image import read_pixels
 from cinesax.formats.dicom_series import (
     Kind,
@@ -27,35 +24,15 @@ from cinesax.formats.dicom_series import (
     base_first,
     cine_stacks,
     frames_of_reference,
-    group,
     lossy_compression,
-    oddities,
     off_axis_degrees,
 )
 from cinesax.formats.dicom_source import patient_of, source_of
 from cinesax.formats.dicom_stack import Stack, geometry_problem, order, split_into_stacks
-from cinesax.formats.stored_files import Opener, list_files, opener
 
 # Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
 _OTHER_VIEW_DEGREES = 30.0
 _USUAL_OFF_AXIS_DEGREES = 35.0
-
-
-@dataclass(frozen=True, eq=False)
-class Exam:
-    """What a folder, file or zip holds, by headers alone.
-
-    Attributes:
-        path: what was opened.
-        series: every series of DICOM instances.
-        ignored: (file, reason) for every file that is not an instance, or a copy of one.
-        findings: what a person should know of the files as they are stored.
-    """
-
-    path: Path
-    series: tuple[Series, ...]
-    ignored: tuple[tuple[str, str], ...]
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,110 +54,6 @@ class Pick:
     reason: str
     rejections: tuple[tuple[Series, str], ...]
     findings: tuple[Finding, ...]
-
-
-def open_exam(path: str | Path) -> Exam:
-    """Read the headers of all DICOM instances in a folder (any depth, any names), one file, or a zip.
-
-    Of a DICOMDIR the files that it names are read.
-
-    Raises:
-        InputError: nothing there, not allowed, no DICOM among the files, a zip that is not safe.
-    """
-    root = Path(path)
-    found = _Found()
-    files = list_files(root)
-    with opener() as open_file:
-        for file in files:
-            found.read(file, open_file, root)
-        if len(files) == 1 and found.directories:
-            # A DICOMDIR was given, not the folder that it lies in.
-            files = missing_files(files, found.directories).there
-            for file in files:
-                found.read(file, open_file, root.parent)
-    instances, copies = _without_copies(found.headers, root)
-    ignored = sorted({*found.ignored, *copies})
-    if not instances:
-        raise InputError(_nothing_found(root, ignored))
-    absent = missing_files(files, found.directories).absent
-    findings = (*_unreadable(ignored), *_incomplete(absent), *oddities(instances))
-    return Exam(root, group(instances), tuple(ignored), findings)
-
-
-class _Found:
-    """What the files turn out to be, one after the other."""
-
-    def __init__(self) -> None:
-        self.headers: list[Header] = []
-        self.ignored: list[tuple[str, str]] = []
-        self.directories: dict[StoredFile, tuple[str, ...]] = {}
-
-    def read(self, file: StoredFile, open_file: Opener, root: Path) -> None:
-        """Read the headers of a file, or note why not."""
-        try:
-            with open_file(file) as stream:
-                headers = read_headers(file, stream)
-                if headers[0].sop_class_uid == DICOMDIR:
-                    stream.seek(0)
-                    self.directories[file] = referenced_names(stream)
-                    self.ignored.append((_shown(file, root), "a DICOMDIR, not an image"))
-                else:
-                    self.headers += headers
-        except NotDicomError as error:
-            self.ignored.append((_shown(file, root), str(error)))
-        except OSError as error:
-            self.ignored.append((_shown(file, root), f"cannot be read: {error.strerror or error}"))
-
-
-def _incomplete(absent: Sequence[str]) -> list[Finding]:
-    if not absent:
-        return []
-    message = f"{len(absent)} file(s) that the DICOMDIR names are not there, the first is {absent[0]}"
-    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
-
-
-def _shown(file: StoredFile, root: Path) -> str:
-    if file.member is not None:
-        return file.member
-    return str(file.path.relative_to(root)) if file.path.is_relative_to(root) and file.path != root else file.path.name
-
-
-def _nothing_found(root: Path, ignored: Sequence[tuple[str, str]]) -> str:
-    if not ignored:
-        return f"{root} is empty: give a folder of DICOM files, one file, or a zip"
-    endings = Counter(Path(name).suffix.lower() or "no suffix" for name, _ in ignored)
-    seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
-    damaged = next((f"; {name}: {reason}" for name, reason in ignored if reason != "not DICOM"), "")
-    return f"{root} holds no DICOM image among its {len(ignored)} file(s) ({seen}){damaged}"
-
-
-def _unreadable(ignored: Iterable[tuple[str, str]]) -> list[Finding]:
-    damaged = [(name, reason) for name, reason in ignored if reason.startswith(("damaged", "cannot"))]
-    if not damaged:
-        return []
-    name, reason = damaged[0]
-    message = f"{len(damaged)} file(s) could not be read and were left out, the first is {name}: {reason}"
-    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
-
-
-def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header], list[tuple[str, str]]]:
-    """Without second copies of the same frame, and why not the rest."""
-    kept: dict[tuple[object, ...], Header] = {}
-    ignored = []
-    for header in headers:
-        if header.sop_instance_uid is None and header.series_uid is None and header.rows is None:
-            ignored.append((_shown(header.file, root), "damaged DICOM (no instance in it)"))
-            continue
-        place = (header.series_number, header.instance_number, header.position_mm, header.trigger_time_ms)
-        key = (header.sop_instance_uid or header.file, header.series_uid, header.frame_number, place)
-        other = kept.get(key)
-        if other is None:
-            kept[key] = header
-            continue
-        better, worse = (header, other) if header.pixel_bytes > other.pixel_bytes else (other, header)
-        kept[key] = better
-        ignored.append((_shown(worse.file, root), f"a copy of {_shown(better.file, root)}"))
-    return list(kept.values()), ignored
 
 
 def pick_short_axis(
@@ -249,62 +122,6 @@ def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
 
 def _names(series: Iterable[Series]) -> str:
     return ", ".join(one.name for one in series)
-
-
-def chosen_part(exam: Exam, *, study_uid: str | None = None, patient_id: str | None = None) -> Exam:
-    """Of an exam the images of one study, of one patient, or of both.
-
-    Raises:
-        UsageError: there are none; lists the studies.
-    """
-    if study_uid is None and patient_id is None:
-        return exam
-    headers = [
-        header
-        for one in exam.series
-        for header in one.headers
-        if (study_uid is None or header.study_uid == study_uid)
-        and (patient_id is None or header.patient_id == patient_id)
-    ]
-    if not headers:
-        wanted = [f"study {study_uid}"] * (study_uid is not None) + ["this PatientID"] * (patient_id is not None)
-        raise UsageError(f"no image of {' and '.join(wanted)} in {exam.path}; there are {_studies(exam)}")
-    return replace(exam, series=group(headers))
-
-
-def _by_study(exam: Exam) -> dict[tuple[str, str | None], int]:
-    """(StudyInstanceUID, PatientID) -> number of series."""
-    return Counter((one.study_uid, patient) for one in exam.series for patient in {h.patient_id for h in one.headers})
-
-
-def _studies(exam: Exam) -> str:
-    """The studies of an exam for a message, in which no patient is named."""
-    studies = _by_study(exam)
-    patients = list(dict.fromkeys(patient for _, patient in studies))
-    listed = [
-        f"study {uid or 'without UID'} (patient {patients.index(patient) + 1}, {count} series)"
-        for (uid, patient), count in studies.items()
-    ]
-    more = f"; and {len(listed) - 20} more" if len(listed) > 20 else ""
-    return "; ".join(listed[:20]) + more
-
-
-def refuse_several_studies(exam: Exam) -> None:
-    """Raise NoShortAxisError, listing them, where an exam holds several studies or patients."""
-    studies = _by_study(exam)
-    if len(studies) < 2:
-        return
-    patients, uids = len({patient for _, patient in studies}), len({uid for uid, _ in studies})
-    option = "--study UID" if len(studies) == uids else "--patient ID (cinesax inspect --show-patient lists them)"
-    what = (
-        f"{len(studies)} studies of {patients} patient(s)"
-        if uids > 1
-        else f"images of {patients} patients as one study"
-    )
-    raise NoShortAxisError(
-        f"{exam.path} holds {what}: {_studies(exam)}; "
-        f"give the folder of one study, or pick one with {option}, or a series with --series UID"
-    )
 
 
 def _nothing_to_pick(exam: Exam) -> InputError:
@@ -458,6 +275,7 @@ __all__ = [
     "Kind",
     "Pick",
     "Series",
+    "chosen_part",
     "open_cine",
     "open_exam",
     "pick_short_axis",
