@@ -41,7 +41,10 @@ def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout_s
         entity.connection_timeout = timeout_s
         _propose(entity, objects)
-        association = entity.associate(node.host, node.port, ae_title=node.aet)
+        with warnings.catch_warnings():
+            # pynetdicom 3.0 leaves the socket of a connection that failed to the garbage collector.
+            warnings.simplefilter("ignore", ResourceWarning)
+            association = entity.associate(node.host, node.port, ae_title=node.aet)
         if not association.is_established:
             raise _why_not(association, node)
         try:
