@@ -9,7 +9,7 @@ import argparse
 import csv
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,22 +64,27 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
     from cinesax.learn.prepare import leaks_of
 
     records.verify(dataset)
-    read: list[Example] = []
     listed = records.rows(dataset)
-    for split in dataset.manifest["splits"]:
-        found = list(records.read_examples(dataset, split))
-        names = [row.name for row in listed if row.split == split]
-        if [one.name for one in found] != names or len(names) != dataset.manifest["counts"][split]:
+    names: dict[str, list[str]] = {split: [] for split in dataset.manifest["splits"]}
+
+    def examples() -> "Iterator[Example]":
+        # One at a time: a large set does not fit into memory.
+        for split, seen in names.items():
+            for example in records.read_examples(dataset, split):
+                seen.append(example.name)
+                yield example
+
+    leaks = leaks_of(dataset, examples())
+    for split, seen in names.items():
+        if seen != [row.name for row in listed if row.split == split] or len(seen) != dataset.manifest["counts"][split]:
             raise DatasetError(f"the shards of {split} do not hold what examples.csv lists; prepare the set again")
-        read += found
-    leaks = leaks_of(dataset, read)
     for leak in leaks:
         sys.stdout.write(f"leak: {leak}\n")
     if leaks:
         raise DatasetError(f"{args.data} has {len(leaks)} leak(s): what it measures will be too good")
     cases = sum(map(len, dataset.manifest["splits"].values()))
     sys.stdout.write(
-        f"{len(read)} examples of {cases} cases in {len(dataset.manifest['shards'])} shards: "
+        f"{len(listed)} examples of {cases} cases in {len(dataset.manifest['shards'])} shards: "
         "checksums right, every record read, no leak between splits or folds\n"
     )
 

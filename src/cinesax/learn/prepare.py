@@ -32,10 +32,21 @@ from cinesax.learn.workers import in_parallel
 
 Progress = Callable[[int, int], None]
 
-# Seconds that one source takes on a core of a desktop computer, about: below some seconds in all, starting processes
-# (each loads TensorFlow) costs more than they save.
-_SECONDS = {StudySource: 3.0, AcdcSource: 1.0, PairsSource: 2.0, PhantomSource: 6.0}
-_WORTH_A_PROCESS_SECONDS = 20.0
+# Starting a process (it loads TensorFlow) takes some seconds of a core: it must save more than that.
+_WORTH_A_PROCESS_SECONDS = 10.0
+
+
+def _seconds(source: Source) -> float:
+    """What a source takes on one core of a desktop computer, about."""
+    match source:
+        case PhantomSource():
+            return 0.05 * len(source.seeds) * source.frames_each
+        case PairsSource():
+            return 0.01 * len(source.pairs)
+        case StudySource():
+            return 0.004 * len(source.files) + 0.5
+        case AcdcSource():
+            return 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +133,10 @@ def prepare(
         manifest = describe(shards, framing=framing, classes=classes, folds=folds, seed=seed)
         leaks = _leaks(done, manifest)
         if leaks and not allow_leaks:
-            raise DatasetError(f"{len(leaks)} leak(s) between splits or folds, the first: {leaks[0]}")
+            raise DatasetError(
+                f"{len(leaks)} leak(s) between splits or folds, the first: {leaks[0]}; leave one of the two out, or "
+                "add --allow-leaks, which lists them all"
+            )
         write_tables(work, manifest, shards, classes=classes, unused=listed)
     return Prepared(Dataset(folder, manifest), tuple(listed), tuple(leaks))
 
@@ -144,7 +158,7 @@ class _Run:
             for split, sources in splits.items()
             for number, source in enumerate(sources)
         ]
-        seconds = sum(_SECONDS[type(job.source)] for job in jobs)
+        seconds = sum(_seconds(job.source) for job in jobs)
         workers = min(self.workers, max(1, round(seconds / _WORTH_A_PROCESS_SECONDS)))
         done: dict[int, _Done] = {}
         for index, result in in_parallel(_work, jobs, workers=workers):
@@ -205,8 +219,9 @@ def leaks_of(dataset: Dataset, examples: Iterable[Example]) -> list[Leak]:
     seen: list[Seen] = []
     fine: list[NDArray[np.float32]] = []
     for example in examples:
-        seen.append(_seen(example.name, example.case, example.kind, dataset.manifest))
-        fine.append(fine_structure(example.image))
+        if example.kind is not Kind.PHANTOM:
+            seen.append(_seen(example.name, example.case, example.kind, dataset.manifest))
+            fine.append(fine_structure(example.image))
     return find_leaks(seen, np.array(fine))
 
 
