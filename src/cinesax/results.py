@@ -25,6 +25,7 @@ from types import FrameType
 
 from cinesax.analysis import Analysis
 from cinesax.errors import InputError, OutputError
+from cinesax.folder_swap import swap
 from cinesax.formats import tables
 from cinesax.formats.dicom_options import (
     DICOM_NAMES,
@@ -214,8 +215,10 @@ def _install(stage: Path, target: Path) -> None:
     if stage.parent == target or _foreign_entries(target):
         _move_in(stage, target)
         return
-    old = stage.with_suffix(".old")
     replaced = target.exists()
+    if replaced and swap(stage, target):
+        return  # what was there is in the stage now, and goes with it
+    old = stage.with_suffix(".old")
     if replaced:
         target.rename(old)
     try:

@@ -1,0 +1,85 @@
+"""Two folders change places in one step, or not at all."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import cinesax
+import hearts
+from cinesax import results
+from cinesax.folder_swap import swap
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="this system has no exchange of folders")
+def test_what_was_in_one_is_in_the_other(tmp_path: Path) -> None:
+    one, other = tmp_path / "one é", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    (one / "a").write_text("a")
+    (other / "b").write_text("b")
+    assert swap(one, other)
+    assert [path.name for path in one.iterdir()] == ["b"] and [path.name for path in other.iterdir()] == ["a"]
+
+
+def test_where_one_is_missing_nothing_happens(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    assert not swap(tmp_path / "one", tmp_path / "missing")
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_earlier_result_is_replaced_with_and_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    analysis = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
+    if not known:
+        monkeypatch.setattr(results, "swap", lambda one, other: False)
+    out = cinesax.write_results(analysis, tmp_path / "out")
+    (out / "contours" / "stale.txt").write_text("of another exam")
+    before = os.stat(out).st_ino
+    cinesax.write_results(analysis, out)
+    assert os.stat(out).st_ino != before and not (out / "contours" / "stale.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no processes to fork")
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(tmp_path: Path) -> None:
+    """Each system call of a rewrite is a moment: the writer dies at the first, then at the second, and so on."""
+    exam = hearts.cine(phases=2, slices=3, side=16)
+    drawn = hearts.labels((8, 4), slices=3, inside=range(1, 2), side=16)
+    first = cinesax.analyze(exam, segmentation=drawn)
+    second = cinesax.analyze(exam, segmentation=drawn, ed_phase=1, es_phase=0)
+    out = cinesax.write_results(first, tmp_path / "out")
+    contents: dict[int, int | None] = {0: None, 1: None}
+    moment, done = 0, False
+    while not done:
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # threads of the test runner
+            child = os.fork()
+        if child == 0:
+            die_at(moment)
+            cinesax.write_results(second, out)
+            os._exit(0)
+        done = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        told = results.tables.read_json(out / "analysis.json")
+        assert {path.name for path in out.iterdir()} == set(results.NAMES)
+        contents[told["measurements"]["ed_phase"]] = moment
+        if told["measurements"]["ed_phase"] == 1:
+            cinesax.write_results(first, out)
+        moment += 1
+    assert moment > 5 and None not in contents.values()
+
+
+def die_at(moment: int) -> None:
+    """Let this process be killed at one of the calls that change the file system."""
+    left = [moment]
+
+    def hook(event: str, _: tuple[object, ...]) -> None:
+        if event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "ctypes.dlopen"):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), 9)
+
+    sys.addaudithook(hook)
