@@ -111,7 +111,7 @@ def _list(dataset: "Dataset", args: argparse.Namespace) -> None:
     for case, some in _by_case(chosen).items():
         spacings = {f"{row.spacing_mm[0]:.2f} x {row.spacing_mm[1]:.2f}" if row.spacing_mm else "-" for row in some}
         fold = facts[case]["fold"]
-        counts = len(some), sum(not row.has_lv for row in some), sum(_is_partial(row) for row in some)
+        counts = len(some), sum(not row.has_lv for row in some), sum(row.is_partial for row in some)
         kinds = " ".join(sorted({str(row.kind) for row in some}))
         place = (case, some[0].split, kinds, "-" if fold is None else str(fold))
         table.add_row(*place, *map(str, counts), ", ".join(sorted(spacings)))
@@ -121,10 +121,6 @@ def _list(dataset: "Dataset", args: argparse.Namespace) -> None:
     splits = Counter(row.split for row in chosen)
     numbers = ", ".join(f"{count} in {split}" for split, count in splits.items())
     console.print(f"{len(chosen)} examples ({numbers}); classes {classes}", highlight=False)
-
-
-def _is_partial(row: "Row") -> bool:
-    return len(row.known) < len(row.pixels) - 2 or row.pixels[-1] > 0
 
 
 def _by_case(chosen: "Iterable[Row]") -> "dict[str, list[Row]]":
@@ -141,7 +137,7 @@ def _as_csv(chosen: "list[Row]", dataset: "Dataset") -> None:
     for row in chosen:
         known = " ".join(one.name.lower() for one in sorted(row.known))
         place = (row.name, row.case, row.kind, row.split, row.slice, row.phase)
-        writer.writerow([*place, known, *row.pixels])
+        writer.writerow([*place, known, *row.pixels.values()])
 
 
 def _show(dataset: "Dataset", args: argparse.Namespace) -> None:
@@ -150,7 +146,8 @@ def _show(dataset: "Dataset", args: argparse.Namespace) -> None:
 
     chosen = [row for row in _chosen(dataset, args) if not (args.empty and row.has_lv)]
     if args.smallest:
-        chosen = sorted((row for row in chosen if row.pixels[1]), key=lambda row: row.pixels[1])[: args.count]
+        with_cavity = [row for row in chosen if row.pixels.get("lv_cavity")]
+        chosen = sorted(with_cavity, key=lambda row: row.pixels["lv_cavity"])[: args.count]
     if not chosen:
         raise UsageError(f"{dataset.folder} has no such example to show")
     count = min(args.count, len(chosen))

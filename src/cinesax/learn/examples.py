@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from cinesax.cine import Cine
 from cinesax.errors import DatasetError
-from cinesax.exam import open_cine
 from cinesax.formats import acdc, contours, pairs
 from cinesax.framing import Framing, Placement, Turn, upright
 from cinesax.phantom import draw_settings, render_frames
@@ -247,23 +246,6 @@ def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> 
         yield _framed(cine.pixels[place], frame.label, framing, **facts)
 
 
-def from_studies(folder: Path, contour_folder: Path, framing: Framing) -> Iterator[Example]:
-    """Studies in subfolders of `folder`, with expert contours in the folder of the same name in `contour_folder`.
-
-    `cinesax.learn.sources` finds more: other names, other labels, and what was not used.
-
-    Raises:
-        DatasetError: no study has contours.
-        InputError: a study or a contour file that cannot be read.
-    """
-    cases = sorted(path.name for path in folder.iterdir() if path.is_dir() and (contour_folder / path.name).is_dir())
-    if not cases:
-        raise DatasetError(f"no subfolder of {folder} has a folder of contours of the same name in {contour_folder}")
-    for case in cases:
-        cine = open_cine(folder / case)
-        yield from from_study(case, cine, contours.read_contours(contour_folder / case, cine), framing)
-
-
 def from_acdc(patient: acdc.AcdcPatient, framing: Framing) -> Iterator[Example]:
     """Every slice of the labelled frames of one ACDC patient: LV cavity, myocardium and RV are known in all."""
     classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV})
@@ -302,24 +284,6 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
             facts = {"slice": index, "phase": phase, "spacing_mm": spacing, "known": classes}
             name = f"{case}-s{index:02d}-p{phase:02d}"
             yield _framed(image, label, framing, name=name, case=case, kind=Kind.PHANTOM, **facts)
-
-
-def without_twins(examples: Iterable[Example]) -> Iterator[Example]:
-    """The examples, without the PNG of a frame that has come as DICOM before.
-
-    Raises:
-        DatasetError: one name in two sources of the same kind: two frames, or one frame twice?
-    """
-    taken: set[str] = set()
-    seen: dict[str, Kind] = {}
-    for example in examples:
-        earlier = seen.setdefault(example.name, example.kind)
-        if earlier is Kind.STUDY and example.kind is Kind.PAIRS:
-            continue
-        if example.name in taken:
-            raise DatasetError(f"{example.name} comes twice as {example.kind}: name each source once, and no two alike")
-        taken.add(example.name)
-        yield example
 
 
 def as_cine(example: Example) -> tuple[Cine, Segmentation]:

@@ -20,6 +20,7 @@ READABLE = ("cinesax/dataset/1", SCHEMA)
 MANIFEST, EXAMPLES, UNUSED = "dataset.json", "examples.csv", "unused.csv"
 Classes = tuple[LabelClass, ...]
 CAVITY_ONLY: Classes = (LabelClass.BACKGROUND, LabelClass.LV_CAVITY)
+_UNKNOWN_NAME = "unknown"
 _FIELDS = (
     "name",
     "case",
@@ -69,7 +70,7 @@ class Row:
         phase: index of the phase, or -1.
         spacing_mm: (row, column) spacing of the framed pixels, or None.
         known: the classes of the set that were looked for, without the background.
-        pixels: how many pixels each class of the set has, by its index, and last those that are unknown.
+        pixels: name of a class of the set, or "unknown" -> how many pixels are labelled so.
         image_sha256: of the framed image: its uint16 pixels, little endian, row by row.
     """
 
@@ -82,13 +83,20 @@ class Row:
     phase: int
     spacing_mm: tuple[float, float] | None
     known: frozenset[LabelClass]
-    pixels: tuple[int, ...]
+    pixels: Mapping[str, int]
     image_sha256: str
 
     @property
     def has_lv(self) -> bool:
-        """Whether a pixel is labelled as anything but background."""
-        return sum(self.pixels[1:-1]) > 0
+        """Whether a pixel is labelled as LV cavity or myocardium; of sets without either, as anything."""
+        left = [class_name(one) for one in (LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM)]
+        counted = [name for name in left if name in self.pixels] or list(self.pixels)[1:-1]
+        return sum(self.pixels[name] for name in counted) > 0
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a class of the set was not looked for, or a pixel is unknown."""
+        return len(self.known) < len(self.pixels) - 2 or self.pixels[_UNKNOWN_NAME] > 0
 
 
 def row_of(example: Example, indexed: np.ndarray[Any, Any], classes: Classes, *, split: str, shard: str) -> Row:
@@ -104,7 +112,7 @@ def row_of(example: Example, indexed: np.ndarray[Any, Any], classes: Classes, *,
         example.phase,
         example.spacing_mm,
         example.known & frozenset(classes),
-        (*(int(count) for count in counts[: len(classes)]), int(counts[UNKNOWN])),
+        {**{class_name(one): int(counts[i]) for i, one in enumerate(classes)}, _UNKNOWN_NAME: int(counts[UNKNOWN])},
         hashlib.sha256(example.image.astype("<u2").tobytes()).hexdigest(),
     )
 
@@ -140,7 +148,9 @@ def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, fol
     members = {split: sorted(case for case in facts if facts[case]["split"] == split) for split in _splits(shards)}
     for cases in members.values():
         _deal(facts, cases, folds, seed)
-    pixels = np.sum([row.pixels for shard in shards for row in shard.rows], axis=0)
+    pixels: Counter[str] = Counter()
+    for row in (row for shard in shards for row in shard.rows):
+        pixels.update(row.pixels)
     return {
         "schema": SCHEMA,
         "digest": hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest(),
@@ -150,8 +160,8 @@ def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, fol
         "folds": folds,
         "seed": seed,
         "counts": {split: sum(facts[case]["n"] for case in cases) for split, cases in members.items()},
-        "class_pixels": {class_name(one): int(pixels[index]) for index, one in enumerate(classes)},
-        "unknown_pixels": int(pixels[-1]),
+        "class_pixels": {class_name(one): pixels[class_name(one)] for one in classes},
+        "unknown_pixels": pixels[_UNKNOWN_NAME],
         "splits": members,
         "cases": facts,
         "shards": [
@@ -180,7 +190,7 @@ def _facts(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
             raise DatasetError(f"case {row.case} is in split {fact['split']} and in {row.split}: split by patient")
         fact["n"] += 1
         fact["n_empty"] += int(not row.has_lv)
-        fact["n_partial"] += int(len(row.known) < len(row.pixels) - 2 or row.pixels[-1] > 0)
+        fact["n_partial"] += int(row.is_partial)
         if row.kind is Kind.STUDY:
             fact["kind"] = str(Kind.STUDY)
     return facts
@@ -197,16 +207,15 @@ def _deal(facts: dict[str, dict[str, Any]], cases: list[str], folds: int, seed: 
             turn += 1
 
 
-def write_rows(rows: Iterable[Row], path: Path, classes: Classes) -> None:
+def write_rows(rows: Iterable[Row], path: Path) -> None:
     """Write examples.csv; `pixels` stands there as `background:65000 lv_cavity:536 unknown:0`."""
-    names = [*(class_name(one) for one in classes), "unknown"]
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_FIELDS)
         for row in rows:
             spacing = row.spacing_mm or ("", "")
             known = " ".join(class_name(one) for one in sorted(row.known))
-            pixels = " ".join(f"{name}:{count}" for name, count in zip(names, row.pixels, strict=True))
+            pixels = " ".join(f"{name}:{count}" for name, count in row.pixels.items())
             place = (row.name, row.case, row.kind, row.split, row.shard, row.slice, row.phase)
             writer.writerow([*place, *spacing, known, pixels, row.image_sha256])
 
@@ -233,7 +242,7 @@ def read_rows(content: str, path: Path) -> list[Row]:
                     int(line["phase"]),
                     (float(steps[0]), float(steps[1])) if steps[0] else None,
                     frozenset(known[name] for name in line["known"].split()),
-                    tuple(int(part.rpartition(":")[2]) for part in line["pixels"].split()),
+                    {name: int(count) for name, count in (part.split(":") for part in line["pixels"].split())},
                     line["image_sha256"],
                 )
             )

@@ -137,7 +137,7 @@ def prepare(
                 f"{len(leaks)} leak(s) between splits or folds, the first: {leaks[0]}; leave one of the two out, or "
                 "add --allow-leaks, which lists them all"
             )
-        write_tables(work, manifest, shards, classes=classes, unused=listed)
+        write_tables(work, manifest, shards, unused=listed)
     return Prepared(Dataset(folder, manifest), tuple(listed), tuple(leaks))
 
 

@@ -300,16 +300,16 @@ def write_dataset(
             for number, chunk in enumerate(_chunks(examples))
         ]
         manifest = describe(shards, framing=framing, classes=classes, folds=folds, seed=seed)
-        write_tables(work, manifest, shards, classes=classes)
+        write_tables(work, manifest, shards)
     return Dataset(folder, manifest)
 
 
 def write_tables(
-    work: Path, manifest: dict[str, Any], shards: Iterable[Shard], *, classes: Classes, unused: Iterable[Unused] = ()
+    work: Path, manifest: dict[str, Any], shards: Iterable[Shard], *, unused: Iterable[Unused] = ()
 ) -> None:
     """Write examples.csv, unused.csv and, with their checksums added, dataset.json into the folder of a new set."""
     listed = list(unused)
-    write_rows((row for shard in shards for row in shard.rows), work / EXAMPLES, classes)
+    write_rows((row for shard in shards for row in shard.rows), work / EXAMPLES)
     write_unused(listed, work / UNUSED)
     manifest["unused"] = by_reason(listed)
     manifest["tables"] = [{"file": name, "sha256": _sha256(work / name)} for name in (EXAMPLES, UNUSED)]

@@ -22,6 +22,7 @@ COLOURS = {
     LabelClass.MYOCARDIUM: (100, 143, 255),
     LabelClass.RV: (220, 240, 120),
 }
+_FILLED = (LabelClass.LV_CAVITY, LabelClass.RV)
 _UNKNOWN_COLOUR = (200, 60, 160)
 _CAPTION_PX, _GAP_PX, _FONT_PX = 30, 4, 11
 _ENLARGED = 2
@@ -73,8 +74,10 @@ def _tile(example: Example, tile_px: int, zoom: bool) -> Image.Image:
     grey = Image.fromarray((image >> 8).astype(np.uint8)).resize((inner, inner), Image.Resampling.BICUBIC)
     coloured = np.asarray(grey.convert("RGB")).copy()
     sharp = np.asarray(Image.fromarray(label).resize((inner, inner), Image.Resampling.NEAREST))
-    for one, colour in COLOURS.items():
-        coloured[_border(sharp == one, inner // tile_px)] = colour
+    # The wall by its outer border, the inner one is the cavity's, which is drawn last.
+    wall = np.isin(sharp, (LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM)) & np.any(sharp == LabelClass.MYOCARDIUM)
+    for one, inside in ((LabelClass.MYOCARDIUM, wall), *((one, sharp == one) for one in reversed(_FILLED))):
+        coloured[_border(inside, inner // tile_px)] = COLOURS[one]
     coloured[_border(sharp == UNKNOWN, inner // tile_px)] = _UNKNOWN_COLOUR
     return Image.fromarray(coloured).resize((tile_px, tile_px), Image.Resampling.LANCZOS)
 
