@@ -11,12 +11,13 @@ pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
 from cinesax.bundle import open_bundle  # noqa: E402
+from cinesax.cli.main import main  # noqa: E402
 from cinesax.errors import BundleError, InputError, UsageError  # noqa: E402
 from cinesax.learn.config import TrainConfig  # noqa: E402
 from cinesax.learn.export import export, to_onnx  # noqa: E402
-from cinesax.learn.losses import DiceOver  # noqa: E402
 from cinesax.learn.models import FCNConfig, UNetConfig, build, from_dict  # noqa: E402
 from cinesax.learn.onnx_weights import read_weights  # noqa: E402
+from cinesax.learn.runs import open_run  # noqa: E402
 from cinesax.learn.start import check_start, open_start, take_over  # noqa: E402
 from cinesax.learn.train import train  # noqa: E402
 
@@ -32,14 +33,59 @@ def noise(size: int, *, count: int = 2) -> np.ndarray:
     return np.random.default_rng(3).random((count, size, size, 1)).astype(np.float32)
 
 
-def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, tmp_path):
-    config = replace(QUICK, epochs=1, learning_rate=1e-6, dice_over=DiceOver.SLICE)
-    run = train(discs, tmp_path / "second", config, fold=0, start_from=quick_run)
+OWN = """
+from dataclasses import replace
+from cinesax.learn.augment import Augmentation
+from cinesax.learn.config import TrainConfig
+from cinesax.learn.models import FCNConfig
+from cinesax.learn.pipeline import PipelineConfig
+
+def config():
+    model = FCNConfig(channels=(4,), bottom=(4,), kernel=3)
+    return TrainConfig(model=model, pipeline=PipelineConfig(batch=4, crop=32), steps=2, xla=False, warmup_steps=1)
+"""
+
+
+def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, tmp_path, capsys):
+    preset, folder = tmp_path / "own.py", tmp_path / "second stage"
+    preset.write_text(OWN)
+    words = ["--preset", preset, "--from", quick_run, "--fold", "0", "--epochs", "1", "--batch", "3"]
+    settings = ["--set", "learning_rate=1e-6", "--set", "dice_over=slice", "--set", "pipeline.augmentation=none"]
+    assert main(["train", *map(str, [discs.folder, "-o", folder, *words, *settings])]) == 0
+    said = capsys.readouterr().err
+    assert f"curves: tensorboard --logdir '{folder}/tensorboard'" in said and "preflight: about" in said
+    run = open_run(folder)
+    asked = run.config["config"]
+    assert (asked["epochs"], asked["learning_rate"], asked["dice_over"]) == (1, 1e-6, "slice")
+    assert asked["pipeline"]["batch"] == 3 and asked["pipeline"]["augmentation"] is None
     assert run.config["started_from"]["config"]["epochs"] == QUICK.epochs
     before = keras.models.load_model(quick_run / "network.keras", compile=False).trainable_weights
     after = keras.models.load_model(run.folder / "network.keras", compile=False).trainable_weights
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(np.asarray(other), np.asarray(one), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--set", "model.chanels=4"], 2, "did you mean model.channels?"),
+        (["--set", "steps=many"], 2, "expected a whole number"),
+        (["--set", "steps=3", "--steps", "4"], 2, "steps is set twice"),
+        (["--set", "model.classes=3"], 2, "give --set model.classes=2"),
+        (["--set", "pipeline.crop=100"], 2, "multiple of 32"),
+        (["--preset", "vnet"], 2, "there are unet, fcn"),
+        (["--preset", "absent.py"], 3, "does not exist"),
+        (["--fold", "0", "--folds", "2"], 2, "give one of them"),
+        (["--folds", "5"], 2, "is dealt into 2 folds: give --folds 2, or prepare it with --folds 5"),
+        (["--from", "absent"], 3, "no run folder"),
+        (["--set", "patience=2"], 2, "needs held-out cases"),
+    ],
+)
+def test_what_cannot_be_meant_ends_in_one_line(options, code, message, discs, tmp_path, capsys):
+    assert main(["train", str(discs.folder), "-o", str(tmp_path / "run"), *options]) == code
+    said = capsys.readouterr().err.splitlines()
+    assert message in said[-1] and said[-1].startswith("cinesax: error: ")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_second_stage_never_holds_out_whom_the_first_has_seen(quick_run, discs, tmp_path):

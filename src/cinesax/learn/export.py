@@ -88,8 +88,8 @@ def export(
             graph_sha256="",
             training={
                 "dataset": facts["dataset"]["digest"],
-                "cases": [case for case in facts["train_cases"] if not case.startswith("PHANTOM")],
-                "phantoms": sum(case.startswith("PHANTOM") for case in facts["train_cases"]),
+                "cases": [case for case in run.cases_seen if not case.startswith("PHANTOM")],
+                "phantoms": sum(case.startswith("PHANTOM") for case in run.cases_seen),
                 "config": facts["config"],
                 **({"started_from": facts["started_from"]["config"]} if "started_from" in facts else {}),
                 "software": facts["software"] | {"exported_with": f"cinesax {__version__}"},

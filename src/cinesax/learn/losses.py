@@ -57,8 +57,12 @@ class CrossEntropyDice(keras.losses.Loss):
         self.smooth = 1.0 if self.over is DiceOver.BATCH else 10.0
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """The loss, a scalar."""
-        return _cross_entropy(y_true, y_pred) + 1 - self._dice(y_true, y_pred)
+        """The loss, (batch,): that of the whole batch for each, because Keras shares only what it reduces itself.
+
+        Of a scalar, several devices would add up their gradients instead of taking the mean.
+        """
+        loss = _cross_entropy(y_true, y_pred) + 1 - self._dice(y_true, y_pred)
+        return ops.broadcast_to(loss, (ops.shape(y_pred)[0],))
 
     def _dice(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         known = decided(y_true)[..., 1:]

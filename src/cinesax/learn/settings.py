@@ -81,7 +81,8 @@ def _apply(config: Any, tree: Mapping[str, Any], whole: Any, prefix: str) -> Any
 def _unknown(key: str, whole: Any) -> str:
     known = list(keys(whole))
     near = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
-    near = near or difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    for cutoff in (0.9, 0.5):
+        near = near or difflib.get_close_matches(key, known, n=3, cutoff=cutoff)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return f"--set {key}: there is no such setting; {hint}"
 
