@@ -1,6 +1,7 @@
 """Sets made of sources: the same files whoever writes them, whole or not at all, and no leak unseen."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -41,7 +42,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def test_any_number_of_processes_gives_the_same_files(tmp_path, monkeypatch):
-    monkeypatch.setattr("cinesax.learn.prepare._WORTH_A_PROCESS_SECONDS", 0.1)
+    monkeypatch.setattr("cinesax.learn.prepare._WORTH_A_PROCESS_SECONDS", 0.001)
     found = find_sources([_pairs(tmp_path / "pairs", {"A": 1, "B": 2, "C": 3})]).sources
     (whole,) = found
     assert isinstance(whole, PairsSource)
@@ -60,19 +61,21 @@ def test_any_number_of_processes_gives_the_same_files(tmp_path, monkeypatch):
     assert len(list((tmp_path / "by1").glob("*.tfrecord"))) == 6
 
 
-def test_killed_it_leaves_no_set_and_no_process(tmp_path):
-    """SIGKILL of the command while its processes work: they end, and what was begun is under another name."""
-    command = [sys.executable, "-m", "cinesax", "prepare", "--phantoms", "400", "--jobs", "2"]
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+def test_ended_in_the_middle_it_leaves_no_set_and_no_process(how, tmp_path):
+    command = [sys.executable, "-m", "cinesax", "prepare", "--phantoms", "4000", "--jobs", "2"]
     begun = subprocess.Popen([*command, "-o", str(tmp_path / "set")], stderr=subprocess.DEVNULL)
     children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children")
     if not children.exists():
         begun.kill()
         pytest.skip("needs the list of child processes that Linux gives")
     workers = _until(lambda: [int(one) for one in children.read_text().split() if _works(int(one))], at_least=2)
-    begun.kill()
-    begun.wait()
+    begun.send_signal(signal.Signals[how])
+    begun.wait(60)
     _until(lambda: [1] if not any(_works(one) for one in workers) else [], at_least=1)
     assert not (tmp_path / "set").exists()
+    if how == "SIGTERM":
+        assert begun.returncode == 143 and list(tmp_path.iterdir()) == []
 
 
 def _works(process: int) -> bool:
