@@ -1,81 +1,140 @@
-"""How right a network is on the real data: Dice by slice, ejection fraction by patient, volumes of whole studies.
+"""How right networks are on the real data: Dice by slice, EF by patient, volumes of whole studies; with a peer.
 
-    python benchmarks/accuracy.py [--model BUNDLE]
+    python benchmarks/accuracy.py [--model BUNDLE ...] [--peer] [--split validation|train] [--html FOLDER]
 
-Validation: 226 labelled slices of 13 patients that no training has seen. They carry no spacing, so the ejection
-fraction is that of summed areas (spacing cancels): ED is the phase with the larger sum in the labels. Studies: the
-three DICOM patients, the whole way as `cinesax analyze` goes it, against the expert contours; patients that are among
-the bundle's training patients are marked IN-SAMPLE.
+Validation: 226 labelled slices of 13 patients. They carry no spacing, so the ejection fraction is that of summed areas
+(spacing cancels). Studies: the three DICOM patients, the whole way as `cinesax analyze` goes it, against the expert
+contours. Patients that a network has learned from are marked IN-SAMPLE. `--peer` sets the public network of the PyPI
+package myopari beside ours, on the same slices (benchmarks/peers.py tells how to get it).
 """
 
 import argparse
-import re
-from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cinesax.cli.evaluate import of_pairs
-from cinesax.evaluate import Evaluation, evaluate
-from cinesax.measure import measure
+from cinesax.cine import Cine
+from cinesax.cli.evaluate import learned_by
+from cinesax.cli.labelled import labelled, of_pairs
+from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
+from cinesax.evaluate.evaluation import summarise
+from cinesax.evaluation_report import render
+from cinesax.segmentation import Segmentation
 from cinesax.segmenter import load_segmenter
 from studies import CASES, compare, expert_study, sunnybrook
 
-_PHASES = 20
+Segment = Callable[[Cine], Segmentation]
 
 
-def ef_by_summed_areas(result: Evaluation) -> dict[str, tuple[float, float]]:
-    """For each patient the ejection fraction in %, by the labels and by the network."""
-    sums: dict[str, dict[int, np.ndarray]] = defaultdict(lambda: defaultdict(lambda: np.zeros(2)))
-    for score in result.slices:
-        number = re.search(r"-IM-\d+-(\d+)$", score.name)
-        if number:
-            sums[score.case][(int(number[1]) - 1) % _PHASES] += (score.truth_px, score.found_px)
-    ejected = {}
-    for case, phases in sorted(sums.items()):
-        ed, es = sorted(phases.values(), key=lambda areas: -areas[0])[:2]
-        both = 100 * (1 - es / ed)
-        ejected[case] = (float(both[0]), float(both[1]))
-    return ejected
+def row(name: str, result: Evaluation) -> str:
+    """One network over all slices."""
+    everything, intervals = summarise(result.slices), result.intervals()
+    sure, ef = intervals["dice_mean"], result.agreement()["ef_percent"]
+    lowest = min(np.mean([s.dice for s in scores]) for scores in result.by_case().values())
+    return (
+        f"{name:22} {everything.n:6} {everything.dice_mean:.4f} ({sure.low:.3f}-{sure.high:.3f}) "
+        f"{everything.dice_median:7.4f} {lowest:7.3f} {everything.below_half:7.1%} {everything.misses:6} "
+        f"{everything.hd95_median:6.2f} {everything.mean_distance_median:5.2f}   "
+        f"{ef.mean_absolute:5.2f} {ef.bias:+6.2f} {ef.slope:6.3f} {ef.correlation:6.3f}"
+    )
+
+
+HEAD = (
+    f"{'network':22} slices Dice (95 % interval)    median lowest  below .5 missed  HD95  mean   EF error   bias  slope"
+    "      r\n"
+    f"{'':22}                                      patient                   px    px"
+)
+
+
+def by_patient(results: dict[str, Evaluation]) -> None:
+    """Dice and EF of every patient, the networks side by side."""
+    print(f"\n{'patient':12} {'slices':>6} {'EF, labels':>11}", *(f"{name:>30}" for name in results))
+    print(f"{'':31}", *(f"{'Dice     EF   points':>30}" for _ in results))
+    first = next(iter(results.values()))
+    truth = {one.case: one.truth.ef_percent for one in first.functions}
+    for case, scores in first.by_case().items():
+        cells = [_cell(result, case) for result in results.values()]
+        print(f"{case:12} {len(scores):6} {truth[case]:11.1f}", *cells)
+
+
+def _cell(result: Evaluation, case: str) -> str:
+    mean = np.mean([one.dice for one in result.by_case()[case]])
+    one = next(function for function in result.functions if function.case == case)
+    mark = "*" if case in result.in_sample else " "
+    return f"{mark} {mean:13.3f} {one.found.ef_percent:6.1f} {one.ef_error_points:+7.1f}"
+
+
+def by_size(results: dict[str, Evaluation]) -> None:
+    """Mean Dice of each quarter of the slices, the smallest first, and the area found for the area in the truth."""
+    print(f"\n{'':22} Dice by size, smallest quarter first     found / true area")
+    for name, result in results.items():
+        ordered = sorted(result.slices, key=lambda one: one.truth_px)
+        quarters = [np.mean([one.dice for one in part]) for part in np.array_split(np.array(ordered, dtype=object), 4)]
+        areas = np.sum([(one.found_px, one.truth_px) for one in ordered], axis=0)
+        print(f"{name:22} {'  '.join(f'{value:.3f}' for value in quarters)} {areas[0] / areas[1]:19.3f}")
+
+
+def by_study(networks: dict[str, tuple[Segment, Any]]) -> None:
+    """The three DICOM studies: volumes, empty and lost frames, the challenge's measures, flicker and phases."""
+    print(
+        f"\n{'study':12} {'network':22} {'EDV %':>6} {'ESV %':>6} {'EF points':>9} {'empty':>6} {'lost':>5} "
+        f"{'flicker':>7} {'ED/ES off':>9}   MICCAI 2009: {'good %':>6} {'APD mm':>6} {'Dice':>6}"
+    )
+    for case in CASES:
+        cine, truth = expert_study(case)
+        study: LabelledStudy = labelled(case, cine, truth)
+        for name, (segment, known) in networks.items():
+            found = segment(cine)
+            c, (m,) = compare(cine, truth, found), score([(study, found)]).miccai
+            apd, dice = (np.nan if value is None else value for value in (m.apd_mm, m.dice))
+            print(
+                f"{case:12} {name:22} {c.edv_error_percent:+6.1f} {c.esv_error_percent:+6.1f} "
+                f"{c.ef_error_points:+9.2f} {c.empty_found:3}/{c.empty:<2} {c.lost:2}/{c.seen:<2} "
+                f"{c.flicker_percent:6.2f} {c.ed_shift:4}/{c.es_shift:<4}  {m.good_percent:19.1f} "
+                f"{apd:6.2f} {dice:6.3f}{'  IN-SAMPLE' if known is not None and case in known.cases else ''}",
+                flush=True,
+            )
+
+
+def networks(args: argparse.Namespace) -> dict[str, tuple[Segment, Any]]:
+    """Name -> segment function, and what it has learned from."""
+    chosen: dict[str, tuple[Segment, Any]] = {}
+    for which in args.model or ["default"]:
+        segmenter = load_segmenter(which)
+        name = segmenter.name if segmenter.name not in chosen else f"{segmenter.name} ({Path(which).name})"
+        chosen[name] = segmenter.segment, learned_by(segmenter.bundle)
+    if args.peer:
+        from peers import Myopari
+
+        peer = Myopari()
+        chosen[peer.name] = peer.segment, None
+    return chosen
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="default", metavar="BUNDLE")
+    parser.add_argument("--model", action="append", metavar="BUNDLE", help="may be given several times")
+    parser.add_argument("--peer", action="store_true", help="also myopari's public network")
     parser.add_argument("--split", default="validation", choices=("train", "validation"))
+    parser.add_argument("--html", type=Path, metavar="FOLDER", help="write a report of each network there")
     args = parser.parse_args()
-    segmenter = load_segmenter(args.model)
-    result = evaluate(of_pairs(sunnybrook() / args.split), segmenter.segment)
-    dice, ejected = result.dice, ef_by_summed_areas(result)
-    print(f"{segmenter.name} on {args.split}: {len(dice)} slices")
-    print(f"Dice mean {dice.mean():.4f}, median {np.median(dice):.4f}, lowest {dice.min():.4f}", end="; ")
-    print(f"{np.mean(dice < 0.5):.1%} below 0.5, {result.misses} misses\n")
-    print(f"{'patient':12} {'slices':>6} {'Dice':>6}   EF by labels, by network, difference (points)")
-    for case, scores in result.by_case().items():
-        truth, seen = ejected[case]
-        mean = np.mean([score.dice for score in scores])
-        print(f"{case:12} {len(scores):6} {mean:6.3f}   {truth:12.1f} {seen:11.1f} {seen - truth:+11.1f}")
-    both = np.array(list(ejected.values()))
-    slope, intercept = np.polyfit(both[:, 0], both[:, 1], 1)
-    error = both[:, 1] - both[:, 0]
-    print(f"EF: mean absolute error {np.abs(error).mean():.2f} points, bias {error.mean():+.2f}", end=", ")
-    print(f"slope {slope:.3f}, intercept {intercept:+.1f}, r {np.corrcoef(both.T)[0, 1]:.3f}\n")
-    areas = np.array([(s.truth_px, s.found_px, s.dice) for s in result.slices])
-    quarters = np.array_split(np.argsort(areas[:, 0]), 4)
-    print("Dice by size, smallest quarter of the slices first:", end=" ")
-    print(", ".join(f"{areas[q, 2].mean():.3f}" for q in quarters))
-    print(f"area found / area in truth: {areas[:, 1].sum() / areas[:, 0].sum():.3f}\n")
-    print("study            EDV ml (expert)   ESV ml (expert)   EF % (expert)   EDV %  ESV %  EF points  empty  lost")
-    for case in CASES:
-        cine, truth = expert_study(case)
-        found = segmenter.segment(cine)
-        a, b, c = measure(cine, found), measure(cine, truth), compare(cine, truth, found)
-        mark = "IN-SAMPLE" if case in segmenter.bundle.training.get("cases", ()) else ""
-        print(
-            f"{case:14} {a.edv_ml:8.1f} ({b.edv_ml:6.1f}) {a.esv_ml:8.1f} ({b.esv_ml:6.1f}) "
-            f"{a.ef_percent:7.2f} ({b.ef_percent:5.2f}) {c.edv_error_percent:+8.1f} {c.esv_error_percent:+6.1f} "
-            f"{c.ef_error_points:+8.2f}   {c.empty_found}/{c.empty}  {c.lost}/{c.seen}  {mark}"
-        )
+    chosen = networks(args)
+    results: dict[str, Evaluation] = {}
+    print(f"{args.split}\n{HEAD}")
+    for name, (segment, known) in chosen.items():
+        results[name] = evaluate(of_pairs(sunnybrook() / args.split), segment, learned=known, pictures=24)
+        print(row(name, results[name]), flush=True)
+        if args.html:
+            args.html.mkdir(parents=True, exist_ok=True)
+            page = render(results[name], of=name, on=args.split)
+            (args.html / f"{name.split()[0]}-{args.split}.html").write_text(page, encoding="utf-8")
+    by_size(results)
+    by_patient(results)
+    print("* IN-SAMPLE: the network has learned from this patient")
+    by_study(chosen)
 
 
 if __name__ == "__main__":
