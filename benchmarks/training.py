@@ -7,7 +7,7 @@ the preset has them. Bare: `model.fit` on arrays in memory that have the size of
 accuracy, and nothing else. PyTorch: the same U-Net, batch, loss and optimizer in a plain loop; PYTHON is the
 interpreter of an environment with torch in it (it needs nothing of cinesax):
 
-    python -m venv runs/torch && runs/torch/bin/pip install torch numpy
+    python -m venv runs/torch && runs/torch/bin/pip install torch
 
 Each runs in a process of its own, one after the other, `--rounds` times in turn. The first epoch, which builds and
 compiles, does not count; of the others the median does. SET: a prepared set; without it, one of 12 phantoms is made.
@@ -73,7 +73,8 @@ def bare_fit(data: Path, epochs: int, steps: int, threads: int, *, xla: bool = T
             speeds.append(logs["images_per_second"])
 
     jit = "auto" if xla else False
-    model.compile(keras.optimizers.AdamW(1e-3), "categorical_crossentropy", ["accuracy"], jit_compile=jit)
+    optimizer = keras.optimizers.AdamW(1e-3)
+    model.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=jit)
     model.fit(images, labels, batch_size=batch, epochs=epochs, verbose=0, callbacks=[Pulse(count), Read()])
     return speeds
 
