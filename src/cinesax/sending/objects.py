@@ -13,7 +13,8 @@ from cinesax.formats.stored_files import list_files
 
 _PREAMBLE_BYTES = 128
 _RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
-_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+_LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+_SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", _LABEL_MAP)
 _STRUCTURED_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
 
 
@@ -36,6 +37,8 @@ class DicomObject:
     @property
     def kind(self) -> str:
         """The name of its SOP class, for a person."""
+        if self.sop_class_uid == _LABEL_MAP:
+            return "Label Map Segmentation"  # of DICOM 2024d, which pydicom 3.0 does not know
         return UID(self.sop_class_uid).name.removesuffix(" Storage")
 
 

@@ -1,0 +1,85 @@
+"""The conformance page tells what the code does: hospitals decide by it."""
+
+import re
+from pathlib import Path
+
+import pydicom
+from pydicom.datadict import keyword_for_tag
+from pydicom.sr._concepts_dict import concepts
+from pydicom.sr.coding import Code
+from pydicom.uid import UID
+
+from cinesax.formats import dicom_header, dicom_options, dicom_seg, dicom_sr
+from cinesax.formats.dicom_out import Kind
+from cinesax.sending.deliver import Fate
+from cinesax.sending.statuses import answer_of
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "conformance.md").read_text()
+
+# Of DICOM 2024d; pydicom 3.0 does not know it yet.
+NEWER = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
+
+# A code table row: | name | value | scheme | meaning | ... |
+ROWS = {
+    (value, scheme): meaning.removesuffix(" (from Python only)")
+    for value, scheme, meaning in re.findall(r"\| ([\d-]+) \| (LN|SCT|DCM) \| ([^|]+?) \|", PAGE)
+}
+
+
+def written_codes() -> dict[tuple[str, str], str]:
+    found = [one for module in (dicom_sr, dicom_seg) for one in vars(module).values() if isinstance(one, Code)]
+    return {(one.value, one.scheme_designator): one.meaning for one in found if one.scheme_designator != "UCUM"}
+
+
+def test_every_code_that_is_written_is_named_with_its_meaning() -> None:
+    written = written_codes()
+    assert {key: written[key] for key in ROWS} == ROWS
+    for value, scheme in set(written) - set(ROWS):
+        assert re.search(rf"{scheme} {value}|TID 1004", PAGE), (value, scheme)
+    for unit in ("ml", "%", "l/min", "g", "{H.B.}/min"):
+        assert f"| {unit} |" in PAGE
+
+
+def test_the_codes_mean_in_the_standard_what_they_are_written_for() -> None:
+    for (value, scheme), meaning in written_codes().items():
+        # The tables of PS3.16, as pydicom has them: keyword -> {value: (meaning, context groups)}.
+        named = {known[value][0] for known in concepts[scheme].values() if value in known}
+        assert meaning in named, (value, scheme, meaning, named)
+
+
+def test_every_attribute_that_is_read_is_named() -> None:
+    named = set(re.findall(r"\b[A-Z][A-Za-z]+\b", PAGE))
+    assert {keyword_for_tag(tag) for tag in dicom_header._TAGS} <= named
+
+
+def test_names_of_objects_and_classes_are_those_of_the_standard() -> None:
+    for name, uid in re.findall(r"\| ([A-Za-z ]+ Storage) \| ([\d.]+) \|", PAGE):
+        assert NEWER.get(uid, UID(uid).name) == name
+    assert set(dicom_options.DICOM_NAMES) <= set(re.findall(r"`(\w+\.dcm)`", PAGE))
+    for kind in Kind:
+        assert f"{kind.series_number} ({kind.modality})" in PAGE
+
+
+def test_transfer_syntaxes_are_those_of_the_standard() -> None:
+    table = PAGE[PAGE.index("| transfer syntax | UID") : PAGE.index("A file in a syntax")]
+    uids = [uid for row in re.findall(r"\| (1\.2\.840[\d.]+(?:, \.\d+)*) \|", table) for uid in expanded(row)]
+    assert len(uids) == len(set(uids)) >= 16
+    assert all(UID(uid).is_transfer_syntax for uid in uids)
+    assert {str(one) for one in pydicom.uid.RLETransferSyntaxes + pydicom.uid.JPEGLSTransferSyntaxes} <= set(uids)
+
+
+def expanded(row: str) -> list[str]:
+    first, *more = row.split(", ")
+    return [first, *(first.rpartition(".")[0] + one for one in more)]
+
+
+def test_statuses_are_treated_as_told() -> None:
+    def told(status: int) -> tuple[Fate, bool]:
+        answer = answer_of(status)
+        return answer.fate, answer.again
+
+    assert told(0) == (Fate.TAKEN, False)
+    assert {told(status) for status in (1, 0x107, 0x116, *range(0xB000, 0xC000))} == {(Fate.TAKEN_CHANGED, False)}
+    assert {told(status) for status in (0x110, *range(0xA700, 0xA800))} == {(Fate.REFUSED, True)}
+    others = set(range(1, 0x10000)) - {1, 0x107, 0x116, 0x110} - set(range(0xA700, 0xA800)) - set(range(0xB000, 0xC000))
+    assert {told(status) for status in others} == {(Fate.REFUSED, False)}
