@@ -10,7 +10,7 @@ highdicom makes the object, and refuses one in which plane positions repeat. So 
 is in any of the phases, and the frames of the phases are made from those of that stack here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ from cinesax.formats.dicom_options import SEG_ES_NAME as ES_NAME
 from cinesax.formats.dicom_options import SegmentationType
 from cinesax.formats.dicom_out import Filing, Kind, describe, finish, reference, series_of_frames, source_images
 from cinesax.formats.dicom_uid import derived_uid
-from cinesax.segmentation import Structure
+from cinesax.segmentation import Segmentation, Structure
 
 NAMES = (ED_NAME, ES_NAME, CINE_NAME)
 
@@ -90,12 +90,13 @@ def seg_datasets(
     made = {}
     with lenient():
         for number, (name, label, description, phases) in enumerate(wanted, 1):
-            frames = _frames(analysis, phases, kind)
+            frames = _frames(analysis.segmentation, phases, kind)
             if not frames.places:
                 continue
             dataset = _stack(analysis, filing, frames, kind, (filing.uid(name, kind.value), number, label, description))
             _refer(dataset, analysis.cine, filing, frames)
             _fill(dataset, analysis.cine, filing, frames, in_time=name == CINE_NAME)
+            dataset.PixelData = _pixel_data(analysis.segmentation, frames, packed=dataset.BitsAllocated == 1)
             finish(dataset, filing)
             made[name] = dataset
     return made
@@ -144,36 +145,49 @@ class _Frames:
         structures: in the order of their segment numbers.
         places: (structure, phase, slice) of each frame, in the order of the object; the structure is None in a label
             map, where a frame holds all of them.
-        pixels: (frame, row, column), uint8: 0 and 1, or segment numbers.
     """
 
     structures: tuple[Structure, ...]
     phases: tuple[int, ...]
     places: tuple[tuple[Structure | None, int, int], ...]
-    pixels: NDArray[np.uint8]
+
+    def pixels(self, labels: NDArray[np.uint8], structure: Structure | None) -> NDArray[np.uint8]:
+        """Labels of any shape as an object stores them: 0 and 1 of one structure, or (None) segment numbers."""
+        if structure is not None:
+            return np.asarray(labels == structure, dtype=np.uint8)
+        numbers = np.zeros(max(Structure) + 1, dtype=np.uint8)
+        numbers[list(self.structures)] = np.arange(1, len(self.structures) + 1)
+        return numbers[labels]
 
 
-def _frames(analysis: Analysis, phases: Iterable[int], kind: SegmentationType) -> _Frames:
-    segmentation = analysis.segmentation
-    known = {one: where for one, where in segmentation.known_phases.items() if any(where[phase] for phase in phases)}
-    structures = tuple(sorted(known))
-    numbers = np.zeros(max(Structure) + 1, dtype=np.uint8)
-    numbers[list(structures)] = np.arange(1, len(structures) + 1)
-    groups: list[tuple[Structure | None, NDArray[np.uint8]]] = [(None, numbers[segmentation.labels])]
-    if kind is SegmentationType.BINARY:
-        groups = [(one, np.asarray(segmentation.labels == one, dtype=np.uint8)) for one in structures]
-    places, pixels = [], []
-    for structure, masks in groups:
+def _frames(segmentation: Segmentation, phases: tuple[int, ...], kind: SegmentationType) -> _Frames:
+    def told(structure: Structure) -> bool:
+        return any(segmentation.known_phases[structure][phase] for phase in phases)
+
+    structures = tuple(sorted(filter(told, segmentation.known_phases)))
+    places: list[tuple[Structure | None, int, int]] = []
+    for segment in structures if kind is SegmentationType.BINARY else [None] * bool(structures):
         for phase in phases:
-            looked_for = known.values() if structure is None else [known[structure]]
-            if not any(where[phase] for where in looked_for):
-                continue
-            # One empty frame says that it was looked for in this phase, and not found.
-            for place in np.flatnonzero(masks[phase].any(axis=(1, 2))) if masks[phase].any() else (0,):
-                places.append((structure, phase, int(place)))
-                pixels.append(masks[phase, place])
-    stacked = np.stack(pixels) if pixels else np.zeros((0, *segmentation.labels.shape[2:]), dtype=np.uint8)
-    return _Frames(structures, tuple(phases), tuple(places), stacked)
+            labels = segmentation.labels[phase]
+            found = np.flatnonzero(np.any(labels > 0 if segment is None else labels == segment, axis=(1, 2)))
+            looked_for = structures if segment is None else (segment,)
+            if len(found) == 0 and any(segmentation.known_phases[one][phase] for one in looked_for):
+                found = np.zeros(1, dtype=np.intp)  # one empty frame says that it was looked for and not found
+            places += [(segment, phase, int(place)) for place in found]
+    return _Frames(structures, phases, tuple(places))
+
+
+def _pixel_data(segmentation: Segmentation, frames: _Frames, *, packed: bool) -> bytes:
+    """The frames one after the other; packed: eight pixels a byte, without gaps between frames."""
+    parts = []
+    for first in range(0, len(frames.places), 8):  # eight frames are whole bytes, and little memory
+        block = [
+            frames.pixels(segmentation.labels[phase, place], structure)
+            for structure, phase, place in frames.places[first : first + 8]
+        ]
+        parts.append((np.packbits(np.stack(block), bitorder="little") if packed else np.stack(block)).tobytes())
+    data = b"".join(parts)
+    return data + b"\0" * (len(data) % 2)
 
 
 def _stack(
@@ -234,7 +248,7 @@ def _series_item(uid: str, instances: list[Dataset]) -> Dataset:
 
 
 def _fill(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames, *, in_time: bool) -> None:
-    """Put the frames in, in the place of the marks."""
+    """Describe the frames, in the place of the marks."""
     models = {_place(item): item for item in dataset.PerFrameFunctionalGroupsSequence}
     items = []
     for structure, phase, place in frames.places:
@@ -249,9 +263,6 @@ def _fill(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames, *, in_t
         items.append(item)
     dataset.PerFrameFunctionalGroupsSequence = items
     dataset.NumberOfFrames = len(items)
-    packed = np.packbits(frames.pixels, bitorder="little") if dataset.BitsAllocated == 1 else frames.pixels
-    data = packed.tobytes()
-    dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset.SegmentsOverlap = "NO"
     _dimensions(dataset, filing.uid("dimensions", dataset.SOPInstanceUID), in_time=in_time)
 

@@ -40,7 +40,7 @@ _OTHER = re.compile(r"\bright\b|_right\b|\brv|atri(um|al)|septum|scar|fat\b", re
 _MYOCARDIUM = re.compile(r"myoc|\bmyo\b|lvm\b|\bwall\b|epicardi|\bepi\b", re.IGNORECASE)
 _CAVITY = re.compile(r"cavity|blood.?pool|\blv|left.?ventric|ventric\w*.left|endocardi|\bendo\b", re.IGNORECASE)
 
-_MAX_BYTES = 4 * 1024**3
+_MAX_BYTES = 1024**3  # 60 phases of 16 slices of 512 x 512 in four segments; pydicom takes twice of it
 _IN_PLANE_COSINE = 0.999  # 2.6 degrees: half a pixel at the rim of the heart
 _OFF_PLANE_MM = 1.0
 _SAME_MM = 0.01
