@@ -40,7 +40,7 @@ NAMES = (ED_NAME, ES_NAME, CINE_NAME)
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 LEFT_VENTRICLE = Code("87878005", "SCT", "Left ventricle")
 MYOCARDIUM = Code("49848007", "SCT", "Left Ventricle Myocardium")
-_ARTIFICIAL_INTELLIGENCE = Code("123109", "DCM", "Artificial Intelligence")
+_ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _TEMPORAL_POSITION_INDEX, _FRAME_CONTENT = 0x00209128, 0x00209111
 _LONGEST_NAME = 64
 
