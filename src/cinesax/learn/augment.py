@@ -42,14 +42,23 @@ def _seeds(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
     return tf.unstack(tf.random.split(seed, count))
 
 
-def draw_geometry(seed: tf.Tensor, settings: Augmentation, *, size: int, crop: int) -> tf.Tensor:
+def draw_geometry(
+    seed: tf.Tensor,
+    settings: Augmentation,
+    *,
+    size: int,
+    crop: int,
+    about: tuple[tf.Tensor, float] | None = None,
+) -> tf.Tensor:
     """Where each pixel of the augmented image is taken from.
 
     Args:
         seed: (2,), int32.
         settings: how widely.
         size: rows and columns of the framed image.
-        crop: rows and columns of the augmented image: its place is uniform over the framed image.
+        crop: rows and columns of the augmented image.
+        about: its middle, (row, column), and the standard deviation from it in pixels; None: its place is uniform
+            over the framed image.
 
     Returns:
         (crop, crop, 2), float32: row and column in the framed image.
@@ -59,7 +68,10 @@ def draw_geometry(seed: tf.Tensor, settings: Augmentation, *, size: int, crop: i
     scale = tf.exp(-tf.random.stateless_uniform([], keys[1], -settings.log_scale, settings.log_scale))
     shear = tf.random.stateless_normal([], keys[2]) * settings.shear
     mirror = tf.where(tf.random.stateless_uniform([], keys[3]) < settings.flip_chance, -1.0, 1.0)
-    middle = tf.random.stateless_uniform([2], keys[4], crop / 2 - 0.5, size - crop / 2 - 0.5 + 1e-3)
+    if about is None:
+        middle = tf.random.stateless_uniform([2], keys[4], crop / 2 - 0.5, size - crop / 2 - 0.5 + 1e-3)
+    else:
+        middle = about[0] + tf.random.stateless_normal([2], keys[4]) * about[1]
     cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
     matrix = tf.stack([tf.stack([cos, (shear - sin) * mirror]), tf.stack([sin + shear, cos * mirror])])
     line = tf.range(crop, dtype=tf.float32) - (crop - 1) / 2
@@ -123,7 +135,13 @@ def _lower_resolution(image: tf.Tensor, part: tf.Tensor) -> tf.Tensor:
 
 
 def augment(
-    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, settings: Augmentation, *, crop: int
+    image: tf.Tensor,
+    label: tf.Tensor,
+    seed: tf.Tensor,
+    settings: Augmentation,
+    *,
+    crop: int,
+    about: tuple[tf.Tensor, float] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One augmented image with its one-hot label.
 
@@ -133,12 +151,13 @@ def augment(
         seed: (2,), int32.
         settings: how widely.
         crop: rows and columns of the result, at most size.
+        about: where the result is cut; see `draw_geometry`.
 
     Returns:
         (crop, crop, 1) float32 and (crop, crop, classes) float32, one-hot.
     """
     geometry, contrast = _seeds(seed, 2)
-    places = draw_geometry(geometry, settings, size=image.shape[0], crop=crop)
+    places = draw_geometry(geometry, settings, size=image.shape[0], crop=crop, about=about)
     # Background counts as 1 outside of the frame, so it is left out of the sampling and put back.
     moved = sample(tf.concat([image, label[..., 1:]], axis=-1), places)
     structures = moved[..., 1:]

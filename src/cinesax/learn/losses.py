@@ -17,6 +17,12 @@ class DiceOver(StrEnum):
 
     BATCH = "batch"
     SLICE = "slice"
+    BOTH = "both"
+
+
+_AXES = {DiceOver.BATCH: (0, 1, 2), DiceOver.SLICE: (1, 2)}
+# In square pixels: with few pixels in truth, the loss of a slice stays finite and smooth.
+_SMOOTH_PX = {DiceOver.BATCH: 1.0, DiceOver.SLICE: 10.0}
 
 
 def decided(labels: keras.KerasTensor) -> keras.KerasTensor:
@@ -40,7 +46,8 @@ class CrossEntropyDice(keras.losses.Loss):
 
     The Dice is taken over the whole batch, or over each slice and then averaged. Over the batch a training begins
     more calmly: a slice near the apex has a few pixels of cavity or none, its own Dice says little and its gradient
-    is wild. Over slices it is what a network is judged by: small slices count as much as large ones. Keras's own
+    is wild. Over slices it is what a network is judged by: small slices count as much as large ones. Both: the mean of
+    the two. Keras's own
     Dice has no smoothing, which a slice without LV needs.
 
     Sources: Milletari et al., V-Net, 3DV 2016 (soft Dice); Isensee et al., nnU-Net, Nature Methods 2021 (batch Dice
@@ -53,8 +60,6 @@ class CrossEntropyDice(keras.losses.Loss):
     def __init__(self, over: DiceOver = DiceOver.BATCH, **options: Any) -> None:
         super().__init__(**options)
         self.over = DiceOver(over)
-        # In square pixels: with few pixels in truth, the loss of a slice stays finite and smooth.
-        self.smooth = 1.0 if self.over is DiceOver.BATCH else 10.0
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         """The loss, (batch,): that of the whole batch for each, because Keras shares only what it reduces itself.
@@ -67,14 +72,19 @@ class CrossEntropyDice(keras.losses.Loss):
     def _dice(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         known = decided(y_true)[..., 1:]
         truth, guess = y_true[..., 1:] * known, y_pred[..., 1:] * known
-        axes = (0, 1, 2) if self.over is DiceOver.BATCH else (1, 2)
-        both = ops.sum(truth * guess, axis=axes)
-        total = ops.sum(truth, axis=axes) + ops.sum(guess, axis=axes)
-        return ops.mean((2 * both + self.smooth) / (total + self.smooth))
+        kinds = (DiceOver.BATCH, DiceOver.SLICE) if self.over is DiceOver.BOTH else (self.over,)
+        return sum(_soft_dice(truth, guess, over) for over in kinds) / len(kinds)
 
     def get_config(self) -> dict[str, Any]:
         """For saving."""
         return {**super().get_config(), "over": str(self.over)}
+
+
+def _soft_dice(truth: keras.KerasTensor, guess: keras.KerasTensor, over: DiceOver) -> keras.KerasTensor:
+    axes, smooth = _AXES[over], _SMOOTH_PX[over]
+    both = ops.sum(truth * guess, axis=axes)
+    total = ops.sum(truth, axis=axes) + ops.sum(guess, axis=axes)
+    return ops.mean((2 * both + smooth) / (total + smooth))
 
 
 def _cross_entropy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:

@@ -327,7 +327,7 @@ def _callbacks(
     look = Look(
         folder,
         standing,
-        validation_batches(dataset, "train", held) if held else None,
+        validation_batches(dataset, "train", held, config=config.pipeline) if held else None,
         every=config.validate_every,
         epochs=run.epochs,
         patience=config.patience,

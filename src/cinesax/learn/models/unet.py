@@ -8,24 +8,24 @@ from keras import layers
 
 @dataclass(frozen=True, slots=True)
 class UNetConfig:
-    """A U-Net that works at half resolution, where a CPU can afford channels.
+    """A U-Net; with a stem it works at half resolution, where a CPU can afford channels.
 
     Attributes:
-        channels: of each level, from half resolution down; the last is the bottom.
-        stem: channels of the strided convolution that halves the resolution.
+        channels: of each level, from the finest down; the last is the bottom.
+        stem: channels of the strided convolution that halves the resolution; None: at full resolution.
         classes: of the output, background included.
         dropout: at the bottom.
     """
 
     channels: tuple[int, ...] = (24, 48, 96, 128, 160)
-    stem: int = 16
+    stem: int | None = 16
     classes: int = 2
     dropout: float = 0.2
 
     @property
     def factor(self) -> int:
         """Rows and columns of an image are multiples of this."""
-        return 2 ** len(self.channels)
+        return int(2 ** (len(self.channels) - (self.stem is None)))
 
 
 def _block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
@@ -39,7 +39,8 @@ def _block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
 def unet(config: UNetConfig, *, size: int | None = None) -> keras.Model:
     """A Functional U-Net with transposed convolutions: image (row, column, 1) -> probabilities (row, column, classes).
 
-    Source: Ronneberger et al., U-Net, MICCAI 2015; here with batch normalisation, and begun at half resolution.
+    Source: Ronneberger et al., U-Net, MICCAI 2015; here with batch normalisation, and, with a stem, begun at half
+    resolution.
 
     Args:
         config: its dimensions.
@@ -51,7 +52,8 @@ def unet(config: UNetConfig, *, size: int | None = None) -> keras.Model:
     # Layers: normalisation is part of the graph, so whoever runs it cannot forget it.
     image = keras.Input((size, size, 1), name="image")
     x = layers.Rescaling(4.0, offset=-1.0, name="normalise")(image)
-    x = layers.Conv2D(config.stem, 4, strides=2, padding="same", activation="relu", name="stem")(x)
+    if config.stem is not None:
+        x = layers.Conv2D(config.stem, 4, strides=2, padding="same", activation="relu", name="stem")(x)
     # Functional model: down, ...
     skips = []
     for level, channels in enumerate(config.channels[:-1]):
@@ -65,6 +67,9 @@ def unet(config: UNetConfig, *, size: int | None = None) -> keras.Model:
         x = layers.Conv2DTranspose(config.channels[level], 2, strides=2, name=f"up{level}")(x)
         x = layers.Concatenate(name=f"join{level}")([x, skip])
         x = _block(x, config.channels[level], f"merge{level}")
-    x = layers.Conv2DTranspose(config.classes, 4, strides=2, padding="same", name="logits")(x)
+    if config.stem is not None:
+        x = layers.Conv2DTranspose(config.classes, 4, strides=2, padding="same", name="logits")(x)
+    else:
+        x = layers.Conv2D(config.classes, 1, name="logits")(x)
     probabilities = layers.Softmax(dtype="float32", name="probabilities")(x)
     return keras.Model(image, probabilities, name="unet")

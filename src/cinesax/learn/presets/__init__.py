@@ -10,7 +10,7 @@ from cinesax.errors import InputError, UsageError
 if TYPE_CHECKING:
     from cinesax.learn.config import TrainConfig
 
-NAMES = ("unet", "fcn")
+NAMES = ("unet", "heart", "fcn")
 
 
 def load(which: str) -> "TrainConfig":

@@ -1,0 +1,23 @@
+"""The second pass of the network that ships: the U-Net at full resolution, on a crop round the heart.
+
+Purpose: LV cavity, once a finder (a network of the preset `unet`) has said where the heart is.
+Command: cinesax train DATA -o RUN --preset heart; then cinesax export RUN -o BUNDLE --finder FINDER_RUN
+Time: 40,800 images; 30 to 50 minutes on one core.
+"""
+
+from cinesax.learn.augment import Augmentation
+from cinesax.learn.config import TrainConfig
+from cinesax.learn.losses import DiceOver
+from cinesax.learn.models import UNetConfig
+from cinesax.learn.pipeline import PipelineConfig
+
+
+def config() -> TrainConfig:
+    """The settings."""
+    return TrainConfig(
+        model=UNetConfig(channels=(16, 32, 64, 128, 160), stem=None),
+        pipeline=PipelineConfig(batch=8, crop=96, jitter_px=5.0, augmentation=Augmentation()),
+        epochs=34,
+        steps=150,
+        dice_over=DiceOver.BOTH,
+    )
