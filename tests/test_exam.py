@@ -156,6 +156,33 @@ class TestPicking:
         assert "5 series" in pick.reason
         np.testing.assert_array_equal(read_cine(pick).pixels, exams.small_cine().pixels)
 
+    @pytest.mark.parametrize(
+        ("changes", "joined"),
+        [
+            ({}, True),
+            ({"EchoTime": "1.1"}, False),
+            ({"SequenceName": "*tfi2d1_rt"}, False),
+            ({"InversionTime": "300"}, False),
+            ({"SeriesDescription": "TI scout SAX"}, False),
+            ({"PixelSpacing": ["1.8", "1.8"]}, False),
+        ],
+    )
+    def test_a_slice_of_the_stack_acquired_again_as_a_series_of_its_own(self, tmp_path, changes, joined):
+        """Only the same way of imaging is the same slice again: a real-time or inversion-recovery cine is not."""
+        exams.write_exam(tmp_path / "all")
+        again = exams.write_exam(tmp_path / "again", number=40, series_uid="1.2.9.40")
+        for path in again[exams.PHASES :]:
+            path.unlink()
+        kept = again[: exams.PHASES]
+        exams.edit(kept, PixelData=lambda one: bytes(len(one.PixelData)), AcquisitionTime="130000", **changes)
+        pick = pick_short_axis(open_exam(tmp_path))
+        cine = read_cine(pick)
+        assert bool(cine.pixels[:, 0].any()) is not joined
+        np.testing.assert_array_equal(cine.pixels[:, 1:], exams.small_cine().pixels[:, 1:])
+        assert exams.codes(cine) == (["duplicate-frame"] if joined else [])
+        assert ("acquired again" in pick.reason) is joined
+        assert cine.source.series_uids == (("1.2.9.40", "1.2.3.4.5") if joined else ("1.2.3.4.5",))
+
     def test_an_aborted_repetition_does_not_count(self, tmp_path):
         files = exams.write_exam(tmp_path / "all")
         again = exams.write_exam(tmp_path / "again", number=40, series_uid="1.2.9.40")

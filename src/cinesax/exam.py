@@ -112,6 +112,8 @@ def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...
 
 def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
     parts = f"{len(series)} series of few slices each that make one stack: " if len(series) > 1 else ""
+    if series[0].kind is Kind.SHORT_AXIS and len(series) > 1:
+        parts = f"a stack and slices of it that were acquired again (series {_names(series[1:])}): "
     off = off_axis_degrees(stack.normal)
     best = f"; the most slices, then phases, of {rivals + 1} candidates" if rivals else ""
     return (

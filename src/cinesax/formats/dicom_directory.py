@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pydicom
 
 from cinesax.cine import StoredFile
-from cinesax.formats.dicom_elements import raw_value, texts
+from cinesax.formats.dicom_elements import elements, raw_value, texts
 from cinesax.formats.dicom_header import understanding
 from cinesax.formats.stored_files import MAX_FILES, beside
 
@@ -24,7 +24,7 @@ def referenced_names(stream: BinaryIO) -> tuple[str, ...]:
     with understanding():
         dataset = pydicom.dcmread(stream, specific_tags=[_RECORDS], force=True)
         records = dataset[_RECORDS].value if _RECORDS in dataset else []
-        parts = [texts(*raw_value(record, _FILE_ID)) for record in records[:MAX_FILES]]
+        parts = [texts(*raw_value(elements(record), _FILE_ID)) for record in records[:MAX_FILES]]
     return tuple(dict.fromkeys("/".join(part) for part in parts if part and ".." not in part))
 
 

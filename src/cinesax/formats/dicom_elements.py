@@ -6,10 +6,10 @@ must neither stop the reading nor warn 240 times. What cannot be understood is N
 
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -18,10 +18,16 @@ _MAX_TEXT = 256
 Decoder = Callable[[bytes, bool], Any]
 """From the bytes of a value, and whether they are little endian."""
 
+Elements = Mapping[int, RawDataElement | DataElement]
+"""The elements of a data set by their tags."""
+
 
 def clean(text: str) -> str:
     """Without padding and control characters, of bounded length: a damaged header may hand over half the file."""
-    return "".join(letter for letter in text[:_MAX_TEXT] if letter.isprintable()).strip()
+    text = text[:_MAX_TEXT]
+    if not text.isprintable():
+        text = "".join(letter for letter in text if letter.isprintable())
+    return text.strip()
 
 
 def texts(raw: bytes, _: bool) -> tuple[str, ...]:
@@ -75,14 +81,19 @@ def single(raw: bytes, little: bool) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def raw_value(dataset: Dataset, tag: int) -> tuple[bytes, bool]:
+def elements(dataset: Dataset) -> Elements:
+    """All elements of a data set as they are, undecoded where pydicom has not looked at them yet."""
+    return dict(dataset.items())
+
+
+def raw_value(among: Elements, tag: int) -> tuple[bytes, bool]:
     """The bytes of a value and whether they are little endian; no bytes where there is no such element."""
-    if tag not in dataset:
+    element = among.get(tag)
+    if element is None:
         return b"", True
-    element = dataset.get_item(tag)
     if isinstance(element, RawDataElement):
         return element.value or b"", element.is_little_endian
-    value = getattr(element, "value", None)
+    value = element.value
     # pydicom has looked at a few elements itself (the character sets), and holds several values as a list.
     shown = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
     return (shown.encode("latin-1", "replace") if value is not None else b""), True

@@ -15,7 +15,9 @@ from pydicom.sequence import Sequence as ItemSequence
 from cinesax.cine import StoredFile
 from cinesax.formats.dicom_elements import (
     Decoder,
+    Elements,
     double,
+    elements,
     number,
     numbers,
     raw_value,
@@ -126,16 +128,13 @@ def _items(dataset: Dataset, tag: int) -> Sequence[Dataset]:
 def _values(groups: Dataset) -> dict[str, Any]:
     """What one item of functional groups says, by field of Header; without what it does not say."""
     values: dict[str, Any] = {}
-    items: dict[int, Dataset | None] = {}
+    items: dict[int, Elements] = {}
     for name, sequence, tag, decode in _GROUPS:
         if name in values:
             continue
         if sequence not in items:
-            items[sequence] = next(iter(_items(groups, sequence)), None)
-        item = items[sequence]
-        if item is None or tag not in item:
-            continue
-        value = decode(*raw_value(item, tag))
+            items[sequence] = elements(next(iter(_items(groups, sequence)), Dataset()))
+        value = decode(*raw_value(items[sequence], tag))
         if value not in (None, ()):
             values[name] = value
     return values

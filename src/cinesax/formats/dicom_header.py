@@ -8,14 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pydicom
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from cinesax.cine import StoredFile
-from cinesax.formats.dicom_elements import Decoder, clean, double, number, numbers, raw_value, short, text, texts
+from cinesax.formats.dicom_elements import (
+    Decoder,
+    Elements,
+    clean,
+    double,
+    elements,
+    number,
+    numbers,
+    raw_value,
+    short,
+    text,
+    texts,
+)
 
 # What pydicom is known to raise on bytes that are no DICOM, or damaged DICOM.
 DICOM_ERRORS = (
@@ -245,10 +257,11 @@ def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, pydicom.D
         stream = inflated(stream)
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=force)
         syntax = clean(str(dataset.file_meta.get("TransferSyntaxUID") or _IMPLICIT_LITTLE_ENDIAN))
-        values = {name: _value(dataset, tag, decode) for name, (tag, decode) in _ELEMENTS.items()}
-        values.update(_decoded(dataset))
+        found = elements(dataset)
+        values = {name: decode(*raw_value(found, tag)) for name, (tag, decode) in _ELEMENTS.items()}
+        values.update(_decoded(found))
         if values["trigger_time_ms"] is None:
-            values["trigger_time_ms"] = _value(dataset, _TRIGGER_DELAY, double)
+            values["trigger_time_ms"] = double(*raw_value(found, _TRIGGER_DELAY))
         if values["sop_class_uid"] is None:
             values["sop_class_uid"] = str(dataset.file_meta.get("MediaStorageSOPClassUID") or "") or None
         offset, left = _pixel_place(stream)
@@ -298,16 +311,11 @@ def _pixel_place(stream: BinaryIO) -> tuple[int, int]:
     return offset, stream.seek(0, os.SEEK_END) - offset
 
 
-def _value(dataset: pydicom.Dataset, tag: int, decode: Decoder) -> Any:
-    raw, little = raw_value(dataset, tag)
-    return decode(raw, little)
-
-
-def _decoded(dataset: pydicom.Dataset) -> dict[str, str | None]:
-    charsets = list(texts(*raw_value(dataset, _SPECIFIC_CHARACTER_SET))) or [""]
+def _decoded(found: Elements) -> dict[str, str | None]:
+    charsets = list(texts(*raw_value(found, _SPECIFIC_CHARACTER_SET))) or [""]
     values: dict[str, str | None] = {}
     for name in _ENCODED:
-        raw, _ = raw_value(dataset, _ELEMENTS[name][0])
+        raw, _ = raw_value(found, _ELEMENTS[name][0])
         if not raw.isascii() or b"\x1b" in raw:
             values[name] = _decode(raw, charsets)
     return values

@@ -49,7 +49,7 @@ _WORDS = {
     Kind.LOCALIZER: re.compile(r"\b(scout|loc|localizer|localiser|survey|3[- ]?pl(ane)?)\b"),
     Kind.LATE_ENHANCEMENT: re.compile(r"\b(lge|psir|mde|late|delayed|de)\b|enhanc"),
     Kind.PERFUSION: re.compile(r"perf|first.?pass"),
-    Kind.MAPPING: re.compile(r"molli|shmolli|t1.?map|t2.?map|t2star|t2\*"),
+    Kind.MAPPING: re.compile(r"molli|shmolli|t1.?map|t2.?map|t2star|t2\*|look.?locker|\bti.?scout"),
     Kind.TAGGING: re.compile(r"\b(tag|tags|tagged|tagging|c?spamm|dense)\b"),
     Kind.PHASE_CONTRAST: re.compile(r"\b(flow|venc|qflow|pc)\b|velocity"),
 }
@@ -244,16 +244,22 @@ def base_first(normal: Floats) -> bool | None:
 def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stack]]:
     """All stacks that may be the short-axis cine: of one series each, or of several that hold few slices each.
 
+    A slice of a stack that was acquired again is a series of its own on most consoles: it is joined with its stack.
+
     Returns:
         The series of each stack, and the stack.
     """
     found: list[tuple[tuple[Series, ...], Stack]] = []
     loose: dict[str, list[Series]] = {}
+    whole: list[tuple[Series, Stack]] = []
     for one in series:
         if one.kind is Kind.SHORT_AXIS and one.stack is not None:
-            found.append(((one,), one.stack))
+            whole.append((one, one.stack))
         elif one.kind is Kind.CINE_SLICE and one.stack is not None:
             loose.setdefault(one.study_uid, []).append(one)
+    for one, stack in whole:
+        again = [other for other in loose.get(one.study_uid, []) if _is_slice_again(other, stack)]
+        found.append(((one, *again), _joined(stack, *again)))
     for members in loose.values():
         owner = {id(header): one for one in members for header in one.headers}
         for stack in split_into_stacks(header for one in members if one.stack for header in one.stack.headers):
@@ -261,6 +267,31 @@ def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stac
                 owners = {id(owner[id(header)]): owner[id(header)] for header in stack.headers}
                 found.append((tuple(owners.values()), stack))
     return found
+
+
+def _joined(stack: Stack, *others: Series) -> Stack:
+    if not others:
+        return stack
+    more = [header for other in others if other.stack is not None for header in other.stack.headers]
+    return split_into_stacks((*stack.headers, *more))[0]
+
+
+def _is_slice_again(series: Series, stack: Stack) -> bool:
+    """Whether a series of one or two slices is these slices of a stack, acquired again in the same way."""
+    ours, theirs = (_technique(headers) for headers in (stack.headers, series.headers))
+    if not theirs <= ours or series.stack is None:
+        return False
+    joined = _joined(stack, series)
+    complete = len(joined.headers) == len(stack.headers) + len(series.stack.headers)
+    return complete and joined.n_slices == stack.n_slices and contradiction(joined) is None
+
+
+def _technique(headers: Iterable[Header]) -> set[tuple[object, ...]]:
+    """What tells a cine from other series of many frames of a slice: look-lockers, real-time and tagged cines."""
+    return {
+        (header.scanning_sequence, header.sequence_name, header.inversion_time_ms, round(header.echo_time_ms or 0, 1))
+        for header in headers
+    }
 
 
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*")
