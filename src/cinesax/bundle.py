@@ -2,6 +2,7 @@
 
 bundle.json   framing, classes, names of input and output, training data, scores, checksums
 graph.onnx    framed images -> probabilities; normalisation and softmax are inside
+heart.onnx    (not in every bundle) the same for a crop round the heart, which graph.onnx has found in the whole study
 CARD.md       the model card: data, intended use, limits, figures
 """
 
@@ -10,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,23 @@ from cinesax.framing import Framing
 from cinesax.segmentation import Structure
 
 SCHEMA = "cinesax/bundle/1"
-MANIFEST, GRAPH, CARD = "bundle.json", "graph.onnx", "CARD.md"
+MANIFEST, GRAPH, HEART, CARD = "bundle.json", "graph.onnx", "heart.onnx", "CARD.md"
 _SHIPPED = Path(__file__).parent / "bundles" / "default"
+
+
+@dataclass(frozen=True, slots=True)
+class HeartPass:
+    """The second pass over a study: a network that sees only the heart, at full resolution.
+
+    Attributes:
+        crop: rows and columns of its image, framed pixels.
+        input_name: of the graph: (batch, crop, crop, 1), float32, 0 to 1.
+        output_name: of the graph: (batch, crop, crop, classes), float32, probabilities, classes as in the first pass.
+    """
+
+    crop: int
+    input_name: str
+    output_name: str
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,8 @@ class Bundle:
         input_name: of the graph: (batch, size, size, 1), float32, 0 to 1.
         output_name: of the graph: (batch, size, size, classes), float32, probabilities.
         graph_sha256: checksum of the graph.
+        heart: the second pass; None: there is none.
+        heart_sha256: checksum of its graph; empty where there is none.
         training: what it was trained on (dataset digest, patients), as recorded.
         scores: what was measured of it, as recorded.
     """
@@ -48,6 +66,8 @@ class Bundle:
     input_name: str
     output_name: str
     graph_sha256: str
+    heart: HeartPass | None = None
+    heart_sha256: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,6 +75,18 @@ class Bundle:
     def graph_path(self) -> Path:
         """The ONNX file."""
         return self.folder / GRAPH
+
+    @property
+    def heart_path(self) -> Path:
+        """The ONNX file of the second pass."""
+        return self.folder / HEART
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of what decides its results: graphs, framing and classes."""
+        classes = {str(channel): structure.name for channel, structure in self.classes.items()}
+        parts = [self.graph_sha256, self.heart_sha256, self.framing.digest, classes]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def open_bundle(which: str | Path | None = None) -> Bundle:
@@ -92,6 +124,8 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
         input_name=_field(manifest, "input_name", str, folder),
         output_name=_field(manifest, "output_name", str, folder),
         graph_sha256=manifest["checksums"][GRAPH],
+        heart=_heart(manifest, folder, framing.size),
+        heart_sha256=str(manifest["checksums"].get(HEART, "")),
         training=manifest.get("training", {}),
         scores=manifest.get("scores", {}),
     )
@@ -110,6 +144,18 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def _heart(manifest: Mapping[str, Any], folder: Path, size: int) -> HeartPass | None:
+    if manifest.get("heart") is None:
+        return None
+    told = _field(manifest, "heart", dict, folder)
+    crop, names = told.get("crop"), [told.get("input_name"), told.get("output_name")]
+    if not isinstance(crop, int) or not 0 < crop <= size or not all(isinstance(name, str) for name in names):
+        raise BundleError(f"{folder / MANIFEST} has no valid 'heart': {told}")
+    if HEART not in manifest["checksums"]:
+        raise BundleError(f"{folder / MANIFEST} names no checksum of {HEART}")
+    return HeartPass(crop, str(names[0]), str(names[1]))
+
+
 def _field(manifest: Mapping[str, Any], name: str, kind: type, folder: Path) -> Any:
     value = manifest.get(name)
     if not isinstance(value, kind):
@@ -121,13 +167,14 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_bundle(bundle: Bundle, graph: Path, card: str) -> Bundle:
+def write_bundle(bundle: Bundle, graph: Path, card: str, *, heart: Path | None = None) -> Bundle:
     """Write a bundle to its folder, atomically; an earlier bundle there is replaced.
 
     Args:
         bundle: what bundle.json says; `folder` is where it goes, `graph_sha256` is computed.
         graph: the ONNX file.
         card: the model card, Markdown.
+        heart: the ONNX file of the second pass, where the bundle has one.
 
     Returns:
         The bundle, opened again from where it was written.
@@ -146,7 +193,11 @@ def write_bundle(bundle: Bundle, graph: Path, card: str) -> Bundle:
         work.mkdir(parents=True)
         shutil.copyfile(graph, work / GRAPH)
         (work / CARD).write_text(card, encoding="utf-8")
-        manifest = _to_json(bundle, {name: _sha256(work / name) for name in (GRAPH, CARD)})
+        names = [GRAPH, CARD]
+        if heart is not None:
+            shutil.copyfile(heart, work / HEART)
+            names.append(HEART)
+        manifest = _to_json(bundle, {name: _sha256(work / name) for name in names})
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rename(old)
@@ -171,6 +222,7 @@ def _to_json(bundle: Bundle, checksums: dict[str, str]) -> dict[str, Any]:
         "framing_digest": bundle.framing.digest,
         "input_name": bundle.input_name,
         "output_name": bundle.output_name,
+        **({"heart": asdict(bundle.heart)} if bundle.heart is not None else {}),
         "training": dict(bundle.training),
         "scores": dict(bundle.scores),
         "checksums": checksums,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cinesax.bundle import Bundle, open_bundle
+from cinesax.bundle import Bundle, HeartPass, open_bundle
 from cinesax.cine import Cine
 from cinesax.cleaning import BORDER, DEFAULT_RULES, Cleaned, Rule, clean
 from cinesax.errors import BundleError, DatasetError
@@ -21,6 +21,8 @@ Progress = Callable[[int, int], None]
 
 # 8 frames of 256 x 256 keep the activations of the network below 200 MB; larger batches are not faster on a CPU.
 _BATCH = 8
+_HEAT_BLUR_PX = 1.5
+_HEAT_RIM = 0.3
 
 
 class Segmenter(Protocol):
@@ -45,14 +47,19 @@ class Segmenter(Protocol):
 class NetworkSegmenter:
     """A bundle's network in ONNX Runtime, and the cleaning after it. Made by `load_segmenter`.
 
+    With a second pass, the first looks at the whole frames and so finds the place of the heart, one for the whole
+    study; the second looks at a crop round it, at full resolution; inside of the crop both are averaged.
+
     Attributes:
         bundle: the network.
         session: onnxruntime.InferenceSession.
+        heart_session: of the second pass; None: there is none.
         rules: of the cleaning.
     """
 
     bundle: Bundle
     session: Any
+    heart_session: Any = None
     rules: frozenset[Rule] = DEFAULT_RULES
 
     @property
@@ -62,8 +69,8 @@ class NetworkSegmenter:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of the network's graph."""
-        return self.bundle.graph_sha256
+        """SHA-256 of the network's graphs, framing and classes."""
+        return self.bundle.checksum
 
     def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
         """Find the LV cavity in every frame.
@@ -122,16 +129,31 @@ class NetworkSegmenter:
         size = self.bundle.framing.size
         # Frame by frame: pixels that do not lie in order (a NIfTI's) would be copied as a whole by a reshape.
         frames = [frame for phase in cine.pixels for frame in phase]
-        found = np.empty((len(frames), size, size), np.float32)
-        channel = next(c for c, structure in self.bundle.classes.items() if structure is Structure.CAVITY)
-        for first in range(0, len(frames), _BATCH):
-            batch = np.stack([self.bundle.framing.apply(f, placement) for f in frames[first : first + _BATCH]])
-            feed = {self.bundle.input_name: batch[..., None]}
-            output = self.session.run([self.bundle.output_name], feed)[0]
-            found[first : first + len(batch)] = output[..., channel]
+        heart = self.bundle.heart
+        passes = 1 if heart is None else 2
+        framed = np.empty((len(frames), size, size), np.float32)
+        found = np.empty_like(framed)
+        for part in _batches(len(frames)):
+            framed[part] = [self.bundle.framing.apply(frame, placement) for frame in frames[part]]
+            found[part] = self._run(self.session, framed[part])
             if progress:
-                progress(first + len(batch), len(frames))
+                progress(part.stop // passes, len(frames))
+        if heart is not None:
+            window = place_of_heart(found, heart.crop)
+            for part in _batches(len(frames)):
+                if window is not None:
+                    close = self._run(self.heart_session, framed[part][(slice(None), *window)], heart)
+                    found[part][(slice(None), *window)] += close
+                    found[part][(slice(None), *window)] /= 2
+                if progress:
+                    progress((len(frames) + part.stop) // passes, len(frames))
         return found.reshape(cine.n_phases, cine.n_slices, size, size)
+
+    def _run(self, session: Any, images: NDArray[np.float32], heart: HeartPass | None = None) -> NDArray[np.float32]:
+        names = self.bundle if heart is None else heart
+        channel = next(c for c, structure in self.bundle.classes.items() if structure is Structure.CAVITY)
+        output = session.run([names.output_name], {names.input_name: np.ascontiguousarray(images[..., None])})[0]
+        return np.asarray(output[..., channel])
 
     def _native(
         self, probabilities: NDArray[np.float32], cine: Cine, placement: Placement
@@ -146,6 +168,34 @@ class NetworkSegmenter:
                 labels[phase, index][inside] = Structure.CAVITY
                 contours[Outline.ENDOCARDIUM, int(phase), int(index)] = polygons
         return labels, contours
+
+
+def _batches(count: int) -> list[slice]:
+    return [slice(first, min(first + _BATCH, count)) for first in range(0, count, _BATCH)]
+
+
+def place_of_heart(probabilities: NDArray[np.float32], crop: int) -> tuple[slice, slice] | None:
+    """Where in the framed square the LV of a study lies.
+
+    What was found in all frames is laid on one another: what was drawn elsewhere in single frames counts little.
+
+    Args:
+        probabilities: of the cavity, (frame, size, size).
+        crop: rows and columns of the answer, at most size.
+
+    Returns:
+        Rows and columns, crop of each, inside of the square, with the LV in the middle as far as there is room;
+        None where nothing was found in any frame.
+    """
+    heat = ndimage.gaussian_filter(probabilities.mean(axis=0, dtype=np.float64), _HEAT_BLUR_PX)
+    if not probabilities.max(initial=0) >= BORDER:
+        return None
+    regions, count = ndimage.label(heat > _HEAT_RIM * heat.max())
+    weights = ndimage.sum_labels(heat, regions, np.arange(1, count + 1))
+    middle = ndimage.center_of_mass(heat, regions, int(np.argmax(weights)) + 1)
+    size = heat.shape[0]
+    corner = [int(np.clip(round(place) - crop // 2, 0, size - crop)) for place in middle]
+    return slice(corner[0], corner[0] + crop), slice(corner[1], corner[1] + crop)
 
 
 def _findings(cleaned: Cleaned) -> list[Finding]:
@@ -185,37 +235,44 @@ def load_segmenter(
     Raises:
         BundleError: the bundle cannot be used.
     """
-    import onnxruntime
-
     bundle = open_bundle(which)
     if Structure.CAVITY not in bundle.classes.values():
         raise BundleError(f"{bundle.folder} has no class for the LV cavity")
+    session = _start(bundle.graph_path, bundle, threads)
+    _check_shapes(bundle, bundle.graph_path, session, bundle.framing.size)
+    if bundle.heart is None:
+        return NetworkSegmenter(bundle, session, rules=rules)
+    close = _start(bundle.heart_path, bundle.heart, threads)
+    _check_shapes(bundle, bundle.heart_path, close, bundle.heart.crop)
+    return NetworkSegmenter(bundle, session, close, rules)
+
+
+def _start(graph: Path, names: Bundle | HeartPass, threads: int | None) -> Any:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads:
         options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(bundle.graph_path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         inputs, outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions have no common base of their own
-        raise BundleError(f"{bundle.graph_path} cannot be loaded by ONNX Runtime: {error}") from None
-    if bundle.input_name not in inputs or bundle.output_name not in outputs:
-        raise BundleError(f"{bundle.graph_path} has inputs {inputs} and outputs {outputs}, not those of bundle.json")
-    _check_shapes(bundle, session)
-    return NetworkSegmenter(bundle, session, rules)
+        raise BundleError(f"{graph} cannot be loaded by ONNX Runtime: {error}") from None
+    if names.input_name not in inputs or names.output_name not in outputs:
+        raise BundleError(f"{graph} has inputs {inputs} and outputs {outputs}, not those of bundle.json")
+    return session
 
 
-def _check_shapes(bundle: Bundle, session: Any) -> None:
+def _check_shapes(bundle: Bundle, graph: Path, session: Any, size: int) -> None:
     """A graph of another size, or with fewer classes than bundle.json names, is a BundleError before it is run."""
-    size = bundle.framing.size
-    given = next(i.shape for i in session.get_inputs() if i.name == bundle.input_name)
-    taken = next(o.shape for o in session.get_outputs() if o.name == bundle.output_name)
+    given, taken = session.get_inputs()[0].shape, session.get_outputs()[0].shape
     squares = all(
         len(shape) == 4 and all(n == size for n in shape[1:3] if isinstance(n, int)) for shape in (given, taken)
     )
     classes = taken[-1] if squares and isinstance(taken[-1], int) else max(bundle.classes) + 1
     if not squares or min(bundle.classes) < 0 or max(bundle.classes) >= classes:
         raise BundleError(
-            f"{bundle.graph_path} has input {given} and output {taken}, which does not fit bundle.json: "
+            f"{graph} has input {given} and output {taken}, which does not fit bundle.json: "
             f"squares of {size}, classes {sorted(bundle.classes)}"
         )

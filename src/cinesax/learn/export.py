@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from cinesax._version import __version__
-from cinesax.bundle import Bundle, write_bundle
+from cinesax.bundle import GRAPH, HEART, Bundle, HeartPass, write_bundle
 from cinesax.errors import InputError
 from cinesax.framing import Framing
 from cinesax.learn.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
@@ -21,10 +21,14 @@ from cinesax.learn.train import NETWORK, Run, load_network, open_run
 from cinesax.segmentation import Structure
 
 _TOLERANCE = 1e-3
+_HALF_TOLERANCE = 2e-2
+_FEWEST_WEIGHTS = 64
 
 
 def fixed_size(run: Run) -> keras.Model:
-    """The finished network of a run, for the framed size only: ONNX Runtime plans its memory once.
+    """The finished network of a run, for one size only: ONNX Runtime plans its memory once.
+
+    The size is that of the framed images, or of the crop where the network learned on crops round the heart.
 
     Raises:
         InputError: the run has no finished network.
@@ -33,14 +37,27 @@ def fixed_size(run: Run) -> keras.Model:
     if not path.is_file():
         raise InputError(f"{run.folder} has no {NETWORK}: the training has not finished; go on with --resume")
     trained = load_network(path)
-    size = Framing.from_dict(run.config["dataset"]["framing"]).size
+    size = heart_crop(run) or Framing.from_dict(run.config["dataset"]["framing"]).size
     model = build(from_dict(run.config["config"]["model"]), size=size)
     model.set_weights(trained.get_weights())
     return model
 
 
-def to_onnx(model: keras.Model, path: Path) -> None:
-    """Write the network as ONNX and compare it with Keras on noise; a difference above 0.001 is an InputError."""
+def heart_crop(run: Run) -> int | None:
+    """Rows and columns of the crop round the heart on which a run's network has learned; None: on whole frames."""
+    settings = run.config["config"]["pipeline"]
+    return None if settings.get("jitter_px") is None else settings["crop"]
+
+
+def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
+    """Write the network as ONNX and compare it with Keras on noise; another result is an InputError.
+
+    Args:
+        model: the network.
+        path: of the file.
+        half: store the weights in half precision: half the size, computed in single precision all the same.
+            Probabilities may then differ by 0.02, else by 0.001.
+    """
     import onnxruntime
 
     image = np.random.default_rng(0).random((2, *model.input_shape[1:]), dtype=np.float32)
@@ -48,15 +65,46 @@ def to_onnx(model: keras.Model, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx probes NumPy names that are gone
         model.export(path, format="onnx", verbose=False)
+    if half:
+        halve_weights(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     seen = session.run(None, {session.get_inputs()[0].name: image})[0]
     worst = float(np.abs(seen - expected).max())
-    if worst > _TOLERANCE:
+    if not worst <= (_HALF_TOLERANCE if half else _TOLERANCE):
         raise InputError(f"the exported graph differs from the network by {worst:.4f} in probability")
 
 
+def halve_weights(path: Path) -> None:
+    """Store the weights of an ONNX file in half precision, cast back to single where the graph is loaded."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for item in model.graph.initializer:
+        values = numpy_helper.to_array(item)
+        if values.dtype != np.float32 or values.size < _FEWEST_WEIGHTS:
+            continue
+        name = item.name
+        item.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
+        casts.append(helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
 def export(
-    run_folder: Path, out: Path, *, name: str = "sax-lv", version: str = "1", scores: Mapping[str, Any] | None = None
+    run_folder: Path,
+    out: Path,
+    *,
+    name: str = "sax-lv",
+    version: str = "1",
+    scores: Mapping[str, Any] | None = None,
+    finder: Path | None = None,
+    images: Sequence[str] = (),
+    half: bool = False,
 ) -> Bundle:
     """A run's network as a bundle.
 
@@ -66,39 +114,75 @@ def export(
         name: of the network.
         version: of the network.
         scores: what was measured of it, e.g. {"validation": {...}}; goes into bundle.json and the card.
+        finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
+        images: fingerprints of the images that it learned from (see `cinesax.fingerprint`).
+        half: store the weights in half precision.
 
     Raises:
-        InputError: the run is not finished.
+        InputError: a run is not finished, the two do not fit, or a finder is missing.
         OutputError: the bundle cannot be written.
     """
-    run = open_run(run_folder)
-    model = fixed_size(run)
-    facts = run.config
+    close = open_run(run_folder)
+    crop = heart_crop(close)
+    whole = close if finder is None else open_run(finder)
+    _check_passes(whole, close if finder is not None else None)
+    model = fixed_size(whole)
+    parameters = model.count_params()
+    runs = [whole] if crop is None else [whole, close]
     with tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / "graph.onnx"
-        to_onnx(model, graph)
+        graph, heart = Path(folder) / GRAPH, Path(folder) / HEART
+        to_onnx(model, graph, half=half)
         bundle = Bundle(
-            folder=out,
-            name=name,
-            version=version,
-            framing=Framing.from_dict(facts["dataset"]["framing"]),
+            out,
+            name,
+            version,
+            framing=Framing.from_dict(whole.config["dataset"]["framing"]),
             classes={1: Structure.CAVITY},
-            input_name="",
-            output_name="",
+            input_name=_names(graph)[0],
+            output_name=_names(graph)[1],
             graph_sha256="",
-            training={
-                "dataset": facts["dataset"]["digest"],
-                "cases": [case for case in run.cases_seen if not case.startswith("PHANTOM")],
-                "phantoms": sum(case.startswith("PHANTOM") for case in run.cases_seen),
-                "config": facts["config"],
-                **({"started_from": facts["started_from"]["config"]} if "started_from" in facts else {}),
-                "software": facts["software"] | {"exported_with": f"cinesax {__version__}"},
-            },
+            training=_training(runs, images),
             scores=dict(scores or {}),
         )
-        names = _names(graph)
-        bundle = replace(bundle, input_name=names[0], output_name=names[1])
-        return write_bundle(bundle, graph, card(bundle, model.count_params()))
+        if crop is None:
+            return write_bundle(bundle, graph, card(bundle, parameters))
+        second = fixed_size(close)
+        to_onnx(second, heart, half=half)
+        bundle = replace(bundle, heart=HeartPass(crop, *_names(heart)))
+        return write_bundle(bundle, graph, card(bundle, parameters + second.count_params()), heart=heart)
+
+
+def _check_passes(whole: Run, close: Run | None) -> None:
+    if close is None:
+        if heart_crop(whole) is not None:
+            raise InputError(f"{whole.folder} learned on crops round the heart: give --finder RUN, one on whole frames")
+        return
+    if heart_crop(close) is None:
+        raise InputError(f"{close.folder} learned on whole frames: it needs no finder")
+    if heart_crop(whole) is not None:
+        raise InputError(f"{whole.folder} learned on crops round the heart: a finder must have learned on whole frames")
+    framings = [run.config["dataset"]["framing"] for run in (whole, close)]
+    if framings[0] != framings[1]:
+        raise InputError(f"{whole.folder} and {close.folder} saw images framed differently; train both on one set")
+
+
+def _training(runs: Sequence[Run], images: Sequence[str]) -> dict[str, Any]:
+    seen = sorted({case for run in runs for case in run.cases_seen})
+    whole = runs[0].config
+    return {
+        "dataset": whole["dataset"]["digest"],
+        "cases": [case for case in seen if not case.startswith("PHANTOM")],
+        "images": sorted(set(images)),
+        "phantoms": sum(case.startswith("PHANTOM") for case in seen),
+        "config": whole["config"],
+        **({"started_from": whole["started_from"]["config"]} if "started_from" in whole else {}),
+        **(
+            {"heart": {"dataset": runs[1].config["dataset"]["digest"], "config": runs[1].config["config"]}}
+            if runs[1:]
+            else {}
+        ),
+        "software": runs[-1].config["software"] | {"exported_with": f"cinesax {__version__}"},
+    }
 
 
 def _names(graph: Path) -> tuple[str, str]:
@@ -120,9 +204,9 @@ Left ventricular cavity (papillary muscles included) in short-axis cine cardiac 
 **For research. Not a medical device.**
 
 ## What it is
-A U-Net with transposed convolutions, {parameters:,} parameters. It sees one frame at a time,
-{bundle.framing.size} x {bundle.framing.size} pixels, and gives a probability of LV cavity for each. Frames with
-pixels outside of {bundle.framing.native_range_mm[0]} to {bundle.framing.native_range_mm[1]} mm are resampled to
+{_passes(bundle)}
+{parameters:,} parameters. It sees one frame at a time, {bundle.framing.size} x {bundle.framing.size} pixels, and gives
+a probability of LV cavity for each. Frames with pixels outside of {bundle.framing.native_range_mm[0]} to {bundle.framing.native_range_mm[1]} mm are resampled to
 {bundle.framing.spacing_mm} mm.
 
 ## What it learned from
@@ -138,6 +222,16 @@ Patients named SC-* are of the Sunnybrook Cardiac Data (CC0 1.0; Radau et al., T
 Research on short-axis balanced-SSFP cine. It has learned from one vendor's images: look at the contours on others.
 Not for long-axis views, late enhancement, or children. It draws no myocardium and no right ventricle.
 """
+
+
+def _passes(bundle: Bundle) -> str:
+    if bundle.heart is None:
+        return "A U-Net with transposed convolutions."
+    return (
+        "Two U-Nets with transposed convolutions: the first sees the whole frames at half resolution and finds the "
+        f"heart,\nthe second sees {bundle.heart.crop} x {bundle.heart.crop} pixels round it at full resolution; where "
+        "both see, their mean counts."
+    )
 
 
 def _lines(scores: Mapping[str, Any], indent: str = "") -> list[str]:

@@ -62,6 +62,9 @@ class _Nodes:
         model = onnx.load(graph)
         self.path = graph
         self.values = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+        for node in model.graph.node:  # weights that are stored in half precision
+            if node.op_type == "Cast" and node.input[0] in self.values:
+                self.values[node.output[0]] = self.values[node.input[0]].astype(np.float32)
         self.nodes = [node for node in model.graph.node if any(name in self.values for name in node.input)]
 
     def find(self, layer: keras.Layer, kinds: set[str]) -> list[NDArray[Any]] | None:
