@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 import exams
-from cinesax.errors import InputError
+from cinesax.errors import GeometryError, InputError
 from cinesax.exam import Kind, open_cine, open_exam
 from cinesax.formats.dicom_phantom import SeriesIdentity, Vendor, write_scan
 from cinesax.phantom.scanning import take_apart
@@ -132,6 +132,17 @@ def test_velocity_maps_are_no_cine(tmp_path):
         edit_groups(path, phase)
     (series,) = open_exam(tmp_path).series
     assert series.kind is Kind.PHASE_CONTRAST
+
+
+def test_frames_of_reference_count_by_file(tmp_path):
+    files = write_enhanced(tmp_path, Vendor.SIEMENS_ENHANCED)
+    for index, path in enumerate(files):
+        exams.edit(path, FrameOfReferenceUID=f"1.2.{index}")
+    assert exams.codes(open_cine(tmp_path)) == ["frame-of-reference-per-file"]
+    for index, path in enumerate(files):
+        exams.edit(path, FrameOfReferenceUID=f"1.2.{index // 3}")
+    with pytest.raises(GeometryError, match="2 different FrameOfReferenceUIDs"):
+        open_cine(tmp_path)
 
 
 def test_copies_are_left_out_once_a_file(tmp_path):

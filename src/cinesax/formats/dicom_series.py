@@ -360,7 +360,9 @@ def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> l
     uids = Counter(header.frame_of_reference_uid for header in headers)
     if len(uids) <= 1:
         return []
-    if len(uids) == len(headers):
+    files = len({header.file for header in headers})
+    # Two files of many frames each may be two halves of a stack; of more, each with its own, none was scanned so.
+    if len(uids) == files > 2:
         message = "every file has another FrameOfReferenceUID (an anonymiser's work): positions are taken to agree"
         return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.NOTE, message)]
     counts = ", ".join(str(count) for _, count in uids.most_common(6))
