@@ -206,8 +206,8 @@ Left ventricular cavity (papillary muscles included) in short-axis cine cardiac 
 ## What it is
 {_passes(bundle)}
 {parameters:,} parameters. It sees one frame at a time, {bundle.framing.size} x {bundle.framing.size} pixels, and gives
-a probability of LV cavity for each. Frames with pixels outside of {bundle.framing.native_range_mm[0]} to {bundle.framing.native_range_mm[1]} mm are resampled to
-{bundle.framing.spacing_mm} mm.
+a probability of LV cavity for each. Frames with pixels outside of {bundle.framing.native_range_mm[0]} to
+{bundle.framing.native_range_mm[1]} mm are resampled to {bundle.framing.spacing_mm} mm.
 
 ## What it learned from
 {len(training["cases"])} patients: {cases}.
