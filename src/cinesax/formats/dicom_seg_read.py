@@ -67,6 +67,23 @@ class _Frame:
     grid: Grid | None
 
 
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """All that is taken from an object: nothing of it is decoded later.
+
+    Attributes:
+        frames: those of a structure.
+        pixels: (frame, row, column): the values of a label map; else 0 and 1.
+    """
+
+    frames: tuple[_Frame, ...]
+    pixels: NDArray[Any]
+    label_map: bool
+    frame_of_reference_uid: str
+    study_uid: str
+    author: str
+
+
 def is_dicom(path: Path) -> bool:
     """Whether a file begins as a DICOM file does."""
     try:
@@ -87,14 +104,24 @@ def read_seg(path: Path, cine: Cine) -> Segmentation:
     """
     with lenient():
         try:
-            dataset = _open(path)
-            segments = _segments(path, dataset)
-            frames = list(_frames(dataset, segments))
-            pixels = _pixels(path, dataset)
+            found = _load(path)
         except (*DICOM_ERRORS, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path} cannot be read as a DICOM segmentation: {reason}") from error
-        return _onto(path, dataset, frames, pixels, cine)
+    with np.errstate(over="ignore", invalid="ignore"):  # positions of 1e300 mm lie nowhere, and need no warning
+        return _onto(path, found, cine)
+
+
+def _load(path: Path) -> _Object:
+    dataset = _open(path)
+    return _Object(
+        tuple(_frames(dataset, _segments(path, dataset))),
+        _pixels(path, dataset),
+        label_map=dataset.SOPClassUID == LABEL_MAP_STORAGE,
+        frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID", "")).strip(" \0"),
+        study_uid=str(dataset.get("StudyInstanceUID", "")).strip(" \0"),
+        author=_author(dataset),
+    )
 
 
 def _open(path: Path) -> Dataset:
@@ -116,7 +143,8 @@ def _pixels(path: Path, dataset: Dataset) -> NDArray[Any]:
         raise InputError(f"{path} is damaged: it has {shape[0]} frames and describes {described}")
     pixels = np.asarray(dataset.pixel_array).reshape(shape)
     if dataset.get("SegmentationType") == "FRACTIONAL":
-        return np.asarray(pixels * 2.0 >= max(1, int(dataset.get("MaximumFractionalValue", 255))), dtype=np.uint8)
+        half = (max(1, int(dataset.get("MaximumFractionalValue", 255))) + 1) // 2
+        return np.asarray(pixels >= half, dtype=np.uint8)
     return pixels
 
 
@@ -192,9 +220,9 @@ def _grid(item: Dataset, shared: Dataset, size: tuple[int, int]) -> Grid | None:
 class _Placing:
     """Where the frames of an object belong in a cine."""
 
-    def __init__(self, path: Path, dataset: Dataset, cine: Cine) -> None:
+    def __init__(self, path: Path, found: _Object, cine: Cine) -> None:
         self.path, self.cine = path, cine
-        self.other_space = _other_space(dataset, cine)
+        self.other_space = _other_space(found, cine)
         self.places: dict[tuple[str, int | None], list[_Place]] = defaultdict(list)
         self.numbers: dict[str, set[int | None]] = defaultdict(set)
         source = cine.source
@@ -301,19 +329,18 @@ def _coincide(one: Grid, grid: Grid, place: int) -> bool:
     return bool(np.all(np.linalg.norm(apart, axis=-1) <= _SAME_MM))
 
 
-def _other_space(dataset: Dataset, cine: Cine) -> str:
+def _other_space(found: _Object, cine: Cine) -> str:
     """Why positions of an object are not those of a cine; empty where they are."""
-    mine, its = cine.source.frame_of_reference_uid, str(dataset.get("FrameOfReferenceUID", "")).strip(" \0")
+    mine, its, study = cine.source.frame_of_reference_uid, found.frame_of_reference_uid, found.study_uid
     if mine is not None and its != mine:
         return f"it refers to none of the instances of this cine, and its frame of reference is {its or 'not told'}"
-    study = str(dataset.get("StudyInstanceUID", "")).strip(" \0")
     if mine is None and cine.source.study_uid != study:
         return f"it refers to none of the instances of this cine, and its study is {study or 'not told'}"
     return ""
 
 
-def _onto(path: Path, dataset: Dataset, frames: list[_Frame], pixels: NDArray[Any], cine: Cine) -> Segmentation:
-    placing = _Placing(path, dataset, cine)
+def _onto(path: Path, found: _Object, cine: Cine) -> Segmentation:
+    placing, frames, pixels = _Placing(path, found, cine), found.frames, found.pixels
     placed = [(frame, placing.find(frame, pixels[frame.index] > 0)) for frame in frames]
     nowhere = sum(not places and bool(pixels[frame.index].any()) for frame, places in placed)
     if nowhere or not any(places for _, places in placed):
@@ -331,9 +358,9 @@ def _onto(path: Path, dataset: Dataset, frames: list[_Frame], pixels: NDArray[An
                 for place in places if one is structure else ():
                     labels[place][placing.sampled(frame, mask, place)] = structure
                     known[structure][place[0]] = True
-    if dataset.SOPClassUID == LABEL_MAP_STORAGE:
+    if found.label_map:
         known = {one: where & _labelled(labels, one) for one, where in known.items()}
-    return Segmentation(labels, {one: where for one, where in known.items() if where.any()}, author=_author(dataset))
+    return Segmentation(labels, {one: where for one, where in known.items() if where.any()}, author=found.author)
 
 
 def _labelled(labels: NDArray[np.uint8], structure: Structure) -> NDArray[np.bool_]:
