@@ -27,7 +27,10 @@ _SMALLEST = 800  # pixels of all classes together: what its widget asks for
 
 
 class Myopari:
-    """The ACDC network of myopari, called as its widget calls it: one volume (column, row, slice) a phase."""
+    """The ACDC network of myopari, called as its widget calls it: one volume (column, row, slice) a phase.
+
+    (row, column, slice) instead, `transposed=False`, gave no more on two patients of `train` (Dice 0.746, not 0.748).
+    """
 
     def __init__(self, threads: int | None = None, *, transposed: bool = True) -> None:
         import onnxruntime

@@ -129,10 +129,9 @@ def lead(evaluation: Evaluation, groups: dict[str, Summary]) -> list[str]:
         said.append(f"One patient, {worst}, has {share:.0f} %.")
     areas = np.array([(one.truth_px, one.found_px) for one in evaluation.slices]).sum(axis=0)
     if areas[0] > 0:
+        change = 100 * (areas[1] / areas[0] - 1)
         said.append(
-            f"In all, {100 * (areas[1] / areas[0] - 1):+.1f} % more area was found than is in the truth.".replace(
-                "+-", "−"
-            )
+            f"In all, {abs(change):.1f} % {'more' if change >= 0 else 'less'} area was found than is in the truth."
         )
     if "apex" in groups and "middle" in groups:
         said.append(
