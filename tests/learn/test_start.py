@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("tensorflow")
 import keras  # noqa: E402
 
-from cinesax.bundle import open_bundle  # noqa: E402
+from cinesax.bundle import HeartPass, open_bundle, write_bundle  # noqa: E402
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.errors import BundleError, InputError, UsageError  # noqa: E402
 from cinesax.learn.config import TrainConfig  # noqa: E402
 from cinesax.learn.export import export, to_onnx  # noqa: E402
-from cinesax.learn.models import FCNConfig, UNetConfig, build, from_dict  # noqa: E402
+from cinesax.learn.models import FCNConfig, UNetConfig, build, from_dict, to_dict  # noqa: E402
 from cinesax.learn.onnx_weights import read_weights  # noqa: E402
 from cinesax.learn.runs import open_run  # noqa: E402
 from cinesax.learn.start import check_start, open_start, take_over  # noqa: E402
@@ -73,7 +73,7 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
         (["--set", "steps=3", "--steps", "4"], 2, "steps is set twice"),
         (["--set", "model.classes=3"], 2, "give --set model.classes=2"),
         (["--set", "pipeline.crop=100"], 2, "multiple of 32"),
-        (["--preset", "vnet"], 2, "there are unet, fcn"),
+        (["--preset", "vnet"], 2, "there are unet, "),
         (["--preset", "absent.py"], 3, "does not exist"),
         (["--fold", "0", "--folds", "2"], 2, "give one of them"),
         (["--folds", "5"], 2, "is dealt into 2 folds: give --folds 2, or prepare it with --folds 5"),
@@ -168,3 +168,18 @@ def test_any_network_comes_back_from_onnx(config, tmp_path):
     )
     with pytest.raises(BundleError, match="of another size"):
         read_weights(tmp_path / "graph.onnx", wrong)
+
+
+def test_of_a_bundle_with_two_passes_the_one_that_is_asked_for_is_taken(tiny_bundle, tmp_path):
+    config, size = UNetConfig((4, 6), stem=None), 32
+    close = build(config, size=size)
+    to_onnx(close, tmp_path / "heart.onnx")
+    bundle = open_bundle(tiny_bundle)
+    told = {**bundle.training, "heart": {"config": {"model": to_dict(config)}}}
+    two = replace(bundle, folder=tmp_path / "two", heart=HeartPass(size, "image", "Identity:0"), training=told)
+    write_bundle(two, bundle.graph_path, "", heart=tmp_path / "heart.onnx")
+    start = open_start(two.folder, replace(config, classes=3))
+    assert start.config == config
+    images = noise(size)
+    np.testing.assert_allclose(np.asarray(start.model(images)), np.asarray(close(images)), atol=1e-4)
+    assert open_start(two.folder, TINY.model).config == open_start(two.folder).config == TINY.model
