@@ -243,7 +243,7 @@ def test_dcmtk_shows_every_number_with_its_name(out: Path, report: Dataset) -> N
     assert "UNVERIFIED" in text and "PRELIMINARY" in text and "Papillary Muscle Included" in text
 
 
-@pytest.mark.parametrize("options", [("--vendor", "plain")])
+@pytest.mark.parametrize("options", [("--vendor", "plain"), ("--vendor", "philips-enhanced")])
 def test_phantoms_pass_the_validator(tmp_path: Path, options: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "cinesax"]
     made = [*command, "phantom", tmp_path / "p", "--seed", "3", "--phases", "12", *options]
