@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cinesax.learn.pictures import UNKNOWN, panel
-from cinesax.learn.pipeline import validation_batches
+from cinesax.learn.pipeline import PipelineConfig, validation_batches
 from cinesax.learn.records import Dataset
 
 _PICTURES = 8
@@ -23,10 +23,12 @@ class Pictures:
     (then the tag says "trained_on": they flatter).
     """
 
-    def __init__(self, dataset: Dataset, cases: Sequence[str], folder: Path, *, held_out: bool) -> None:
+    def __init__(
+        self, dataset: Dataset, cases: Sequence[str], folder: Path, *, held_out: bool, config: PipelineConfig
+    ) -> None:
         count = sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
         chosen = {round(place) for place in np.linspace(0, count - 1, min(_PICTURES, count))}
-        examples = validation_batches(dataset, "train", cases, batch=1)
+        examples = validation_batches(dataset, "train", cases, batch=1, config=config)
         taken = [pair for number, pair in enumerate(examples) if number in chosen]
         self.images = tf.concat([image for image, _ in taken], axis=0)
         labels = np.concatenate([np.asarray(label) for _, label in taken])

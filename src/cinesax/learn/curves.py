@@ -41,6 +41,7 @@ def draw_curves(history: Path, picture: Path) -> None:
                 axes.plot(*zip(*seen, strict=True), "o-", label="held out, averaged weights")
             axes.set_title(name.replace("_", " "))
             axes.grid(alpha=0.3)
+            axes.xaxis.get_major_locator().set_params(integer=True)
         panels[0, 0].legend()
         panels[1, 1].set_yscale("log")
         for axes in panels[1]:

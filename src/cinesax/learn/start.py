@@ -43,15 +43,19 @@ class Start:
     folded: bool
 
 
-def open_start(which: Path) -> Start:
+def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
     """A finished run, or a bundle ("default": the one that ships).
+
+    Args:
+        which: its folder.
+        wanted: the network that is to begin with it: of a bundle with two passes, the one like it is taken.
 
     Raises:
         InputError: neither, a run that has not finished, or a network that cannot be read.
         BundleError: a damaged bundle, or one whose graph does not hold the network that it tells.
     """
     if str(which) == "default" or (which / bundles.MANIFEST).is_file():
-        return _from_bundle(which)
+        return _from_bundle(bundles.open_bundle(which), wanted)
     run = open_run(which)
     path = run.folder / NETWORK
     if not path.is_file():
@@ -62,20 +66,47 @@ def open_start(which: Path) -> Start:
     return Start(str(run.folder), load_network(path), settings, framing, run.cases_seen, record, folded=False)
 
 
-def _from_bundle(which: Path) -> Start:
-    bundle = bundles.open_bundle(which)
-    told = bundle.training.get("config", {})
-    if "model" not in told:
+@dataclass(frozen=True)
+class _Pass:
+    """A network of a bundle: its graph, what is told of its training, rows and columns of its image."""
+
+    graph: Path
+    told: dict[str, Any]
+    size: int
+
+    @property
+    def network(self) -> NetworkConfig:
+        """How it is built."""
+        return from_dict(self.told["model"])
+
+
+def _passes(bundle: bundles.Bundle) -> list[_Pass]:
+    passes = [_Pass(bundle.graph_path, bundle.training.get("config", {}), bundle.framing.size)]
+    if bundle.heart is not None:
+        told = bundle.training.get("heart", {}).get("config", {})
+        passes.append(_Pass(bundle.heart_path, told, bundle.heart.crop))
+    return [one for one in passes if "model" in one.told]
+
+
+def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
+    passes = _passes(bundle)
+    if not passes:
         raise BundleError(f"{bundle.folder} does not tell how its network is built: start from its run folder")
-    config = from_dict(told["model"])
-    model = build(config, size=bundle.framing.size)
-    read_weights(bundle.graph_path, model)
+    like = [one for one in passes if wanted is not None and _fixed(one.network) == _fixed(wanted)]
+    chosen = [*like, *passes][0]
+    config = chosen.network
+    model = build(config, size=chosen.size)
+    read_weights(chosen.graph, model)
     cases = [str(case) for case in bundle.training.get("cases", ())]
     record = {
-        "started_from": {"bundle": bundle.name, "version": bundle.version, "config": told, "train_cases": cases},
-        "started_from_sha256": bundle.graph_sha256,
+        "started_from": {"bundle": bundle.name, "version": bundle.version, "config": chosen.told, "train_cases": cases},
+        "started_from_sha256": checksum(chosen.graph),
     }
     return Start(str(bundle.folder), model, config, bundle.framing.to_dict(), cases, record, folded=True)
+
+
+def _fixed(config: NetworkConfig) -> dict[str, Any]:
+    return {key: value for key, value in to_dict(config).items() if key not in _FREE}
 
 
 def check_start(start: Start, config: TrainConfig, framing: Mapping[str, Any], held: list[str]) -> None:
@@ -85,10 +116,7 @@ def check_start(start: Start, config: TrainConfig, framing: Mapping[str, Any], h
         UsageError: another network (other classes and dropout are welcome), images framed otherwise, or weights that
             have learned from patients whom this training holds out.
     """
-    before, now = to_dict(start.config), to_dict(config.model)
-    for key in _FREE:
-        before.pop(key, None)
-        now.pop(key, None)
+    before, now = _fixed(start.config), _fixed(config.model)
     if before != now:
         changed = next(key for key in [*before, *now] if before.get(key) != now.get(key))
         raise UsageError(

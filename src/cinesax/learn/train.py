@@ -119,7 +119,7 @@ def train(
     held, cases = _cases(dataset, fold)
     _check_config(dataset, config, held, execution)
     verify(dataset)
-    start = None if start_from is None else open_start(start_from)
+    start = None if start_from is None else open_start(start_from, config.model)
     if start is not None:
         check_start(start, config, dataset.framing.to_dict(), held)
     description = _description(dataset, config, execution, fold=fold, cases=cases, held=held, start=start)
@@ -323,7 +323,7 @@ def _callbacks(
 ) -> list[keras.callbacks.Callback]:
     folder, done, standing = run.folder, run.state.epochs, Standing(run.state)
     board = folder / "tensorboard"
-    pictures = Pictures(dataset, held or run.config["train_cases"], board, held_out=bool(held))
+    pictures = Pictures(dataset, held or run.config["train_cases"], board, held_out=bool(held), config=config.pipeline)
     look = Look(
         folder,
         standing,
