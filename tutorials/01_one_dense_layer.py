@@ -1,0 +1,190 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1. One dense layer
+#
+# A short-axis frame of a cine MRI exam shows a slice through the beating heart. The question of this course is asked of
+# every pixel: **does it belong to the cavity of the left ventricle (LV)?** With the answers for all slices at end diastole
+# (ED) and end systole (ES) come the volumes, and with them the ejection fraction.
+#
+# This lesson answers it in the simplest way that can be learned: one dense layer, in which every output pixel has a weight
+# for every input pixel. It looks like a success, and is not. Find out why, and the next lesson follows by itself.
+#
+# All numbers below are computed by the cells. Without data the hearts are synthetic; set `DATA` to a folder with
+# `train` and `validation`, each with `images/` and `labels/`, to learn from patients.
+
+# %% tags=["parameters"]
+DATA = None
+
+# %%
+import course
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from cinesax.learn.metrics import metrics
+
+lesson = course.begin(DATA)
+
+# %% [markdown]
+# ## What there is to learn from
+#
+# A prepared set holds framed images, 256 x 256 pixels with values from 0 to 1, and for each a label: background or LV cavity.
+# It is split **by patient**. Neighbouring slices and phases of one heart are near copies of one another: a network that is tested
+# on the neighbour of what it learned is tested on its memory. One fold of the patients is held out, and networks
+# are compared on them. The split `validation` stays closed until the last lesson.
+
+# %%
+dataset = course.open_set(lesson)
+learning, holding = course.training(dataset), course.held_out(dataset)
+images, labels = course.load(dataset, holding)
+print(f"{len(learning)} patients to learn from, {len(holding)} held out with {len(images)} frames")
+
+sizes = labels[..., 1].sum(axis=(1, 2))
+chosen = np.argsort(sizes)[np.linspace(0, len(sizes) - 1, 4).round().astype(int)]
+figure = Figure(figsize=(10, 2.8), layout="constrained")
+for axes, number in zip(figure.subplots(1, 4), chosen, strict=True):
+    axes.imshow(images[number, ..., 0], cmap="gray")
+    if labels[number, ..., 1].any():
+        axes.contour(labels[number, ..., 1], [0.5], colors="orange")
+    axes.set_title(f"cavity: {sizes[number]:.0f} pixels", fontsize=9)
+    axes.set_axis_off()
+course.show(figure, lesson, "01-frames")
+
+# %% [markdown]
+# The cavity is a small part of the picture. How small decides how every score in this course has to be read:
+
+# %%
+share = labels[..., 1].mean()
+print(f"cavity: {100 * share:.2f} % of all pixels; background: {100 * (1 - share):.2f} %")
+
+# %% [markdown]
+# ## What a dense layer costs
+#
+# Every output (two scores for every pixel) has a weight for every input pixel. That product grows with the fourth power of
+# the side of the image, so we make the images small:
+
+# %%
+rows = []
+for size in (32, 64, 128, 256):
+    weights = size**2 * (2 * size**2) + 2 * size**2
+    rows.append([f"{size} x {size}", f"{weights:,}", f"{weights * 4 / 1e9:,.2f} GB"])
+course.table(["image", "weights", "in memory"], rows)
+
+SIZE = 32
+small_images, small_labels = course.load(dataset, learning, SIZE)
+test_images, test_labels = course.load(dataset, holding, SIZE)
+
+# %% [markdown]
+# ## Train it
+#
+# Cross-entropy asks for the probability that the network gave to the right answer, pixel by pixel. We watch the accuracy (the
+# part of the pixels that are right) and the Dice: twice the pixels that truth and prediction have in common, divided by the
+# sum of both areas. It is 1 where both agree, and 0 where they share nothing.
+
+# %%
+network = keras.Sequential(
+    [
+        keras.Input((SIZE, SIZE, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(SIZE * SIZE * 2),
+        keras.layers.Reshape((SIZE, SIZE, 2)),
+        keras.layers.Softmax(),
+    ]
+)
+network.compile("adam", "categorical_crossentropy", metrics=metrics(["background", "lv_cavity"]))
+history = network.fit(
+    small_images,
+    small_labels,
+    validation_data=(test_images, test_labels),
+    epochs=lesson.pick(60, 2),
+    batch_size=16,
+    verbose=0,
+).history
+
+# %%
+figure = Figure(figsize=(10, 3.2), layout="constrained")
+for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "dice"), strict=True):
+    axes.plot(history[name], label="training")
+    axes.plot(history[f"val_{name}"], label="held out")
+    axes.set(title=name, xlabel="epoch")
+    axes.grid(alpha=0.3)
+    axes.legend()
+course.show(figure, lesson, "01-curves")
+
+found = course.probabilities(network, test_images)
+nothing = np.zeros_like(found)
+course.table(
+    course.COLUMNS,
+    [
+        course.judge(found, test_labels[..., 1]).row("one dense layer"),
+        course.judge(nothing, test_labels[..., 1]).row("says background everywhere"),
+    ],
+)
+
+# %% [markdown]
+# Look at both columns. The accuracy is one that you would be proud of in a classroom, and the line below it shows what it is
+# worth: **a program that finds nothing has nearly the same.** The Dice does not fall for it. (It gives such a program what the
+# frames without LV are worth: there, finding nothing is right.) Lesson 5 comes back to this.
+#
+# The curves tell the second story: on the training patients the network goes on to improve, on the held-out ones it does
+# not. It has more weights than it has seen pixels of cavity, and learns its patients by heart:
+
+# %%
+print(f"weights: {network.count_params():,}; pixels of cavity to learn from: {small_labels[..., 1].sum():,.0f}")
+
+# %%
+order = np.argsort(-test_labels[..., 1].sum(axis=(1, 2)))[:: max(1, len(test_labels) // 3)][:3]
+parts = [("one dense layer", test_images[n, ..., 0], test_labels[n, ..., 1], found[n]) for n in order]
+course.show(course.pictures(parts), lesson, "01-found")
+
+# %% [markdown]
+# ## What it has learned, and what it has not
+#
+# The weights that lead to one output pixel can be drawn as an image: what that pixel looks for, and where.
+# Look at those of two neighbouring pixels. They ask the same question one pixel apart, and should look for the same thing. Nothing
+# tells them so: each has learned for itself, from its own few examples.
+
+# %%
+kernel = network.layers[1].kernel.numpy().reshape(SIZE, SIZE, SIZE, SIZE, 2)
+towards_cavity = kernel[..., 1] - kernel[..., 0]
+figure = Figure(figsize=(7, 3.4), layout="constrained")
+limit = np.abs(towards_cavity[:, :, SIZE // 2, SIZE // 2]).max()
+for axes, column in zip(figure.subplots(1, 2), (SIZE // 2, SIZE // 2 + 1), strict=True):
+    axes.imshow(towards_cavity[:, :, SIZE // 2, column], cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes.plot(column, SIZE // 2, "k+")
+    axes.set_title(f"weights to the pixel in column {column} (+)", fontsize=9)
+course.show(figure, lesson, "01-weights")
+pair = [towards_cavity[:, :, SIZE // 2, column].ravel() for column in (SIZE // 2, SIZE // 2 + 1)]
+alike = np.corrcoef(pair[0], np.roll(pair[1].reshape(SIZE, SIZE), -1, axis=1).ravel())[0, 1]
+print(f"correlation of the two, one moved onto the other: {alike:.2f}")
+
+# %% [markdown]
+# So move the heart. A patient who lies a little to the side is the same patient, and the answer should move along:
+
+# %%
+rows = []
+for shift in (0, 2, 4, 8):
+    moved, truth = np.roll(test_images, shift, axis=2), np.roll(test_labels[..., 1], shift, axis=2)
+    rows.append(course.judge(course.probabilities(network, moved), truth).row(f"moved by {shift} of {SIZE} columns"))
+course.table(course.COLUMNS, rows)
+
+# %% [markdown]
+# The Dice falls with every step. What this network has learned is mostly *where* hearts lie in these images, and little of what
+# they look like.
+#
+# **What is missing:** one small set of weights that is the same at every place. It needs fewer examples, because every place
+# of every image is one; it costs nothing for larger images; and when the heart moves, so does the answer. That is a convolution:
+# [lesson 2](02_convolutions.py).
+#
+# **Try:** give it a hidden layer (`Dense(256, activation="relu")`). Does it help on the training patients? On the held-out ones?

@@ -1,0 +1,167 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3. Transposed convolutions
+#
+# Pooling bought a wide view with a coarse answer ([lesson 2](02_convolutions.py)). A transposed convolution goes the other way:
+# each coarse score paints its kernel onto the fine picture, and where the paintings overlap they add up.
+#
+# This lesson does one by hand, shows which kernels leave marks of their own, and trains a whole network with one at its
+# end, with the package's own training.
+
+# %% tags=["parameters"]
+DATA = None
+
+# %%
+import course
+import keras
+import numpy as np
+from keras import layers
+from matplotlib.figure import Figure
+
+from cinesax.learn.models import FCNConfig
+from cinesax.learn.models.cost import cost
+
+lesson = course.begin(DATA)
+
+# %% [markdown]
+# ## By hand
+#
+# Two scores, a kernel of three, a stride of two: the second painting begins two places after the first.
+
+# %%
+scores, kernel, stride = np.array([1.0, 10.0]), np.array([1.0, 2.0, 1.0]), 2
+painted = np.zeros(stride * (len(scores) - 1) + len(kernel))
+for place, score in enumerate(scores):
+    painted[stride * place : stride * place + len(kernel)] += score * kernel
+layer = layers.Conv1DTranspose(1, 3, strides=2, use_bias=False)
+layer.build((None, None, 1))
+layer.set_weights([kernel.reshape(3, 1, 1)])
+print("by hand:", painted, " by Keras:", np.asarray(layer(scores.reshape(1, -1, 1).astype("float32"))).ravel())
+
+# %% [markdown]
+# ## Kernels that leave marks
+#
+# Paint an even surface: all scores 1, all weights equal. Where the kernel's width is not a multiple of the stride, some pixels
+# are painted more often than others: a chessboard, which the network would have to unlearn. With a kernel of just one stride
+# nothing overlaps: blocks again. A tent of nearly two strides is smooth: that is bilinear interpolation, and the
+# network may learn a better one.
+
+
+# %%
+def upsample(coarse, weights, stride):
+    """One transposed convolution of a picture (row, column) with one kernel."""
+    width = weights.shape[0]
+    layer = layers.Conv2DTranspose(1, width, strides=stride, padding="same", use_bias=False)
+    layer.build((None, None, None, 1))
+    layer.set_weights([weights[..., None, None]])
+    return np.asarray(layer(coarse[None, ..., None].astype("float32")))[0, ..., 0]
+
+
+def tent(stride):
+    side = 1 - np.abs(np.arange(2 * stride - 1) - (stride - 1)) / stride
+    return np.outer(side, side)
+
+
+STRIDE = 4
+kinds = {"kernel 4: blocks": np.ones((4, 4)), "kernel 5: chessboard": np.ones((5, 5)), "kernel 7, a tent": tent(STRIDE)}
+one = np.zeros((5, 5))
+one[2, 2] = 1
+figure = Figure(figsize=(9, 5.6), layout="constrained")
+panels = figure.subplots(2, 3)
+for (title, weights), above, below in zip(kinds.items(), *panels, strict=True):
+    even = upsample(np.ones((5, 5)), weights, STRIDE)[STRIDE:-STRIDE, STRIDE:-STRIDE]
+    above.imshow(upsample(one, weights, STRIDE), cmap="gray")
+    above.set_title(f"one score, {title}", fontsize=9)
+    below.imshow(even, cmap="gray", vmin=0, vmax=4)
+    below.set_title(f"an even surface: from {even.min():.2f} to {even.max():.2f}", fontsize=9)
+for axes in panels.flat:
+    axes.set_axis_off()
+course.show(figure, lesson, "03-kernels")
+
+# %% [markdown]
+# ## What a kernel can win back
+#
+# Take the truth, make it coarse (means of blocks), and draw it again, as a network would that makes no mistake:
+
+# %%
+dataset = course.open_set(lesson)
+test_images, test_labels = course.load(dataset, course.held_out(dataset))
+truth = test_labels[..., 1]
+rows = []
+for stride in (4, 8, 16):
+    coarse = course.blocks(truth, 256 // stride)
+    smooth = np.stack([upsample(frame, tent(stride), stride) for frame in coarse])
+    blocks = course.judge(course.enlarge(coarse, 256), truth).dice.mean()
+    rows.append([f"{stride}", f"{blocks:.3f}", f"{course.judge(smooth, truth).dice.mean():.3f}"])
+course.table(["pixels in a step", "Dice of blocks", "Dice of the tent"], rows)
+
+# %% [markdown]
+# A transposed convolution wins back a part of what the blocks lose; what lies between two coarse scores it can only guess.
+#
+# ## A fully convolutional network
+#
+# `cinesax.learn.models.fcn` is the sequential network of many a first course: strided convolutions and pooling down to a sixteenth of
+# the resolution, and one transposed convolution back. It is trained as every network of this package is: by
+# `cinesax.learn.train`, from the records, with augmentation, and with a loss that lesson 5 explains.
+
+# %%
+config = FCNConfig(channels=(24, 48), bottom=(64, 64)) if not lesson.small else FCNConfig(channels=(4, 4), bottom=(4,))
+run, network = course.trained(lesson, config, "fcn")
+network.summary(line_length=90)
+
+# %%
+price = cost(network, 256)
+print(f"{price.parameters:,} parameters; {price.multiply_adds / 1e6:,.0f} million multiplications for a frame")
+found = course.probabilities(network, test_images)
+judged = course.judge(found, truth)
+course.table(
+    course.COLUMNS,
+    [judged.row("FCN"), course.judge(np.zeros_like(truth), truth).row("says background everywhere")],
+)
+
+# %% [markdown]
+# ## Look at its borders
+#
+# The last pictures to look at are the masks, enlarged. The heart is found, and the outlines are those of something seen
+# without glasses: round where the cavity has corners, and unsure of the small ones.
+
+# %%
+order = np.argsort(-truth.sum(axis=(1, 2)))[:: max(1, len(truth) // 3)][:3]
+parts = [(f"FCN: Dice {judged.dice[n]:.2f}", test_images[n, ..., 0], truth[n], found[n]) for n in order]
+course.show(course.pictures(parts, crop=96), lesson, "03-found")
+
+# %% [markdown]
+# The probability along one row says the same in numbers: the step from background to cavity, which is one pixel wide in the
+# truth, is spread over many.
+
+# %%
+number = order[0]
+row = int(np.argmax(truth[number].sum(axis=1)))
+figure = Figure(figsize=(8, 3), layout="constrained")
+axes = figure.subplots()
+axes.plot(truth[number, row], label="truth", drawstyle="steps-mid")
+axes.plot(found[number, row], label="FCN")
+axes.set(xlabel="column", ylabel="cavity")
+axes.grid(alpha=0.3)
+axes.legend()
+course.show(figure, lesson, "03-row")
+between = ((found[number, row] > 0.1) & (found[number, row] < 0.9)).sum()
+print(f"{between} pixels of this row have a probability between 0.1 and 0.9")
+
+# %% [markdown]
+# **What is missing:** the fine picture is there, at the entrance of the network, where it was thrown away. Hand it over to
+# the way up: [the U-Net](04_unet.py).
+#
+# **Try:** `FCNConfig(channels=(24,))` stops at a quarter of the resolution. What becomes of the borders, and of false LV far
+# away from the heart?

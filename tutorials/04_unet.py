@@ -1,0 +1,126 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 4. The U-Net
+#
+# Pooling gives a wide view, transposed convolutions a way back up ([lesson 3](03_transposed_convolutions.py)). A U-Net adds
+# **skips**: on the way up, every level is given what the way down saw at the same resolution. What is there comes from below,
+# where exactly comes from the side.
+#
+# This lesson trains one by the same recipe as the FCN, compares them, and then cuts the skips to see what they carried.
+
+# %% tags=["parameters"]
+DATA = None
+
+# %%
+import course
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from cinesax.learn.models import FCNConfig, UNetConfig
+from cinesax.learn.models.cost import cost
+
+lesson = course.begin(DATA)
+dataset = course.open_set(lesson)
+test_images, test_labels = course.load(dataset, course.held_out(dataset))
+truth = test_labels[..., 1]
+
+# %% [markdown]
+# ## Both networks, one recipe
+#
+# The same images, steps, learning rate and augmentation. Each run lies in a folder of its own; what an earlier lesson has trained is not
+# trained again: `train(..., resume=True)` finds it finished.
+
+# %%
+configs = {
+    "fcn": FCNConfig(channels=(24, 48), bottom=(64, 64)) if not lesson.small else FCNConfig(channels=(4, 4), bottom=(4,)),
+    "unet": UNetConfig(channels=(8, 16, 32, 48), stem=8) if not lesson.small else UNetConfig(channels=(4, 4), stem=4),
+}
+networks = {name: course.trained(lesson, config, name)[1] for name, config in configs.items()}
+
+# %% [markdown]
+# The U-Net as a function of its config is `cinesax/learn/models/unet.py`: forty lines to read. Its layers:
+
+# %%
+networks["unet"].summary(line_length=100)
+
+# %%
+found = {name: course.probabilities(network, test_images) for name, network in networks.items()}
+judged = {name: course.judge(one, truth) for name, one in found.items()}
+areas = truth.sum(axis=(1, 2))
+small = (areas > 0) & (areas <= np.quantile(areas[areas > 0], 0.25))
+rows = []
+for name, network in networks.items():
+    price = cost(network, 256)
+    numbers = [f"{price.parameters:,}", f"{price.multiply_adds / 1e6:,.0f}", f"{judged[name].dice[small].mean():.3f}"]
+    rows.append(judged[name].row(name) + numbers)
+columns = [*course.COLUMNS, "parameters", "million operations", "Dice, smallest quarter"]
+course.table(columns, rows)
+
+# %% [markdown]
+# Compare the last column before the others: the smallest quarter of the slices, near the apex and at end systole, is where
+# networks differ. Then look at the same frames:
+
+# %%
+order = np.argsort(-areas)[:: max(1, len(truth) // 3)][:3]
+for name, one in found.items():
+    parts = [(f"{name}: Dice {judged[name].dice[n]:.2f}", test_images[n, ..., 0], truth[n], one[n]) for n in order]
+    course.show(course.pictures(parts, crop=96), lesson, f"04-{name}")
+
+# %% [markdown]
+# ## Cut the skips
+#
+# Each level of the way up joins two parts: what comes from below (first), and the skip (after it). The weights that read the skip are a part
+# of the next kernel. We set them to zero, from the finest level down, in a copy of the network, and ask again:
+
+# %%
+config = configs["unet"]
+cut = keras.models.clone_model(networks["unet"])
+cut.set_weights(networks["unet"].get_weights())
+rows, seen = [judged["unet"].row("all skips")], {"all skips": found["unet"]}
+for level in range(len(config.channels) - 1):
+    layer = cut.get_layer(f"merge{level}_conv1")
+    kernel = layer.get_weights()[0]
+    kernel[:, :, config.channels[level] :, :] = 0
+    layer.set_weights([kernel])
+    name = f"without skips {', '.join(map(str, range(level + 1)))}"
+    seen[name] = course.probabilities(cut, test_images)
+    rows.append(course.judge(seen[name], truth).row(name))
+course.table(course.COLUMNS, rows)
+
+# %%
+number = order[0]
+figure = Figure(figsize=(11, 3.2), layout="constrained")
+for axes, (name, one) in zip(figure.subplots(1, len(seen)), seen.items(), strict=True):
+    axes.imshow(one[number], cmap="magma", vmin=0, vmax=1)
+    axes.contour(truth[number], [0.5], colors="cyan", linewidths=0.8)
+    axes.set_title(name, fontsize=9)
+    axes.set_axis_off()
+course.show(figure, lesson, "04-skips")
+
+# %% [markdown]
+# The network was trained with its skips, so it is lost without them: this does not say how good a network without skips can become
+# (the FCN says that). It says where the knowledge flows: look at what is lost first, the border or the place.
+#
+# ## How sure is it, and where?
+
+# %%
+doubt = [((one > 0.1) & (one < 0.9)).sum(axis=(1, 2))[areas > 0].mean() for one in found.values()]
+course.table(["", "pixels in doubt in a frame with LV"], [[n, f"{d:.0f}"] for n, d in zip(found, doubt, strict=True)])
+
+# %% [markdown]
+# **Next:** both networks were judged by two numbers, and one of them hardly moved. [Lesson 5](05_accuracy_and_dice.py) asks why.
+#
+# **Try:** `stem=None` works at full resolution. What does it cost, what does it bring in the smallest quarter?
+# Or on the command line, with all data: `cinesax train SET -o RUN --preset unet --fold 0`.
