@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs tutorials clean
 
 # Each set of packages has a stamp, so that nothing is installed twice.
 $(VENV)/.core: pyproject.toml
@@ -41,6 +41,16 @@ docs: $(VENV)/.core
 	$(PIP) install --quiet "pip>=25.1"
 	$(PIP) install --quiet --group docs
 	$(BIN)/mkdocs build --strict
+
+# Executed notebooks. DATA: a folder with train and validation pairs; without it the hearts are synthetic.
+tutorials: $(VENV)/.core
+	$(PIP) install --quiet "pip>=25.1"
+	$(PIP) install --quiet --editable ".[train]" --group tutorials
+	mkdir -p build/tutorials
+	set -e; for lesson in tutorials/0*.py; do \
+	  CINESAX_TUTORIAL_DATA="$(abspath $(DATA))" $(BIN)/python -m jupytext --to notebook --execute \
+	    --run-path tutorials --output build/tutorials/$$(basename $$lesson .py).ipynb $$lesson; \
+	done
 
 clean:
 	rm -rf $(VENV) demo build dist site

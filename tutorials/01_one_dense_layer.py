@@ -13,12 +13,13 @@
 # %% [markdown]
 # # 1. One dense layer
 #
-# A short-axis frame of a cine MRI exam shows a slice through the beating heart. The question of this course is asked of
-# every pixel: **does it belong to the cavity of the left ventricle (LV)?** With the answers for all slices at end diastole
-# (ED) and end systole (ES) come the volumes, and with them the ejection fraction.
+# A short-axis frame of a cine MRI exam shows a slice through the beating heart. The question of this course is asked
+# of every pixel: **does it belong to the cavity of the left ventricle (LV)?** With the answers for all slices at end
+# diastole (ED) and end systole (ES) come the volumes, and with them the ejection fraction.
 #
-# This lesson answers it in the simplest way that can be learned: one dense layer, in which every output pixel has a weight
-# for every input pixel. It looks like a success, and is not. Find out why, and the next lesson follows by itself.
+# This lesson answers it in the simplest way that can be learned: one dense layer, in which every output pixel has a
+# weight for every input pixel. It looks like a success, and is not. Find out why, and the next lesson follows by
+# itself.
 #
 # All numbers below are computed by the cells. Without data the hearts are synthetic; set `DATA` to a folder with
 # `train` and `validation`, each with `images/` and `labels/`, to learn from patients.
@@ -39,10 +40,10 @@ lesson = course.begin(DATA)
 # %% [markdown]
 # ## What there is to learn from
 #
-# A prepared set holds framed images, 256 x 256 pixels with values from 0 to 1, and for each a label: background or LV cavity.
-# It is split **by patient**. Neighbouring slices and phases of one heart are near copies of one another: a network that is tested
-# on the neighbour of what it learned is tested on its memory. One fold of the patients is held out, and networks
-# are compared on them. The split `validation` stays closed until the last lesson.
+# A prepared set holds framed images, 256 x 256 pixels with values from 0 to 1, and for each a label: background or LV
+# cavity. It is split **by patient**. Neighbouring slices and phases of one heart are near copies of one another: a
+# network that is tested on the neighbour of what it learned is tested on its memory. One fold of the patients is held
+# out, and networks are compared on them. The split `validation` stays closed until the last lesson.
 
 # %%
 dataset = course.open_set(lesson)
@@ -71,8 +72,8 @@ print(f"cavity: {100 * share:.2f} % of all pixels; background: {100 * (1 - share
 # %% [markdown]
 # ## What a dense layer costs
 #
-# Every output (two scores for every pixel) has a weight for every input pixel. That product grows with the fourth power of
-# the side of the image, so we make the images small:
+# Every output (two scores for every pixel) has a weight for every input pixel. That product grows with the fourth
+# power of the side of the image, so we make the images small:
 
 # %%
 rows = []
@@ -88,9 +89,9 @@ test_images, test_labels = course.load(dataset, holding, SIZE)
 # %% [markdown]
 # ## Train it
 #
-# Cross-entropy asks for the probability that the network gave to the right answer, pixel by pixel. We watch the accuracy (the
-# part of the pixels that are right) and the Dice: twice the pixels that truth and prediction have in common, divided by the
-# sum of both areas. It is 1 where both agree, and 0 where they share nothing.
+# Cross-entropy asks for the probability that the network gave to the right answer, pixel by pixel. We watch the
+# accuracy (the part of the pixels that are right) and the Dice: twice the pixels that truth and prediction have in
+# common, divided by the sum of both areas. It is 1 where both agree, and 0 where they share nothing.
 
 # %%
 network = keras.Sequential(
@@ -133,12 +134,12 @@ course.table(
 )
 
 # %% [markdown]
-# Look at both columns. The accuracy is one that you would be proud of in a classroom, and the line below it shows what it is
-# worth: **a program that finds nothing has nearly the same.** The Dice does not fall for it. (It gives such a program what the
-# frames without LV are worth: there, finding nothing is right.) Lesson 5 comes back to this.
+# Look at both columns. The accuracy is one that you would be proud of in a classroom, and the line below it shows
+# what it is worth: **a program that finds nothing has nearly the same.** The Dice does not fall for it. (It gives
+# such a program what the frames without LV are worth: there, finding nothing is right.) Lesson 5 comes back to this.
 #
-# The curves tell the second story: on the training patients the network goes on to improve, on the held-out ones it does
-# not. It has more weights than it has seen pixels of cavity, and learns its patients by heart:
+# The curves tell the second story: on the training patients the network goes on to improve, on the held-out ones it
+# does not. It has more weights than it has seen pixels of cavity, and learns its patients by heart:
 
 # %%
 print(f"weights: {network.count_params():,}; pixels of cavity to learn from: {small_labels[..., 1].sum():,.0f}")
@@ -151,9 +152,9 @@ course.show(course.pictures(parts), lesson, "01-found")
 # %% [markdown]
 # ## What it has learned, and what it has not
 #
-# The weights that lead to one output pixel can be drawn as an image: what that pixel looks for, and where.
-# Look at those of two neighbouring pixels. They ask the same question one pixel apart, and should look for the same thing. Nothing
-# tells them so: each has learned for itself, from its own few examples.
+# The weights that lead to one output pixel can be drawn as an image: what that pixel looks for, and where. Look at
+# those of two neighbouring pixels. They ask the same question one pixel apart, and should look for the same thing.
+# Nothing tells them so: each has learned for itself, from its own few examples.
 
 # %%
 kernel = network.layers[1].kernel.numpy().reshape(SIZE, SIZE, SIZE, SIZE, 2)
@@ -180,11 +181,12 @@ for shift in (0, 2, 4, 8):
 course.table(course.COLUMNS, rows)
 
 # %% [markdown]
-# The Dice falls with every step. What this network has learned is mostly *where* hearts lie in these images, and little of what
-# they look like.
+# The Dice falls with every step. What this network has learned is mostly *where* hearts lie in these images, and
+# little of what they look like.
 #
-# **What is missing:** one small set of weights that is the same at every place. It needs fewer examples, because every place
-# of every image is one; it costs nothing for larger images; and when the heart moves, so does the answer. That is a convolution:
-# [lesson 2](02_convolutions.py).
+# **What is missing:** one small set of weights that is the same at every place. It needs fewer examples, because
+# every place of every image is one; it costs nothing for larger images; and when the heart moves, so does the answer.
+# That is a convolution: [lesson 2](02_convolutions.py).
 #
-# **Try:** give it a hidden layer (`Dense(256, activation="relu")`). Does it help on the training patients? On the held-out ones?
+# **Try:** give it a hidden layer (`Dense(256, activation="relu")`). Does it help on the training patients? On the
+# held-out ones?

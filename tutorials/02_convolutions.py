@@ -13,8 +13,9 @@
 # %% [markdown]
 # # 2. Convolutions
 #
-# The dense layer of [lesson 1](01_one_dense_layer.py) had a weight from every pixel to every pixel, and learned where hearts lie
-# instead of what they look like. A convolution looks at a small neighbourhood with **the same weights at every place**.
+# The dense layer of [lesson 1](01_one_dense_layer.py) had a weight from every pixel to every pixel, and learned where
+# hearts lie instead of what they look like. A convolution looks at a small neighbourhood with **the same weights at
+# every place**.
 #
 # This lesson shows what that brings, what a small neighbourhood cannot know, and what it costs to see more.
 
@@ -28,8 +29,6 @@ import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
 
-from cinesax.learn.metrics import metrics
-
 lesson = course.begin(DATA)
 dataset = course.open_set(lesson)
 SIZE = 64
@@ -38,8 +37,8 @@ test_images, test_labels = course.load(dataset, course.held_out(dataset), SIZE)
 truth = test_labels[..., 1]
 
 
-def fit(network, targets, test_targets):
-    network.compile(keras.optimizers.Adam(3e-3), "categorical_crossentropy", metrics=metrics(["background", "lv_cavity"]))
+def fit(network, targets):
+    network.compile(keras.optimizers.Adam(3e-3), "categorical_crossentropy")
     network.fit(images, targets, epochs=lesson.pick(12, 1), batch_size=8, verbose=0)
     return network
 
@@ -60,7 +59,7 @@ near = keras.Sequential(
         layers.Softmax(),
     ]
 )
-fit(near, labels, test_labels)
+fit(near, labels)
 found = course.probabilities(near, test_images)
 print(f"weights: {near.count_params():,}; a dense layer would have {2 * SIZE**4 + 2 * SIZE**2:,} at this size")
 course.table(
@@ -87,8 +86,8 @@ print(f"largest difference in probability between 'move, then ask' and 'ask, the
 # %% [markdown]
 # ## How far a pixel sees
 #
-# The **receptive field** of an output pixel is what of the image can change it. It can be measured: take the derivative of one
-# output by every input pixel, and count where it is not zero.
+# The **receptive field** of an output pixel is what of the image can change it. It can be measured: take the
+# derivative of one output by every input pixel, and count where it is not zero.
 
 # %%
 
@@ -110,8 +109,8 @@ def field(network, size=SIZE):
 print(f"one output pixel sees {field(near)[0]} of {SIZE} rows")
 
 # %% [markdown]
-# That is less than the cavity is wide. Through such a keyhole the LV is "something bright with bright beside it", and so are the
-# right ventricle, the stomach and the fat of the chest. Look at what it takes for cavity:
+# That is less than the cavity is wide. Through such a keyhole the LV is "something bright with bright beside it", and
+# so are the right ventricle, the stomach and the fat of the chest. Look at what it takes for cavity:
 
 # %%
 order = np.argsort(-truth.sum(axis=(1, 2)))[:: max(1, len(truth) // 3)][:3]
@@ -121,8 +120,8 @@ course.show(course.pictures(rows), lesson, "02-near")
 # %% [markdown]
 # ## Pooling: see more, know less exactly where
 #
-# Pooling keeps the largest of 2 x 2 pixels, so that each layer after it sees twice as far at a quarter of the work. The
-# answer is then as coarse as the last layer: after two poolings, one for a block of 4 x 4 pixels.
+# Pooling keeps the largest of 2 x 2 pixels, so that each layer after it sees twice as far at a quarter of the work.
+# The answer is then as coarse as the last layer: after two poolings, one for a block of 4 x 4 pixels.
 
 # %%
 far = keras.Sequential(
@@ -147,7 +146,7 @@ def coarser(one_hot):
     return np.stack([1 - cavity, cavity], axis=-1)
 
 
-fit(far, coarser(labels), coarser(test_labels))
+fit(far, coarser(labels))
 coarse = course.probabilities(far, test_images)
 found_far = course.enlarge(coarse, SIZE)
 best = course.enlarge(coarser(test_labels)[..., 1], SIZE)
@@ -162,8 +161,8 @@ course.table(
 )
 
 # %% [markdown]
-# The last line is a ceiling: what a network would get that makes no mistake at all, and answers in blocks. No training lifts
-# an answer above it. It is lowest where it hurts, in the small slices near the apex:
+# The last line is a ceiling: what a network would get that makes no mistake at all, and answers in blocks. No
+# training lifts an answer above it. It is lowest where it hurts, in the small slices near the apex:
 
 # %%
 ceiling, areas = course.judge(best, truth).dice, truth.sum(axis=(1, 2))
@@ -179,7 +178,9 @@ rows = [("with pooling", test_images[n, ..., 0], truth[n], found_far[n]) for n i
 course.show(course.pictures(rows), lesson, "02-far")
 
 # %% [markdown]
-# **What is missing:** a way back up. The network knows *what* is there, from afar, and has lost *where exactly* its border
-# lies. The next lesson learns to draw the fine picture from the coarse one: [transposed convolutions](03_transposed_convolutions.py).
+# **What is missing:** a way back up. The network knows *what* is there, from afar, and has lost *where exactly* its
+# border lies. The next lesson learns to draw the fine picture from the coarse one: [transposed
+# convolutions](03_transposed_convolutions.py).
 #
-# **Try:** more layers of 3 x 3 without pooling, until the field is as wide as that of the second network. What does an epoch cost?
+# **Try:** more layers of 3 x 3 without pooling, until the field is as wide as that of the second network. What does
+# an epoch cost?

@@ -13,23 +13,21 @@
 # %% [markdown]
 # # 3. Transposed convolutions
 #
-# Pooling bought a wide view with a coarse answer ([lesson 2](02_convolutions.py)). A transposed convolution goes the other way:
-# each coarse score paints its kernel onto the fine picture, and where the paintings overlap they add up.
+# Pooling bought a wide view with a coarse answer ([lesson 2](02_convolutions.py)). A transposed convolution goes the
+# other way: each coarse score paints its kernel onto the fine picture, and where the paintings overlap they add up.
 #
-# This lesson does one by hand, shows which kernels leave marks of their own, and trains a whole network with one at its
-# end, with the package's own training.
+# This lesson does one by hand, shows which kernels leave marks of their own, and trains a whole network with one at
+# its end, with the package's own training.
 
 # %% tags=["parameters"]
 DATA = None
 
 # %%
 import course
-import keras
 import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
 
-from cinesax.learn.models import FCNConfig
 from cinesax.learn.models.cost import cost
 
 lesson = course.begin(DATA)
@@ -52,10 +50,10 @@ print("by hand:", painted, " by Keras:", np.asarray(layer(scores.reshape(1, -1, 
 # %% [markdown]
 # ## Kernels that leave marks
 #
-# Paint an even surface: all scores 1, all weights equal. Where the kernel's width is not a multiple of the stride, some pixels
-# are painted more often than others: a chessboard, which the network would have to unlearn. With a kernel of just one stride
-# nothing overlaps: blocks again. A tent of nearly two strides is smooth: that is bilinear interpolation, and the
-# network may learn a better one.
+# Paint an even surface: all scores 1, all weights equal. Where the kernel's width is not a multiple of the stride,
+# some pixels are painted more often than others: a chessboard, which the network would have to unlearn. With a kernel
+# of just one stride nothing overlaps: blocks again. A tent of nearly two strides is smooth: that is bilinear
+# interpolation, and the network may learn a better one.
 
 
 # %%
@@ -107,17 +105,18 @@ for stride in (4, 8, 16):
 course.table(["pixels in a step", "Dice of blocks", "Dice of the tent"], rows)
 
 # %% [markdown]
-# A transposed convolution wins back a part of what the blocks lose; what lies between two coarse scores it can only guess.
+# A transposed convolution wins back a part of what the blocks lose; what lies between two coarse scores it can only
+# guess.
 #
 # ## A fully convolutional network
 #
-# `cinesax.learn.models.fcn` is the sequential network of many a first course: strided convolutions and pooling down to a sixteenth of
-# the resolution, and one transposed convolution back. It is trained as every network of this package is: by
-# `cinesax.learn.train`, from the records, with augmentation, and with a loss that lesson 5 explains.
+# `cinesax.learn.models.fcn` is the sequential network of many a first course: strided convolutions and pooling down
+# to a sixteenth of the resolution, and one transposed convolution back. It is trained as every network of this
+# package is: by `cinesax.learn.train`, from the records, with augmentation, and with a loss that lesson 5 explains.
 
 # %%
-config = FCNConfig(channels=(24, 48), bottom=(64, 64)) if not lesson.small else FCNConfig(channels=(4, 4), bottom=(4,))
-run, network = course.trained(lesson, config, "fcn")
+print(course.networks(lesson)["fcn"])
+run, network = course.trained(lesson, "fcn")
 network.summary(line_length=90)
 
 # %%
@@ -133,8 +132,8 @@ course.table(
 # %% [markdown]
 # ## Look at its borders
 #
-# The last pictures to look at are the masks, enlarged. The heart is found, and the outlines are those of something seen
-# without glasses: round where the cavity has corners, and unsure of the small ones.
+# The last pictures to look at are the masks, enlarged. The heart is found, and the outlines are those of something
+# seen without glasses: round where the cavity has corners, and unsure of the small ones.
 
 # %%
 order = np.argsort(-truth.sum(axis=(1, 2)))[:: max(1, len(truth) // 3)][:3]
@@ -142,8 +141,8 @@ parts = [(f"FCN: Dice {judged.dice[n]:.2f}", test_images[n, ..., 0], truth[n], f
 course.show(course.pictures(parts, crop=96), lesson, "03-found")
 
 # %% [markdown]
-# The probability along one row says the same in numbers: the step from background to cavity, which is one pixel wide in the
-# truth, is spread over many.
+# The probability along one row says the same in numbers: the step from background to cavity, which is one pixel wide
+# in the truth, is spread over many.
 
 # %%
 number = order[0]
@@ -160,8 +159,8 @@ between = ((found[number, row] > 0.1) & (found[number, row] < 0.9)).sum()
 print(f"{between} pixels of this row have a probability between 0.1 and 0.9")
 
 # %% [markdown]
-# **What is missing:** the fine picture is there, at the entrance of the network, where it was thrown away. Hand it over to
-# the way up: [the U-Net](04_unet.py).
+# **What is missing:** the fine picture is there, at the entrance of the network, where it was thrown away. Hand it
+# over to the way up: [the U-Net](04_unet.py).
 #
-# **Try:** `FCNConfig(channels=(24,))` stops at a quarter of the resolution. What becomes of the borders, and of false LV far
-# away from the heart?
+# **Try:** `FCNConfig(channels=(24,))` stops at a quarter of the resolution. What becomes of the borders, and of false
+# LV far away from the heart?

@@ -13,11 +13,12 @@
 # %% [markdown]
 # # 4. The U-Net
 #
-# Pooling gives a wide view, transposed convolutions a way back up ([lesson 3](03_transposed_convolutions.py)). A U-Net adds
-# **skips**: on the way up, every level is given what the way down saw at the same resolution. What is there comes from below,
-# where exactly comes from the side.
+# Pooling gives a wide view, transposed convolutions a way back up ([lesson 3](03_transposed_convolutions.py)). A
+# U-Net adds **skips**: on the way up, every level is given what the way down saw at the same resolution. What is
+# there comes from below, where exactly comes from the side.
 #
-# This lesson trains one by the same recipe as the FCN, compares them, and then cuts the skips to see what they carried.
+# This lesson trains one by the same recipe as the FCN, compares them, and then cuts the skips to see what they
+# carried.
 
 # %% tags=["parameters"]
 DATA = None
@@ -28,7 +29,6 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from cinesax.learn.models import FCNConfig, UNetConfig
 from cinesax.learn.models.cost import cost
 
 lesson = course.begin(DATA)
@@ -39,15 +39,11 @@ truth = test_labels[..., 1]
 # %% [markdown]
 # ## Both networks, one recipe
 #
-# The same images, steps, learning rate and augmentation. Each run lies in a folder of its own; what an earlier lesson has trained is not
-# trained again: `train(..., resume=True)` finds it finished.
+# The same images, steps, learning rate and augmentation. Each run lies in a folder of its own; what an earlier lesson
+# has trained is not trained again: `train(..., resume=True)` finds it finished.
 
 # %%
-configs = {
-    "fcn": FCNConfig(channels=(24, 48), bottom=(64, 64)) if not lesson.small else FCNConfig(channels=(4, 4), bottom=(4,)),
-    "unet": UNetConfig(channels=(8, 16, 32, 48), stem=8) if not lesson.small else UNetConfig(channels=(4, 4), stem=4),
-}
-networks = {name: course.trained(lesson, config, name)[1] for name, config in configs.items()}
+networks = {name: course.trained(lesson, name)[1] for name in ("fcn", "unet")}
 
 # %% [markdown]
 # The U-Net as a function of its config is `cinesax/learn/models/unet.py`: forty lines to read. Its layers:
@@ -69,8 +65,8 @@ columns = [*course.COLUMNS, "parameters", "million operations", "Dice, smallest 
 course.table(columns, rows)
 
 # %% [markdown]
-# Compare the last column before the others: the smallest quarter of the slices, near the apex and at end systole, is where
-# networks differ. Then look at the same frames:
+# Compare the last column before the others: the smallest quarter of the slices, near the apex and at end systole, is
+# where networks differ. Then look at the same frames:
 
 # %%
 order = np.argsort(-areas)[:: max(1, len(truth) // 3)][:3]
@@ -81,11 +77,12 @@ for name, one in found.items():
 # %% [markdown]
 # ## Cut the skips
 #
-# Each level of the way up joins two parts: what comes from below (first), and the skip (after it). The weights that read the skip are a part
-# of the next kernel. We set them to zero, from the finest level down, in a copy of the network, and ask again:
+# Each level of the way up joins two parts: what comes from below (first), and the skip (after it). The weights that
+# read the skip are a part of the next kernel. We set them to zero, from the finest level down, in a copy of the
+# network, and ask again:
 
 # %%
-config = configs["unet"]
+config = course.networks(lesson)["unet"]
 cut = keras.models.clone_model(networks["unet"])
 cut.set_weights(networks["unet"].get_weights())
 rows, seen = [judged["unet"].row("all skips")], {"all skips": found["unet"]}
@@ -110,8 +107,9 @@ for axes, (name, one) in zip(figure.subplots(1, len(seen)), seen.items(), strict
 course.show(figure, lesson, "04-skips")
 
 # %% [markdown]
-# The network was trained with its skips, so it is lost without them: this does not say how good a network without skips can become
-# (the FCN says that). It says where the knowledge flows: look at what is lost first, the border or the place.
+# The network was trained with its skips, so it is lost without them: this does not say how good a network without
+# skips can become (the FCN says that). It says where the knowledge flows: look at what is lost first, the border or
+# the place.
 #
 # ## How sure is it, and where?
 
@@ -120,7 +118,8 @@ doubt = [((one > 0.1) & (one < 0.9)).sum(axis=(1, 2))[areas > 0].mean() for one 
 course.table(["", "pixels in doubt in a frame with LV"], [[n, f"{d:.0f}"] for n, d in zip(found, doubt, strict=True)])
 
 # %% [markdown]
-# **Next:** both networks were judged by two numbers, and one of them hardly moved. [Lesson 5](05_accuracy_and_dice.py) asks why.
+# **Next:** both networks were judged by two numbers, and one of them hardly moved. [Lesson
+# 5](05_accuracy_and_dice.py) asks why.
 #
-# **Try:** `stem=None` works at full resolution. What does it cost, what does it bring in the smallest quarter?
-# Or on the command line, with all data: `cinesax train SET -o RUN --preset unet --fold 0`.
+# **Try:** `stem=None` works at full resolution. What does it cost, what does it bring in the smallest quarter? Or on
+# the command line, with all data: `cinesax train SET -o RUN --preset unet --fold 0`.

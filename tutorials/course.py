@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from rich.console import Console
 
 from cinesax import learn
 from cinesax.cine import Cine
@@ -23,11 +25,10 @@ from cinesax.segmentation import Segmentation, Structure
 learn.require()
 
 import keras  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 
 from cinesax.learn.augment import Augmentation  # noqa: E402
 from cinesax.learn.examples import Example, Kind, from_pairs, from_phantoms  # noqa: E402
-from cinesax.learn.models import NetworkConfig, build  # noqa: E402
+from cinesax.learn.models import FCNConfig, NetworkConfig, UNetConfig, build  # noqa: E402
 from cinesax.learn.pictures import panel  # noqa: E402
 from cinesax.learn.pipeline import PipelineConfig, validation_batches  # noqa: E402
 from cinesax.learn.records import Dataset, open_dataset, write_dataset  # noqa: E402
@@ -152,13 +153,13 @@ def judge(found: NDArray, truth: NDArray) -> Judgement:
 
 
 def recipe(course: Course, model: NetworkConfig) -> TrainConfig:
-    """How lessons 3 to 7 train: the same for every network, about two minutes on two cores."""
-    varied = None if course.small else Augmentation()
+    """How lessons 3 to 7 train: the same for every network."""
+    varied = None if course.small else Augmentation(warp_px=0.0)
     return TrainConfig(
         model=model,
         pipeline=PipelineConfig(batch=course.pick(8, 2), augmentation=varied),
-        epochs=course.pick(10, 2),
-        steps=course.pick(40, 2),
+        epochs=course.pick(8, 2),
+        steps=course.pick(25, 2),
         learning_rate=3e-3,
         warmup_steps=20,
         average=0.98,
@@ -167,17 +168,29 @@ def recipe(course: Course, model: NetworkConfig) -> TrainConfig:
     )
 
 
-def trained(course: Course, model: NetworkConfig, name: str) -> tuple[Run, keras.Model]:
-    """A finished training of a network. Where an earlier lesson has trained it already, `resume` finds nothing to do."""
+def networks(course: Course) -> dict[str, NetworkConfig]:
+    """The networks of lessons 3 to 7: small ones, for a minute on a processor."""
+    if course.small:
+        return {
+            "fcn": FCNConfig(channels=(4, 4), bottom=(4,)),
+            "unet": UNetConfig(channels=(4, 4), stem=4, dropout=0.0),
+        }
+    return {
+        "fcn": FCNConfig(channels=(24, 48), bottom=(64, 64)),
+        "unet": UNetConfig(channels=(8, 16, 32, 48), stem=8, dropout=0.0),
+    }
+
+
+def trained(course: Course, name: str) -> tuple[Run, keras.Model]:
+    """A finished training of one of `networks`; one that an earlier lesson has finished is only opened."""
+    model = networks(course)[name]
     run = train(open_set(course), course.work / name, recipe(course, model), fold=FOLD, resume=True, console=_console())
     network = build(model)
     network.set_weights(load_network(run.folder / "network.keras").get_weights())
     return run, network
 
 
-def _console() -> "object":
-    from rich.console import Console
-
+def _console() -> Console:
     return Console(file=sys.stdout, force_terminal=False, force_jupyter=False, width=110)
 
 

@@ -1,0 +1,81 @@
+"""The lessons of tutorials/, each as a student runs it: a script in a fresh process, here on a few small phantoms."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TUTORIALS = Path(__file__).resolve().parents[2] / "tutorials"
+LESSONS = sorted(TUTORIALS.glob("0*.py"))
+FIGURES = {"01": 4, "02": 3, "03": 3, "04": 3, "05": 2, "06": 2, "07": 7}
+"""Of each lesson."""
+KERAS_SAVING = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+"""As in pyproject.toml."""
+
+
+def environment(work: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "CINESAX_TUTORIAL_SMALL": "1",
+        "CINESAX_TUTORIAL_WORK": str(work),
+        "CINESAX_TUTORIAL_DATA": "",
+    }
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the lessons make, one for the next: the set and two trained networks."""
+    return tmp_path_factory.mktemp("tutorials")
+
+
+def test_there_are_seven_lessons() -> None:
+    assert [lesson.name[:2] for lesson in LESSONS] == list(FIGURES)
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
+def test_a_lesson_runs_and_draws_its_figures(lesson: Path, work: Path) -> None:
+    command = [sys.executable, "-W", "error", "-W", KERAS_SAVING, str(lesson)]
+    done = subprocess.run(command, cwd=work, env=environment(work), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = list((work / "phantom-small" / "figures").glob(f"{lesson.name[:2]}-*.png"))
+    assert len(figures) == FIGURES[lesson.name[:2]]
+    assert all(figure.stat().st_size > 1000 for figure in figures)
+    assert "nan" not in done.stdout.lower().split()
+
+
+@pytest.mark.train
+@pytest.mark.data
+def test_a_lesson_takes_patients_by_a_path(sunnybrook: Path, tmp_path: Path) -> None:
+    """Links to two patients' pictures, so that the lesson does not read all of them."""
+    for split, patients in (("train", ("SC-HF-I-01", "SC-HF-I-02", "SC-N-02")), ("validation", ("SC-HF-I-07",))):
+        for kind in ("images", "labels"):
+            (tmp_path / "pairs" / split / kind).mkdir(parents=True)
+            for path in (sunnybrook / split / kind).iterdir():
+                if path.name.startswith(patients):
+                    (tmp_path / "pairs" / split / kind / path.name).symlink_to(path)
+    given = {**environment(tmp_path), "CINESAX_TUTORIAL_DATA": str(tmp_path / "pairs")}
+    done = subprocess.run([sys.executable, str(LESSONS[0])], env=given, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "2 patients to learn from, 1 held out" in done.stdout
+
+
+def test_a_lesson_is_a_notebook(work: Path, tmp_path: Path) -> None:
+    """As `make tutorials` runs it: each cell in a kernel; text, printed figures and pictures are in the result."""
+    jupytext = pytest.importorskip("jupytext", reason="needs the group tutorials: pip install --group tutorials")
+    nbformat = pytest.importorskip("nbformat")
+    for lesson in LESSONS:
+        notebook = jupytext.read(lesson)
+        nbformat.validate(notebook)
+        assert notebook.cells[0].source.startswith(f"# {int(lesson.name[:2])}. ")
+        assert any("parameters" in cell.metadata.get("tags", ()) for cell in notebook.cells)
+    made = tmp_path / "lesson.ipynb"
+    command = [sys.executable, "-m", "jupytext", "--to", "notebook", "--execute", "--run-path", str(TUTORIALS)]
+    command += ["--output", str(made), str(LESSONS[0])]
+    done = subprocess.run(command, env=environment(work), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    outputs = [output for cell in nbformat.read(made, 4).cells for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == FIGURES["01"]
+    assert any("% of all pixels" in output.get("text", "") for output in outputs)

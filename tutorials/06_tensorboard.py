@@ -1,0 +1,149 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 6. TensorBoard
+#
+# Every training of this package writes logs as it goes: curves, pictures of a fixed set of slices, the settings and
+# the graph of the network. TensorBoard shows them in a browser, also while the training runs:
+#
+# ```sh
+# tensorboard --logdir runs/tutorials/phantom
+# ```
+#
+# In a notebook, `%load_ext tensorboard` and `%tensorboard --logdir ...` show the same below a cell. This lesson reads
+# the logs of [lesson 4](04_unet.py) in Python, so that you know what is in them and what to look for; trainings that
+# are not there yet are made.
+
+# %% tags=["parameters"]
+DATA = None
+
+# %%
+import io
+
+import course
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+lesson = course.begin(DATA)
+runs = {name: course.trained(lesson, name)[0] for name in ("fcn", "unet")}
+for run in runs.values():
+    print(f"tensorboard --logdir {run.folder.name}/tensorboard")
+
+# %% [markdown]
+# ## What is written
+#
+# A run has a folder of logs for training, one for the held-out patients, and one for pictures. Values of both have
+# the same names, so that TensorBoard draws them into one chart.
+
+
+# %%
+def logs(run, part):
+    folder = run.folder / "tensorboard" / part
+    found = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    found.Reload()
+    return found
+
+
+def is_picture(log, tag):
+    return log.SummaryMetadata(tag).plugin_data.plugin_name == "images"
+
+
+rows = []
+for part in ("train", "validation", "pictures"):
+    log = logs(runs["unet"], part)
+    tags = log.Tags()["tensors"]
+    rows.append([part, f"{len(tags)}", ", ".join(tags[:6]) + (", ..." if len(tags) > 6 else "")])
+course.table(["logs", "names", "the first of them"], rows)
+
+# %% [markdown]
+# ## Curves (SCALARS)
+#
+# What to look for:
+#
+# - **loss**: falls in training. Where that of the held-out patients rises again while it falls, the network learns
+#   its patients by heart: more variation, fewer weights, or stop there.
+# - **accuracy**: begins where the background lies, and has little room above it (lesson 5).
+# - **dice**: what you want to know. Training is measured on varied images, and with the weights of the moment,
+#   held-out patients on plain images with averaged weights: the second may well be above the first.
+# - **learning_rate**: rises during the warm-up, then falls along a cosine. A kink in another curve is often one of
+#   this.
+# - **images_per_second**: falls when something else uses the machine, or when the images come too slowly.
+
+
+# %%
+def curve(log, tag):
+    if tag not in log.Tags()["tensors"]:
+        return [], []
+    events = log.Tensors(tag)
+    return [event.step for event in events], [float(tf.make_ndarray(event.tensor_proto)) for event in events]
+
+
+figure = Figure(figsize=(11, 5.6), layout="constrained")
+names = ("loss", "accuracy", "dice", "iou_lv_cavity", "learning_rate", "images_per_second")
+for axes, tag in zip(figure.subplots(2, 3).flat, names, strict=True):
+    for number, (name, run) in enumerate(runs.items()):
+        for part, style in (("train", "--"), ("validation", "o-")):
+            steps, values = curve(logs(run, part), tag)
+            if steps:
+                axes.plot(steps, values, style, color=f"C{number}", label=f"{name}, {part}", markersize=3)
+    axes.set_title(tag, fontsize=9)
+    axes.grid(alpha=0.3)
+figure.axes[0].legend(fontsize=7)
+course.show(figure, lesson, "06-curves")
+
+last = {
+    name: (curve(logs(run, "train"), "dice")[1], curve(logs(run, "validation"), "dice")[1])
+    for name, run in runs.items()
+}
+rows = [[name, f"{train[-1]:.3f}", f"{held[-1]:.3f}"] for name, (train, held) in last.items()]
+course.table(["last Dice", "training", "held out"], rows)
+
+# %% [markdown]
+# ## Pictures (IMAGES)
+#
+# The same eight held-out slices at every look: input, truth, prediction, difference. A curve says *that* a network
+# improves, pictures say *at what*: first it learns that there is a heart, then where it ends. Below: one slice, look
+# by look.
+
+# %%
+log = logs(runs["unet"], "pictures")
+tags = [tag for tag in log.Tags()["tensors"] if is_picture(log, tag)]
+tag = tags[len(tags) // 2]
+looks = [(event.step, event.tensor_proto.string_val[2]) for event in log.Tensors(tag)]
+figure = Figure(figsize=(9, 2.5 * len(looks)), layout="constrained")
+for axes, (epoch, png) in zip(figure.subplots(len(looks), 1, squeeze=False).flat, looks, strict=True):
+    axes.imshow(np.asarray(Image.open(io.BytesIO(png))))
+    axes.set_title(f"{tag} after epoch {epoch + 1}", fontsize=9)
+    axes.set_axis_off()
+course.show(figure, lesson, "06-pictures")
+
+# %% [markdown]
+# ## Graph and settings (GRAPHS, TEXT, HPARAMS)
+#
+# The graph shows each layer with the shapes between them: look for the skips of the U-Net. HPARAMS sets the settings
+# of all runs in a folder beside their scores, which is how to find out which of ten runs was the good one, and why.
+# The same is in files, for those who prefer them:
+
+# %%
+for path in sorted(runs["unet"].folder.iterdir()):
+    print(path.name)
+
+# %% [markdown]
+# **Next:** curves and means end where single patients begin. [Lesson 7](07_reading_the_mistakes.py) reads the
+# mistakes.
+#
+# **Try:** train the U-Net with `augmentation=None` in `course.recipe`, in another folder, and put both runs into one
+# chart.
