@@ -4,6 +4,7 @@ bundle.json   framing, classes, names of input and output, training data, scores
 graph.onnx    framed images -> probabilities; normalisation and softmax are inside
 heart.onnx    (not in every bundle) the same for a crop round the heart, which graph.onnx has found in the whole study
 CARD.md       the model card: data, intended use, limits, figures
+parity.json   (not in every bundle) how the graphs differ from the network in Keras, on real slices
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from cinesax.framing import Framing
 from cinesax.segmentation import Structure
 
 SCHEMA = "cinesax/bundle/1"
-MANIFEST, GRAPH, HEART, CARD = "bundle.json", "graph.onnx", "heart.onnx", "CARD.md"
+MANIFEST, GRAPH, HEART, CARD, PARITY = "bundle.json", "graph.onnx", "heart.onnx", "CARD.md", "parity.json"
 _SHIPPED = Path(__file__).parent / "bundles" / "default"
 
 
@@ -167,7 +168,9 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_bundle(bundle: Bundle, graph: Path, card: str, *, heart: Path | None = None) -> Bundle:
+def write_bundle(
+    bundle: Bundle, graph: Path, card: str, *, heart: Path | None = None, parity: str | None = None
+) -> Bundle:
     """Write a bundle to its folder, atomically; an earlier bundle there is replaced.
 
     Args:
@@ -175,6 +178,7 @@ def write_bundle(bundle: Bundle, graph: Path, card: str, *, heart: Path | None =
         graph: the ONNX file.
         card: the model card, Markdown.
         heart: the ONNX file of the second pass, where the bundle has one.
+        parity: what parity.json says, where the graphs were compared with the network that they were made of.
 
     Returns:
         The bundle, opened again from where it was written.
@@ -197,6 +201,9 @@ def write_bundle(bundle: Bundle, graph: Path, card: str, *, heart: Path | None =
         if heart is not None:
             shutil.copyfile(heart, work / HEART)
             names.append(HEART)
+        if parity is not None:
+            (work / PARITY).write_text(parity, encoding="utf-8")
+            names.append(PARITY)
         manifest = _to_json(bundle, {name: _sha256(work / name) for name in names})
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if folder.exists():

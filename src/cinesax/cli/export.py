@@ -1,61 +1,143 @@
-"""Make a bundle (ONNX graph, bundle.json, model card) of a finished run, which `cinesax analyze --model` runs."""
+"""Make a network of a finished run that other programs run.
+
+--to onnx (the default) makes a bundle: ONNX graph, bundle.json and model card, which `cinesax analyze --model` runs.
+--to savedmodel and --to litert make a folder for TensorFlow and for phones, with network.json and model card.
+With --data, each file is compared with Keras on real slices; the table is printed and kept as parity.json.
+"""
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.table import Column, Table
 
-from cinesax.errors import InputError
+from cinesax.errors import InputError, UsageError
 
-HELP = "make a bundle of a finished run"
+if TYPE_CHECKING:
+    from cinesax.learn.export_formats import Precision
+    from cinesax.learn.records import Dataset
+
+HELP = "make a bundle, SavedModel or LiteRT files of a finished run"
+_NEEDS = {"onnx": ("onnx", "tf2onnx"), "savedmodel": (), "litert": ("ai_edge_litert",)}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="the run folder of cinesax train")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the bundle's folder")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="the folder to make")
+    parser.add_argument("--to", choices=list(_NEEDS), default="onnx", help="the format (default: onnx, a bundle)")
     parser.add_argument(
         "--finder", type=Path, metavar="RUN", help="a run on whole frames: finds the heart for a run on crops round it"
     )
     parser.add_argument(
-        "--data", type=Path, help="the prepared set: fingerprints of its training images go into the bundle"
+        "--data",
+        type=Path,
+        metavar="SET",
+        help="the prepared set: compare with Keras on its slices, calibrate int8 on its training images, and list "
+        "their fingerprints",
     )
-    parser.add_argument("--half", action="store_true", help="store the weights in half precision: half the size")
+    parser.add_argument("--slices", type=int, default=64, metavar="N", help="compare on at most N slices (default 64)")
+    parser.add_argument("--half", action="store_true", help="onnx: store the weights in half precision: half the size")
+    parser.add_argument(
+        "--precision",
+        metavar="LIST",
+        help="litert: float32, float16, int8, joined by commas (default: all; int8 with --data only)",
+    )
     parser.add_argument("--name", default="sax-lv", help="of the network")
     parser.add_argument("--model-version", default="1", help="of the network")
-    parser.add_argument("--scores", type=Path, help="a JSON file of measured scores for bundle.json and the card")
+    parser.add_argument("--scores", type=Path, help="a JSON file of measured scores for the manifest and the card")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Export."""
+    """Export, and print the comparison."""
+    _check(args)
     from cinesax import learn
 
-    learn.require("onnx", "tf2onnx")
+    learn.require(*_NEEDS[args.to])
     from cinesax.learn.export import export
+    from cinesax.learn.export_files import export_files
+    from cinesax.learn.export_formats import Format
+    from cinesax.learn.parity import bytes_of
+    from cinesax.learn.records import open_dataset
 
-    bundle = export(
-        args.run_folder,
-        args.out,
-        name=args.name,
-        version=args.model_version,
-        scores=_scores(args.scores),
-        finder=args.finder,
-        images=_fingerprints(args.data) if args.data is not None else [],
-        half=args.half,
-    )
-    size = sum(path.stat().st_size for path in bundle.folder.iterdir()) / 1e6
-    Console().print(f"{bundle.name} {bundle.version}: {bundle.folder} ({size:.1f} MB)", highlight=False, soft_wrap=True)
+    data = open_dataset(args.data) if args.data is not None else None
+    facts: dict[str, Any] = {
+        "name": args.name,
+        "version": args.model_version,
+        "scores": _scores(args.scores),
+        "finder": args.finder,
+        "images": _fingerprints(data) if data is not None else [],
+        "data": data,
+        "slices": args.slices,
+    }
+    if args.to == Format.ONNX:
+        export(args.run_folder, args.out, half=args.half, **facts)
+    else:
+        export_files(args.run_folder, args.out, Format(args.to), precisions=_precisions(args.precision), **facts)
+    console = Console()
+    size = bytes_of(args.out) / 1e6
+    line = f"{args.name} {args.model_version}: {args.out} ({size:.1f} MB)"
+    console.print(line, highlight=False, soft_wrap=True)
+    _print(args.out, console)
 
 
-def _fingerprints(data: Path) -> list[str]:
+def _check(args: argparse.Namespace) -> None:
+    if args.half and args.to != "onnx":
+        raise UsageError(f"--half is for onnx, not for {args.to}; litert has --precision float16")
+    if args.precision is not None and args.to != "litert":
+        raise UsageError(f"--precision is for litert, not for {args.to}")
+    if args.slices < 1:
+        raise UsageError(f"--slices is {args.slices}; give 1 or more")
+
+
+def _precisions(text: str | None) -> "list[Precision]":
+    from cinesax.learn.export_formats import Precision
+
+    try:
+        return [Precision(word.strip()) for word in text.split(",")] if text is not None else []
+    except ValueError as error:
+        raise UsageError(f"--precision: {error}; give some of {', '.join(Precision)}") from None
+
+
+def _fingerprints(dataset: "Dataset") -> list[str]:
     from cinesax.fingerprint import fingerprint
     from cinesax.learn.examples import Kind
-    from cinesax.learn.records import open_dataset, read_examples
+    from cinesax.learn.records import read_examples
 
-    dataset = open_dataset(data)
     return [fingerprint(one.image) for one in read_examples(dataset, "train") if one.kind != Kind.PHANTOM]
+
+
+def _print(folder: Path, console: Console) -> None:
+    from cinesax.learn.parity import read_report
+
+    compared = read_report(folder)
+    if compared is None:
+        return
+    machine, data = compared["machine"], compared["data"]
+    columns = ("MB", "max diff", "changed", "Dice", "experts", "(Keras)", "ms", "(Keras)")
+    table = Table("file", *(Column(text, justify="right") for text in columns), box=None, padding=(0, 1, 0, 0))
+    for one in compared["networks"]:
+        table.add_row(
+            one["file"].removesuffix(".tflite"),
+            f"{one['bytes'] / 1e6:.2f}",
+            f"{one['largest_difference']:.1e}",
+            f"{one['changed_pixels']}",
+            f"{one['dice']:.4f}",
+            f"{one['dice_with_experts']:.4f}",
+            f"{one['dice_with_experts_keras']:.4f}",
+            f"{one['exported_ms']:.1f}",
+            f"{one['keras_ms']:.1f}",
+        )
+    console.print(table)
+    slices = ", ".join(sorted({f"{one['slices']} slices of {data['split']}" for one in compared["networks"]}))
+    console.print(
+        f"Compared with Keras on {slices}: largest difference in probability, pixels of another label, mean Dice "
+        f"between both, Dice with the experts, and time for a frame by itself ({machine['processor']}, threads: "
+        f"{machine['threads']}).",
+        highlight=False,
+    )
 
 
 def _scores(path: Path | None) -> dict[str, Any]:

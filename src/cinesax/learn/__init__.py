@@ -23,12 +23,13 @@ def require(*more: str) -> None:
     if missing:
         raise MissingExtraError(f"this needs {', '.join(missing)}; install the extra: pip install 'cinesax[train]'")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    with _quiet_libraries():
+    with quiet_libraries():
         importlib.import_module("tensorflow")
 
 
 @contextmanager
-def _quiet_libraries() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
+    """Let libraries that write on file descriptor 2 themselves be silent for a while."""
     # TensorFlow's libraries greet on file descriptor 2 while they load, whatever their log level is set to.
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -1,9 +1,10 @@
-"""Export: a finished run -> a bundle."""
+"""Export: a finished run -> a bundle. Other formats: `export_files`."""
 
+import json
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from cinesax._version import __version__
 from cinesax.bundle import GRAPH, HEART, Bundle, HeartPass, write_bundle
 from cinesax.errors import InputError
 from cinesax.framing import Framing
+from cinesax.learn.export_formats import INPUT, LABELS, PROBABILITIES, Precision, onnx_runner, processors
 from cinesax.learn.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
 from cinesax.learn.metrics import SliceDice  # noqa: F401 - likewise
 from cinesax.learn.models import build, from_dict
+from cinesax.learn.parity import SLICES, Exported, report
+from cinesax.learn.records import Dataset
 from cinesax.learn.train import NETWORK, Run, load_network, open_run
 from cinesax.segmentation import Structure
 
@@ -50,7 +54,9 @@ def heart_crop(run: Run) -> int | None:
 
 
 def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
-    """Write the network as ONNX and compare it with Keras on noise; another result is an InputError.
+    """Write the network as ONNX, and compare it with Keras on noise; another result is an InputError.
+
+    Its outputs are the probabilities and "labels" (batch, row, column), int32: their arg-max.
 
     Args:
         model: the network.
@@ -65,6 +71,7 @@ def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx probes NumPy names that are gone
         model.export(path, format="onnx", verbose=False)
+    _add_labels(path)
     if half:
         halve_weights(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -72,6 +79,25 @@ def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
     worst = float(np.abs(seen - expected).max())
     if not worst <= (_HALF_TOLERANCE if half else _TOLERANCE):
         raise InputError(f"the exported graph differs from the network by {worst:.4f} in probability")
+
+
+def _add_labels(path: Path) -> None:
+    """Give an ONNX file a second output, "labels" (batch, row, column), int32: the arg-max over the classes.
+
+    By a node of our own: Keras writes its arg-max with operations that ONNX does not have.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load(path)
+    probabilities = model.graph.output[0]
+    shape = [side.dim_param or side.dim_value for side in probabilities.type.tensor_type.shape.dim][:-1]
+    wide = f"{LABELS}/int64"
+    model.graph.node.append(helper.make_node("ArgMax", [probabilities.name], [wide], axis=-1, keepdims=0))
+    model.graph.node.append(helper.make_node("Cast", [wide], [LABELS], to=TensorProto.INT32))
+    model.graph.output.append(helper.make_tensor_value_info(LABELS, TensorProto.INT32, shape))
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
 
 
 def halve_weights(path: Path) -> None:
@@ -95,6 +121,62 @@ def halve_weights(path: Path) -> None:
     onnx.save(model, path)
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One of the networks of an export.
+
+    Attributes:
+        stem: of its file: "graph" sees whole frames, "heart" a crop round the heart.
+        run: whose network it is.
+        model: of one input size.
+        crop: rows and columns of what it sees, where that is a crop.
+    """
+
+    stem: str
+    run: Run
+    model: keras.Model
+    crop: int | None = None
+
+
+def open_passes(run_folder: Path, finder: Path | None = None) -> list[Pass]:
+    """The network of a run that learned on whole frames, or that of its finder and its own.
+
+    Args:
+        run_folder: a finished run.
+        finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
+
+    Raises:
+        InputError: a run is not finished, the two do not fit, or a finder is missing.
+    """
+    close = open_run(run_folder)
+    whole = close if finder is None else open_run(finder)
+    _check_passes(whole, close if finder is not None else None)
+    first = Pass(Path(GRAPH).stem, whole, fixed_size(whole))
+    if finder is None:
+        return [first]
+    return [first, Pass(Path(HEART).stem, close, fixed_size(close), heart_crop(close))]
+
+
+def describe(
+    passes: Sequence[Pass], out: Path, *, name: str, version: str, scores: Mapping[str, Any], images: Sequence[str]
+) -> Bundle:
+    """What a bundle's manifest and card say of these networks; checksums are not known yet."""
+    crop = passes[-1].crop
+    return Bundle(
+        out,
+        name,
+        version,
+        framing=Framing.from_dict(passes[0].run.config["dataset"]["framing"]),
+        classes={1: Structure.CAVITY},
+        input_name=INPUT,
+        output_name=PROBABILITIES,
+        graph_sha256="",
+        heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES),
+        training=_training([one.run for one in passes], images),
+        scores=dict(scores),
+    )
+
+
 def export(
     run_folder: Path,
     out: Path,
@@ -105,6 +187,8 @@ def export(
     finder: Path | None = None,
     images: Sequence[str] = (),
     half: bool = False,
+    data: Dataset | None = None,
+    slices: int = SLICES,
 ) -> Bundle:
     """A run's network as a bundle.
 
@@ -117,39 +201,40 @@ def export(
         finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
         images: fingerprints of the images that it learned from (see `cinesax.fingerprint`).
         half: store the weights in half precision.
+        data: a prepared set: how the graphs differ from Keras on its slices goes into the bundle as parity.json.
+        slices: how many of them, at most.
 
     Raises:
-        InputError: a run is not finished, the two do not fit, or a finder is missing.
+        InputError: a run is not finished, the two do not fit, a finder is missing, or a graph differs from Keras.
         OutputError: the bundle cannot be written.
     """
-    close = open_run(run_folder)
-    crop = heart_crop(close)
-    whole = close if finder is None else open_run(finder)
-    _check_passes(whole, close if finder is not None else None)
-    model = fixed_size(whole)
-    parameters = model.count_params()
-    runs = [whole] if crop is None else [whole, close]
+    passes = open_passes(run_folder, finder)
+    bundle = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
     with tempfile.TemporaryDirectory() as folder:
-        graph, heart = Path(folder) / GRAPH, Path(folder) / HEART
-        to_onnx(model, graph, half=half)
-        bundle = Bundle(
-            out,
-            name,
-            version,
-            framing=Framing.from_dict(whole.config["dataset"]["framing"]),
-            classes={1: Structure.CAVITY},
-            input_name=_names(graph)[0],
-            output_name=_names(graph)[1],
-            graph_sha256="",
-            training=_training(runs, images),
-            scores=dict(scores or {}),
-        )
-        if crop is None:
-            return write_bundle(bundle, graph, card(bundle, parameters))
-        second = fixed_size(close)
-        to_onnx(second, heart, half=half)
-        bundle = replace(bundle, heart=HeartPass(crop, *_names(heart)))
-        return write_bundle(bundle, graph, card(bundle, parameters + second.count_params()), heart=heart)
+        graphs = [Path(folder) / f"{one.stem}.onnx" for one in passes]
+        for one, graph in zip(passes, graphs, strict=True):
+            to_onnx(one.model, graph, half=half)
+        names = [_names(graph) for graph in graphs]
+        bundle = replace(bundle, input_name=names[0][0], output_name=names[0][1])
+        if bundle.heart is not None:
+            bundle = replace(bundle, heart=HeartPass(bundle.heart.crop, *names[1]))
+        text = None if data is None else _parity(passes, graphs, data, half=half, slices=slices)
+        heart = graphs[1] if len(graphs) > 1 else None
+        return write_bundle(bundle, graphs[0], card(bundle, parameters(passes)), heart=heart, parity=text)
+
+
+def parameters(passes: Sequence[Pass]) -> int:
+    """Of all networks together."""
+    return sum(int(one.model.count_params()) for one in passes)
+
+
+def _parity(passes: Sequence[Pass], graphs: Sequence[Path], data: Dataset, *, half: bool, slices: int) -> str:
+    threads, precision = processors(), Precision.FLOAT16 if half else Precision.FLOAT32
+    exports = [
+        Exported(graph, onnx_runner(graph, threads=threads), one.model, precision, one.crop)
+        for one, graph in zip(passes, graphs, strict=True)
+    ]
+    return json.dumps(report(exports, data, count=slices, threads=threads), indent=1) + "\n"
 
 
 def _check_passes(whole: Run, close: Run | None) -> None:
