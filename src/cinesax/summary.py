@@ -166,7 +166,7 @@ def _beat_text(cine: Cine) -> str:
 def _order_text(cine: Cine) -> str:
     if cine.base_first is None:
         return "base and apex not told apart: slices in stored order"
-    return f"base to apex; slice 0 is the {'basal' if cine.base_first else 'apical'} end"
+    return f"shown from base to apex; slice 0 is the {'basal' if cine.base_first else 'apical'} end"
 
 
 def _patient_text(patient: dict[str, Any], m: Measurements) -> str:
