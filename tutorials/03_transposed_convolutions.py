@@ -112,7 +112,7 @@ course.table(["pixels in a step", "Dice of blocks", "Dice of the tent"], rows)
 #
 # `cinesax.learn.models.fcn` is the sequential network of many a first course: strided convolutions and pooling down
 # to a sixteenth of the resolution, and one transposed convolution back. It is trained as every network of this
-# package is: by `cinesax.learn.train`, from the records, with augmentation, and with a loss that lesson 5 explains.
+# package is: by `cinesax.learn.train`, from the records, and with a loss that lesson 5 explains.
 
 # %%
 print(course.networks(lesson)["fcn"])

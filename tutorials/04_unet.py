@@ -39,8 +39,8 @@ truth = test_labels[..., 1]
 # %% [markdown]
 # ## Both networks, one recipe
 #
-# The same images, steps, learning rate and augmentation. Each run lies in a folder of its own; what an earlier lesson
-# has trained is not trained again: `train(..., resume=True)` finds it finished.
+# The same images, steps and learning rate. Each run lies in a folder of its own; what an earlier lesson has trained
+# is not trained again: `train(..., resume=True)` finds it finished.
 
 # %%
 networks = {name: course.trained(lesson, name)[1] for name in ("fcn", "unet")}

@@ -76,8 +76,8 @@ course.table(["logs", "names", "the first of them"], rows)
 # - **loss**: falls in training. Where that of the held-out patients rises again while it falls, the network learns
 #   its patients by heart: more variation, fewer weights, or stop there.
 # - **accuracy**: begins where the background lies, and has little room above it (lesson 5).
-# - **dice**: what you want to know. Training is measured on varied images, and with the weights of the moment,
-#   held-out patients on plain images with averaged weights: the second may well be above the first.
+# - **dice**: what you want to know. In training it is a mean over an epoch, with the weights of each moment; for the
+#   held-out patients it is taken at the epoch's end, with the average of the last weights.
 # - **learning_rate**: rises during the warm-up, then falls along a cosine. A kink in another curve is often one of
 #   this.
 # - **images_per_second**: falls when something else uses the machine, or when the images come too slowly.
@@ -145,5 +145,6 @@ for path in sorted(runs["unet"].folder.iterdir()):
 # **Next:** curves and means end where single patients begin. [Lesson 7](07_reading_the_mistakes.py) reads the
 # mistakes.
 #
-# **Try:** train the U-Net with `augmentation=None` in `course.recipe`, in another folder, and put both runs into one
-# chart.
+# **Try:** train the U-Net with `augmentation=Augmentation()` (from `cinesax.learn.augment`) in `course.recipe`, for
+# three times as many epochs, in another folder, and put both runs into one chart. Which curve is above in training,
+# and which on held-out patients?
