@@ -32,6 +32,12 @@ def test_words_that_only_look_like_short_names_stay() -> None:
         ("王^小东", "心脏王小东SAX", "心脏[removed]SAX"),
         ("王^小东", "小东 王 SAX", "[removed] [removed] SAX"),
         ("Yamada^Tarou=山田^太郎", "山田太郎 / TarouYamada", "[removed] / [removed]"),
+        (
+            "Müller-Groß^Hans-Peter",
+            "MUELLER SAX Gross Peter Müller-Groß",
+            "[removed] SAX [removed] [removed] [removed]",
+        ),
+        ("O'Neil^Ann^^Dr.", "Neil SAX ONeil", "[removed] SAX [removed]"),
     ],
 )
 def test_names_as_they_are_typed(name: str, text: str, left: str) -> None:
@@ -49,6 +55,27 @@ def test_names_as_they_are_typed(name: str, text: str, left: str) -> None:
 )
 def test_numbers_of_patients_inside_of_words(text: str, left: str) -> None:
     assert without(text, patient_id="12345", birth_date="19610203") == left
+
+
+@pytest.mark.parametrize(
+    "typed", ["24.12.1951", "12/24/1951", "24-12-51", "1951.12.24", "24121951", "511224", "_1951_12_24"]
+)
+def test_birth_dates_as_they_are_typed(typed: str) -> None:
+    left = "_[removed]" if typed.startswith("_") else "[removed]"
+    assert without(f"SAX {typed} 2.5", birth_date="19511224") == f"SAX {left} 2.5"
+
+
+def test_birth_dates_without_leading_zeros() -> None:
+    assert without("geb. 3.2.1961, 13.2.1961", birth_date="19610203") == "geb. [removed], 13.2.1961"
+
+
+@pytest.mark.parametrize("typed", ["PID777123", "PID 777123", "pid_777123", "777123"])
+def test_patient_ids_as_they_are_typed(typed: str) -> None:
+    assert "777123" not in without(f"cine {typed} SAX", patient_id="PID-777123")
+
+
+def test_a_birth_date_that_is_unknown_removes_no_numbers() -> None:
+    assert without("0000, 00.00.0000, 1.1.2024", birth_date="00000000") == "0000, 00.00.0000, 1.1.2024"
 
 
 @pytest.mark.parametrize("uid", ["1.2.840.113619.2.176.4711", "2.25.329800735698586629295641978511506172918"])
