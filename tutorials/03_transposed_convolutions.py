@@ -52,7 +52,7 @@ print("by hand:", painted, " by Keras:", np.asarray(layer(scores.reshape(1, -1, 
 #
 # Paint an even surface: all scores 1, all weights equal. Where the kernel's width is not a multiple of the stride,
 # some pixels are painted more often than others: a chessboard, which the network would have to unlearn. With a kernel
-# of just one stride nothing overlaps: blocks again. A tent of nearly two strides is smooth: that is bilinear
+# of just one stride nothing overlaps: blocks again. A tent of two strides is smooth: that is bilinear
 # interpolation, and the network may learn a better one.
 
 
@@ -67,12 +67,12 @@ def upsample(coarse, weights, stride):
 
 
 def tent(stride):
-    side = 1 - np.abs(np.arange(2 * stride - 1) - (stride - 1)) / stride
+    side = 1 - np.abs(np.arange(2 * stride) - (stride - 0.5)) / stride
     return np.outer(side, side)
 
 
 STRIDE = 4
-kinds = {"kernel 4: blocks": np.ones((4, 4)), "kernel 5: chessboard": np.ones((5, 5)), "kernel 7, a tent": tent(STRIDE)}
+kinds = {"kernel 4: blocks": np.ones((4, 4)), "kernel 5: chessboard": np.ones((5, 5)), "kernel 8, a tent": tent(STRIDE)}
 one = np.zeros((5, 5))
 one[2, 2] = 1
 figure = Figure(figsize=(9, 5.6), layout="constrained")
