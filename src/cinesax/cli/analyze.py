@@ -68,6 +68,8 @@ def _moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(f"expected a date and time such as 2024-05-31T14:30, seen {text}") from error
     if moment.tzinfo is not None:
         raise argparse.ArgumentTypeError(f"expected a time without zone (it is that of the exam), seen {text}")
+    if moment.year < 1900:  # before MRI, and DICOM wants four digits where some systems write fewer
+        raise argparse.ArgumentTypeError(f"expected a date from 1900 on, seen {text}")
     return moment
 
 
@@ -79,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         from cinesax.results import check_output
 
+        _keep_exam(args.exam, args.out)
         check_output(args.out, force=args.force)
     with _progress() as progress:
         analysis = analyze(
@@ -99,6 +102,18 @@ def run(args: argparse.Namespace) -> None:
 
         written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force, dicom=dicom)
     _tell(analysis, args, written)
+
+
+def _keep_exam(exam: Path, out: Path) -> None:
+    """Refuse results inside of the exam's folder: the source stays as it is."""
+    try:
+        source, target = exam.resolve(), out.expanduser().resolve()
+    except (OSError, RuntimeError):  # what reads and writes them says what is wrong with them
+        return
+    if source.is_dir() and target.is_relative_to(source):
+        raise UsageError(
+            f"{target} lies in {exam}, and cinesax never writes into the exam: give a folder outside of it"
+        )
 
 
 def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
