@@ -37,6 +37,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/analyze.py
 	$(BIN)/python benchmarks/accuracy.py
 
+# Damaged exams by the thousand, outside of continuous integration; what was run is not run again (--fresh does).
+FUZZ ?= --inputs 10000 --kills 50
+fuzz: $(VENV)/.dev
+	cd tests && ../$(BIN)/python -m fuzz $(FUZZ)
+
 docs: $(VENV)/.core
 	$(PIP) install --quiet "pip>=25.1"
 	$(PIP) install --quiet --group docs

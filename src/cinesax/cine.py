@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.errors import GeometryError
+from cinesax.errors import GeometryError, printable
 from cinesax.findings import Finding
 from cinesax.grid import Floats, Grid
 
@@ -51,7 +51,7 @@ class StoredFile:
     member: str | None = None
 
     def __str__(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}:{self.member}"
+        return printable(str(self.path) if self.member is None else f"{self.path}:{self.member}")
 
 
 @dataclass(frozen=True, slots=True)

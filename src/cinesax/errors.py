@@ -16,6 +16,16 @@ traceback and ends with the exit code of the class. An interrupt (Ctrl-C) ends w
 """
 
 
+def printable(text: str) -> str:
+    """A text of others (a file name, a message) for a person.
+
+    Line ends, escape sequences of terminals and bytes of no encoding become their numbers.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 class CinesaxError(Exception):
     """Base of all errors that cinesax raises on purpose; `exit_code` is what the command ends with."""
 

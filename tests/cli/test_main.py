@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import cinesax
+import exams
 from cinesax import errors
 from cinesax.cli import main as cli
 
@@ -73,3 +75,11 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_what_libraries_log_of_a_damaged_exam_is_for_those_who_ask(tmp_path: Path) -> None:
+    files = exams.write_exam(tmp_path)
+    files[2].write_bytes(files[2].read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2/1\0"))
+    arguments = ("inspect", str(tmp_path))
+    assert command(*arguments).stderr == ""
+    assert "pydicom: " in command("--verbose", *arguments).stderr

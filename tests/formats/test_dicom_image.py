@@ -229,3 +229,19 @@ def test_real_pixels_without_any_temporary_file(sunnybrook, tmp_path, monkeypatc
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     open_cine(Path(sunnybrook) / "dicom" / "SC-HF-I-04")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"PixelRepresentation": 7}, "PixelRepresentation is 7"),
+        ({"BitsStored": 2}, "BitsStored 2 and HighBit 11"),
+        ({"BitsStored": 0}, "BitsStored 0"),
+        ({"BitsStored": 17, "HighBit": 16}, "BitsStored 17"),
+    ],
+)
+def test_bits_that_contradict_one_another_are_not_taken_for_an_image(tmp_path, changes, words):
+    files = exams.write_exam(tmp_path)
+    exams.edit(files[3], **changes)
+    with pytest.raises(InputError, match=words):
+        open_cine(tmp_path)

@@ -31,6 +31,36 @@ def test_a_zip_reads_as_its_folder(tmp_path):
     assert open_exam(path).ignored == (("readme.txt", "not DICOM"),)
 
 
+def test_members_that_cannot_be_unpacked_are_damaged_whatever_packed_them(tmp_path):
+    for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        path = _zip(tmp_path / f"{method}.zip", [("a.dcm", bytes(range(256)) * 40)], method)
+        data = bytearray(path.read_bytes())
+        data[50:70] = b"\xff" * 20
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="damaged zip member"):
+            open_exam(path)
+
+
+def test_names_are_shown_without_what_a_terminal_obeys(tmp_path):
+    path = _zip(tmp_path / "exam.zip", [("a\nb\x1b[31m.dcm", b"")])
+    with pytest.raises(InputError) as caught:
+        open_exam(path)
+    assert str(caught.value).isprintable() and "a\\nb\\x1b[31m.dcm" in str(caught.value)
+
+
+def test_a_file_that_is_called_dicom_and_is_none_is_told(tmp_path):
+    files = exams.write_exam(tmp_path)
+    last = [path for path in files if int(path.stem.split("-")[-1]) > len(files) - exams.PHASES]
+    for path in last:
+        path.write_bytes(b"")
+    (tmp_path / "._IM-0001.dcm").write_bytes(b"left by macOS")
+    (tmp_path / "notes.txt").write_bytes(b"notes")
+    cine = open_cine(tmp_path)
+    assert cine.n_slices == exams.SLICES - 1
+    messages = [finding.message for finding in cine.findings if finding.code == "unreadable-file"]
+    assert len(messages) == 1 and messages[0].startswith(f"{len(last)} file(s) could not be read")
+
+
 def test_reading_a_zip_leaves_nothing_behind(tmp_path, monkeypatch):
     path = _zip(tmp_path / "exam.zip", _members(tmp_path / "exam"))
     before = sorted(tmp_path.rglob("*"))

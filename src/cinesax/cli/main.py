@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from cinesax._version import __version__
-from cinesax.errors import CinesaxError
+from cinesax.errors import CinesaxError, printable
 
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _terminable():
             return _run(list(sys.argv[1:] if argv is None else argv))
     except CinesaxError as error:
-        sys.stderr.write(f"cinesax: error: {error}\n")
+        # Whatever names and values a damaged exam has: one line, and nothing that a terminal obeys.
+        sys.stderr.write(f"cinesax: error: {printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("cinesax: interrupted\n")
@@ -73,10 +74,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     first = next((word for word in arguments if not word.startswith("-")), None)
     args = build_parser(first if first in COMMANDS else None).parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if args.verbose else logging.ERROR, format="%(name)s: %(message)s")
+    _log(verbose=args.verbose)
     args.run(args)
     sys.stdout.flush()
     return 0
+
+
+def _log(*, verbose: bool) -> None:
+    """Log to standard error: what cinesax has to say; with `verbose` what libraries say too.
+
+    pydicom sets the level of its logger itself, and writes whole tracebacks of decoders that failed on damaged pixels,
+    of which the one line of the error tells.
+    """
+    handler = logging.StreamHandler()
+    if not verbose:
+        handler.addFilter(logging.Filter("cinesax"))
+    level = logging.INFO if verbose else logging.ERROR
+    logging.basicConfig(level=level, format="%(name)s: %(message)s", handlers=[handler])
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cinesax.cine import StoredFile
-from cinesax.errors import InputError, NoShortAxisError, UsageError
+from cinesax.errors import InputError, NoShortAxisError, UsageError, printable
 from cinesax.findings import Code, Finding, Severity
 from cinesax.formats.dicom_directory import missing_files, referenced_names
 from cinesax.formats.dicom_frames import read_headers
@@ -80,9 +80,23 @@ class _Found:
                 else:
                     self.headers += headers
         except NotDicomError as error:
-            self.ignored.append((_shown(file, root), str(error)))
+            reason = _CALLED_DICOM if str(error) == _NOT_DICOM and _is_called_dicom(file) else str(error)
+            self.ignored.append((_shown(file, root), reason))
         except OSError as error:
             self.ignored.append((_shown(file, root), f"cannot be read: {error.strerror or error}"))
+
+
+_NOT_DICOM = "not DICOM"
+_CALLED_DICOM = "damaged (called DICOM, and its bytes are not)"
+
+
+def _is_called_dicom(file: StoredFile) -> bool:
+    """Whether a file goes by the name of an image: where it is none, a slice may be missing.
+
+    Names that begin with a dot are what systems leave beside files: macOS does so on every disc.
+    """
+    path = PurePosixPath(file.path.name if file.member is None else file.member)
+    return path.suffix.lower() in (".dcm", ".ima", ".dicom") and not path.name.startswith(".")
 
 
 def _incomplete(absent: Sequence[str]) -> list[Finding]:
@@ -94,8 +108,9 @@ def _incomplete(absent: Sequence[str]) -> list[Finding]:
 
 def _shown(file: StoredFile, root: Path) -> str:
     if file.member is not None:
-        return file.member
-    return str(file.path.relative_to(root)) if file.path.is_relative_to(root) and file.path != root else file.path.name
+        return printable(file.member)
+    inside = file.path.is_relative_to(root) and file.path != root
+    return printable(str(file.path.relative_to(root)) if inside else file.path.name)
 
 
 def _nothing_found(root: Path, ignored: Sequence[tuple[str, str]]) -> str:
@@ -103,7 +118,7 @@ def _nothing_found(root: Path, ignored: Sequence[tuple[str, str]]) -> str:
         return f"{root} is empty: give a folder of DICOM files, one file, or a zip"
     endings = Counter(Path(name).suffix.lower() or "no suffix" for name, _ in ignored)
     seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
-    damaged = next((f"; {name}: {reason}" for name, reason in ignored if reason != "not DICOM"), "")
+    damaged = next((f"; {name}: {reason}" for name, reason in ignored if reason != _NOT_DICOM), "")
     return f"{root} holds no DICOM image among its {len(ignored)} file(s) ({seen}){damaged}"
 
 

@@ -140,6 +140,7 @@ class Header:
     rescale_slope: float | None
     lossy_compression: str | None
     frame_number: int | None = None
+    high_bit: int | None = None
 
     @property
     def has_pixels(self) -> bool:
@@ -204,6 +205,7 @@ _ELEMENTS: dict[str, tuple[int, Decoder]] = {
     "pixel_spacing_mm": (0x00280030, numbers),
     "bits_allocated": (0x00280100, short),
     "bits_stored": (0x00280101, short),
+    "high_bit": (0x00280102, short),
     "pixel_representation": (0x00280103, short),
     "rescale_intercept": (0x00281052, number),
     "rescale_slope": (0x00281053, number),

@@ -43,6 +43,8 @@ def read_pixels(frames: Sequence[Sequence[Header]], paddings: Sequence[tuple[int
     if not headers:
         raise InputError("there are no frames to read")
     shape = _shape(frames, headers)
+    for header in headers:
+        _refuse_contradictory_bits(header)
     rescaled = any(_rescale(header) != (1.0, 0.0) for header in headers)
     pixels: Pixels | None = None
     with opener() as open_file:
@@ -77,6 +79,20 @@ def _shape(frames: Sequence[Sequence[Header]], headers: Sequence[Header]) -> tup
             f"{size / 1024**3:.1f} GiB, more than the {_MAX_CINE_BYTES / 1024**3:.1f} GiB that are read"
         )
     return shape
+
+
+def _refuse_contradictory_bits(header: Header) -> None:
+    """One wrong number here, and a frame is read as noise, or without all but its lowest bits."""
+    allocated, stored, high = header.bits_allocated, header.bits_stored, header.high_bit
+    if header.pixel_representation not in (None, 0, 1):
+        raise InputError(
+            f"{header.file}: PixelRepresentation is {header.pixel_representation}, expected 0 or 1: the file is damaged"
+        )
+    if stored is not None and (not 0 < stored <= (allocated or stored) or high not in (None, stored - 1)):
+        raise InputError(
+            f"{header.file}: BitsAllocated {allocated}, BitsStored {stored} and HighBit {high} contradict one another: "
+            "the file is damaged"
+        )
 
 
 def _padded(frame: Pixels, matrix: tuple[int, int], before: tuple[int, int]) -> Pixels:

@@ -4,9 +4,11 @@ Nothing is ever unpacked to disk: members of a zip are read in memory, one at a 
 """
 
 import io
+import lzma
 import os
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +27,11 @@ MAX_ARCHIVE_BYTES = 8 * 1024**3
 MAX_RATIO = 200
 _RATIO_MATTERS_FROM_BYTES = 64 * 1024**2
 
-ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
+# ValueError: names that are not in the encoding that they declare, and offsets before the start.
+ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, NotImplementedError, OSError, ValueError),
+)
 
 
 def list_files(path: Path) -> tuple[StoredFile, ...]:

@@ -1,0 +1,28 @@
+"""Nothing breaks it: 500 damaged exams, and five writers that are killed; `make fuzz` has many more of both."""
+
+import sys
+
+import pytest
+
+from fuzz import kills, table
+from fuzz.crew import run_all
+
+INPUTS, PARTS = 500, 2
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and time are limited and measured on Linux")
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_damaged_exams_end_in_an_error_of_one_line_or_in_a_result_of_pixels_that_are_there(part: int) -> None:
+    outcomes = run_all([str(seed) for seed in range(part, INPUTS, PARTS)])
+    told = table.of(outcomes)
+    sys.stdout.write(told)
+    assert len(outcomes) == INPUTS // PARTS
+    assert not any(one.violations for one in outcomes), told
+    # Damage that is never met, or never survived, tests nothing.
+    assert {"read", "error 3", "error 4", "error 5"} <= {one.result for one in outcomes}, told
+
+
+def test_writers_that_are_killed_leave_the_old_or_the_new_results() -> None:
+    ends = kills.run_all(5)
+    sys.stdout.write(table.of_kills(ends))
+    assert len(ends) == 5 and kills.NEITHER not in ends
