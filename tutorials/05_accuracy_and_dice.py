@@ -90,7 +90,7 @@ for axes, (title, values) in zip(
     figure.subplots(1, 2), {"accuracy": judged.accuracy, "Dice": judged.dice}.items(), strict=True
 ):
     axes.scatter(areas[~empty], values[~empty], s=10)
-    axes.set(xlabel="cavity in pixels", ylabel=title, title="a border one pixel too narrow", xscale="log")
+    axes.set(xlabel="cavity in pixels", ylabel=title, title="a border one pixel too narrow")
     axes.grid(alpha=0.3)
 course.show(figure, lesson, "05-one-pixel")
 with_lv = np.flatnonzero(~empty)
