@@ -472,3 +472,13 @@ class TestBadInput:
         shutil.copytree(tmp_path / "a", tmp_path / "b")
         files[4].write_bytes(files[4].read_bytes()[:-50])
         np.testing.assert_array_equal(open_cine(tmp_path).pixels, exams.small_cine().pixels)
+
+
+def test_a_copy_of_an_image_under_another_patient_is_no_copy(tmp_path):
+    files = exams.write_exam(tmp_path / "one")
+    (tmp_path / "other").mkdir()
+    for path in files:
+        (tmp_path / "other" / path.name).write_bytes(path.read_bytes())
+    exams.edit((tmp_path / "other").iterdir(), PatientID="SOMEBODY ELSE")
+    with pytest.raises(NoShortAxisError, match="2 patients"):
+        open_cine(tmp_path)

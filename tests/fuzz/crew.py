@@ -68,9 +68,13 @@ def _run_batch(batch: list[str]) -> Iterator[Outcome]:
 def _run_process(batch: list[str]) -> Iterator[Outcome]:
     """The outcomes of one process, the last of which may be that the process itself came to an end."""
     environment = {**os.environ, "PYTHONPATH": str(_TESTS), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fuzz.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
-    )
+    command = [sys.executable, "-m", "fuzz.worker"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, text=True) as process:
+        yield from _outcomes(process, batch)
+
+
+def _outcomes(process: "subprocess.Popen[str]", batch: list[str]) -> Iterator[Outcome]:
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("a process without pipes")
     process.stdin.write(" ".join(batch))

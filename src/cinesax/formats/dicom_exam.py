@@ -140,7 +140,9 @@ def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header]
             ignored.append((_shown(header.file, root), "damaged DICOM (no instance in it)"))
             continue
         place = (header.series_number, header.instance_number, header.position_mm, header.trigger_time_ms)
-        key = (header.sop_instance_uid or header.file, header.series_uid, header.frame_number, place)
+        # Anonymisers that give everybody the same UIDs must not make a copy of one patient of another.
+        whose = (header.patient_id, header.study_uid)
+        key = (header.sop_instance_uid or header.file, header.series_uid, header.frame_number, place, whose)
         other = kept.get(key)
         if other is None:
             kept[key] = header
