@@ -2,7 +2,9 @@
 
 Purpose: LV cavity, once a finder (a network of the preset `unet`) has said where the heart is.
 Command: cinesax train DATA -o RUN --preset heart; then cinesax export RUN -o BUNDLE --finder FINDER_RUN
-Time: 40,800 images; 30 to 50 minutes on one core.
+Time: 40,800 images; 20 to 40 minutes on one core. The network that ships was trained for 44 epochs, 52,800 images.
+Score to expect with the finder of the preset `unet`, both trained on the 15 training patients of Sunnybrook and 150
+phantoms: mean Dice by slice 0.882 on the 226 slices of the 13 validation patients.
 """
 
 from cinesax.learn.augment import Augmentation
