@@ -482,3 +482,15 @@ def test_a_copy_of_an_image_under_another_patient_is_no_copy(tmp_path):
     exams.edit((tmp_path / "other").iterdir(), PatientID="SOMEBODY ELSE")
     with pytest.raises(NoShortAxisError, match="2 patients"):
         open_cine(tmp_path)
+
+
+def test_a_slice_of_its_own_series_that_has_no_place_is_told(tmp_path):
+    files = exams.write_exam(tmp_path)
+    for index in range(exams.SLICES):
+        part = files[index * exams.PHASES : (index + 1) * exams.PHASES]
+        exams.edit(part, SeriesInstanceUID=f"1.2.3.4.5.{index + 1}", SeriesNumber=index + 1)
+    assert open_cine(tmp_path).findings == ()
+    exams.edit(part, ImagePositionPatient=None)
+    cine = open_cine(tmp_path)
+    assert cine.n_slices == exams.SLICES - 1
+    assert ["may be missing" in finding.message for finding in cine.findings] == [True]

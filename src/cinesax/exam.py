@@ -98,8 +98,23 @@ def pick_short_axis(
         names = "; ".join(_names(others) for others, _ in candidates[1:])
         message = f"series {_names(series)} was picked, but there are other short-axis cines: series {names}"
         findings.append(Finding(Code.OTHER_CANDIDATES, Severity.WARNING, message))
+    findings += _lost_slices(exam, series)
     findings += frames_of_reference(stack.headers, ignore=ignore_frame_of_reference)
     return _pick(exam, series, stack, (_reason(series, stack, rivals=len(candidates) - 1), findings))
+
+
+def _lost_slices(exam: Exam, series: Sequence[Series]) -> list[Finding]:
+    """Of a stack of one series a slice, series of the same name that have no place or no pixels: slices, it seems."""
+    names = {one.description for one in series}
+    lost = [
+        one
+        for one in exam.series
+        if len(series) > 1 and one.kind in (Kind.NO_GEOMETRY, Kind.NO_PIXELS) and one.description in names
+    ]
+    if not lost:
+        return []
+    message = f"series {_names(lost)} cannot be read ({lost[0].explanation}): a slice of the stack may be missing"
+    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
 
 
 def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...]:

@@ -40,8 +40,8 @@ def mixed_patients(folder: Path, rng: random.Random) -> None:
     )
     files = [path for path in _files(folder) if path.name != "DICOMDIR"]
     if len(files) < 2:
-        _copies(folder, rng)
-        files = _files(folder)
+        files.append(files[0].with_name("another"))
+        files[1].write_bytes(files[0].read_bytes())
     chosen = files[: len(files) // 2] if rng.random() < 0.5 else [rng.choice(files)]
 
     def change(dataset: pydicom.Dataset, _: random.Random) -> None:

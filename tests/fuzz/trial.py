@@ -212,7 +212,8 @@ def _damage_folder(made: Input, rng: random.Random) -> None:
         made.done.append("zipped")
         made.cut = frozenset()
     elif drawn < 0.13 and (made.path / "DICOMDIR").is_file():
-        made.path = made.path / "DICOMDIR"
+        # What it does not name is not read.
+        made.path, made.mixed = made.path / "DICOMDIR", False
 
 
 def run(seed: int) -> Outcome:
