@@ -1,5 +1,6 @@
 """Results on disk: whole or not at all, and never over what is not theirs."""
 
+import dataclasses
 import os
 import stat
 from pathlib import Path
@@ -19,6 +20,13 @@ from cinesax.formats import tables
 @pytest.fixture(scope="module")
 def analysis() -> cinesax.Analysis:
     return cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
+
+
+STALE = "IM-0001-9999-icontour-auto.txt"  # as a result may have written it
+
+
+def by(author: str) -> cinesax.Analysis:
+    return cinesax.analyze(hearts.cine(), segmentation=dataclasses.replace(hearts.labels(), author=author))
 
 
 def files(folder: Path) -> set[str]:
@@ -51,9 +59,9 @@ def test_folder_and_files_have_the_usual_permissions(analysis: cinesax.Analysis,
 
 def test_an_earlier_result_is_replaced(analysis: cinesax.Analysis, tmp_path: Path) -> None:
     out = cinesax.write_results(analysis, tmp_path / "out")
-    (out / "contours" / "stale.txt").write_text("of another exam")
+    (out / "contours" / STALE).write_text("of another exam")
     cinesax.write_results(analysis, out)
-    assert not (out / "contours" / "stale.txt").exists()
+    assert not (out / "contours" / STALE).exists()
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
@@ -76,6 +84,57 @@ def test_a_result_among_which_somebody_keeps_notes_is_not_touched(analysis: cine
     (out / "notes.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"notes\.txt"):
         results.check_output(out)
+
+
+@pytest.mark.parametrize(
+    ("author", "name"),
+    [
+        ("net 1.0", "notes.txt"),
+        ("net 1.0", "IM-0001-0011-icontour-manual.txt"),
+        ("manual", "IM-0001-0011-icontour-auto.txt"),
+        ("net 1.0", "IM-0002-0011-icontour-auto.txt"),
+        ("net 1.0", "IM-0001-0011-icontour-auto.txt.bak"),
+        ("net 1.0", "corrected/IM-0001-0011-icontour-auto.txt"),
+    ],
+)
+@pytest.mark.parametrize("stands_in_it", [False, True])
+def test_what_people_keep_among_the_contours_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, author: str, name: str, stands_in_it: bool
+) -> None:
+    made = by(author)
+    out = cinesax.write_results(made, tmp_path / "out")
+    ours = files(out)
+    mine = out / "contours" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    stale = out / "contours" / STALE.replace("auto", "manual" if author == "manual" else "auto")
+    stale.write_text("of an earlier result")
+    if stands_in_it:
+        monkeypatch.chdir(out)
+    before = files(out)
+    with pytest.raises(OutputError, match=f"contours/{name.partition('/')[0]}.*--force"):
+        cinesax.write_results(made, out)
+    assert files(out) == before
+    cinesax.write_results(made, out, force=True)
+    assert files(out) == before - {f"contours/{stale.name}"} and ours < files(out)
+    assert mine.read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_contours_that_are_of_no_result_stay(analysis: cinesax.Analysis, tmp_path: Path) -> None:
+    (tmp_path / "contours").mkdir()
+    (tmp_path / "contours" / STALE).write_text("mine")
+    cinesax.write_results(analysis, tmp_path, force=True)
+    assert (tmp_path / "contours" / STALE).read_text() == "mine"
+    assert len(list((tmp_path / "contours").glob("*icontour*"))) == 41
+
+
+@pytest.mark.parametrize("author", ["manual", "net 1.0", "truth"])
+def test_a_result_is_known_as_one_whoever_drew_it(tmp_path: Path, author: str) -> None:
+    out = cinesax.write_results(by(author), tmp_path / "out")
+    cinesax.write_results(by("manual"), out)
+    cinesax.write_results(by("net 1.0"), out)
+    assert {path.name.rpartition("-")[2] for path in (out / "contours").iterdir()} == {"auto.txt"}
 
 
 def test_forced_results_are_written_beside_other_files(analysis: cinesax.Analysis, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from cinesax.analysis import Analysis
 from cinesax.errors import InputError, OutputError
@@ -60,7 +61,7 @@ def write_results(
         analysis: what to write.
         out: the folder; made with its parents where absent. An earlier result in it is replaced.
         show_patient: whether the patient's name, ID and birth date, UIDs and the study date go in.
-        force: write into a folder that holds other files as well; those stay.
+        force: write into a folder that holds other files as well, contours/ included; those stay.
         dicom: write DICOM objects as well. These carry the patient and study of the source, whatever `show_patient`
             says: an archive files them by that.
 
@@ -124,21 +125,37 @@ def _absolute(out: str | os.PathLike[str]) -> Path:
 
 def _foreign_entries(target: Path) -> list[str]:
     """Names in the folder that are not part of an earlier result; a result is known by its analysis.json."""
-    if not target.is_dir():
+    names, earlier = _listed(target), _earlier_result(target)
+    if earlier is None:
+        return names
+    ours = _own_contours(target, earlier)
+    among_contours = [name for name in _listed(target / CONTOURS_NAME) if name not in ours]
+    return [name for name in names if name not in ALL_NAMES] + [f"{CONTOURS_NAME}/{name}" for name in among_contours]
+
+
+def _listed(folder: Path) -> list[str]:
+    if not folder.is_dir() or (folder.name == CONTOURS_NAME and folder.is_symlink()):
         return []
     try:
-        names = sorted(entry.name for entry in target.iterdir())
+        return sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
-        raise OutputError(f"{target} cannot be listed: {error.strerror}") from error
-    return [name for name in names if name not in ALL_NAMES] if _holds_result(target) else names
+        raise OutputError(f"{folder} cannot be listed: {error.strerror}") from error
 
 
-def _holds_result(target: Path) -> bool:
+def _earlier_result(target: Path) -> dict[str, Any] | None:
     try:
-        tables.read_json(target / JSON_NAME)
+        return tables.read_json(target / JSON_NAME)
     except InputError:
-        return False
-    return True
+        return None
+
+
+def _own_contours(target: Path, earlier: dict[str, Any]) -> set[str]:
+    """Names in contours/ that the earlier result can have written: "manual" ones are a person's, beside a network's."""
+    from cinesax.formats.contours import is_written_name
+
+    told = earlier.get("segmentation")
+    author = told.get("author") if isinstance(told, dict) else None
+    return {name for name in _listed(target / CONTOURS_NAME) if is_written_name(name, author)}
 
 
 def _nearest_folder(path: Path) -> Path:
@@ -233,15 +250,28 @@ def _install(stage: Path, target: Path) -> None:
 
 def _move_in(stage: Path, target: Path) -> None:
     """Replace the entries one by one, where the folder as a whole has to stay; analysis.json, their seal, last."""
-    if _holds_result(target):
+    earlier = _earlier_result(target)
+    if earlier is not None:
         # What the earlier result had, and this one has not, is not of this exam.
         for name in set(ALL_NAMES) - {entry.name for entry in stage.iterdir()}:
             (target / name).unlink(missing_ok=True)
+        for name in _own_contours(target, earlier):
+            (target / CONTOURS_NAME / name).unlink()
     for entry in sorted(stage.iterdir(), key=lambda path: path.name == JSON_NAME):
-        place = target / entry.name
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
-        entry.replace(place)
+        _replace(entry, target / entry.name)
+
+
+def _replace(entry: Path, place: Path) -> None:
+    """Move a file to its place, or the files of a folder into the one that is there, beside what people keep in it."""
+    if entry.is_dir() and place.is_dir() and not place.is_symlink():
+        for inner in entry.iterdir():
+            inner.replace(place / inner.name)
+        return
+    if place.is_symlink():
+        place.unlink()
+    elif place.is_dir():
+        shutil.rmtree(place)
+    entry.replace(place)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import hearts
+from cinesax.cli.main import main
 from cinesax.formats.nifti import write_segmentation
 from cinesax.segmentation import polygon_area
 
@@ -74,6 +75,11 @@ def analyze(*arguments: object, code: str | None = None) -> "subprocess.Complete
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
+def run(*arguments: object) -> int:
+    """The same within this process."""
+    return main(["analyze", *map(str, arguments)])
+
+
 def given(exam: Path) -> tuple[object, ...]:
     return exam / "exam.nii.gz", "--segmentation", exam / "labels.nii.gz"
 
@@ -121,6 +127,44 @@ def test_values_can_be_given(exam: Path) -> None:
 def test_options_that_cannot_be_meant(exam: Path, options: tuple[str, ...], exit_code: int) -> None:
     done = analyze(*given(exam), *options)
     assert done.returncode == exit_code and done.stdout == "" and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("",), ("EXAM", "-o", ""), ("EXAM", "--segmentation", ""), ("EXAM", "--model=")])
+def test_an_empty_path_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["analyze", *arguments])
+    assert ended.value.code == 2 and "expected a path, seen an empty text" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["contours", "segmentation.nii.gz"])
+def test_a_segmentation_inside_of_the_results_is_replaced_by_force_only(
+    exam: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    out, link = tmp_path / "out", tmp_path / Path(name).name
+    assert run(*given(exam), "-o", out) == 0
+    link.symlink_to(out / name)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for segmentation in (out / name, link):
+        capsys.readouterr()
+        again = (exam / "exam.nii.gz", "--segmentation", segmentation, "-o", out)
+        assert run(*again) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("cinesax: error: ") and "--force" in told and told.count("\n") == 1
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert run(*again, "--force") == 0
+    assert (out / "analysis.json").stat().st_mtime_ns != before[out / "analysis.json"]
+
+
+def test_contours_of_results_inside_of_the_folder_that_is_measured(exam: Path, tmp_path: Path) -> None:
+    again = (exam / "exam.nii.gz", "--segmentation", tmp_path, "-o", tmp_path / "out")
+    assert run(*given(exam), "-o", tmp_path / "out") == 0
+    assert run(*again) == 2
+    (tmp_path / "out" / "contours").rename(tmp_path / "drawn")
+    assert run(*again) == 0
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(exam: Path, tmp_path: Path) -> None:

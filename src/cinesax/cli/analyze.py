@@ -27,19 +27,21 @@ HELP = "measure the left ventricle of an exam and write the results"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("exam", type=Path, metavar="EXAM", help="a folder, file or zip of DICOM, or a NIfTI file")
+    parser.add_argument("exam", type=_path, metavar="EXAM", help="a folder, file or zip of DICOM, or a NIfTI file")
     parser.add_argument(
-        "-o", "--out", type=Path, metavar="OUT", help="the folder for the results (else none is written)"
+        "-o", "--out", type=_path, metavar="OUT", help="the folder for the results (else none is written)"
     )
     add_choice(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--segmentation",
-        type=Path,
+        type=_path,
         metavar="FILE",
         help="measure this NIfTI label file, DICOM SEG or folder of contour files",
     )
-    source.add_argument("--model", metavar="BUNDLE", help="a bundle folder (default: the network that ships)")
+    source.add_argument(
+        "--model", type=_path, metavar="BUNDLE", help="a bundle folder (default: the network that ships)"
+    )
     given = parser.add_argument_group("instead of what the exam says")
     given.add_argument("--ed-phase", type=int, metavar="N", help="end diastole, counted from 0")
     given.add_argument("--es-phase", type=int, metavar="N", help="end systole, counted from 0")
@@ -59,6 +61,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="write into OUT although it holds other files")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what standard output gets")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the network (default: all cores)")
+
+
+def _path(text: str) -> Path:
+    """A path that was typed: an empty one, of a variable that is not set say, is not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, seen an empty text")
+    return Path(text)
 
 
 def _moment(text: str) -> datetime:
@@ -82,6 +91,8 @@ def run(args: argparse.Namespace) -> None:
         from cinesax.results import check_output
 
         _keep_exam(args.exam, args.out)
+        if args.segmentation is not None and not args.force:
+            _keep_segmentation(args.segmentation, args.out)
         check_output(args.out, force=args.force)
     with _progress() as progress:
         analysis = analyze(
@@ -113,6 +124,23 @@ def _keep_exam(exam: Path, out: Path) -> None:
     if source.is_dir() and target.is_relative_to(source):
         raise UsageError(
             f"{target} lies in {exam}, and cinesax never writes into the exam: give a folder outside of it"
+        )
+
+
+def _keep_segmentation(segmentation: Path, out: Path) -> None:
+    """Refuse to measure what the results would replace: what lies in OUT, or a folder in which its contours lie."""
+    from cinesax.results import CONTOURS_NAME
+
+    try:
+        source, target = segmentation.resolve(), out.expanduser().resolve()
+        contours = target / CONTOURS_NAME
+        replaced = source.is_relative_to(target) or (contours.is_dir() and contours.is_relative_to(source))
+    except (OSError, RuntimeError):  # what reads and writes them says what is wrong with them
+        return
+    if replaced:
+        raise UsageError(
+            f"the results in {out} would replace the segmentation {segmentation}: "
+            "give another folder with -o, or --force to replace it"
         )
 
 

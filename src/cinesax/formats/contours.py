@@ -161,7 +161,7 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
     """
     if segmentation.labels.shape != cine.pixels.shape:
         raise GeometryError(f"labels of shape {segmentation.labels.shape} do not fit a cine of {cine.pixels.shape}")
-    maker = "manual" if segmentation.author == "manual" else "auto"
+    maker = _maker(segmentation.author)
     places = {place: number for number, place in frame_numbers(cine).items()}
     written = []
     try:
@@ -173,6 +173,15 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     return written
+
+
+def is_written_name(name: str, author: object) -> bool:
+    """Whether `write_contours` gives files such a name, of a segmentation by this author."""
+    return re.fullmatch(rf"IM-0001-[-0-9][0-9]{{3,}}-[io]contour-{_maker(author)}\.txt", name) is not None
+
+
+def _maker(author: object) -> str:
+    return "manual" if author == "manual" else "auto"
 
 
 def _padding_xy(cine: Cine, place: int) -> Floats:
