@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from cinesax.cine import Cine
-from cinesax.errors import GeometryError, InputError
+from cinesax.errors import GeometryError, InputError, printable
 from cinesax.formats.dicom_copied import lenient
 from cinesax.formats.dicom_header import DICOM_ERRORS
 from cinesax.grid import Floats, Grid
@@ -107,7 +107,7 @@ def read_seg(path: Path, cine: Cine) -> Segmentation:
             found = _load(path)
         except (*DICOM_ERRORS, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{path} cannot be read as a DICOM segmentation: {reason}") from error
+            raise InputError(f"{path} cannot be read as a DICOM segmentation: {printable(str(reason))}") from error
     with np.errstate(over="ignore", invalid="ignore"):  # positions of 1e300 mm lie nowhere, and need no warning
         return _onto(path, found, cine)
 
@@ -129,7 +129,7 @@ def _open(path: Path) -> Dataset:
     sop_class = dataset.get("SOPClassUID", "")
     if sop_class not in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE):
         name = getattr(sop_class, "name", sop_class) or "no kind of object"
-        raise InputError(f"{path} is {name}: expected a DICOM segmentation (SEG)")
+        raise InputError(f"{path} is {printable(str(name))}: expected a DICOM segmentation (SEG)")
     return dataset
 
 
