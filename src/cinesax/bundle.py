@@ -105,7 +105,7 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
         path = folder / Path(name).name
         if not path.is_file():
             raise BundleError(f"{folder} is incomplete: {name} is missing; export or install the bundle again")
-        if _sha256(path) != expected:
+        if file_sha256(path) != expected:
             raise BundleError(f"{path} has a wrong checksum: it was changed or damaged; export or install it again")
     if GRAPH not in manifest["checksums"]:
         raise BundleError(f"{folder / MANIFEST} names no checksum of {GRAPH}")
@@ -164,8 +164,10 @@ def _field(manifest: Mapping[str, Any], name: str, kind: type, folder: Path) -> 
     return value
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_bundle(
@@ -204,7 +206,7 @@ def write_bundle(
         if parity is not None:
             (work / PARITY).write_text(parity, encoding="utf-8")
             names.append(PARITY)
-        manifest = _to_json(bundle, {name: _sha256(work / name) for name in names})
+        manifest = _to_json(bundle, {name: file_sha256(work / name) for name in names})
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rename(old)

@@ -187,9 +187,9 @@ def place_of_heart(probabilities: NDArray[np.float32], crop: int) -> tuple[slice
         Rows and columns, crop of each, inside of the square, with the LV in the middle as far as there is room;
         None where nothing was found in any frame.
     """
-    heat = ndimage.gaussian_filter(probabilities.mean(axis=0, dtype=np.float64), _HEAT_BLUR_PX)
     if not probabilities.max(initial=0) >= BORDER:
         return None
+    heat = ndimage.gaussian_filter(probabilities.mean(axis=0, dtype=np.float64), _HEAT_BLUR_PX)
     regions, count = ndimage.label(heat > _HEAT_RIM * heat.max())
     weights = ndimage.sum_labels(heat, regions, np.arange(1, count + 1))
     middle = ndimage.center_of_mass(heat, regions, int(np.argmax(weights)) + 1)

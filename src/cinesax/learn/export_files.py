@@ -6,13 +6,12 @@ parity.json    how the files differ from Keras on real slices, where a prepared 
 CARD.md        the model card
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cinesax.bundle import CARD, PARITY, Bundle
+from cinesax.bundle import CARD, PARITY, Bundle, file_sha256
 from cinesax.errors import UsageError
 from cinesax.learn.export import Pass, card, describe, open_passes, parameters
 from cinesax.learn.export_formats import (
@@ -148,4 +147,4 @@ def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[s
 
 def _checksums(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}

@@ -10,7 +10,6 @@ class i. A pixel labelled as background can be any class that was not looked for
 all: `possible_classes` tells.
 """
 
-import hashlib
 import io
 import json
 import os
@@ -26,6 +25,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
+from cinesax.bundle import file_sha256
 from cinesax.errors import DatasetError, OutputError
 from cinesax.formats.stored_files import replacing
 from cinesax.framing import Framing
@@ -219,13 +219,8 @@ def verify(dataset: Dataset) -> None:
     """Compare every file with its checksum; a difference is a DatasetError."""
     for file in (*dataset.manifest["shards"], *dataset.manifest.get("tables", ())):
         path = dataset.folder / file["file"]
-        if not path.is_file() or _sha256(path) != file["sha256"]:
+        if not path.is_file() or file_sha256(path) != file["sha256"]:
             raise DatasetError(f"{path} is missing or has a wrong checksum; prepare the set again")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def rows(dataset: Dataset) -> list[Row]:
@@ -312,7 +307,7 @@ def write_tables(
     write_rows((row for shard in shards for row in shard.rows), work / EXAMPLES)
     write_unused(listed, work / UNUSED)
     manifest["unused"] = by_reason(listed)
-    manifest["tables"] = [{"file": name, "sha256": _sha256(work / name)} for name in (EXAMPLES, UNUSED)]
+    manifest["tables"] = [{"file": name, "sha256": file_sha256(work / name)} for name in (EXAMPLES, UNUSED)]
     (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
@@ -336,7 +331,7 @@ def write_shard(examples: Iterable[Example], path: Path, *, split: str, classes:
                 writer.write(serialise(example, classes))
                 label = by_index(example.label, classes)
                 listed.append(row_of(example, label, classes, split=split, shard=path.name))
-        size, digest = temporary.stat().st_size, _sha256(temporary)
+        size, digest = temporary.stat().st_size, file_sha256(temporary)
     return Shard(path.name, split, size, digest, tuple(listed))
 
 
