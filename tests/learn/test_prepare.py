@@ -142,3 +142,15 @@ def test_phantoms_know_their_wall_and_not_their_rv(tmp_path):
     lines = (tmp_path / "set" / "examples.csv").read_text().splitlines()[1:]
     assert len(lines) == 2 and all(",lv_cavity myocardium," in line for line in lines)
     assert [source.seeds for source in phantom_sources(range(6), 2)] == [(0, 1, 2, 3), (4, 5)]
+
+
+def test_a_patient_left_out_is_listed_and_an_unknown_one_is_an_error(tmp_path, capsys):
+    source = str(_pairs(tmp_path / "pairs", {"A": 1, "B": 2, "C": 3}))
+    assert main(["prepare", source, "-o", str(tmp_path / "set"), "--without", "B"]) == 0
+    manifest = json.loads((tmp_path / "set" / "dataset.json").read_text())
+    assert set(manifest["cases"]) == {"A", "C"}
+    listed = (tmp_path / "set" / "unused.csv").read_text()
+    assert listed.count("left out") == 2 and "B-IM-0001-0000" in listed
+    assert main(["prepare", source, "-o", str(tmp_path / "none"), "--without", "B", "Z"]) != 0
+    assert "no source has a case 'Z'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

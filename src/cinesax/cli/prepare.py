@@ -51,6 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folds", type=int, default=3, help="folds that patients are dealt into (default 3)")
     parser.add_argument("--seed", type=int, default=0, help="of folds and phantoms (default 0)")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes at most (default: as many as cores)")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="CASE", help="patients to leave out (listed in unused.csv)"
+    )
     parser.add_argument("--allow-leaks", action="store_true", help="make the set although the leak check finds some")
 
 
@@ -80,6 +83,7 @@ def run(args: argparse.Namespace) -> None:
             seed=args.seed,
             workers=args.jobs or default_workers(),
             unused=_all_unused([train, validation], args),
+            without=args.without,
             allow_leaks=args.allow_leaks,
             progress=progress,
         )

@@ -56,6 +56,7 @@ class _Job:
     split: str
     framing: Framing
     classes: Classes
+    without: frozenset[str]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -65,6 +66,7 @@ class _Done:
     shard: Shard | None
     unused: list[Leftover]
     fine: NDArray[np.float16]
+    left_out: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ def prepare(
     seed: int = 0,
     workers: int = 1,
     unused: Callable[[Iterable[Leftover]], Iterable[Unused]] | None = None,
+    without: Iterable[str] = (),
     allow_leaks: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
@@ -108,16 +111,18 @@ def prepare(
         seed: of the dealing.
         workers: processes at most; fewer run where the work is small.
         unused: given the files that gave no example, all that the set should list.
+        without: cases to leave out (their labels are wrong, say); their examples are listed as unused.
         allow_leaks: make the set although patients or near-identical images lie on both sides.
         progress: told of the shards done and their total.
 
     Raises:
         OutputError: the folder exists or cannot be written.
-        DatasetError: no examples, one name twice, a case in two splits, a leak; the message names the pair.
+        DatasetError: no examples, one name twice, a case in two splits, a leak (the message names the pair), a case to
+            leave out that no source has.
         InputError: pictures that cannot be read.
     """
     with new_set(folder) as work:
-        run = _Run(work, framing, classes, workers, progress, sum(map(len, splits.values())))
+        run = _Run(work, framing, classes, frozenset(without), workers, progress, sum(map(len, splits.values())))
         # Studies first: of twins the DICOM is kept, and which frames there are is known only when they are read.
         studies = {split: [one for one in some if isinstance(one, StudySource)] for split, some in splits.items()}
         done = run.through(studies, first=0)
@@ -126,6 +131,9 @@ def prepare(
         others = {split: list(_others(some, taken, twins)) for split, some in splits.items()}
         done += run.through(others, first=max(map(len, studies.values()), default=0))
         shards = _in_order([one.shard for one in done if one.shard], list(splits))
+        strangers = run.without - {case for one in done for case in one.left_out}
+        if strangers:
+            raise DatasetError(f"no source has a case {min(strangers)!r} to leave out")
         left = [*(pair for one in done for pair in one.unused), *twins]
         listed = sorted(set(unused(left) if unused else (Unused(str(file), why) for file, why in left)))
         if not shards:
@@ -146,6 +154,7 @@ class _Run:
     work: Path
     framing: Framing
     classes: Classes
+    without: frozenset[str]
     workers: int
     progress: Progress | None
     total: int
@@ -154,7 +163,14 @@ class _Run:
     def through(self, splits: Mapping[str, Sequence[Source]], *, first: int) -> list[_Done]:
         """Write a shard for every source; the results in the order of the sources, whoever finished first."""
         jobs = [
-            _Job(source, self.work / f"{split}-{first + number:05d}.tfrecord", split, self.framing, self.classes)
+            _Job(
+                source,
+                self.work / f"{split}-{first + number:05d}.tfrecord",
+                split,
+                self.framing,
+                self.classes,
+                self.without,
+            )
             for split, sources in splits.items()
             for number, source in enumerate(sources)
         ]
@@ -170,12 +186,16 @@ class _Run:
 
 
 def _work(job: _Job) -> _Done:
-    examples, unused = produce(job.source, job.framing)
+    found, unused = produce(job.source, job.framing)
+    examples = [one for one in found if one.case not in job.without]
+    left_out = [one for one in found if one.case in job.without]
+    unused += [(Path(one.name), "its patient was to be left out") for one in left_out]
+    named = frozenset(one.case for one in left_out)
     if not examples:
-        return _Done(None, unused, np.zeros((0, 0, 0), np.float16))
+        return _Done(None, unused, np.zeros((0, 0, 0), np.float16), named)
     shard = write_shard(examples, job.path, split=job.split, classes=job.classes)
     fine = [] if isinstance(job.source, PhantomSource) else [fine_structure(one.image) for one in examples]
-    return _Done(shard, unused, np.array(fine, np.float16))
+    return _Done(shard, unused, np.array(fine, np.float16), named)
 
 
 def _others(sources: Iterable[Source], taken: set[str], twins: list[Leftover]) -> Iterator[Source]:
