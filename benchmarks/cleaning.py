@@ -63,9 +63,9 @@ def main() -> None:
         for model, _, cine, truth in studies:
             segmenter = load_segmenter(model)
             placement = segmenter.placement(cine)
-            probabilities = segmenter.probabilities(cine, placement)
+            scores = segmenter.scores(cine, placement)
             for name, rules in choices().items():
-                found = replace(segmenter, rules=rules).finish(probabilities, cine, placement)
+                found = replace(segmenter, rules=rules).finish(scores, cine, placement)
                 results[name].append(compare(cine, truth, found))
         print(f"\n{title} ({len(studies)})\n{head}")
         for name, comparisons in results.items():

@@ -87,8 +87,8 @@ def test_the_second_pass_sees_the_ventricle_off_centre_and_both_count_alike(firs
     bright, steps = Bright(), []
     both = with_second(first_pass, bright)
     placement = both.placement(off_centre.cine)
-    alone = first_pass.probabilities(off_centre.cine, placement)
-    together = both.probabilities(off_centre.cine, placement, lambda done, total: steps.append((done, total)))
+    alone = first_pass.scores(off_centre.cine, placement).cavity
+    together = both.scores(off_centre.cine, placement, lambda done, total: steps.append((done, total))).cavity
     frames = off_centre.cine.n_phases * off_centre.cine.n_slices
     window = place_of_heart(alone.reshape(frames, *alone.shape[2:]), CROP)
     centre = (alone.shape[2] - CROP) / 2

@@ -49,8 +49,8 @@ def test_a_frame_gives_the_same_whatever_is_in_its_batch(segmenter, phantom):
     segmenter = replace(segmenter, bundle=replace(segmenter.bundle, heart=None))
     whole = some_phases(phantom, [0, 3])
     placement = segmenter.placement(whole)
-    together = segmenter.probabilities(whole, placement)
-    alone = segmenter.probabilities(some_phases(phantom, [3]), placement)
+    together = segmenter.scores(whole, placement).cavity
+    alone = segmenter.scores(some_phases(phantom, [3]), placement).cavity
     np.testing.assert_allclose(alone[0], together[1], atol=1e-5)
 
 

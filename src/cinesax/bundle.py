@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ from cinesax.segmentation import Structure
 SCHEMA = "cinesax/bundle/1"
 MANIFEST, GRAPH, HEART, CARD, PARITY = "bundle.json", "graph.onnx", "heart.onnx", "CARD.md", "parity.json"
 _SHIPPED = Path(__file__).parent / "bundles" / "default"
+
+
+class OtherClass(StrEnum):
+    """What a network may tell apart that no Segmentation holds: it takes its pixels, and they are left out."""
+
+    RV = "RV"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,14 @@ class Bundle:
         name: of the network.
         version: of the network.
         framing: how it sees frames.
-        classes: channel of its output -> structure (channel 0 is background).
+        classes: channel of its output -> structure (channel 0 is background). A pixel is what has the highest
+            probability of all channels.
         input_name: of the graph: (batch, size, size, 1), float32, 0 to 1.
         output_name: of the graph: (batch, size, size, classes), float32, probabilities.
         graph_sha256: checksum of the graph.
         heart: the second pass; None: there is none.
         heart_sha256: checksum of its graph; empty where there is none.
+        others: channel of its output -> what it tells apart besides.
         training: what it was trained on (dataset digest, patients), as recorded.
         scores: what was measured of it, as recorded.
     """
@@ -69,8 +78,14 @@ class Bundle:
     graph_sha256: str
     heart: HeartPass | None = None
     heart_sha256: str = ""
+    others: Mapping[int, OtherClass] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def class_names(self) -> dict[str, str]:
+        """Channel -> name of its class, as manifests hold it: {"1": "CAVITY", "3": "RV"}."""
+        return {str(channel): one.name for channel, one in sorted({**self.classes, **self.others}.items())}
 
     @property
     def graph_path(self) -> Path:
@@ -111,7 +126,7 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
         raise BundleError(f"{folder / MANIFEST} names no checksum of {GRAPH}")
     try:
         framing = Framing.from_dict(_field(manifest, "framing", dict, folder))
-        classes = {int(k): Structure[v] for k, v in _field(manifest, "classes", dict, folder).items()}
+        classes, others = _classes(_field(manifest, "classes", dict, folder))
     except (GeometryError, LookupError, ValueError, TypeError, OverflowError) as error:
         raise BundleError(f"{folder / MANIFEST} cannot be used: {error}") from None
     if manifest.get("framing_digest") != framing.digest:
@@ -127,6 +142,7 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
         graph_sha256=manifest["checksums"][GRAPH],
         heart=_heart(manifest, folder, framing.size),
         heart_sha256=str(manifest["checksums"].get(HEART, "")),
+        others=others,
         training=manifest.get("training", {}),
         scores=manifest.get("scores", {}),
     )
@@ -143,6 +159,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if schema != SCHEMA:
         raise BundleError(f"{folder / MANIFEST} is of schema {schema!r}, expected {SCHEMA!r}")
     return dict(manifest)
+
+
+def _classes(told: Mapping[str, str]) -> tuple[dict[int, Structure], dict[int, OtherClass]]:
+    if len(set(told.values())) < len(told):
+        raise ValueError(f"its classes name one thing twice: {told}")
+    mine = {int(channel): Structure[name] for channel, name in told.items() if name not in OtherClass.__members__}
+    rest = {int(channel): OtherClass[name] for channel, name in told.items() if name in OtherClass.__members__}
+    return mine, rest
 
 
 def _heart(manifest: Mapping[str, Any], folder: Path, size: int) -> HeartPass | None:
@@ -226,7 +250,7 @@ def _to_json(bundle: Bundle, checksums: dict[str, str]) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": bundle.name,
         "version": bundle.version,
-        "classes": {str(channel): structure.name for channel, structure in bundle.classes.items()},
+        "classes": bundle.class_names,
         "framing": bundle.framing.to_dict(),
         "framing_digest": bundle.framing.digest,
         "input_name": bundle.input_name,

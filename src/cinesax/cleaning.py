@@ -3,18 +3,24 @@
 Every rule works on probabilities of the cavity over the whole study, (phase, slice, row, column), and is a
 function of its own, so that its effect can be measured by leaving it out (benchmarks/cleaning.py prints the table).
 Phases are a circle: the last one is followed by the first.
+
+Where a network draws the myocardium too, the same rules are applied to the ventricle, cavity and myocardium together,
+but what is kept of it is what holds the cavity, not what is largest: a body of wall without cavity is none.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 Probabilities = NDArray[np.float32]
+Window = tuple[slice, slice, slice, slice]
 
 BORDER = 0.5
 _FEWEST_PHASES = 8
@@ -30,19 +36,27 @@ class Rule(StrEnum):
     ONE_REGION = "one-region"
 
 
-@dataclass(frozen=True, slots=True)
+Rules = Mapping[Rule, Callable[[Probabilities], Probabilities]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Cleaned:
     """What the rules left, and which of them could not be applied.
 
     Attributes:
         probabilities: (phase, slice, row, column), float32; 0 where something was removed.
-        removed_frames: number of frames of which something was removed.
+        removed: (phase, slice), bool: frames of which something was removed.
         off: rules that need phases or neighbours which this stack does not have.
     """
 
     probabilities: Probabilities
-    removed_frames: int
+    removed: NDArray[np.bool_]
     off: tuple[Rule, ...]
+
+    @property
+    def removed_frames(self) -> int:
+        """Number of frames of which something was removed."""
+        return int(np.count_nonzero(self.removed))
 
 
 def clean(probabilities: Probabilities, rules: frozenset[Rule]) -> Cleaned:
@@ -52,19 +66,50 @@ def clean(probabilities: Probabilities, rules: frozenset[Rule]) -> Cleaned:
         probabilities: of the cavity, (phase, slice, row, column), float32.
         rules: which ones.
     """
-    off = tuple(rule for rule in Rule if rule in rules and not _applies(rule, probabilities.shape))
+    return _clean(probabilities, rules, _RULES, _window(probabilities))
+
+
+def clean_ventricle(
+    probabilities: Probabilities, *, cavity: Probabilities, cleaned: Probabilities, rules: frozenset[Rule]
+) -> Cleaned:
+    """Apply the rules to cavity and myocardium together.
+
+    What was no cavity is no ventricle either: left as it is, it would become myocardium where it touches some.
+
+    Args:
+        probabilities: of being either, (phase, slice, row, column), float32, before any cleaning.
+        cavity: the probabilities of the cavity alone, of the same shape, before any cleaning.
+        cleaned: what `clean` left of these.
+        rules: which ones.
+
+    Returns:
+        The ventricle. It holds the whole cavity: nowhere is it less probable.
+    """
+    seeds = cleaned >= BORDER
     window = _window(probabilities)
+    holding: Rules = {
+        Rule.STEADY: steady,
+        Rule.ONE_BODY: partial(body_of, cavity=seeds[window]),
+        Rule.ONE_REGION: partial(region_of, cavity=seeds[window]),
+    }
+    dropped = (cavity >= BORDER) & (cleaned <= 0)
+    done = _clean(np.where(dropped, np.float32(0), probabilities), rules, holding, window)
+    return replace(done, probabilities=np.maximum(done.probabilities, cleaned))
+
+
+def _clean(probabilities: Probabilities, rules: frozenset[Rule], how: Rules, window: Window) -> Cleaned:
+    off = tuple(rule for rule in Rule if rule in rules and not _applies(rule, probabilities.shape))
     part = cleaned = probabilities[window]
     for rule in Rule:
         if rule in rules and rule not in off:
-            cleaned = _RULES[rule](cleaned)
-    lost = ((part >= BORDER) & (cleaned <= 0)).any(axis=(2, 3))
+            cleaned = how[rule](cleaned)
+    lost = np.any((part >= BORDER) & (cleaned <= 0), axis=(2, 3))
     whole = np.zeros_like(probabilities)
     whole[window] = cleaned
-    return Cleaned(whole, int(np.count_nonzero(lost)), off)
+    return Cleaned(whole, np.asarray(lost), off)
 
 
-def _window(probabilities: Probabilities) -> tuple[slice, slice, slice, slice]:
+def _window(probabilities: Probabilities) -> Window:
     # The rules take seconds on whole frames and tenths of one where there is anything to clean.
     highest = probabilities.max(axis=(0, 1))
     sides = []
@@ -89,16 +134,33 @@ def steady(probabilities: Probabilities) -> Probabilities:
 
 def one_body(probabilities: Probabilities) -> Probabilities:
     """Only the largest body that is connected through slices and phases: the LV is one."""
+    bodies, count = _bodies(probabilities)
+    if count < 2:
+        return probabilities
+    sizes = np.bincount(bodies.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return _without(probabilities, bodies, bodies == int(np.argmax(sizes)))
+
+
+def body_of(probabilities: Probabilities, cavity: NDArray[np.bool_]) -> Probabilities:
+    """Only the bodies, connected through slices and phases, that hold cavity somewhere.
+
+    Args:
+        probabilities: of the ventricle.
+        cavity: of the same shape.
+    """
+    bodies, _ = _bodies(probabilities)
+    return _without(probabilities, bodies, np.isin(bodies, np.unique(bodies[cavity & (bodies > 0)])))
+
+
+def _bodies(probabilities: Probabilities) -> tuple[NDArray[np.integer[Any]], int]:
+    """Each pixel's body, from 1; 0 is none. And the highest number that a body may have."""
     inside = probabilities >= BORDER
     # The last phase touches the first, as any phase touches the next: the first is labelled behind it once more.
     bodies, count = ndimage.label(np.concatenate([inside, inside[:1]]), np.ones((3, 3, 3, 3)))
     if count < 2:
-        return probabilities
-    joined = _joined_round_the_beat(bodies, count)
-    bodies = bodies[:-1]
-    sizes = np.bincount(joined[bodies].ravel(), minlength=count + 1)
-    sizes[0] = 0
-    return _without(probabilities, bodies, joined[bodies] == int(np.argmax(sizes)))
+        return bodies[:-1], count
+    return _joined_round_the_beat(bodies, count)[bodies[:-1]], count
 
 
 def _joined_round_the_beat(bodies: NDArray[np.int32], count: int) -> NDArray[np.int64]:
@@ -112,17 +174,29 @@ def _joined_round_the_beat(bodies: NDArray[np.int32], count: int) -> NDArray[np.
 
 def one_region(probabilities: Probabilities) -> Probabilities:
     """In each frame only the largest region: the cavity of one slice is in one piece."""
+    return region_of(probabilities, np.zeros(probabilities.shape, bool))
+
+
+def region_of(probabilities: Probabilities, cavity: NDArray[np.bool_]) -> Probabilities:
+    """In each frame only the region that holds most of the cavity; without cavity, as at the apex, the largest.
+
+    Args:
+        probabilities: of the ventricle.
+        cavity: of the same shape.
+    """
     cleaned = probabilities.copy()
-    for frame in cleaned.reshape(-1, *probabilities.shape[2:]):
+    frame_shape = probabilities.shape[2:]
+    for frame, seeds in zip(cleaned.reshape(-1, *frame_shape), cavity.reshape(-1, *frame_shape), strict=True):
         regions, count = ndimage.label(frame >= BORDER)
         if count > 1:
-            sizes = np.bincount(regions.ravel())
+            inside = regions[seeds & (regions > 0)]
+            sizes = np.bincount(inside if len(inside) else regions.ravel())
             sizes[0] = 0
             frame[:] = _without(frame, regions, regions == int(np.argmax(sizes)))
     return cleaned
 
 
-def _without(values: Probabilities, regions: NDArray[np.int32], kept: NDArray[np.bool_]) -> Probabilities:
+def _without(values: Probabilities, regions: NDArray[np.integer[Any]], kept: NDArray[np.bool_]) -> Probabilities:
     """The values, 0 in and just round the regions that are not kept; the rim of what is kept stays soft."""
     dropped = (regions > 0) & ~kept
     reach = np.zeros((3,) * values.ndim)
@@ -132,9 +206,7 @@ def _without(values: Probabilities, regions: NDArray[np.int32], kept: NDArray[np
     return np.where(dropped | (rim & ~near_kept), np.float32(0), values)
 
 
-_RULES: Mapping[Rule, Callable[[Probabilities], Probabilities]] = MappingProxyType(
-    {Rule.STEADY: steady, Rule.ONE_BODY: one_body, Rule.ONE_REGION: one_region}
-)
+_RULES: Rules = MappingProxyType({Rule.STEADY: steady, Rule.ONE_BODY: one_body, Rule.ONE_REGION: one_region})
 
 # Measured on whole studies (docs/segmentation.md): STEADY takes a third of the flicker and damps the beat, so that EF
 # comes out one to two points too low; it is left to those who want calm contours.

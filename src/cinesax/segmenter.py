@@ -1,6 +1,6 @@
 """Segmenter: Bundle -> something that segments a Cine. All that the rest knows of networks is `segment(cine)`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from cinesax.bundle import Bundle, HeartPass, open_bundle
 from cinesax.cine import Cine
-from cinesax.cleaning import BORDER, DEFAULT_RULES, Cleaned, Rule, clean
+from cinesax.cleaning import BORDER, DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.errors import BundleError, DatasetError
 from cinesax.findings import Code, Finding, Severity
 from cinesax.framing import Framing, Placement
@@ -43,12 +43,26 @@ class Segmenter(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Scores:
+    """What a network saw, framed: for each pixel from 0 to 1, and 0.5 or more where it is one of a structure.
+
+    Attributes:
+        cavity: (phase, slice, size, size), float32: its probability, or, of more than two classes, its `share`.
+        ventricle: the same of cavity and myocardium together, nowhere less than of the cavity; None where the network
+            does not tell the myocardium apart.
+    """
+
+    cavity: NDArray[np.float32]
+    ventricle: NDArray[np.float32] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkSegmenter:
     """A bundle's network in ONNX Runtime, and the cleaning after it. Made by `load_segmenter`.
 
     With a second pass, the first looks at the whole frames and so finds the place of the heart, one for the whole
-    study; the second looks at a crop round it, at full resolution; inside of the crop both are averaged.
+    study; the second looks at a crop round it, at full resolution; inside of the crop the scores of both are averaged.
 
     Attributes:
         bundle: the network.
@@ -73,7 +87,7 @@ class NetworkSegmenter:
         return self.bundle.checksum
 
     def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
-        """Find the LV cavity in every frame.
+        """Find the LV cavity in every frame, and the myocardium where the network knows it.
 
         Args:
             cine: the study; grid None (unknown spacing) is taken at its own pixels.
@@ -83,7 +97,7 @@ class NetworkSegmenter:
             Labels (phase, slice, row, column) and sub-pixel contours, on the cine's grid, known in all phases.
         """
         placement = self.placement(cine)
-        return self.finish(self.probabilities(cine, placement, progress), cine, placement)
+        return self.finish(self.scores(cine, placement, progress), cine, placement)
 
     def on_framed(self, framing: Framing) -> "NetworkSegmenter":
         """The same network and cleaning for frames that were framed already (those of a prepared set).
@@ -110,64 +124,120 @@ class NetworkSegmenter:
             return self.bundle.framing.place_on(cine.grid)
         return self.bundle.framing.place((cine.pixels.shape[2], cine.pixels.shape[3]), None)
 
-    def finish(self, probabilities: NDArray[np.float32], cine: Cine, placement: Placement) -> Segmentation:
-        """Clean the network's probabilities and bring them back to the cine's grid.
+    def finish(self, scores: Scores, cine: Cine, placement: Placement) -> Segmentation:
+        """Clean what the network saw and bring it back to the cine's grid.
 
         Args:
-            probabilities: of the cavity, framed: (phase, slice, size, size).
+            scores: framed.
             cine: the study.
             placement: of its frames.
         """
-        cleaned = clean(probabilities, self.rules)
-        labels, contours = self._native(cleaned.probabilities, cine, placement)
+        cavity = clean(scores.cavity, self.rules)
+        removed, ventricle = cavity.removed, None
         known = {Structure.CAVITY: np.ones(cine.n_phases, dtype=bool)}
-        findings = (*_findings(cleaned), *_outside(placement, self.bundle.framing.size))
+        if scores.ventricle is not None:
+            both = clean_ventricle(
+                scores.ventricle, cavity=scores.cavity, cleaned=cavity.probabilities, rules=self.rules
+            )
+            removed, ventricle = removed | both.removed, both.probabilities
+            known[Structure.MYOCARDIUM] = np.ones(cine.n_phases, dtype=bool)
+        labels, contours = self._native(Scores(cavity.probabilities, ventricle), cine, placement)
+        findings = (*_findings(cavity.off, removed), *_outside(placement, self.bundle.framing.size))
         return Segmentation(labels, known, contours, findings=findings, author=self.name)
 
-    def probabilities(self, cine: Cine, placement: Placement, progress: Progress | None = None) -> NDArray[np.float32]:
-        """The network's probabilities of the cavity, framed: (phase, slice, size, size), before any cleaning."""
+    def scores(self, cine: Cine, placement: Placement, progress: Progress | None = None) -> Scores:
+        """What the network sees in every frame, before any cleaning.
+
+        Args:
+            cine: the study.
+            placement: of its frames.
+            progress: called with (frames done, frames in all).
+        """
         size = self.bundle.framing.size
         # Frame by frame: pixels that do not lie in order (a NIfTI's) would be copied as a whole by a reshape.
         frames = [frame for phase in cine.pixels for frame in phase]
         heart = self.bundle.heart
-        passes = 1 if heart is None else 2
-        framed = np.empty((len(frames), size, size), np.float32)
-        found = np.empty_like(framed)
+        found = np.empty((len(self._structures), len(frames), size, size), np.float32)
+        again = None if heart is None else np.empty((len(frames), size, size), np.float32)
         for part in _batches(len(frames)):
-            framed[part] = [self.bundle.framing.apply(frame, placement) for frame in frames[part]]
-            found[part] = self._run(self.session, framed[part])
+            framed = np.stack([self.bundle.framing.apply(frame, placement) for frame in frames[part]])
+            found[:, part] = self._run(self.session, framed)
+            if again is not None:
+                again[part] = framed
             if progress:
-                progress(part.stop // passes, len(frames))
-        if heart is not None:
-            window = place_of_heart(found, heart.crop)
-            for part in _batches(len(frames)):
-                if window is not None:
-                    close = self._run(self.heart_session, framed[part][(slice(None), *window)], heart)
-                    found[part][(slice(None), *window)] += close
-                    found[part][(slice(None), *window)] /= 2
-                if progress:
-                    progress((len(frames) + part.stop) // passes, len(frames))
-        return found.reshape(cine.n_phases, cine.n_slices, size, size)
+                progress(part.stop // (1 if heart is None else 2), len(frames))
+        if heart is not None and again is not None:
+            self._look_again(found, again, heart, progress)
+        return Scores(*found.reshape(-1, cine.n_phases, cine.n_slices, size, size))
+
+    def _look_again(
+        self, found: NDArray[np.float32], framed: NDArray[np.float32], heart: HeartPass, progress: Progress | None
+    ) -> None:
+        """Average what was found, (structure, frame, size, size), in place with what the second pass sees."""
+        window = place_of_heart(found[0], heart.crop)
+        for part in _batches(len(framed)):
+            if window is not None:
+                inside = found[(slice(None), part, *window)]
+                inside += self._run(self.heart_session, framed[(part, *window)], heart)
+                inside /= 2
+            if progress:
+                progress((len(framed) + part.stop) // 2, len(framed))
+
+    @property
+    def _structures(self) -> tuple[Structure, ...]:
+        return tuple(structure for structure in Structure if structure in self.bundle.classes.values())
 
     def _run(self, session: Any, images: NDArray[np.float32], heart: HeartPass | None = None) -> NDArray[np.float32]:
+        """(structure, frame, row, column): the score of the cavity, and of the ventricle where there is a wall."""
         names = self.bundle if heart is None else heart
-        channel = next(c for c, structure in self.bundle.classes.items() if structure is Structure.CAVITY)
         output = session.run([names.output_name], {names.input_name: np.ascontiguousarray(images[..., None])})[0]
-        return np.asarray(output[..., channel])
+        channels = {structure: channel for channel, structure in self.bundle.classes.items()}
+        wanted = [channels[structure] for structure in self._structures]
+        return np.stack([share(output, wanted[: count + 1]) for count in range(len(wanted))])
 
     def _native(
-        self, probabilities: NDArray[np.float32], cine: Cine, placement: Placement
+        self, scores: Scores, cine: Cine, placement: Placement
     ) -> tuple[NDArray[np.uint8], dict[ContourKey, Polygons]]:
         labels = np.zeros(cine.pixels.shape, np.uint8)
         contours: dict[ContourKey, Polygons] = {}
-        for phase, index in np.argwhere((probabilities >= BORDER).any(axis=(2, 3))):
-            native = self.bundle.framing.undo(probabilities[phase, index], placement)
-            inside = ndimage.binary_fill_holes(native >= BORDER)
-            polygons = trace(native, level=BORDER)
-            if polygons and inside is not None and inside.any():
-                labels[phase, index][inside] = Structure.CAVITY
-                contours[Outline.ENDOCARDIUM, int(phase), int(index)] = polygons
-        return labels, contours
+        parts = [(scores.cavity, Structure.CAVITY, Outline.ENDOCARDIUM)]
+        if scores.ventricle is not None:
+            parts.insert(0, (scores.ventricle, Structure.MYOCARDIUM, Outline.EPICARDIUM))
+        for values, structure, outline in parts:
+            for phase, index in np.argwhere((values >= BORDER).any(axis=(2, 3))):
+                native = self.bundle.framing.undo(values[phase, index], placement)
+                inside = ndimage.binary_fill_holes(native >= BORDER)
+                polygons = trace(native, level=BORDER)
+                if polygons and inside is not None and inside.any():
+                    labels[phase, index][inside] = structure
+                    contours[outline, int(phase), int(index)] = polygons
+        return labels, _with_wall(contours, labels)
+
+
+def share(probabilities: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:
+    """How far some classes lie before all others: p / (p + q) of the highest probability in and outside of them.
+
+    It is 0.5 or more exactly where the arg-max over all classes is one of them; its border can be traced between the
+    pixels. Of two classes it is the probability itself.
+
+    Args:
+        probabilities: (..., classes).
+        channels: the classes, not all of them.
+
+    Returns:
+        (...), 0 to 1.
+    """
+    if probabilities.shape[-1] <= 2:
+        return np.asarray(probabilities[..., channels[0]])
+    others = [channel for channel in range(probabilities.shape[-1]) if channel not in channels]
+    here, there = probabilities[..., list(channels)].max(axis=-1), probabilities[..., others].max(axis=-1)
+    return np.asarray(here / np.maximum(here + there, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _with_wall(contours: dict[ContourKey, Polygons], labels: NDArray[np.uint8]) -> dict[ContourKey, Polygons]:
+    """Without the epicardium of frames in which no pixel is myocardium: it is the endocardium once more."""
+    wall = np.any(labels == Structure.MYOCARDIUM, axis=(2, 3))
+    return {key: line for key, line in contours.items() if key[0] is Outline.ENDOCARDIUM or wall[key[1], key[2]]}
 
 
 def _batches(count: int) -> list[slice]:
@@ -180,7 +250,7 @@ def place_of_heart(probabilities: NDArray[np.float32], crop: int) -> tuple[slice
     What was found in all frames is laid on one another: what was drawn elsewhere in single frames counts little.
 
     Args:
-        probabilities: of the cavity, (frame, size, size).
+        probabilities: of the cavity (its scores), (frame, size, size).
         crop: rows and columns of the answer, at most size.
 
     Returns:
@@ -198,14 +268,14 @@ def place_of_heart(probabilities: NDArray[np.float32], crop: int) -> tuple[slice
     return slice(corner[0], corner[0] + crop), slice(corner[1], corner[1] + crop)
 
 
-def _findings(cleaned: Cleaned) -> list[Finding]:
+def _findings(off: Sequence[Rule], removed: NDArray[np.bool_]) -> list[Finding]:
     found = []
-    if cleaned.off:
-        names = ", ".join(cleaned.off)
+    if off:
+        names = ", ".join(off)
         message = f"neighbouring slices or phases are missing, so these cleaning rules are off: {names}"
         found.append(Finding(Code.RULES_OFF, Severity.NOTE, message))
-    if cleaned.removed_frames:
-        message = f"regions that cannot be LV were removed from {cleaned.removed_frames} frames"
+    if removed.any():
+        message = f"regions that cannot be LV were removed from {np.count_nonzero(removed)} frames"
         found.append(Finding(Code.REMOVED_REGION, Severity.NOTE, message))
     return found
 
@@ -265,14 +335,17 @@ def _start(graph: Path, names: Bundle | HeartPass, threads: int | None) -> Any:
 
 
 def _check_shapes(bundle: Bundle, graph: Path, session: Any, size: int) -> None:
-    """A graph of another size, or with fewer classes than bundle.json names, is a BundleError before it is run."""
+    """A graph of another size, or with other classes than bundle.json names, is a BundleError before it is run."""
     given, taken = session.get_inputs()[0].shape, session.get_outputs()[0].shape
     squares = all(
         len(shape) == 4 and all(n == size for n in shape[1:3] if isinstance(n, int)) for shape in (given, taken)
     )
-    classes = taken[-1] if squares and isinstance(taken[-1], int) else max(bundle.classes) + 1
-    if not squares or min(bundle.classes) < 0 or max(bundle.classes) >= classes:
+    named = sorted({*bundle.classes, *bundle.others})
+    classes = taken[-1] if squares and isinstance(taken[-1], int) else named[-1] + 1
+    # One class has to be left for what is none of them.
+    all_named = 1 < classes <= len(bundle.classes)
+    if not squares or named[0] < 0 or named[-1] >= classes or all_named:
         raise BundleError(
             f"{graph} has input {given} and output {taken}, which does not fit bundle.json: "
-            f"squares of {size}, classes {sorted(bundle.classes)}"
+            f"squares of {size}, classes {named}"
         )

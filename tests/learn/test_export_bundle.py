@@ -218,7 +218,7 @@ def test_both_graphs_of_a_bundle_are_run(two_passes):
     sure = replace(segmenter, session=Sure(segmenter.session))
     found = sure.segment(cine, lambda done, total: steps.append((done, total)))
     assert found.labels.shape == cine.pixels.shape and steps[-1] == (9, 9)
-    framed = sure.probabilities(cine, sure.placement(cine))
+    framed = sure.scores(cine, sure.placement(cine)).cavity
     assert set(np.unique(framed[0, 0])) - {0.0, 1.0}  # the mean with what the second graph gave
 
 

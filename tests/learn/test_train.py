@@ -33,7 +33,7 @@ def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, discs, 
     segmenter = load_segmenter(bundle.folder, threads=1)
     example = next(read_examples(discs, "validation"))
     cine, _ = as_cine(example)
-    seen = segmenter.probabilities(cine, bundle.framing.place((256, 256), None))[0, 0]
+    seen = segmenter.scores(cine, bundle.framing.place((256, 256), None)).cavity[0, 0]
     framed = bundle.framing.apply(example.image, bundle.framing.place((256, 256), None))
     expected = np.asarray(fixed_size(open_run(run_folder))(framed[None, ..., None]))[0, ..., 1]
     np.testing.assert_allclose(seen, expected, atol=1e-4)
