@@ -160,3 +160,20 @@ def test_dice_over_slices_counts_small_slices_as_much_as_large_ones():
     over = {which: float(CrossEntropyDice(which)(truth, missed)) for which in DiceOver}
     assert over[DiceOver.SLICE] > over[DiceOver.BATCH] + 0.3
     assert CrossEntropyDice.from_config(CrossEntropyDice(DiceOver.SLICE).get_config()).over is DiceOver.SLICE
+
+
+def test_the_share_of_false_positives_decides_whether_too_wide_costs_more_than_too_tight():
+    truth, wide, tight = (np.zeros((1, 64, 64, 2), np.float32) for _ in range(3))
+    for labels, margin in ((truth, 0), (wide, 2), (tight, -2)):
+        labels[..., 0] = 1
+        labels[0, 22 - margin : 42 + margin, 22 - margin : 42 + margin] = (0, 1)
+
+    def index(guess, share):
+        return float(1 - CrossEntropyDice(DiceOver.SLICE, false_positives=share)._dice(truth, guess))
+
+    both, too_much, too_little = 400 - 144, 0, 144
+    assert index(tight, 0.5) == pytest.approx(1 - (both + 5) / (both + 0.5 * (too_much + too_little) + 5), rel=1e-4)
+    assert index(wide, 0.75) > index(wide, 0.5) > index(wide, 0.25)
+    assert index(tight, 0.75) < index(tight, 0.5) < index(tight, 0.25)
+    loss = CrossEntropyDice(false_positives=0.75)
+    assert CrossEntropyDice.from_config(loss.get_config()).false_positives == 0.75
