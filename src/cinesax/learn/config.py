@@ -36,7 +36,8 @@ class TrainConfig:
         average: momentum of the moving average of the weights, which is what is kept.
         clip_norm: largest norm of the gradient of all weights.
         dice_over: what the Dice in the loss is taken over.
-        false_positives: share, 0 to 1, of a pixel too much in the Dice of the loss; of a pixel too little it is the rest.
+        false_positives: share, 0 to 1, of a pixel too much in the Dice of the loss; a pixel too little has
+            the rest.
         validate_every: epochs from one look at the held-out cases to the next.
         patience: looks without a better Dice of the held-out cases after which the training stops, and the best
             network is kept instead of the last; None: it runs to its end.

@@ -53,9 +53,9 @@ class CrossEntropyDice(keras.losses.Loss):
     Dice counts a pixel too much and a pixel too little alike. `false_positives` is the share of the first, 0 to 1 (0.5:
     Dice; else it is Tversky's index): above 0.5 it makes contours tighter where the labels contradict one another.
 
-    Sources: Salehi et al., Tversky loss, MLMI 2017; Milletari et al., V-Net, 3DV 2016 (soft Dice); Isensee et al., nnU-Net, Nature Methods 2021 (batch Dice
-    beside cross-entropy); Shi et al., Marginal loss and exclusion loss, Medical Image Analysis 2021 (several possible
-    classes: the probability of any of them counts).
+    Sources: Milletari et al., V-Net, 3DV 2016 (soft Dice); Salehi et al., Tversky loss, MLMI 2017; Isensee et al.,
+    nnU-Net, Nature Methods 2021 (batch Dice beside cross-entropy); Shi et al., Marginal loss and exclusion loss,
+    Medical Image Analysis 2021 (several possible classes: the probability of any of them counts).
 
     Inputs: labels (see the top of this file) and probabilities, both (batch, row, column, classes).
     """
