@@ -61,7 +61,7 @@ def test_numbers_that_no_patients_make_are_thinned_to_be_equal(tmp_path):
     by_patient, by_slice = (split_examples(dataset, name) for name in ("patients-10", "slices-10"))
     assert (len(by_patient.train), len(by_patient.held_out), by_patient.shared_cases) == (14, 10, ())
     assert (len(by_slice.train), len(by_slice.held_out)) == (18, 10)
-    equal = equal_numbers(by_patient, by_slice, seed=3)
+    equal = equal_numbers(dataset, by_patient, by_slice, seed=3)
     assert [(len(one.train), len(one.held_out)) for one in equal] == [(14, 10)] * 2
     assert set(equal[1].train) < set(by_slice.train)
 

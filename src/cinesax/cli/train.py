@@ -54,6 +54,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="begin with the weights of a finished run or of a bundle (default: the one that ships)",
     )
     parser.add_argument("--fold", type=int, help="hold this fold's patients out, and validate on them")
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="train on one side of a split by name, and validate on the other: course-234-26, slices-N, patients-N, "
+        "fold-K",
+    )
+    parser.add_argument("--split-seed", type=int, metavar="N", help="of the split's draw (default 0)")
     parser.add_argument("--folds", type=int, help="cross-validate: one training for each of the set's folds")
     parser.add_argument("--epochs", type=int, help="override the preset; with --resume: extend a finished run")
     parser.add_argument("--steps", type=int, help="batches an epoch; override the preset")
@@ -77,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.learn.presets import load
     from cinesax.learn.records import open_dataset
     from cinesax.learn.settings import override
+    from cinesax.learn.splits import split_examples
     from cinesax.learn.train import train
 
     dataset = open_dataset(args.data)
@@ -91,7 +99,8 @@ def run(args: argparse.Namespace) -> None:
         sys.stdout.write(table(summary))
         return
     rate = config.learning_rate if args.resume and _asks_for_rate(args) else None
-    done = train(dataset, args.out, config, fold=args.fold, extension_rate=rate, **common)
+    split = None if args.split is None else split_examples(dataset, args.split, seed=args.split_seed or 0)
+    done = train(dataset, args.out, config, fold=args.fold, split=split, extension_rate=rate, **common)
     console.print(
         f"finished: {done.folder}; next: cinesax export {shlex.quote(str(done.folder))} -o BUNDLE",
         highlight=False,
@@ -104,6 +113,10 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--threads must be at least 1")
     if args.fold is not None and args.folds is not None:
         raise UsageError("--fold K trains without one fold, --folds N goes through all: give one of them")
+    if args.split is not None and (args.fold is not None or args.folds is not None):
+        raise UsageError(f"--split {args.split} says what to hold out: leave --fold and --folds out")
+    if args.split_seed is not None and (args.split is None or args.split_seed < 0):
+        raise UsageError("--split-seed goes with --split, and is at least 0")
     share = args.phantom_share
     if share is not None and not 0 <= share <= 1:
         raise UsageError("--phantom-share must be from 0 to 1")

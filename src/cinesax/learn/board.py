@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from cinesax.learn.pictures import UNKNOWN, panel
-from cinesax.learn.pipeline import PipelineConfig, validation_batches
+from cinesax.learn.pipeline import PipelineConfig, count_examples, validation_batches
 from cinesax.learn.records import Dataset
 
 _PICTURES = 8
@@ -24,11 +24,18 @@ class Pictures:
     """
 
     def __init__(
-        self, dataset: Dataset, cases: Sequence[str], folder: Path, *, held_out: bool, config: PipelineConfig
+        self,
+        dataset: Dataset,
+        cases: Sequence[str],
+        folder: Path,
+        *,
+        held_out: bool,
+        config: PipelineConfig,
+        only: Sequence[str] | None = None,
     ) -> None:
-        count = sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
+        count = count_examples(dataset, cases, only)
         chosen = {round(place) for place in np.linspace(0, count - 1, min(_PICTURES, count))}
-        examples = validation_batches(dataset, "train", cases, batch=1, config=config)
+        examples = validation_batches(dataset, "train", cases, only=only, batch=1, config=config)
         taken = [pair for number, pair in enumerate(examples) if number in chosen]
         self.images = tf.concat([image for image, _ in taken], axis=0)
         labels = np.concatenate([np.asarray(label) for _, label in taken])

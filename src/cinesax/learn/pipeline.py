@@ -1,6 +1,6 @@
 """tf.data: from the records of a prepared set to batches for training and for validation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,16 +41,27 @@ class PipelineConfig:
         return self.crop is not None and self.jitter_px is not None
 
 
-def _examples(dataset: Dataset, split: str, cases: Sequence[str]) -> tf.data.Dataset:
+def _examples(dataset: Dataset, split: str, cases: Sequence[str], only: Sequence[str] | None = None) -> tf.data.Dataset:
     files = [str(path) for path in dataset.shards(split)]
-    keys = tf.constant(list(cases))
-    known = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, tf.ones(len(cases), tf.int64)), 0)
     records = tf.data.TFRecordDataset(files).map(parse, num_parallel_calls=1)
-    return records.filter(lambda fields: known.lookup(fields["case"]) > 0)
+    records = records.filter(_among("case", cases))
+    return records if only is None else records.filter(_among("name", only))
+
+
+def _among(key: str, wanted: Sequence[str]) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
+    keys = tf.lookup.KeyValueTensorInitializer(tf.constant(list(wanted), tf.string), tf.ones(len(wanted), tf.int64))
+    table = tf.lookup.StaticHashTable(keys, 0)
+    return lambda fields: table.lookup(fields[key]) > 0
 
 
 def validation_batches(
-    dataset: Dataset, split: str, cases: Sequence[str], *, batch: int = 8, config: PipelineConfig | None = None
+    dataset: Dataset,
+    split: str,
+    cases: Sequence[str],
+    *,
+    only: Sequence[str] | None = None,
+    batch: int = 8,
+    config: PipelineConfig | None = None,
 ) -> tf.data.Dataset:
     """Every example of the cases once, in order, not augmented.
 
@@ -58,6 +69,7 @@ def validation_batches(
         dataset: the prepared set.
         split: of it.
         cases: the patients.
+        only: names of examples, all of these patients: no others; None: all of theirs.
         batch: images in a batch.
         config: of the training: where its images are cut round the LV, these are too.
 
@@ -67,7 +79,7 @@ def validation_batches(
     """
     size, classes = dataset.framing.size, len(dataset.manifest["classes"])
     crop = config.crop if config is not None and config.at_the_heart else None
-    places = _places(dataset, split, cases) if crop else {}
+    places = _places(dataset, split, cases, only) if crop else {}
     rows = tf.constant([places.get(case, (0.0, 0.0)) for case in cases])
     keys = tf.lookup.KeyValueTensorInitializer(tf.constant(list(cases)), tf.range(len(cases), dtype=tf.int64))
     number = tf.lookup.StaticHashTable(keys, -1)
@@ -80,20 +92,27 @@ def validation_batches(
         corner = _corner(rows[number.lookup(fields["case"])], crop, size)
         return tuple(tf.slice(x, [*tf.unstack(corner), 0], [crop, crop, x.shape[-1]]) for x in (image, label))
 
-    count = sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
-    examples = _examples(dataset, split, cases).map(make)
+    count = count_examples(dataset, cases, only)
+    examples = _examples(dataset, split, cases, only).map(make)
     return examples.batch(batch).apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(2)
+
+
+def count_examples(dataset: Dataset, cases: Sequence[str], only: Sequence[str] | None = None) -> int:
+    """How many examples these patients have; with `only`, how many those are."""
+    return len(only) if only is not None else sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
 
 
 def _corner(place: tf.Tensor, crop: int, size: int) -> tf.Tensor:
     return tf.clip_by_value(tf.cast(tf.round(place), tf.int32) - crop // 2, 0, size - crop)
 
 
-def _places(dataset: Dataset, split: str, cases: Sequence[str]) -> dict[str, tuple[float, float]]:
+def _places(
+    dataset: Dataset, split: str, cases: Sequence[str], only: Sequence[str] | None
+) -> dict[str, tuple[float, float]]:
     """Where the LV of each patient lies: the centre of all its labels together, (row, column)."""
     cavity = dataset.manifest["classes"].index(CAVITY)
     found: dict[str, NDArray[np.float64]] = {}
-    for fields in _examples(dataset, split, cases):
+    for fields in _examples(dataset, split, cases, only):
         rows, columns = np.nonzero(fields["label"].numpy() == cavity)
         sums = np.array([len(rows), rows.sum(), columns.sum()], float)
         case = fields["case"].numpy().decode()
@@ -103,7 +122,14 @@ def _places(dataset: Dataset, split: str, cases: Sequence[str]) -> dict[str, tup
 
 
 def training_batches(
-    dataset: Dataset, cases: Sequence[str], config: PipelineConfig, *, seed: int, start: int = 0, threads: int = 1
+    dataset: Dataset,
+    cases: Sequence[str],
+    config: PipelineConfig,
+    *,
+    seed: int,
+    only: Sequence[str] | None = None,
+    start: int = 0,
+    threads: int = 1,
 ) -> tf.data.Dataset:
     """Endless batches of augmented training images.
 
@@ -112,6 +138,7 @@ def training_batches(
         cases: the patients to learn from (phantoms of the set are mixed in by their share).
         config: how.
         seed: of order and augmentation.
+        only: names of examples, all of these patients: no others; None: all of theirs.
         start: the number of batches to skip: where a resumed training goes on. Skipping costs no decoding.
         threads: parallel calls of the augmentation.
 
@@ -127,9 +154,9 @@ def training_batches(
     share = config.phantom_share if patients and phantoms else float(bool(phantoms))
     parts = [(part, weight) for part, weight in ((patients, 1 - share), (phantoms, share)) if weight > 0]
     size, classes = dataset.framing.size, len(dataset.manifest["classes"])
-    memory = _in_memory(dataset, [part for part, _ in parts], size)
+    memory = _in_memory(dataset, [part for part, _ in parts], only)
     draw = _Draw(memory.sources, [weight for _, weight in parts], seed)
-    place = _place_of(dataset, memory.cases) if config.at_the_heart else None
+    place = _place_of(dataset, memory.cases, only) if config.at_the_heart else None
 
     def make(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         key = tf.stack([tf.cast(seed, tf.int64), step])
@@ -179,7 +206,7 @@ class _Memory:
     sources: list[tuple[int, int]]
 
 
-def _in_memory(dataset: Dataset, parts: Sequence[Sequence[str]], size: int) -> _Memory:
+def _in_memory(dataset: Dataset, parts: Sequence[Sequence[str]], only: Sequence[str] | None) -> _Memory:
     # 192 KiB an example: 20,000 of them in 4 GiB, more than any expert has drawn.
     images: list[tf.Tensor] = []
     labels: list[tf.Tensor] = []
@@ -188,7 +215,7 @@ def _in_memory(dataset: Dataset, parts: Sequence[Sequence[str]], size: int) -> _
     sources: list[tuple[int, int]] = []
     for part in parts:
         first = len(images)
-        for fields in _examples(dataset, "train", part):
+        for fields in _examples(dataset, "train", part, only):
             images.append(tf.cast(tf.round(fields["image"][..., 0] * 65535.0), tf.uint16))
             labels.append(fields["label"])
             known.append(fields["known"])
@@ -196,11 +223,11 @@ def _in_memory(dataset: Dataset, parts: Sequence[Sequence[str]], size: int) -> _
         if len(images) == first:
             raise DatasetError(f"{dataset.folder} holds no examples of {', '.join(part[:3])}")
         sources.append((first, len(images) - first))
-    shape = [None, size, size]
+    shape = [None, dataset.framing.size, dataset.framing.size]
     together = tf.ensure_shape(tf.stack(images), shape), tf.ensure_shape(tf.stack(labels), shape)
     return _Memory(*together, tf.stack(known), cases, sources)
 
 
-def _place_of(dataset: Dataset, cases: Sequence[str]) -> tf.Tensor:
-    places = _places(dataset, "train", sorted(set(cases)))
+def _place_of(dataset: Dataset, cases: Sequence[str], only: Sequence[str] | None) -> tf.Tensor:
+    places = _places(dataset, "train", sorted(set(cases)), only)
     return tf.constant([places[case] for case in cases], tf.float32)

@@ -31,7 +31,7 @@ SCHEMA = "cinesax/run/1"
 CONFIG, STATE, COMMANDS = "config.json", "state.json", "commands.txt"
 NETWORK, NAN_BATCH = "network.keras", "nan-batch.npz"
 # What must be as it was when a training goes on.
-_SAME = ("config", "fold", "dataset", "train_cases", "deterministic", "started_from_sha256")
+_SAME = ("config", "fold", "split", "dataset", "train_cases", "deterministic", "started_from_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,20 @@ class Run:
     def epochs(self) -> int:
         """All that were asked for."""
         return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def train_names(self) -> list[str] | None:
+        """The examples that train, where a split by name says which; None: all of the training patients."""
+        return self._side("train")
+
+    @property
+    def held_out_names(self) -> list[str] | None:
+        """The examples that are held out, likewise."""
+        return self._side("held_out")
+
+    def _side(self, side: str) -> list[str] | None:
+        split = self.config.get("split")
+        return None if split is None else list(split[side])
 
     @property
     def cases_seen(self) -> list[str]:
@@ -153,7 +167,7 @@ def go_on(folder: Path, description: Mapping[str, Any], config: TrainConfig, ext
     for key in _SAME:
         if run.config.get(key) != wanted.get(key):
             raise UsageError(
-                f"{folder} was begun with another {key}{_difference(run.config.get(key), wanted.get(key))}"
+                f"{folder} was begun with another {key}{_difference(key, run.config.get(key), wanted.get(key))}"
             )
     more = config.epochs - run.epochs
     if more < 0:
@@ -170,11 +184,15 @@ def go_on(folder: Path, description: Mapping[str, Any], config: TrainConfig, ext
     return _write(folder, run.config | {"stages": stages})
 
 
-def _difference(before: Any, now: Any) -> str:
+def _difference(key: str, before: Any, now: Any) -> str:
+    if key == "split":
+        words = ["none" if one is None else f"{one['name']} of seed {one['seed']}" for one in (before, now)]
+        unlike = f": it was {words[0]}, and is {words[1]} now" if words[0] != words[1] else ": other slices were drawn"
+        return f"{unlike}; resume with the same data and options"
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *now]:
-            if before.get(key) != now.get(key):
-                return f": {key} was {json.dumps(before.get(key))[:60]}, and is {json.dumps(now.get(key))[:60]} now"
+        for part in [*before, *now]:
+            if before.get(part) != now.get(part):
+                return f": {part} was {json.dumps(before.get(part))[:60]}, and is {json.dumps(now.get(part))[:60]} now"
     return "; resume with the same data and options"
 
 

@@ -8,8 +8,9 @@ pipeline keeps the records whose field "name" is among `ExampleSplit.train` (or 
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -33,12 +34,25 @@ class ExampleSplit:
         train: names of examples, sorted.
         held_out: names of examples, sorted.
         shared_cases: patients with examples on both sides: none in a split by patient.
+        seed: of the draw.
     """
 
     name: str
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     shared_cases: tuple[str, ...]
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a run's config.json tells it."""
+        return {"name": self.name, "seed": self.seed} | {
+            key: list(getattr(self, key)) for key in ("shared_cases", "train", "held_out")
+        }
+
+
+def is_name(name: str) -> bool:
+    """Whether this is how a split by name is called (not whether a set has examples enough for it)."""
+    return name == COURSE or _NAME.fullmatch(name) is not None
 
 
 def split_examples(dataset: Dataset, name: str, *, seed: int = 0) -> ExampleSplit:
@@ -73,7 +87,7 @@ def split_examples(dataset: Dataset, name: str, *, seed: int = 0) -> ExampleSpli
                 f"{name} needs the {COURSE_SLICES} labelled slices of the course, {dataset.folder} has "
                 f"{len(labelled)}: use slices-{COURSE_HELD_OUT}"
             )
-        return _by_slice(name, labelled, COURSE_HELD_OUT, seed)
+        return replace(_by_slice(name, labelled, COURSE_HELD_OUT, seed), seed=seed)
     match = _NAME.fullmatch(name)
     if match is None:
         raise DatasetError(f"there is no split {name!r}: expected one of {', '.join(NAMES)}")
@@ -83,11 +97,34 @@ def split_examples(dataset: Dataset, name: str, *, seed: int = 0) -> ExampleSpli
         return _split(name, listed, {row.name for row in listed if row.case in held})
     if not 0 < number < len(labelled):
         raise DatasetError(f"{name} cannot be drawn from {len(labelled)} labelled slices")
-    return (_by_slice if kind == "slices" else _by_patient)(name, labelled, number, seed)
+    split = (_by_slice if kind == "slices" else _by_patient)(name, labelled, number, seed)
+    return replace(split, seed=seed)
 
 
-def equal_numbers(first: ExampleSplit, second: ExampleSplit, *, seed: int = 0) -> tuple[ExampleSplit, ExampleSplit]:
-    """Both splits with training and held-out slices thinned by chance to the numbers of the smaller one."""
+def cases_of(dataset: Dataset, split: ExampleSplit) -> tuple[list[str], list[str]]:
+    """The patients of the held-out examples, and those of the training ones; of a split by slice some are in both.
+
+    Raises:
+        DatasetError: a split with examples that the set's "train" has not, with nothing on a side, or with an example
+            on both.
+    """
+    cases = {row.name: row.case for row in rows(dataset) if row.split == "train"}
+    strange = [name for name in (*split.train, *split.held_out) if name not in cases]
+    if strange:
+        raise DatasetError(f"{split.name} is a split of another set: {dataset.folder} has no example {strange[0]}")
+    twice = sorted(set(split.train) & set(split.held_out))
+    if twice or not (split.train and split.held_out):
+        what = f"has {twice[0]} on both sides" if twice else "leaves nothing to train or to validate on"
+        raise DatasetError(f"the split {split.name} {what}")
+    held, train = (sorted({cases[name] for name in side}) for side in (split.held_out, split.train))
+    return held, train
+
+
+def equal_numbers(
+    dataset: Dataset, first: ExampleSplit, second: ExampleSplit, *, seed: int = 0
+) -> tuple[ExampleSplit, ExampleSplit]:
+    """Both splits of a set with training and held-out slices thinned by chance to the numbers of the smaller one."""
+    cases = {row.name: row.case for row in rows(dataset)}
     rng = np.random.default_rng(seed)
     sizes = min(len(first.train), len(second.train)), min(len(first.held_out), len(second.held_out))
 
@@ -96,7 +133,7 @@ def equal_numbers(first: ExampleSplit, second: ExampleSplit, *, seed: int = 0) -
 
     def thinned(split: ExampleSplit) -> ExampleSplit:
         parts = thin(split.train, sizes[0]), thin(split.held_out, sizes[1])
-        return ExampleSplit(split.name, *parts, split.shared_cases)
+        return replace(split, train=parts[0], held_out=parts[1], shared_cases=_shared(cases, *parts))
 
     return thinned(first), thinned(second)
 
@@ -104,9 +141,12 @@ def equal_numbers(first: ExampleSplit, second: ExampleSplit, *, seed: int = 0) -
 def _split(name: str, listed: Sequence[Row], held_out: set[str]) -> ExampleSplit:
     train = [row for row in listed if row.name not in held_out]
     held = [row for row in listed if row.name in held_out]
-    shared = {row.case for row in train} & {row.case for row in held}
     names = [tuple(sorted(row.name for row in part)) for part in (train, held)]
-    return ExampleSplit(name, names[0], names[1], tuple(sorted(shared)))
+    return ExampleSplit(name, names[0], names[1], _shared({row.name: row.case for row in listed}, *names))
+
+
+def _shared(cases: Mapping[str, str], train: Iterable[str], held_out: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({cases[name] for name in train} & {cases[name] for name in held_out}))
 
 
 def _by_slice(name: str, labelled: Sequence[Row], count: int, seed: int) -> ExampleSplit:

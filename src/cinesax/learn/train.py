@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ from cinesax.learn.display import Display
 from cinesax.learn.losses import CrossEntropyDice
 from cinesax.learn.metrics import metrics
 from cinesax.learn.models import build
-from cinesax.learn.pipeline import training_batches, validation_batches
+from cinesax.learn.pipeline import count_examples, training_batches, validation_batches
 from cinesax.learn.preflight import device_name, preflight
 from cinesax.learn.records import Dataset, verify
 from cinesax.learn.runs import (
@@ -50,6 +50,7 @@ from cinesax.learn.runs import (
     save_network,
 )
 from cinesax.learn.schedule import Rate
+from cinesax.learn.splits import ExampleSplit, cases_of
 from cinesax.learn.start import Start, check_start, open_start, take_over
 
 __all__ = ["NETWORK", "Execution", "Run", "TrainConfig", "checksum", "load_network", "open_run", "train"]
@@ -82,6 +83,7 @@ def train(
     config: TrainConfig,
     *,
     fold: int | None = None,
+    split: ExampleSplit | None = None,
     start_from: Path | None = None,
     resume: bool = False,
     extension_rate: float | None = None,
@@ -96,6 +98,7 @@ def train(
         config: how.
         fold: the fold of the split to hold out and validate on; None: train on all, without validation (the
             split "validation" is for one look at the end, with `cinesax evaluate`).
+        split: instead of a fold: train on exactly these examples, validate on exactly those (see `splits`).
         start_from: a finished run or a bundle ("default": the one that ships) whose weights to begin with; its
             network must be the same but for its classes, its framing too, and it must not have seen the patients
             that this training holds out.
@@ -110,19 +113,22 @@ def train(
         best look at the held-out cases.
 
     Raises:
-        DatasetError: a damaged set, or a fold that leaves nobody to train or to validate on.
-        UsageError: the fold or the config does not fit, or the loss became no number.
+        DatasetError: a damaged set, a fold that leaves nobody to train or to validate on, or a split of another set.
+        UsageError: a fold and a split, the fold or the config does not fit, or the loss became no number.
         OutputError, InputError: the run folder cannot be written, or not be resumed.
     """
     execution = execution or Execution()
     console = console or Console(stderr=True)
-    held, cases = _cases(dataset, fold)
+    if fold is not None and split is not None:
+        raise UsageError(f"fold {fold} and split {split.name} each say what to hold out: give one of them")
+    held, cases = _cases(dataset, fold) if split is None else cases_of(dataset, split)
     _check_config(dataset, config, held, execution)
     verify(dataset)
     start = None if start_from is None else open_start(start_from, config.model)
     if start is not None:
         check_start(start, config, dataset.framing.to_dict(), held)
-    description = _description(dataset, config, execution, fold=fold, cases=cases, held=held, start=start)
+    description = _description(dataset, config, execution, cases=cases, held=held, start=start)
+    description |= {"fold": fold, "split": None if split is None else split.to_dict()}
     run = _enter(folder, description, config, resume=resume, extension_rate=extension_rate)
     _note_command(folder, execution.command)
     if execution.deterministic:
@@ -162,7 +168,6 @@ def _description(
     config: TrainConfig,
     execution: Execution,
     *,
-    fold: int | None,
     cases: list[str],
     held: list[str],
     start: Start | None,
@@ -171,7 +176,6 @@ def _description(
         "schema": SCHEMA,
         "config": config.to_dict(),
         "stages": [{"epochs": config.epochs, "learning_rate": config.learning_rate}],
-        "fold": fold,
         "dataset": {
             "digest": dataset.digest,
             "framing": dataset.framing.to_dict(),
@@ -224,7 +228,7 @@ def _compile(run: Run, config: TrainConfig, execution: Execution) -> keras.Model
         model = build(config.model)
     model.compile(
         optimizer=optimizer,
-        loss=CrossEntropyDice(config.dice_over),
+        loss=CrossEntropyDice(config.dice_over, false_positives=config.false_positives),
         metrics=metrics(run.config["dataset"]["classes"]),
         auto_scale_loss=True,
     )
@@ -264,12 +268,11 @@ def _scope(execution: Execution) -> Any:
 def _fit(
     dataset: Dataset, run: Run, config: TrainConfig, *, execution: Execution, start: Start | None, console: Console
 ) -> None:
-    cases, held, done = run.config["train_cases"], run.config["held_out_cases"], run.state.epochs
+    cases, done = run.config["train_cases"], run.state.epochs
+    facts: dict[str, Any] = {"seed": config.seed, "only": run.train_names, "threads": execution.threads}
 
     def batches(first: int) -> tf.data.Dataset:
-        return training_batches(
-            dataset, cases, config.pipeline, seed=config.seed, start=first, threads=execution.threads
-        )
+        return training_batches(dataset, cases, config.pipeline, start=first, **facts)
 
     source = batches(done * config.steps)
     with _scope(execution):
@@ -285,12 +288,12 @@ def _fit(
             model,
             source,
             steps=(run.epochs - done) * config.steps,
-            images_bytes=_images_bytes(dataset, cases),
+            images_bytes=_images_bytes(dataset, run),
             threads=execution.threads,
         )
         console.print(told.line(), highlight=False, soft_wrap=True)
         display = Display(console, steps=config.steps, epochs=run.epochs, done=done)
-        callbacks = [*_callbacks(dataset, run, config, held, lambda step: next(iter(batches(step)))), display]
+        callbacks = [*_callbacks(dataset, run, config, lambda step: next(iter(batches(step)))), display]
         try:
             model.fit(
                 source,
@@ -312,22 +315,23 @@ def _begin_with(start: Start, model: keras.Model, batches: tf.data.Dataset, cons
         console.print(f"begins anew: {', '.join(anew)}; the rest as in {start.source}", highlight=False, soft_wrap=True)
 
 
-def _images_bytes(dataset: Dataset, cases: Sequence[str]) -> int:
+def _images_bytes(dataset: Dataset, run: Run) -> int:
     # 16-bit images and 8-bit labels lie in memory, decoded.
-    examples = sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
+    examples = count_examples(dataset, run.config["train_cases"], run.train_names)
     return int(examples * dataset.framing.size**2 * 3)
 
 
 def _callbacks(
-    dataset: Dataset, run: Run, config: TrainConfig, held: list[str], batch_of: Callable[[int], tuple[Any, Any]]
+    dataset: Dataset, run: Run, config: TrainConfig, batch_of: Callable[[int], tuple[Any, Any]]
 ) -> list[keras.callbacks.Callback]:
     folder, done, standing = run.folder, run.state.epochs, Standing(run.state)
-    board = folder / "tensorboard"
-    pictures = Pictures(dataset, held or run.config["train_cases"], board, held_out=bool(held), config=config.pipeline)
+    held, board = run.config["held_out_cases"], folder / "tensorboard"
+    shown, only = (held, run.held_out_names) if held else (run.config["train_cases"], run.train_names)
+    pictures = Pictures(dataset, shown, board, held_out=bool(held), config=config.pipeline, only=only)
     look = Look(
         folder,
         standing,
-        validation_batches(dataset, "train", held, config=config.pipeline) if held else None,
+        validation_batches(dataset, "train", held, only=only, config=config.pipeline) if held else None,
         every=config.validate_every,
         epochs=run.epochs,
         patience=config.patience,
