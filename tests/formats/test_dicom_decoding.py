@@ -1,5 +1,8 @@
 """Transfer syntaxes: the same pixels out of all of them, and one clear line where nothing decodes them."""
 
+import struct
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -7,13 +10,24 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
-from pydicom.uid import JPEG2000Lossless
+from pydicom.uid import (
+    HTJ2K,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGExtended12Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+)
 
+import checkers
 import exams
+import htj2k
 from cinesax.cine import StoredFile
 from cinesax.errors import InputError, MissingExtraError
 from cinesax.exam import open_cine
 from cinesax.formats.dicom_frames import read_headers
+from cinesax.formats.dicom_header import Header
 from cinesax.formats.dicom_image import read_pixels
 
 
@@ -77,25 +91,137 @@ def test_public_files_that_are_damaged(name):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("process", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1"])
-def test_jpeg_lossless(tmp_path, process):
+def _jpeg_lossless(folder: Path, process: str) -> list[Path]:
+    """The small exam in JPEG lossless, which GDCM alone writes."""
     gdcm = pytest.importorskip("gdcm", reason="the extra `decoders` is not installed")
-    syntax = gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, process))
-    for path in exams.write_exam(tmp_path):
-        reader = gdcm.ImageReader()
+    files = exams.write_exam(folder)
+    for path in files:
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
         reader.SetFileName(str(path))
         assert reader.Read()
-        change = gdcm.ImageChangeTransferSyntax()
-        change.SetTransferSyntax(syntax)
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, process)))
         change.SetInput(reader.GetImage())
         assert change.Change()
-        writer = gdcm.ImageWriter()
         writer.SetFileName(str(path))
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())
         assert writer.Write()
+    return files
+
+
+def _jpeg_ls(folder: Path, _: str = "") -> list[Path]:
+    files = exams.write_exam(folder)
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+        dataset.save_as(path)
+    return files
+
+
+@pytest.mark.parametrize("process", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1"])
+def test_jpeg_lossless(tmp_path, process):
+    path = _jpeg_lossless(tmp_path, process)[-1]
     assert pydicom.dcmread(path).file_meta.TransferSyntaxUID.startswith("1.2.840.10008.1.2.4.")
     np.testing.assert_array_equal(open_cine(tmp_path).pixels, exams.small_cine().pixels)
+
+
+@pytest.mark.parametrize(
+    ("make", "marker"), [(_jpeg_ls, b"\xff\xf7"), (_jpeg_lossless, b"\xff\xc3")], ids=["jpeg-ls", "jpeg-lossless"]
+)
+def test_a_codestream_of_a_giant_image_does_not_end_the_process(tmp_path, make, marker):
+    """GDCM 3.2.6 ends it on JPEG-LS: std::length_error, which nobody catches."""
+    path = make(tmp_path, "JPEGLosslessProcess14_1")[3]
+    content = bytearray(path.read_bytes())
+    at = content.find(marker, content.rfind(b"\xe0\x7f\x10\x00"))
+    assert at > 0
+    content[at + 5 : at + 9] = struct.pack(">HH", 60_000, 60_000)
+    path.write_bytes(content)
+    # In a process of its own: what ends it must not end the tests.
+    command = [sys.executable, "-m", "cinesax", "analyze", str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 3, run.stderr
+    assert run.stderr.startswith(f"cinesax: error: {path}: pixels cannot be decoded")
+    assert run.stderr.count("\n") == 1
+
+
+def test_a_decoder_that_breaks_costs_one_file_and_not_the_process(tmp_path, monkeypatch):
+    """Whatever GDCM does of a codestream whose start is in order, it does it in a process of its own."""
+    files = _jpeg_lossless(tmp_path, "JPEGLosslessProcess14_1")
+    process = tmp_path.parent / "breaking" / "breaking.py"
+    process.parent.mkdir(exist_ok=True)
+    process.write_text("import os\nos.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(process.parent))
+    monkeypatch.setattr("cinesax.formats.dicom_jpeg.PROCESS", "breaking")
+    with pytest.raises(InputError, match=r"IM-0001-0001.dcm: pixels cannot be decoded.* the JPEG decoder broke on it"):
+        read_pixels([[_header(files[0])]])
+    monkeypatch.undo()
+    assert read_pixels([[_header(files[0])]]).shape == (1, 1, exams.ROWS, exams.COLUMNS)
+
+
+def _header(path: Path) -> Header:
+    with path.open("rb") as stream:
+        return read_headers(StoredFile(path), stream)[0]
+
+
+@pytest.mark.parametrize("name", ["JPGExtended.dcm", "JPEG-lossy.dcm"])
+def test_jpeg_extended_of_twelve_bits(tmp_path, name):
+    """Lossy, as an archive may have made it: the same values as dcmtk's decoder."""
+    pytest.importorskip("gdcm", reason="the extra `decoders` is not installed")
+    path, plain = _public(name), tmp_path / "plain.dcm"
+    command = [checkers.checker("dcmdjpeg", "dcmtk"), str(path), str(plain)]
+    subprocess.run(command, check=True, capture_output=True)
+    expected = pydicom.dcmread(plain).pixel_array
+    assert expected.max() > 255
+    np.testing.assert_array_equal(_frames(path)[0], expected)
+
+
+def _encapsulated(path: Path, syntax: str, codestream: bytes) -> None:
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.BitsStored, dataset.HighBit = 16, 15
+    dataset.PixelData = pydicom.encaps.encapsulate([codestream])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "codestream", "within"),
+    [(HTJ2KLossless, htj2k.LOSSLESS, 0), (HTJ2KLosslessRPCL, htj2k.LOSSLESS, 0), (HTJ2K, htj2k.LOSSY, 3)],
+)
+def test_high_throughput_jpeg_2000(tmp_path, syntax, codestream, within):
+    pytest.importorskip("openjpeg", reason="the extra `decoders` is not installed")
+    path = exams.write_exam(tmp_path)[0]
+    _encapsulated(path, syntax, codestream)
+    np.testing.assert_allclose(_frames(path)[0].astype(int), htj2k.image().astype(int), atol=within)
+
+
+_WITHOUT_EXTRA = """
+import sys
+for name in ("gdcm", "openjpeg", "pylibjpeg"):
+    sys.modules[name] = None  # as if it were not installed
+from cinesax.cli.main import main
+sys.exit(main(["analyze", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("syntax", [JPEGExtended12Bit, JPEGLosslessSV1, HTJ2KLossless])
+def test_without_the_extra_the_error_names_it(tmp_path, syntax):
+    for path in exams.write_exam(tmp_path):
+        _encapsulated(path, syntax, htj2k.LOSSLESS)
+    command = [sys.executable, "-c", _WITHOUT_EXTRA, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == MissingExtraError.exit_code, run.stderr
+    assert run.stderr.count("\n") == 1
+    assert "pip install 'cinesax[decoders]'" in run.stderr
+
+
+@pytest.mark.parametrize("value", ["PALETTE COLOR", "RGB"])
+def test_numbers_that_are_no_grey_values(tmp_path, value):
+    exams.edit(exams.write_exam(tmp_path)[7], PhotometricInterpretation=value)
+    with pytest.raises(
+        InputError, match=f"PhotometricInterpretation is '{value}', expected MONOCHROME1 or MONOCHROME2"
+    ):
+        open_cine(tmp_path)
 
 
 def test_a_syntax_that_is_none(tmp_path):

@@ -1,28 +1,46 @@
 """Frames that are compressed, big endian or otherwise not plain, through pydicom and the decoders that are installed.
 
 What is always there (pydicom, Pillow, and CharLS through highdicom) decodes RLE, JPEG baseline, JPEG-LS and most
-JPEG 2000; the extra `decoders` (GDCM, OpenJPEG) adds JPEG lossless, High-Throughput JPEG 2000 and the rest of
-JPEG 2000.
+JPEG 2000; the extra `decoders` (GDCM, OpenJPEG) adds JPEG lossless and extended, High-Throughput JPEG 2000 and the
+rest of JPEG 2000.
+
+Which decoder takes what is a table here. Left to itself pydicom asks GDCM first, which ends the process on some
+damaged JPEG-LS (std::length_error in its codec, seen with 3.2.6): it has JPEG alone, in a process of its own.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from importlib import import_module
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID
 
 from cinesax.errors import CinesaxError, InputError, MissingExtraError
 from cinesax.formats.dicom_header import DICOM_ERRORS, Header, lenient
+from cinesax.formats.dicom_jpeg import JpegDecoder
+from cinesax.formats.jpeg_process import Codestream
 
 EXTRA = "pip install 'cinesax[decoders]'"
+
+# Decoders by transfer syntax, in the order in which they are tried; of others pydicom has but one.
+_GDCM = "gdcm"
+_DECODERS: Mapping[str, tuple[str, ...]] = {
+    uid.JPEGBaseline8Bit: ("pillow",),
+    uid.JPEGExtended12Bit: (_GDCM, "pillow"),
+    uid.JPEGLossless: (_GDCM,),
+    uid.JPEGLosslessSV1: (_GDCM,),
+    uid.JPEGLSLossless: ("pyjpegls",),
+    uid.JPEGLSNearLossless: ("pyjpegls",),
+    uid.JPEG2000Lossless: ("pylibjpeg", "pillow"),
+    uid.JPEG2000: ("pylibjpeg", "pillow"),
+}
 
 # Transfer syntaxes (the starts of their UIDs) that the extra decodes, and the module of the package that does.
 _DECODED_BY_EXTRA = (
@@ -34,12 +52,13 @@ _DECODED_BY_EXTRA = (
 )
 
 
-def decoded_frames(headers: Sequence[Header], stream: BinaryIO) -> Iterator[NDArray[Any]]:
+def decoded_frames(headers: Sequence[Header], stream: BinaryIO, jpeg: JpegDecoder) -> Iterator[NDArray[Any]]:
     """The chosen frames of one file, one after the other.
 
     Args:
         headers: of one file, in the order of their frames.
         stream: the file, at its start.
+        jpeg: decodes what only GDCM does.
 
     Returns:
         For each header an array (row, column) in the byte order of this machine.
@@ -49,18 +68,46 @@ def decoded_frames(headers: Sequence[Header], stream: BinaryIO) -> Iterator[NDAr
         MissingExtraError: compressed in a way that the extra `decoders` reads, which is not installed.
     """
     first = headers[0]
-    numbers = [(header.frame_number or 1) - 1 for header in headers]
     with lenient():
-        _refuse_unknown_syntax(first)
+        decoders = _installed_decoders(first)
         try:
             dataset = pydicom.dcmread(stream, force=True)
             _refuse_too_few(first, dataset)
-            frames = [np.asarray(frame) for frame in iter_pixels(dataset, indices=numbers, raw=True)]
+            frames = _first_success(decoders, headers, dataset, jpeg)
         except (*DICOM_ERRORS, RuntimeError) as error:
             raise _not_decoded(first, error) from error
     if len(frames) != len(headers):
         raise InputError(f"{first.file}: {len(frames)} of {len(headers)} frames could be decoded")
     return (np.asarray(frame, dtype=frame.dtype.newbyteorder("=")) for frame in frames)
+
+
+def _first_success(
+    decoders: Sequence[str], headers: Sequence[Header], dataset: pydicom.Dataset, jpeg: JpegDecoder
+) -> list[NDArray[Any]]:
+    """The frames by the first decoder that gives them; else raises what the first one says."""
+    numbers = [(header.frame_number or 1) - 1 for header in headers]
+    failed: Exception | None = None
+    for decoder in decoders:
+        try:
+            if decoder == _GDCM:
+                return [_by_gdcm(headers[0], dataset, number, jpeg) for number in numbers]
+            chosen = iter_pixels(dataset, indices=numbers, raw=True, decoding_plugin=decoder)
+            return [np.asarray(frame) for frame in chosen]
+        except (*DICOM_ERRORS, RuntimeError) as error:
+            failed = failed or error
+    raise failed or ValueError("nothing decodes it")
+
+
+def _by_gdcm(header: Header, dataset: pydicom.Dataset, number: int, jpeg: JpegDecoder) -> NDArray[Any]:
+    """(row, column) of one frame of JPEG extended or lossless."""
+    rows, columns, allocated = header.rows or 0, header.columns or 0, header.bits_allocated or 0
+    if header.samples_per_pixel != 1 or allocated not in (8, 16):
+        raise ValueError(f"{header.samples_per_pixel} samples of {allocated} bits a pixel: expected one of 8 or 16")
+    data = get_frame(dataset.PixelData, number, number_of_frames=int(header.number_of_frames or 1))
+    signed = header.pixel_representation or 0
+    stored = header.bits_stored or allocated
+    pixels = jpeg.decode(Codestream(header.transfer_syntax_uid, rows, columns, allocated, stored, signed, data))
+    return np.frombuffer(pixels, dtype=f"<{'i' if signed else 'u'}{allocated // 8}").reshape(rows, columns)
 
 
 def _refuse_too_few(header: Header, dataset: pydicom.Dataset) -> None:
@@ -70,20 +117,30 @@ def _refuse_too_few(header: Header, dataset: pydicom.Dataset) -> None:
         raise ValueError("several frames where one is expected")
 
 
-def _refuse_unknown_syntax(header: Header) -> None:
-    """Raise where no installed decoder reads the transfer syntax."""
-    uid = UID(header.transfer_syntax_uid)
+def _installed_decoders(header: Header) -> list[str]:
+    """The decoders to try; "" is the one that pydicom chooses.
+
+    Raises:
+        InputError: a transfer syntax that nothing decodes.
+        MissingExtraError: one that the extra decodes, which is not installed.
+    """
+    syntax = UID(header.transfer_syntax_uid)
     try:
-        available = get_decoder(uid).is_available
+        known = get_decoder(syntax)
     except NotImplementedError:
-        name = uid.name if uid.is_transfer_syntax else header.transfer_syntax_uid
+        name = syntax.name if syntax.is_transfer_syntax else header.transfer_syntax_uid
         raise InputError(f"{header.file} is stored in a way that is not read here: transfer syntax {name}") from None
     _silence_decoders()
-    if not available:
+    if syntax in _DECODERS:
+        decoders = [name for name in _DECODERS[syntax] if name in known.available_plugins]
+    else:
+        decoders = [""] if known.is_available else []
+    if not decoders:
         raise MissingExtraError(
-            f"{header.file} is compressed ({uid.name}) and no installed decoder reads it: {EXTRA}, or store it anew "
+            f"{header.file} is compressed ({syntax.name}) and no installed decoder reads it: {EXTRA}, or store it anew "
             "without compression"
         )
+    return decoders
 
 
 def _silence_decoders() -> None:
@@ -92,11 +149,6 @@ def _silence_decoders() -> None:
         logger = logging.getLogger(name)
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
-    with suppress(ImportError, AttributeError):
-        gdcm = import_module("gdcm")
-        gdcm.Trace.WarningOff()
-        gdcm.Trace.ErrorOff()
-        gdcm.Trace.DebugOff()
 
 
 def _not_decoded(header: Header, error: Exception) -> CinesaxError:

@@ -7,9 +7,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.errors import InputError
+from cinesax.errors import InputError, printable
 from cinesax.formats.dicom_decoding import decoded_frames
 from cinesax.formats.dicom_header import Header, NotDicomError, inflated
+from cinesax.formats.dicom_jpeg import JpegDecoder, jpeg_decoder
 from cinesax.formats.dicom_uid import derived_uid as derived_uid
 from cinesax.formats.stored_files import Opener, opener
 
@@ -45,10 +46,11 @@ def read_pixels(frames: Sequence[Sequence[Header]], paddings: Sequence[tuple[int
     shape = _shape(frames, headers)
     for header in headers:
         _refuse_contradictory_bits(header)
+        _refuse_other_than_grey(header)
     rescaled = any(_rescale(header) != (1.0, 0.0) for header in headers)
     pixels: Pixels | None = None
-    with opener() as open_file:
-        for header, frame, places in _read_frames(frames, open_file):
+    with opener() as open_file, jpeg_decoder() as jpeg:
+        for header, frame, places in _read_frames(frames, open_file, jpeg):
             if rescaled:
                 slope, intercept = _rescale(header)
                 frame = (frame * slope + intercept).astype(np.float32)
@@ -95,6 +97,15 @@ def _refuse_contradictory_bits(header: Header) -> None:
         )
 
 
+def _refuse_other_than_grey(header: Header) -> None:
+    """Numbers of a palette are no brightness. An image that does not say what it is (None) is taken for MONOCHROME2."""
+    if header.photometric_interpretation not in (None, "MONOCHROME1", "MONOCHROME2"):
+        raise InputError(
+            f"{header.file}: PhotometricInterpretation is {printable(header.photometric_interpretation)!r}, expected "
+            "MONOCHROME1 or MONOCHROME2: these are no grey values, or the file is damaged"
+        )
+
+
 def _padded(frame: Pixels, matrix: tuple[int, int], before: tuple[int, int]) -> Pixels:
     if frame.shape == matrix:
         return frame
@@ -121,7 +132,7 @@ def _upright(pixels: Pixels, interpretations: set[str | None]) -> Pixels:
 
 
 def _read_frames(
-    frames: Sequence[Sequence[Header]], open_file: Opener
+    frames: Sequence[Sequence[Header]], open_file: Opener, jpeg: JpegDecoder
 ) -> Iterator[tuple[Header, Pixels, Sequence[Place]]]:
     """Each frame once, with its places; all frames of one file from one opening of it."""
     places: dict[int, list[Place]] = {}
@@ -132,18 +143,18 @@ def _read_frames(
             files.setdefault(header.file, {})[id(header)] = header
     for wanted in files.values():
         headers = sorted(wanted.values(), key=lambda header: header.frame_number or 0)
-        for header, frame in zip(headers, _read_file(headers, open_file), strict=True):
+        for header, frame in zip(headers, _read_file(headers, open_file, jpeg), strict=True):
             yield header, frame, places[id(header)]
 
 
-def _read_file(headers: Sequence[Header], open_file: Opener) -> Iterator[Pixels]:
+def _read_file(headers: Sequence[Header], open_file: Opener, jpeg: JpegDecoder) -> Iterator[Pixels]:
     file = headers[0].file
     if not headers[0].has_pixels:
         raise InputError(f"{file} holds no pixel data: the exam is not complete")
     try:
         with open_file(file) as stored:
             stream = inflated(stored)
-            for header, frame in zip(headers, _frames(headers, stream), strict=True):
+            for header, frame in zip(headers, _frames(headers, stream, jpeg), strict=True):
                 if frame.shape != (header.rows, header.columns):
                     raise InputError(
                         f"{file}: pixels of shape {frame.shape} where Rows and Columns say "
@@ -156,13 +167,13 @@ def _read_file(headers: Sequence[Header], open_file: Opener) -> Iterator[Pixels]
         raise InputError(f"{file}: {error}") from error
 
 
-def _frames(headers: Sequence[Header], stream: BinaryIO) -> Iterator[Pixels]:
+def _frames(headers: Sequence[Header], stream: BinaryIO, jpeg: JpegDecoder) -> Iterator[Pixels]:
     first = headers[0]
     start = _start_of_plain(first, stream)
     if start is not None:
         return (_plain_frame(header, stream, start) for header in headers)
     stream.seek(0)
-    return (_used_bits(frame, first) for frame in decoded_frames(headers, stream))
+    return (_used_bits(frame, first) for frame in decoded_frames(headers, stream, jpeg))
 
 
 def _start_of_plain(header: Header, stream: BinaryIO) -> int | None:

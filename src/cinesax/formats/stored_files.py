@@ -60,12 +60,14 @@ def _walk(folder: Path) -> tuple[StoredFile, ...]:
     def stop(error: OSError) -> None:
         raise error
 
-    found: list[StoredFile] = []
+    found: list[tuple[tuple[str, ...], Path]] = []
     for root, _, names in os.walk(folder, onerror=stop):
-        found += [StoredFile(Path(root, name)) for name in names]
+        parent = Path(root)
+        found += [((*parent.parts, name), parent / name) for name in names]
         if len(found) > MAX_FILES:
             raise InputError(f"{folder} holds more than {MAX_FILES} files: give the folder of one exam")
-    return tuple(sorted(found))
+    # In the order of StoredFile, without making a path of each for every comparison.
+    return tuple(StoredFile(path) for _, path in sorted(found))
 
 
 def _members(path: Path) -> tuple[StoredFile, ...]:
