@@ -484,13 +484,37 @@ def test_a_copy_of_an_image_under_another_patient_is_no_copy(tmp_path):
         open_cine(tmp_path)
 
 
-def test_a_slice_of_its_own_series_that_has_no_place_is_told(tmp_path):
-    files = exams.write_exam(tmp_path)
+@pytest.mark.parametrize(
+    ("changes", "files"),
+    [
+        ({"ImagePositionPatient": None}, slice(None)),
+        ({"EchoTime": "2.5"}, slice(1)),  # a map, so it seems
+        ({"Modality": "OT"}, slice(None)),
+        ({"ImageType": ["DERIVED", "PRIMARY", "LOCALIZER"]}, slice(1)),
+        ({"SliceLocation": "77"}, slice(1)),
+    ],
+)
+@pytest.mark.parametrize("lost", [0, exams.SLICES - 1])
+def test_a_slice_of_its_own_series_that_cannot_be_read_is_told(tmp_path, changes, files, lost):
+    exam = exams.write_exam(tmp_path)
     for index in range(exams.SLICES):
-        part = files[index * exams.PHASES : (index + 1) * exams.PHASES]
+        part = exam[index * exams.PHASES : (index + 1) * exams.PHASES]
         exams.edit(part, SeriesInstanceUID=f"1.2.3.4.5.{index + 1}", SeriesNumber=index + 1)
     assert open_cine(tmp_path).findings == ()
-    exams.edit(part, ImagePositionPatient=None)
+    exams.edit(exam[lost * exams.PHASES : (lost + 1) * exams.PHASES][files], **changes)
     cine = open_cine(tmp_path)
     assert cine.n_slices == exams.SLICES - 1
     assert ["may be missing" in finding.message for finding in cine.findings] == [True]
+
+
+def test_a_series_of_the_same_name_that_lies_elsewhere_is_no_lost_slice(tmp_path):
+    """Another series of one phase a user calls SAX, at places of its own: between the slices, and far from them."""
+    exams.write_exam(tmp_path)
+    first = exams.small_cine().grid.origins_mm[0]
+    normal = exams.small_cine().grid.normal
+    for number, away in enumerate((exams.DISTANCE_MM / 2, -4 * exams.DISTANCE_MM)):
+        still = exams.write_exam(tmp_path / str(number), exams.small_cine(phases=1, slices=1))
+        place = [f"{value:.6f}" for value in first + away * normal]
+        exams.edit(still, SeriesInstanceUID=f"1.2.3.{number}", SeriesNumber=70 + number, ImagePositionPatient=place)
+        exams.edit(still, SOPInstanceUID=f"1.2.3.4.{number}", SliceLocation=None)
+    assert open_cine(tmp_path).findings == ()

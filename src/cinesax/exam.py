@@ -33,6 +33,8 @@ from cinesax.formats.dicom_stack import Stack, geometry_problem, order, split_in
 # Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
 _OTHER_VIEW_DEGREES = 30.0
 _USUAL_OFF_AXIS_DEGREES = 35.0
+# In slice distances: the next slice lies one further, a stack of another purpose where it likes.
+_NEXT_SLICE = 0.75, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,23 +100,41 @@ def pick_short_axis(
         names = "; ".join(_names(others) for others, _ in candidates[1:])
         message = f"series {_names(series)} was picked, but there are other short-axis cines: series {names}"
         findings.append(Finding(Code.OTHER_CANDIDATES, Severity.WARNING, message))
-    findings += _lost_slices(exam, series)
+    findings += _lost_slices(exam, series, stack)
     findings += frames_of_reference(stack.headers, ignore=ignore_frame_of_reference)
     return _pick(exam, series, stack, (_reason(series, stack, rivals=len(candidates) - 1), findings))
 
 
-def _lost_slices(exam: Exam, series: Sequence[Series]) -> list[Finding]:
-    """Of a stack of one series a slice, series of the same name that have no place or no pixels: slices, it seems."""
+def _lost_slices(exam: Exam, series: Sequence[Series], stack: Stack) -> list[Finding]:
+    """Series of the same name that are slices of the stack, it seems, and that cannot be read as such.
+
+    Of a stack of one series a slice, those without a place or pixels; of any stack, those that lie next to a slice.
+    """
     names = {one.description for one in series}
+    unplaced = (Kind.NO_GEOMETRY, Kind.NO_PIXELS) if len(series) > 1 else ()
     lost = [
         one
         for one in exam.series
-        if len(series) > 1 and one.kind in (Kind.NO_GEOMETRY, Kind.NO_PIXELS) and one.description in names
+        if one not in series
+        and one.description in names
+        and (one.kind in unplaced or (one.kind is not Kind.SHORT_AXIS and _is_next_to(one, stack)))
     ]
     if not lost:
         return []
     message = f"series {_names(lost)} cannot be read ({lost[0].explanation}): a slice of the stack may be missing"
     return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
+
+
+def _is_next_to(series: Series, stack: Stack) -> bool:
+    """Whether a series is a slice like those of a stack, where the next one would lie."""
+    if series.stack is None or stack.distance_mm is None:
+        return False
+    joined = split_into_stacks((*stack.headers, *series.stack.headers))
+    if len(joined) > 1:
+        return False
+    ours, theirs = np.split(joined[0].origins_mm, [len(stack.headers)])
+    nearest = float(np.linalg.norm(ours[:, None] - theirs, axis=2).min())
+    return _NEXT_SLICE[0] < nearest / stack.distance_mm < _NEXT_SLICE[1]
 
 
 def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...]:
