@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fuzz.limits import MOST_SECONDS
+from fuzz.limits import MOST_WAITING_SECONDS
 from fuzz.trial import Outcome
 
 _AT_A_TIME = 250
 _TESTS = Path(__file__).resolve().parents[1]
-# Beyond the time that an input has, for code that no signal reaches.
-_PATIENCE_SECONDS = 2 * MOST_SECONDS + 60
+# Beyond the time that an input has, for code that no signal reaches, and for the making of 200,000 files before.
+_PATIENCE_SECONDS = 2 * MOST_WAITING_SECONDS + 300
 
 
 def run_all(inputs: Sequence[str], *, jobs: int = 1, results: Path | None = None) -> list[Outcome]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.uid import JPEGLSTransferSyntaxes
 
 from cinesax.cine import Cine
 from cinesax.segmentation import Segmentation
@@ -56,7 +57,11 @@ def _by_another_reader(path: Path) -> NDArray | None:
     with warnings.catch_warnings(action="ignore"):
         try:
             dataset = pydicom.dcmread(io.BytesIO(path.read_bytes()), force=True)
-            stored = pydicom.pixels.pixel_array(dataset, raw=True)
+            if "PhotometricInterpretation" not in dataset:
+                dataset.PhotometricInterpretation = "MONOCHROME2"  # docs/reading.md: so it is taken
+            # Left to itself pydicom has GDCM decode JPEG-LS, which ends this process on some damage.
+            plugin = "pyjpegls" if dataset.file_meta.get("TransferSyntaxUID") in JPEGLSTransferSyntaxes else ""
+            stored = pydicom.pixels.pixel_array(dataset, raw=True, decoding_plugin=plugin)
             return stored if stored.ndim == 3 else stored[None]
         except Exception:  # noqa: BLE001 - it is damaged
             return None

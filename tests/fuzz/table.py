@@ -20,13 +20,16 @@ _SHOWN = 20
 
 def of(outcomes: Sequence[Outcome]) -> str:
     """Counts by outcome, the longest time and the most memory, and each violation with a seed that shows it."""
+    if not outcomes:
+        return "0 inputs\n"
     counts = Counter(_ERRORS.get(one.result, one.result) for one in outcomes)
-    slowest = max(outcomes, key=lambda one: one.seconds)
+    slowest = max(outcomes, key=lambda one: one.busy_seconds)
     largest = max(outcomes, key=lambda one: one.mib)
     lines = [f"{len(outcomes)} inputs, {len({one.sample for one in outcomes})} kinds of exams"]
     lines += [f"{count:8d}  {name}" for name, count in counts.most_common()]
     lines += [f"{sum(one.said != '' for one in outcomes):8d}  with words of a C library on standard error"]
-    lines += [f"longest {slowest.seconds:.1f} s (input {slowest.seed}: {slowest.sample}, {slowest.damage})"]
+    spent = f"{slowest.busy_seconds:.1f} s of work in {slowest.seconds:.1f} s"
+    lines += [f"longest {spent} (input {slowest.seed}: {slowest.sample}, {slowest.damage})"]
     lines += [f"most memory {largest.mib:.0f} MiB (input {largest.seed}: {largest.sample}, {largest.damage})"]
     seen: dict[str, list[Outcome]] = {}
     for one in outcomes:
