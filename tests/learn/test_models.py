@@ -168,12 +168,17 @@ def test_the_share_of_false_positives_decides_whether_too_wide_costs_more_than_t
         labels[..., 0] = 1
         labels[0, 22 - margin : 42 + margin, 22 - margin : 42 + margin] = (0, 1)
 
-    def index(guess, share):
-        return float(1 - CrossEntropyDice(DiceOver.SLICE, false_positives=share)._dice(truth, guess))
+    def index(guess, *shares, over=DiceOver.SLICE):
+        return float(1 - CrossEntropyDice(over, false_positives=shares)._dice(truth, guess))
 
     both, too_much, too_little = 400 - 144, 0, 144
-    assert index(tight, 0.5) == pytest.approx(1 - (both + 5) / (both + 0.5 * (too_much + too_little) + 5), rel=1e-4)
-    assert index(wide, 0.75) > index(wide, 0.5) > index(wide, 0.25)
-    assert index(tight, 0.75) < index(tight, 0.5) < index(tight, 0.25)
-    loss = CrossEntropyDice(false_positives=0.75)
-    assert CrossEntropyDice.from_config(loss.get_config()).false_positives == 0.75
+    assert index(tight, 0.5, 0.5) == pytest.approx(
+        1 - (both + 5) / (both + 0.5 * (too_much + too_little) + 5), rel=1e-4
+    )
+    assert index(wide, 0.75, 0.75) > index(wide, 0.5, 0.5) > index(wide, 0.25, 0.25)
+    assert index(tight, 0.75, 0.75) < index(tight, 0.5, 0.5) < index(tight, 0.25, 0.25)
+    at_400 = 0.8 + (0.4 - 0.8) * 400 / 1800
+    assert index(wide, 0.8, 0.4) == pytest.approx(index(wide, at_400, at_400), rel=1e-5)
+    assert index(wide, 0.8, 0.4, over=DiceOver.BATCH) == pytest.approx(index(wide, 0.8, 0.4), rel=0.01)
+    loss = CrossEntropyDice(false_positives=(0.8, 0.4))
+    assert CrossEntropyDice.from_config(loss.get_config()).false_positives == (0.8, 0.4)

@@ -36,8 +36,8 @@ class TrainConfig:
         average: momentum of the moving average of the weights, which is what is kept.
         clip_norm: largest norm of the gradient of all weights.
         dice_over: what the Dice in the loss is taken over.
-        false_positives: share, 0 to 1, of a pixel too much in the Dice of the loss; a pixel too little has
-            the rest.
+        false_positives: share, 0 to 1, of a pixel too much in the Dice of the loss, where a structure is small and
+            where it is large; a pixel too little has the rest. See `CrossEntropyDice`.
         validate_every: epochs from one look at the held-out cases to the next.
         patience: looks without a better Dice of the held-out cases after which the training stops, and the best
             network is kept instead of the last; None: it runs to its end.
@@ -57,7 +57,7 @@ class TrainConfig:
     average: float = 0.995
     clip_norm: float = 5.0
     dice_over: DiceOver = DiceOver.BATCH
-    false_positives: float = 0.5
+    false_positives: tuple[float, float] = (0.5, 0.5)
     validate_every: int = 5
     patience: int | None = None
     precision: Precision = Precision.FLOAT32
@@ -75,8 +75,8 @@ class TrainConfig:
             raise UsageError(
                 "learning_rate and clip_norm must be above 0, weight_decay at least 0, average from 0 to below 1"
             )
-        if not 0 <= self.false_positives <= 1:
-            raise UsageError(f"false_positives must be from 0 to 1, seen {self.false_positives:g}")
+        if len(self.false_positives) != 2 or not all(0 <= share <= 1 for share in self.false_positives):
+            raise UsageError(f"false_positives must be two numbers from 0 to 1, seen {self.false_positives}")
         crop = self.pipeline.crop
         if crop is not None and (crop < 1 or crop % self.model.factor):
             raise UsageError(f"crop must be a multiple of {self.model.factor} for this network, seen {crop}")

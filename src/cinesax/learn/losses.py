@@ -5,6 +5,7 @@ nowhere. Else the ones are the classes that the pixel may have: where only the c
 outside of it is "background or myocardium": the network learns that it is not cavity, and nothing else.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -20,7 +21,11 @@ class DiceOver(StrEnum):
     BOTH = "both"
 
 
-_AXES = {DiceOver.BATCH: (0, 1, 2), DiceOver.SLICE: (1, 2)}
+Shares = Sequence[float]
+DICE: Shares = (0.5, 0.5)
+
+# In square pixels of the framed image: 35 square centimetres, a large cavity.
+_LARGE_PX = 1800.0
 # In square pixels: with few pixels in truth, the loss of a slice stays finite and smooth.
 _SMOOTH_PX = {DiceOver.BATCH: 1.0, DiceOver.SLICE: 10.0}
 
@@ -50,8 +55,10 @@ class CrossEntropyDice(keras.losses.Loss):
     the two. Keras's own
     Dice has no smoothing, which a slice without LV needs.
 
-    Dice counts a pixel too much and a pixel too little alike. `false_positives` is the share of the first, 0 to 1 (0.5:
-    Dice; else it is Tversky's index): above 0.5 it makes contours tighter where the labels contradict one another.
+    Dice counts a pixel too much and a pixel too little alike. `false_positives` is the share of the first, 0 to 1, in
+    the index of a slice where the structure is small, and where it is large; between them it changes with the area in
+    truth (0.5: Dice; else it is Tversky's index). Where labels contradict one another, a network draws what is small
+    too large and what is large too small: a share above 0.5 for the small, below it for the large, takes that back.
 
     Sources: Milletari et al., V-Net, 3DV 2016 (soft Dice); Salehi et al., Tversky loss, MLMI 2017; Isensee et al.,
     nnU-Net, Nature Methods 2021 (batch Dice beside cross-entropy); Shi et al., Marginal loss and exclusion loss,
@@ -60,10 +67,10 @@ class CrossEntropyDice(keras.losses.Loss):
     Inputs: labels (see the top of this file) and probabilities, both (batch, row, column, classes).
     """
 
-    def __init__(self, over: DiceOver = DiceOver.BATCH, *, false_positives: float = 0.5, **options: Any) -> None:
+    def __init__(self, over: DiceOver = DiceOver.BATCH, *, false_positives: Shares = DICE, **options: Any) -> None:
         super().__init__(**options)
         self.over = DiceOver(over)
-        self.false_positives = false_positives
+        self.false_positives = (float(false_positives[0]), float(false_positives[1]))
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
         """The loss, (batch,): that of the whole batch for each, because Keras shares only what it reduces itself.
@@ -80,15 +87,19 @@ class CrossEntropyDice(keras.losses.Loss):
         return sum(self._index(truth, guess, over) for over in kinds) / len(kinds)
 
     def _index(self, truth: keras.KerasTensor, guess: keras.KerasTensor, over: DiceOver) -> keras.KerasTensor:
-        axes, smooth = _AXES[over], _SMOOTH_PX[over] / 2
-        both = ops.sum(truth * guess, axis=axes)
-        too_much, too_little = ops.sum(guess, axis=axes) - both, ops.sum(truth, axis=axes) - both
-        part = self.false_positives
-        return ops.mean((both + smooth) / (both + part * too_much + (1 - part) * too_little + smooth))
+        # Each (batch, classes), or (classes,) once summed over the batch.
+        both, area = ops.sum(truth * guess, axis=(1, 2)), ops.sum(truth, axis=(1, 2))
+        small, large = self.false_positives
+        share = small + (large - small) * ops.minimum(area / _LARGE_PX, 1.0)
+        wrong = share * (ops.sum(guess, axis=(1, 2)) - both) + (1 - share) * (area - both)
+        if over is DiceOver.BATCH:
+            both, wrong = ops.sum(both, axis=0), ops.sum(wrong, axis=0)
+        smooth = _SMOOTH_PX[over] / 2
+        return ops.mean((both + smooth) / (both + wrong + smooth))
 
     def get_config(self) -> dict[str, Any]:
         """For saving."""
-        return {**super().get_config(), "over": str(self.over), "false_positives": self.false_positives}
+        return {**super().get_config(), "over": str(self.over), "false_positives": list(self.false_positives)}
 
 
 def _cross_entropy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
