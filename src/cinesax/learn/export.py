@@ -12,11 +12,14 @@ import keras
 import numpy as np
 
 from cinesax._version import __version__
-from cinesax.bundle import GRAPH, HEART, Bundle, HeartPass, write_bundle
+from cinesax.bundle import GRAPH, HEART, Bundle, HeartPass, OtherClass, write_bundle
 from cinesax.errors import InputError
 from cinesax.framing import Framing
+from cinesax.learn.examples import LabelClass
+from cinesax.learn.export_card import card
 from cinesax.learn.export_formats import INPUT, LABELS, PROBABILITIES, Precision, onnx_runner, processors
 from cinesax.learn.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
+from cinesax.learn.manifest import CAVITY_ONLY, class_name, parse_classes
 from cinesax.learn.metrics import SliceDice  # noqa: F401 - likewise
 from cinesax.learn.models import build, from_dict
 from cinesax.learn.parity import SLICES, Exported, report
@@ -157,21 +160,38 @@ def open_passes(run_folder: Path, finder: Path | None = None) -> list[Pass]:
     return [first, Pass(Path(HEART).stem, close, fixed_size(close), heart_crop(close))]
 
 
+def classes_of(run: Run) -> dict[int, LabelClass]:
+    """Channel -> class of a run's network, as its set has them; the background, channel 0, is left out.
+
+    Raises:
+        InputError: the LV cavity is not among them.
+    """
+    names = run.config["dataset"].get("classes", [class_name(one) for one in CAVITY_ONLY])
+    classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(names) if channel}
+    if LabelClass.LV_CAVITY not in classes.values():
+        raise InputError(
+            f"{run.folder} has learned {', '.join(names)}: the LV cavity is not among them, and without it nothing is "
+            "measured; train on a set with lv_cavity among its --classes"
+        )
+    return classes
+
+
 def describe(
     passes: Sequence[Pass], out: Path, *, name: str, version: str, scores: Mapping[str, Any], images: Sequence[str]
 ) -> Bundle:
     """What a bundle's manifest and card say of these networks; checksums are not known yet."""
-    crop = passes[-1].crop
+    crop, classes = passes[-1].crop, classes_of(passes[0].run)
     return Bundle(
         out,
         name,
         version,
         framing=Framing.from_dict(passes[0].run.config["dataset"]["framing"]),
-        classes={1: Structure.CAVITY},
+        classes={channel: Structure(one) for channel, one in classes.items() if one is not LabelClass.RV},
         input_name=INPUT,
         output_name=PROBABILITIES,
         graph_sha256="",
         heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES),
+        others={channel: OtherClass.RV for channel, one in classes.items() if one is LabelClass.RV},
         training=_training([one.run for one in passes], images),
         scores=dict(scores),
     )
@@ -238,6 +258,7 @@ def _parity(passes: Sequence[Pass], graphs: Sequence[Path], data: Dataset, *, ha
 
 
 def _check_passes(whole: Run, close: Run | None) -> None:
+    classes = classes_of(whole)
     if close is None:
         if heart_crop(whole) is not None:
             raise InputError(f"{whole.folder} learned on crops round the heart: give --finder RUN, one on whole frames")
@@ -249,6 +270,12 @@ def _check_passes(whole: Run, close: Run | None) -> None:
     framings = [run.config["dataset"]["framing"] for run in (whole, close)]
     if framings[0] != framings[1]:
         raise InputError(f"{whole.folder} and {close.folder} saw images framed differently; train both on one set")
+    if classes_of(close) != classes:
+        names = [", ".join(class_name(one) for one in told.values()) for told in (classes, classes_of(close))]
+        raise InputError(
+            f"{whole.folder} tells apart {names[0]}, and {close.folder} {names[1]}: where both see, their mean counts; "
+            "train both on one set"
+        )
 
 
 def _training(runs: Sequence[Run], images: Sequence[str]) -> dict[str, Any]:
@@ -275,55 +302,3 @@ def _names(graph: Path) -> tuple[str, str]:
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return str(session.get_inputs()[0].name), str(session.get_outputs()[0].name)
-
-
-def card(bundle: Bundle, parameters: int) -> str:
-    """The model card, Markdown."""
-    training = bundle.training
-    cases = ", ".join(training["cases"]) or "none"
-    scores = "\n".join(_lines(bundle.scores)) or "Not measured yet."
-    return f"""# {bundle.name} {bundle.version}
-
-Left ventricular cavity (papillary muscles included) in short-axis cine cardiac MR images.
-
-**For research. Not a medical device.**
-
-## What it is
-{_passes(bundle)}
-{parameters:,} parameters. It sees one frame at a time, {bundle.framing.size} x {bundle.framing.size} pixels, and gives
-a probability of LV cavity for each. Frames with pixels outside of {bundle.framing.native_range_mm[0]} to
-{bundle.framing.native_range_mm[1]} mm are resampled to {bundle.framing.spacing_mm} mm.
-
-## What it learned from
-{len(training["cases"])} patients: {cases}.
-Synthetic hearts: {training["phantoms"]}.
-Patients named SC-* are of the Sunnybrook Cardiac Data (CC0 1.0; Radau et al., The MIDAS Journal, 2009): one scanner
-(GE Signa 1.5 T), expert contours at end-diastole and end-systole.
-
-## Scores
-{scores}
-
-## Intended use and limits
-Research on short-axis balanced-SSFP cine. It has learned from one vendor's images: look at the contours on others.
-Not for long-axis views, late enhancement, or children. It draws no myocardium and no right ventricle.
-"""
-
-
-def _passes(bundle: Bundle) -> str:
-    if bundle.heart is None:
-        return "A U-Net with transposed convolutions."
-    return (
-        "Two U-Nets with transposed convolutions: the first sees the whole frames at half resolution and finds the "
-        f"heart,\nthe second sees {bundle.heart.crop} x {bundle.heart.crop} pixels round it at full resolution; where "
-        "both see, their mean counts."
-    )
-
-
-def _lines(scores: Mapping[str, Any], indent: str = "") -> list[str]:
-    lines = []
-    for name, value in scores.items():
-        if isinstance(value, Mapping):
-            lines += [f"{indent}- {name}:", *_lines(value, indent + "  ")]
-        else:
-            lines.append(f"{indent}- {name}: {value}")
-    return lines

@@ -13,7 +13,8 @@ from typing import Any
 
 from cinesax.bundle import CARD, PARITY, Bundle, file_sha256
 from cinesax.errors import UsageError
-from cinesax.learn.export import Pass, card, describe, open_passes, parameters
+from cinesax.learn.export import Pass, describe, open_passes, parameters
+from cinesax.learn.export_card import card
 from cinesax.learn.export_formats import (
     INPUT,
     LABELS,
@@ -123,7 +124,7 @@ def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[s
         "format": str(kind),
         "name": told.name,
         "version": told.version,
-        "classes": {str(channel): structure.name for channel, structure in told.classes.items()},
+        "classes": told.class_names,
         "framing": told.framing.to_dict(),
         "framing_digest": told.framing.digest,
         "input": {"name": INPUT, "axes": "batch, row, column, 1", "type": "float32", "from": 0, "to": 1},
