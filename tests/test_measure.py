@@ -98,7 +98,15 @@ def test_phases_can_be_given() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"ed_phase": 10}, {"es_phase": -1}, {"height_cm": 1.75}, {"weight_kg": float("nan")}, {"height_cm": float("inf")}],
+    [
+        {"ed_phase": 10},
+        {"es_phase": -1},
+        {"ed_phase": 3},
+        {"es_phase": 0},
+        {"height_cm": 1.75},
+        {"weight_kg": float("nan")},
+        {"height_cm": float("inf")},
+    ],
 )
 def test_what_cannot_be_meant_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(UsageError):

@@ -6,6 +6,7 @@ Every front end calls `analyze`; nothing else strings its steps together.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def analyze(
     es_phase: int | None = None,
     height_cm: float | None = None,
     weight_kg: float | None = None,
+    papillary_muscles_included: bool | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
     """Read an exam, find the left ventricle in every frame, measure it, and say what to doubt.
@@ -62,6 +64,9 @@ def analyze(
         es_phase: end systole (0-based) instead of the phase of smallest volume.
         height_cm: body height instead of the source's.
         weight_kg: body weight instead of the source's.
+        papillary_muscles_included: whether the cavity of the segmentation that is given was drawn with the papillary
+            muscles in it; by default what a DICOM segmentation says, else included. Volumes are those of what was
+            drawn; outputs tell what it was.
         progress: told of the frames done and their total while a network runs.
 
     Raises:
@@ -71,6 +76,8 @@ def analyze(
     """
     if sum(choice is not None for choice in (segmentation, segmenter, model)) > 1:
         raise UsageError("give only one of a segmentation, a segmenter and a model")
+    if papillary_muscles_included is not None and segmentation is None:
+        raise UsageError("whether the papillary muscles are included is said of a segmentation that is given")
     clock = _Clock()
     with clock.step("read"):
         if isinstance(exam, Cine):
@@ -94,6 +101,8 @@ def analyze(
     else:
         with clock.step("read segmentation"):
             found, source = _given(segmentation, cine)
+            if papillary_muscles_included is not None:
+                found = replace(found, papillary_muscles_included=papillary_muscles_included)
     with clock.step("measure"):
         measured = measure(cine, found, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
         findings = _by_severity(*cine.findings, *found.findings, *check(cine, found, measured))

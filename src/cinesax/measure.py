@@ -176,7 +176,8 @@ def measure(
 
     Raises:
         GeometryError: the segmentation does not fit the cine.
-        UsageError: a given phase that does not exist or was not segmented, a given size no body has.
+        UsageError: a given phase that does not exist, was not segmented or is the other one's, a given size no body
+            has.
     """
     _check_fit(cine, segmentation)
     check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
@@ -188,6 +189,8 @@ def measure(
     curve_ed, curve_es = _extremes(curve)
     ed = curve_ed if ed_phase is None else _given_phase(ed_phase, "ED", curve)
     es = curve_es if es_phase is None else _given_phase(es_phase, "ES", curve)
+    _refuse_the_other(ed_phase, "ED", es, "ES", "smallest")
+    _refuse_the_other(es_phase, "ES", ed, "ED", "largest")
     times = phase_times_ms(cine)
     fall, rise = (None, None) if volumes is None else peak_rates(volumes, times, cine.rr_interval_ms)
     if cine.gating is Gating.PROSPECTIVE:
@@ -227,15 +230,26 @@ def check_given(
     """Find out, before a network has run for nothing, whether what was given to `measure` can be meant.
 
     Raises:
-        UsageError: a phase that does not exist, a size no body has.
+        UsageError: a phase that does not exist, one for both ED and ES, a size no body has.
     """
     for name, phase in (("ED", ed_phase), ("ES", es_phase)):
         if phase is not None and not 0 <= phase < cine.n_phases:
             raise UsageError(f"the {name} phase must lie in 0 to {cine.n_phases - 1} (counted from 0), seen {phase}")
+    if ed_phase is not None and ed_phase == es_phase:
+        raise UsageError(f"the ED phase and the ES phase must be two phases of the beat, seen {ed_phase} for both")
     for name, size, unit in (("height", height_cm, "cm"), ("weight", weight_kg, "kg")):
         low, high = BODY_LIMITS[name]
         if size is not None and not low <= size <= high:
             raise UsageError(f"the body {name} must lie in {low:g} to {high:g} {unit}, seen {size:g} {unit}")
+
+
+def _refuse_the_other(given: int | None, name: str, found: int | None, other: str, extreme: str) -> None:
+    """One phase for both would be an ejection fraction of 0."""
+    if given is not None and given == found:
+        raise UsageError(
+            f"the {name} phase given, {given}, is that of the {extreme} volume, which is taken for {other}: "
+            f"give the {other} phase too"
+        )
 
 
 def cavity_areas_px(segmentation: Segmentation) -> Floats:

@@ -51,6 +51,8 @@ class Segmentation:
             has none.
         findings: what the maker of the segmentation noticed.
         author: who made it: a network's name and version, "manual", or "truth".
+        papillary_muscles_included: whether the cavity was drawn with the papillary muscles in it, as the network that
+            ships and the Sunnybrook contours do.
 
     Raises:
         GeometryError: shapes that do not fit, labels that are no Structure, polygons that are no polygons.
@@ -61,6 +63,7 @@ class Segmentation:
     contours: Mapping[ContourKey, Polygons] | None = None
     findings: tuple[Finding, ...] = field(default=())
     author: str = "unknown"
+    papillary_muscles_included: bool = True
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 4 or self.labels.dtype != np.uint8:

@@ -129,6 +129,27 @@ def test_options_that_cannot_be_meant(exam: Path, options: tuple[str, ...], exit
     assert done.returncode == exit_code and done.stdout == "" and "Traceback" not in done.stderr
 
 
+def test_one_phase_for_both_ed_and_es_is_one_clear_error(exam: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*given(exam), "--ed-phase", 2, "--es-phase", 2) == 2
+    assert capsys.readouterr().err == (
+        "cinesax: error: the ED phase and the ES phase must be two phases of the beat, seen 2 for both\n"
+    )
+    assert run(*given(exam), "--ed-phase", 3) == 2
+    assert capsys.readouterr().err == (
+        "cinesax: error: the ED phase given, 3, is that of the smallest volume, which is taken for ES: "
+        "give the ES phase too\n"
+    )
+
+
+def test_papillary_muscles_are_told_of_what_is_given(exam: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*given(exam), "--papillary-muscles", "excluded", "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["segmentation"]["papillary_muscles_included"] is False
+    assert run(*given(exam), "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["segmentation"]["papillary_muscles_included"] is True
+    assert run(exam / "exam.nii.gz", "--papillary-muscles", "excluded") == 2
+    assert capsys.readouterr().err.startswith("cinesax: error: --papillary-muscles says what --segmentation holds")
+
+
 @pytest.mark.parametrize("arguments", [("",), ("EXAM", "-o", ""), ("EXAM", "--segmentation", ""), ("EXAM", "--model=")])
 def test_an_empty_path_is_not_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]

@@ -124,6 +124,46 @@ def test_segments_are_told_by_code_and_by_label(
     np.testing.assert_array_equal(seen.labels[2], meant)
 
 
+@pytest.mark.parametrize(
+    ("label", "included"),
+    [
+        ("LV cavity", True),
+        ("LV cavity, papillary muscles included", True),
+        ("LV cavity, papillary muscles excluded", False),
+        ("LV blood pool without papillary muscles", False),
+        ("LV (papillary muscles excluded)", False),
+        ("LV endocardium excl. papillary muscles", False),
+    ],
+)
+def test_whether_papillary_muscles_are_in_it_is_told_by_its_label(
+    cine: Cine, folder: Path, label: str, included: bool
+) -> None:
+    path = elsewhere(folder, objects.ring(cine).labels[2], labels=(label, "LV wall"))
+    seen = read_seg(path, cine)
+    np.testing.assert_array_equal(seen.labels, meant_at(cine, 2))
+    assert seen.papillary_muscles_included is included
+    # Said by the user, it is as the user says.
+    assert analyze(cine, segmentation=path, papillary_muscles_included=True).segmentation.papillary_muscles_included
+
+
+def test_papillary_muscles_as_a_segment_of_their_own_are_not_in_the_cavity(cine: Cine, folder: Path) -> None:
+    labels = objects.ring(cine).labels[2]
+    seen = read_seg(elsewhere(folder, labels, labels=("LV", "LV papillary muscles")), cine)
+    np.testing.assert_array_equal(seen.labels[2], np.where(labels == Structure.CAVITY, labels, 0))
+    assert not seen.papillary_muscles_included
+
+
+def test_excluded_papillary_muscles_go_from_one_object_to_the_next(cine: Cine, folder: Path, tmp_path: Path) -> None:
+    first = replace(objects.ring(cine), papillary_muscles_included=False)
+    write_objects(objects.analysis_of(cine, first), tmp_path, DicomOptions())
+    again = analyze(cine, segmentation=tmp_path / "seg_cine.dcm")
+    assert not again.segmentation.papillary_muscles_included
+    (tmp_path / "again").mkdir()
+    write_objects(again, tmp_path / "again", DicomOptions())
+    report = pydicom.dcmread(tmp_path / "again" / "measurements_sr.dcm")
+    assert "122620" in str(report) and "122621" not in str(report)
+
+
 def test_a_filled_outer_outline_keeps_what_the_cavity_leaves(cine: Cine, folder: Path) -> None:
     labels = objects.ring(cine).labels[2]
     filled = np.stack([labels == Structure.CAVITY, labels > 0], axis=-1).astype(np.uint8)

@@ -154,9 +154,14 @@ def test_it_is_preliminary_unverified_and_observed_by_a_device(report: Dataset) 
 
 
 def test_papillary_muscles_can_be_said_to_be_excluded(squares: Analysis) -> None:
+    without = replace(squares.segmentation, papillary_muscles_included=False)
+    squares = replace(squares, segmentation=without)
     filing = file_under(squares)
-    made = sr_dataset(squares, filing, seg_datasets(squares, filing), papillary_muscles_included=False)
+    segs = seg_datasets(squares, filing)
+    made = sr_dataset(squares, filing, segs)
     assert made is not None
+    labels = {segment.SegmentLabel for seg in segs.values() for segment in seg.SegmentSequence}
+    assert labels == {"LV cavity, papillary muscles excluded", "LV myocardium"}
     said = [code(one, "ConceptCodeSequence")[0] for one in descendants(made) if code(one) == ("122670", "DCM")]
     assert set(said) == {"122620"}
 

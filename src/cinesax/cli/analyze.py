@@ -42,6 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--model", type=_path, metavar="BUNDLE", help="a bundle folder (default: the network that ships)"
     )
+    parser.add_argument(
+        "--papillary-muscles",
+        choices=("included", "excluded"),
+        help="whether the cavity of --segmentation was drawn with them in it (default: what a SEG says, else included)",
+    )
     given = parser.add_argument_group("instead of what the exam says")
     given.add_argument("--ed-phase", type=int, metavar="N", help="end diastole, counted from 0")
     given.add_argument("--es-phase", type=int, metavar="N", help="end systole, counted from 0")
@@ -86,7 +91,9 @@ def run(args: argparse.Namespace) -> None:
     """Analyze, write, tell."""
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, seen {args.threads}")
-    dicom = _dicom_options(args)
+    dicom, papillary = _dicom_options(args), args.papillary_muscles
+    if papillary is not None and args.segmentation is None:
+        raise UsageError("--papillary-muscles says what --segmentation holds: give that too")
     if args.out is not None:
         from cinesax.results import check_output
 
@@ -105,6 +112,7 @@ def run(args: argparse.Namespace) -> None:
             es_phase=args.es_phase,
             height_cm=args.height_cm,
             weight_kg=args.weight_kg,
+            papillary_muscles_included=None if papillary is None else papillary == "included",
             progress=progress,
         )
     written = None

@@ -172,6 +172,7 @@ def _digest(analysis: Analysis, content: datetime) -> str:
         (source.study_uid, source.series_uids, source.instance_uids, source.frame_numbers, source.copied),
         (source.frame_of_reference_uid, cine.grid, cine.trigger_times_ms),
         (segmentation.labels, segmentation.known_phases, segmentation.contours, segmentation.author),
+        segmentation.papillary_muscles_included,
         analysis.measurements,
         (made.software, made.model, made.model_checksum, made.segmentation_source, content.isoformat()),
     ):

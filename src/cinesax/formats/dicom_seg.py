@@ -57,12 +57,22 @@ SEGMENTS = {
     Structure.MYOCARDIUM: _Segment("LV myocardium", MYOCARDIUM, (60, 170, 90)),
 }
 """What each structure is called. SegmentNumber is the value of Structure where both are there."""
+_WITHOUT_PAPILLARY_MUSCLES = "LV cavity, papillary muscles excluded"
 
 
-def tracking(filing: Filing, structure: Structure) -> tuple[str, str]:
+def label_of(structure: Structure, segmentation: Segmentation) -> str:
+    """SegmentLabel: the code names the whole ventricle, so the words tell what the cavity holds."""
+    if structure is Structure.CAVITY and not segmentation.papillary_muscles_included:
+        return _WITHOUT_PAPILLARY_MUSCLES
+    return SEGMENTS[structure].label
+
+
+def tracking(filing: Filing, structure: Structure, segmentation: Segmentation) -> tuple[str, str]:
     """TrackingID and TrackingUID of a structure: the same in every object of a study, for it is the same heart."""
-    label = SEGMENTS[structure].label
-    return label, derived_uid(filing.study_uid, "tracking", structure.name)
+    label = label_of(structure, segmentation)
+    # A cavity without its papillary muscles is another thing to follow.
+    what = [structure.name] if label == SEGMENTS[structure].label else [structure.name, label]
+    return label, derived_uid(filing.study_uid, "tracking", *what)
 
 
 def seg_datasets(
@@ -116,18 +126,17 @@ def _author(analysis: Analysis) -> AlgorithmIdentificationSequence | None:
     )
 
 
-def _describe(
-    structure: Structure, number: int, filing: Filing, author: AlgorithmIdentificationSequence | None
-) -> SegmentDescription:
-    segment, (tracking_id, tracking_uid) = SEGMENTS[structure], tracking(filing, structure)
+def _describe(structure: Structure, number: int, filing: Filing, analysis: Analysis) -> SegmentDescription:
+    segment, author = SEGMENTS[structure], _author(analysis)
+    label, tracking_uid = tracking(filing, structure, analysis.segmentation)
     return SegmentDescription(
         number,
-        segment.label,
+        label,
         ANATOMICAL_STRUCTURE,
         segment.code,
         SegmentAlgorithmTypeValues.MANUAL if author is None else SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=author,
-        tracking_id=tracking_id,
+        tracking_id=label,
         tracking_uid=tracking_uid,
         display_color=CIELabColor.from_rgb(*segment.rgb),
     )
@@ -199,12 +208,11 @@ def _stack(
     marks = np.zeros((*cine.pixels.shape[1:], len(frames.structures)), dtype=np.uint8)
     for structure, _, place in frames.places:
         marks[place, 0, 0, slice(None) if structure is None else frames.structures.index(structure)] = 1
-    author = _author(analysis)
     return SegmentationObject(
         source_images=_one_phase(cine, filing),
         pixel_array=marks if kind is SegmentationType.BINARY else marks.max(axis=-1),
         segmentation_type=kind.value,
-        segment_descriptions=[_describe(one, i, filing, author) for i, one in enumerate(frames.structures, 1)],
+        segment_descriptions=[_describe(one, i, filing, analysis) for i, one in enumerate(frames.structures, 1)],
         sop_instance_uid=uid,
         instance_number=number,
         content_label=label,

@@ -37,6 +37,13 @@ _CODES = {
     "T-32020": Structure.MYOCARDIUM,
 }
 _OTHER = re.compile(r"\bright\b|_right\b|\brv|atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
+_PAPILLARY = re.compile(r"papillar", re.IGNORECASE)
+_WITHOUT_PAPILLARY = re.compile(
+    r"papillar\w*( muscles?)?[\s,:(-]*(excluded|removed|out)\b|"
+    r"\b(without|no|excl(udes|uding|\.)?|minus)\s+(the\s+)?papillar",
+    re.IGNORECASE,
+)
+_CAVITY_TOLD = re.compile(r"cavity|pool|incl|excl|with|\bno\b|minus", re.IGNORECASE)
 _MYOCARDIUM = re.compile(r"myoc|\bmyo\b|lvm\b|\bwall\b|epicardi|\bepi\b", re.IGNORECASE)
 _CAVITY = re.compile(r"cavity|blood.?pool|\blv|left.?ventric|ventric\w*.left|endocardi|\bendo\b", re.IGNORECASE)
 
@@ -74,6 +81,7 @@ class _Object:
     Attributes:
         frames: those of a structure.
         pixels: (frame, row, column): the values of a label map; else 0 and 1.
+        papillary_muscles_included: false where it says that the cavity is without them, or has them as a segment.
     """
 
     frames: tuple[_Frame, ...]
@@ -82,6 +90,7 @@ class _Object:
     frame_of_reference_uid: str
     study_uid: str
     author: str
+    papillary_muscles_included: bool
 
 
 def is_dicom(path: Path) -> bool:
@@ -121,6 +130,7 @@ def _load(path: Path) -> _Object:
         frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID", "")).strip(" \0"),
         study_uid=str(dataset.get("StudyInstanceUID", "")).strip(" \0"),
         author=_author(dataset),
+        papillary_muscles_included=_papillary_muscles_included(dataset),
     )
 
 
@@ -168,13 +178,24 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
 
 
 def _structure(label: str, item: Dataset) -> Structure | None:
-    if _OTHER.search(label):
+    if _OTHER.search(label) or _is_papillary_muscle(label):
         return None
     if _MYOCARDIUM.search(label):
         return Structure.MYOCARDIUM
     types = item.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
     code = _CODES.get(str(types[0].get("CodeValue", "")))
     return code or (Structure.CAVITY if _CAVITY.search(label) else None)
+
+
+def _is_papillary_muscle(label: str) -> bool:
+    """Whether a segment is the muscles, rather than a cavity with or without them."""
+    return _PAPILLARY.search(label) is not None and _CAVITY_TOLD.search(label) is None
+
+
+def _papillary_muscles_included(dataset: Dataset) -> bool:
+    """What the labels of the segments say; included where they say nothing of it."""
+    labels = [str(item.get("SegmentLabel", "")) for item in dataset.get("SegmentSequence", ())]
+    return not any(_WITHOUT_PAPILLARY.search(label) or _is_papillary_muscle(label) for label in labels)
 
 
 def _frames(dataset: Dataset, segments: dict[int, Structure]) -> Iterator[_Frame]:
@@ -360,7 +381,12 @@ def _onto(path: Path, found: _Object, cine: Cine) -> Segmentation:
                     known[structure][place[0]] = True
     if found.label_map:
         known = {one: where & _labelled(labels, one) for one, where in known.items()}
-    return Segmentation(labels, {one: where for one, where in known.items() if where.any()}, author=found.author)
+    return Segmentation(
+        labels,
+        {one: where for one, where in known.items() if where.any()},
+        author=found.author,
+        papillary_muscles_included=found.papillary_muscles_included,
+    )
 
 
 def _labelled(labels: NDArray[np.uint8], structure: Structure) -> NDArray[np.bool_]:

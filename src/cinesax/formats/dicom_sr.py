@@ -92,23 +92,20 @@ class _Roi:
     seg: str
 
 
-def sr_dataset(
-    analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset], *, papillary_muscles_included: bool = True
-) -> Dataset | None:
+def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) -> Dataset | None:
     """The report of an analysis.
 
     Args:
         analysis: of an exam read from DICOM.
         filing: see `dicom_out.file_under`.
         segs: the SEG objects of the same analysis by the names of their files (`dicom_seg.seg_datasets`).
-        papillary_muscles_included: whether the cavity was drawn with the papillary muscles in it: the network that
-            ships and the Sunnybrook contours do so.
 
     Returns:
         The object; None where nothing was measured.
     """
     rois = [roi for roi in _rois(analysis) if roi.value is not None and roi.phase is not None]
-    papillary = QualitativeEvaluation(PAPILLARY_MUSCLES, INCLUDED if papillary_muscles_included else EXCLUDED)
+    included = analysis.segmentation.papillary_muscles_included
+    papillary = QualitativeEvaluation(PAPILLARY_MUSCLES, INCLUDED if included else EXCLUDED)
     with lenient():
         images = source_images(analysis.cine, filing)
         algorithm = _algorithm(analysis)
@@ -123,9 +120,7 @@ def sr_dataset(
         document = ComprehensiveSR(
             evidence=[*(frames or images[0]), *(segs[name] for name in sorted({roi.seg for roi in rois}))],
             content=report,
-            sop_instance_uid=filing.uid(
-                SR_NAME, papillary_muscles_included, *sorted(s.SOPInstanceUID for s in segs.values())
-            ),
+            sop_instance_uid=filing.uid(SR_NAME, *sorted(s.SOPInstanceUID for s in segs.values())),
             instance_number=1,
             is_complete=True,
             is_final=False,
@@ -157,7 +152,7 @@ def _volume(
     papillary, algorithm = shared
     seg, code, phase = segs[roi.seg], SEGMENTS[roi.structure].code, roi.phase or 0
     present = np.flatnonzero(analysis.segmentation.mask(roi.structure)[phase].any(axis=(1, 2)))
-    _, uid = tracking(filing, roi.structure)
+    _, uid = tracking(filing, roi.structure, analysis.segmentation)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(uid=uid, identifier=f"LV {roi.structure.name.lower()}, {roi.moment}"),
         referenced_segment=ReferencedSegment(

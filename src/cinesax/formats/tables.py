@@ -99,6 +99,7 @@ def document(analysis: Analysis, *, show_patient: bool = False) -> dict[str, Any
         "segmentation": {
             "source": provenance.segmentation_source,
             "author": segmentation.author,
+            "papillary_muscles_included": segmentation.papillary_muscles_included,
             "known_phases": {
                 structure.name.lower(): np.flatnonzero(known).tolist()
                 for structure, known in segmentation.known_phases.items()
