@@ -74,7 +74,8 @@ def clean_ventricle(
 ) -> Cleaned:
     """Apply the rules to cavity and myocardium together.
 
-    What was no cavity is no ventricle either: left as it is, it would become myocardium where it touches some.
+    What was no cavity is no ventricle either: left as it is, it would become myocardium where it touches some. What
+    lies inside of the wall is ventricle, whatever it looks like: a gap round the cavity does not part it from its wall.
 
     Args:
         probabilities: of being either, (phase, slice, row, column), float32, before any cleaning.
@@ -93,8 +94,18 @@ def clean_ventricle(
         Rule.ONE_REGION: partial(region_of, cavity=seeds[window]),
     }
     dropped = (cavity >= BORDER) & (cleaned <= 0)
-    done = _clean(np.where(dropped, np.float32(0), probabilities), rules, holding, window)
+    whole = _without_holes(np.where(dropped, np.float32(0), probabilities), window)
+    done = _clean(whole, rules, holding, window)
     return replace(done, probabilities=np.maximum(done.probabilities, cleaned))
+
+
+def _without_holes(probabilities: Probabilities, window: Window) -> Probabilities:
+    """The same in place, 1 where a frame has a hole in what is inside."""
+    part = probabilities[window]
+    for frame in (frame for phase in part for frame in phase):
+        inside = frame >= BORDER
+        frame[ndimage.binary_fill_holes(inside) & ~inside] = 1
+    return probabilities
 
 
 def _clean(probabilities: Probabilities, rules: frozenset[Rule], how: Rules, window: Window) -> Cleaned:
