@@ -10,10 +10,14 @@ import pydicom
 import pytest
 
 import exams
+import objects
+from cinesax.analyze import analyze
 from cinesax.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.exam import Kind, open_cine, open_exam, pick_short_axis, read_cine
+from cinesax.formats.dicom_options import DicomOptions
 from cinesax.formats.dicom_series import base_first, off_axis_degrees
 from cinesax.grid import stacked_grid
+from cinesax.results import write_results
 
 STUDIES = {"SC-HF-I-01": (12, 10.0), "SC-HF-I-02": (13, 10.0), "SC-HF-I-04": (10, 8.0)}
 
@@ -518,3 +522,45 @@ def test_a_series_of_the_same_name_that_lies_elsewhere_is_no_lost_slice(tmp_path
         exams.edit(still, SeriesInstanceUID=f"1.2.3.{number}", SeriesNumber=70 + number, ImagePositionPatient=place)
         exams.edit(still, SOPInstanceUID=f"1.2.3.4.{number}", SliceLocation=None)
     assert open_cine(tmp_path).findings == ()
+
+
+class TestResultsBesideTheExam:
+    """The folder above an exam and what `cinesax analyze --dicom` wrote of it, given by mistake or on purpose."""
+
+    def _written(self, parent: Path, **changes: object) -> np.ndarray:
+        """An exam and its results in one folder; the pixels of the exam by itself."""
+        files = exams.write_exam(parent / "exam")
+        exams.edit(files, **changes)
+        cine = open_cine(parent / "exam")
+        analysis = analyze(cine, segmentation=objects.ring(cine))
+        write_results(analysis, parent / "OUT", dicom=DicomOptions(rtstruct=True))
+        assert len(list((parent / "OUT").glob("*.dcm"))) == 5
+        return cine.pixels
+
+    @pytest.mark.parametrize(
+        "changes",
+        [{}, {"PatientID": None}, {"StudyInstanceUID": None}, {"StudyInstanceUID": None, "PatientID": None}],
+        ids=["plain", "no patient", "no study", "neither"],
+    )
+    def test_of_the_same_study(self, tmp_path, changes):
+        pixels = self._written(tmp_path, **changes)
+        alone = exams.codes(open_cine(tmp_path / "exam"))
+        cine = open_cine(tmp_path)
+        np.testing.assert_array_equal(cine.pixels, pixels)
+        assert exams.codes(cine) == alone
+        assert {reason for _, reason in cine.source.not_picked} == {
+            f"modality {modality}, not MR" for modality in ("SEG", "SR", "RTSTRUCT")
+        }
+
+    def test_of_another_patient(self, tmp_path):
+        self._written(tmp_path / "one")
+        shutil.rmtree(tmp_path / "one" / "exam")
+        exams.edit(exams.write_exam(tmp_path / "two"), PatientID="SOMEBODY ELSE", StudyInstanceUID="1.2.9")
+        with pytest.raises(NoShortAxisError, match=r"2 studies of 2 patient\(s\)"):
+            open_cine(tmp_path)
+        assert open_cine(tmp_path, study_uid="1.2.9").n_slices == exams.SLICES
+
+    def test_of_results_alone_it_is_said_what_they_are(self, tmp_path):
+        self._written(tmp_path)
+        with pytest.raises(NoShortAxisError, match="'cinesax left ventricle, segmentation': no MR images"):
+            open_cine(tmp_path / "OUT")

@@ -87,6 +87,8 @@ class _Found:
 
 
 _NOT_DICOM = "not DICOM"
+# Modalities of objects that are made from images.
+_RESULTS = frozenset({"SEG", "SR", "RTSTRUCT"})
 _CALLED_DICOM = "damaged (called DICOM, and its bytes are not)"
 
 
@@ -175,8 +177,22 @@ def chosen_part(exam: Exam, *, study_uid: str | None = None, patient_id: str | N
 
 
 def _by_study(exam: Exam) -> dict[tuple[str, str | None], int]:
-    """(StudyInstanceUID, PatientID) -> number of series."""
-    return Counter((one.study_uid, patient) for one in exam.series for patient in {h.patient_id for h in one.headers})
+    """(StudyInstanceUID, PatientID) -> number of series.
+
+    Results of a study without StudyInstanceUID were filed under a UID made for them: they count to it.
+    """
+    studies = Counter((one.study_uid, patient) for one in exam.series for patient in _patients(one))
+    images = {
+        (one.study_uid, patient) for one in exam.series if one.modality not in _RESULTS for patient in _patients(one)
+    }
+    for study, patient in set(studies) - images:
+        if ("", patient) in images:
+            studies["", patient] += studies.pop((study, patient))
+    return studies
+
+
+def _patients(series: Series) -> set[str | None]:
+    return {header.patient_id for header in series.headers}
 
 
 def _studies(exam: Exam) -> str:
