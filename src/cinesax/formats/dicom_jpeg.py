@@ -17,6 +17,7 @@ from cinesax.formats.jpeg_process import Answer, Codestream, receive, send
 
 PROCESS = jpeg_process.__name__
 _PATIENCE_SECONDS = 30.0
+_LONGEST_REASON = 4096
 _SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3})
 # Markers without a length: TEM, RST0 to RST7.
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -40,17 +41,17 @@ class JpegDecoder:
             ValueError: the codestream is damaged, or is not what its header says.
         """
         _refuse_contradiction(frame)
-        answer = self._asked(frame.to_bytes())
+        expected = frame.rows * frame.columns * frame.bits_allocated // 8
+        answer = self._asked(frame.to_bytes(), at_most=1 + max(expected, _LONGEST_REASON))
         if answer is None:
             raise ValueError("the JPEG decoder broke on it")
         if answer[:1] != bytes([Answer.PIXELS]):
             raise ValueError(answer[1:].decode("utf-8", "replace") or "the JPEG decoder gives no reason")
-        expected = frame.rows * frame.columns * frame.bits_allocated // 8
         if len(answer) - 1 != expected:
             raise ValueError(f"the JPEG decoder gives {len(answer) - 1} bytes where {expected} are expected")
         return answer[1:]
 
-    def _asked(self, message: bytes) -> bytes | None:
+    def _asked(self, message: bytes, *, at_most: int) -> bytes | None:
         process = self._started()
         if process.stdin is None or process.stdout is None:
             raise ValueError("the JPEG decoder cannot be reached")
@@ -59,7 +60,7 @@ class JpegDecoder:
         answer = None
         with suppress(OSError):
             send(process.stdin, message)  # type: ignore[arg-type]
-            answer = receive(process.stdout)  # type: ignore[arg-type]
+            answer = receive(process.stdout, at_most=at_most)  # type: ignore[arg-type]
         timer.cancel()
         if answer is None:
             self.close()

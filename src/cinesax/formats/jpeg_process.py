@@ -63,12 +63,14 @@ def send(stream: BinaryIO, message: bytes) -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> bytes | None:
-    """Read one message; None where the other end is gone."""
+def receive(stream: BinaryIO, *, at_most: int | None = None) -> bytes | None:
+    """Read one message; None where the other end is gone, or declares more bytes than can be meant."""
     start = stream.read(_SIZES.size)
     if len(start) < _SIZES.size:
         return None
     (length,) = _SIZES.unpack(start)
+    if at_most is not None and length > at_most:
+        return None
     message = stream.read(length)
     return message if len(message) == length else None
 
