@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import exams
+import orientations
 from cinesax.errors import InputError, OutputError
 from cinesax.exam import open_cine
 from cinesax.formats.contours import join, read_contours, read_polygon, write_contours
@@ -211,3 +212,41 @@ def test_contours_of_a_padded_slice_count_its_stored_pixels(tmp_path):
     first, second = (np.loadtxt(path) for path in sorted(write_contours(truth, padded, tmp_path)))
     np.testing.assert_allclose(first - second, np.broadcast_to([7, 4], square.shape), atol=0.02)
     np.testing.assert_array_equal(read_contours(tmp_path, padded).labels, truth.labels)
+
+
+@pytest.mark.parametrize("pose", [pose for pose in orientations.EVERY_POSE if pose.base_first], ids=str)
+def test_in_every_orientation_they_lie_on_the_millimetres_of_the_solid(pose, tmp_path):
+    """Read as anybody would: the frame by the number in the name, x and y in pixels of that frame."""
+    cine, truth = orientations.stack(pose)
+    paths = write_contours(truth, cine, tmp_path)
+    place = {
+        number: (phase, index)
+        for phase, row in enumerate(cine.source.instance_numbers)
+        for index, number in enumerate(row)
+    }
+    parted: list[bool] = []
+    for path in paths:
+        number, kind = int(path.name.split("-")[2]), path.name.split("-")[3][0]
+        phase, index = place[number]
+        points = np.loadtxt(path)
+        # A border lies between what is inside and what is not: half a pixel to either side tells them apart.
+        middle = (points + np.roll(points, -1, axis=0)) / 2
+        along = np.roll(points, -1, axis=0) - points
+        length = np.linalg.norm(along, axis=1, keepdims=True)
+        across = (along[:, ::-1] * (1, -1) / np.where(length == 0, 1, length))[length[:, 0] > 0]
+        sides = [
+            orientations.labels_at(_patient(cine, middle[length[:, 0] > 0] + side * across, index), phase=phase)
+            for side in (-1, 1)
+        ]
+        ours = [labels == 1 if kind == "i" else labels > 0 for labels in sides]
+        parted += list(ours[0] != ours[1])
+    # Corners are cut.
+    assert np.mean(parted) > 0.9
+    assert len(paths) == sum(
+        bool(hit.any()) for labels in truth.labels for one in labels for hit in (one == 1, one > 0)
+    )
+
+
+def _patient(cine, points, index):
+    """(n, 3), LPS, of (n, 2) x and y on a slice."""
+    return cine.grid.to_patient(np.column_stack([np.full(len(points), index), points[:, 1], points[:, 0]]))
