@@ -4,17 +4,20 @@ import struct
 import subprocess
 import sys
 import tomllib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
     HTJ2K,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -253,6 +256,22 @@ def test_what_the_decoders_at_hand_cannot_is_not_called_damage(tmp_path, monkeyp
 def test_lossy_compression_is_told(tmp_path):
     exams.edit(exams.write_exam(tmp_path), LossyImageCompression="01")
     assert exams.codes(open_cine(tmp_path)) == ["lossy-compression"]
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGExtended12Bit])
+def test_jpeg_of_eight_bits_is_read_and_is_lossy_whether_its_header_says_so_or_not(tmp_path, syntax):
+    shades = []
+    for number, path in enumerate(exams.write_exam(tmp_path)):
+        flat = np.full((exams.ROWS, exams.COLUMNS), 40 + 5 * number, np.uint8)
+        shades.append(flat[0, 0])
+        stream = BytesIO()
+        Image.fromarray(flat).save(stream, "JPEG", quality=95)
+        _encapsulated(path, syntax, stream.getvalue())
+        exams.edit(path, BitsAllocated=8, BitsStored=8, HighBit=7)
+    cine = open_cine(tmp_path)
+    assert exams.codes(cine) == ["lossy-compression"]
+    found = cine.pixels[:, :, 0, 0].T.ravel().astype(int)
+    np.testing.assert_allclose(found, np.array(shades, int), atol=1)
 
 
 def test_no_decoder_under_the_gpl_is_asked_for():

@@ -377,9 +377,13 @@ def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> l
     return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.WARNING, f"{message}; read together as was asked")]
 
 
+# JPEG baseline, JPEG extended, JPEG-LS near-lossless: whatever the header says or leaves out.
+_LOSSY_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81))
+
+
 def lossy_compression(headers: Sequence[Header]) -> list[Finding]:
     """Whether pixels were compressed with losses before they were stored; one finding where they were."""
-    lossy = sum(header.lossy_compression == "01" for header in headers)
+    lossy = sum(header.lossy_compression == "01" or header.transfer_syntax_uid in _LOSSY_SYNTAXES for header in headers)
     if not lossy:
         return []
     message = f"{lossy} of {len(headers)} frames were compressed with losses before they were stored"
