@@ -21,15 +21,15 @@ from cinesax import learn
 
 learn.require("onnx", "tf2onnx")
 
-from cinesax.evaluate import LabelledStudy, evaluate  # noqa: E402
+from cinesax.cli.prepared import of_dataset  # noqa: E402
+from cinesax.evaluate import evaluate  # noqa: E402
 from cinesax.learn.config import TrainConfig  # noqa: E402
 from cinesax.learn.curves import read_history  # noqa: E402
-from cinesax.learn.examples import as_cine  # noqa: E402
 from cinesax.learn.export import export  # noqa: E402
 from cinesax.learn.models import NETWORKS, build  # noqa: E402
 from cinesax.learn.models.cost import cost  # noqa: E402
 from cinesax.learn.presets import load  # noqa: E402
-from cinesax.learn.records import Dataset, open_dataset, read_examples  # noqa: E402
+from cinesax.learn.records import Dataset, open_dataset  # noqa: E402
 from cinesax.learn.train import Execution, train  # noqa: E402
 from cinesax.segmenter import load_segmenter  # noqa: E402
 
@@ -90,11 +90,7 @@ def frames_per_second(bundle: Path, threads: int, *, seconds: float = 5.0) -> fl
 def compare(dataset: Dataset, bundle: Path, fold: int) -> np.ndarray:
     """Dice of every slice of the fold, as `cinesax evaluate --fold` has it."""
     segmenter = load_segmenter(bundle).on_framed(dataset.framing)
-    studies = []
-    for example in read_examples(dataset, "train", dataset.cases("train", fold=fold, held_out=True)):
-        cine, truth = as_cine(example)
-        studies.append(LabelledStudy(example.case, {(0, 0): example.name}, cine, truth))
-    return evaluate(studies, segmenter.segment).dice
+    return evaluate(of_dataset(dataset, "train", fold=fold), segmenter.segment).dice
 
 
 def row(name: str, dataset: Dataset, folder: Path, args: argparse.Namespace) -> Row:

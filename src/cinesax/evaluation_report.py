@@ -50,6 +50,7 @@ def render(evaluation: Evaluation, *, of: str, on: str) -> str:
         cards=cards(evaluation, groups["all"]),
         lead=lead(evaluation, groups),
         known=evaluation.in_sample,
+        training_known=evaluation.training_known,
         same_images=sum(overlap is Overlap.IMAGE for overlap in evaluation.in_sample.values()),
         slice_plots=[
             ("Dice by patient", plots.dice_by_patient(evaluation)),

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 from cinesax.cli.main import main
+from cinesax.cli.trained_on import read_trained_on
+from cinesax.errors import InputError
+from cinesax.fingerprint import Overlap, fingerprint
 from cinesax.formats import nifti, pairs
 from cinesax.formats.contours import write_contours
 from cinesax.phantom import draw_settings, make_phantom
@@ -45,7 +48,22 @@ def copy_masks(source: Path, target: Path, *, value: int = 255, shift: int = 0) 
 def evaluated(tmp_path: Path, *arguments: str) -> dict:
     scores = tmp_path / "scores.json"
     assert main(["evaluate", *arguments, "--json", str(scores)]) == 0
-    return json.loads(scores.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    written = json.loads(scores.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    check_schema(written)
+    return written
+
+
+def check_schema(written: dict) -> None:
+    """What readers of cinesax/evaluation/1 rely on, whatever was evaluated."""
+    assert written["schema"] == "cinesax/evaluation/1"
+    dice = np.array([one["dice"] for one in written["slices"]])
+    assert written["n"] == len(dice) == len({one["name"] for one in written["slices"]}) > 0
+    expected = {"mean": dice.mean(), "median": np.median(dice), "std": dice.std(), "min": dice.min()}
+    assert written["dice"] == pytest.approx(expected)
+    assert set(written["cases"]) == {one["case"] for one in written["slices"]}
+    for case, figures in written["cases"].items():
+        own = [one["dice"] for one in written["slices"] if one["case"] == case]
+        assert (figures["n"], figures["dice_mean"]) == (len(own), pytest.approx(np.mean(own)))
 
 
 def test_masks_of_another_program_are_compared_with_pairs(pair_folder, tmp_path, capsys):
@@ -55,6 +73,53 @@ def test_masks_of_another_program_are_compared_with_pairs(pair_folder, tmp_path,
     assert 0.8 < written["dice"]["mean"] < 1 and written["groups"]["with LV"]["hd95_median"] == 1
     assert written["agreement"]["ef_percent"]["bias"] == pytest.approx(0)
     assert written["in_sample"] == {} and "IN-SAMPLE" not in capsys.readouterr().out
+
+
+def test_masks_whose_origin_is_not_told_are_not_called_out_of_sample(pair_folder, tmp_path, capsys):
+    few, report = tmp_path / "few", tmp_path / "report.html"
+    for pair in pairs.read_pairs(pair_folder):
+        if pair.name.endswith("_ed_slice4"):
+            pairs.write_pair(few, pair.name, *pairs.load(pair))
+    data = ["--data", str(few), "--masks", str(copy_masks(few, tmp_path / "masks")), "--html", str(report)]
+    written = evaluated(tmp_path, *data)
+    assert written["training_known"] is False
+    assert "overlap with training: NOT KNOWN" in capsys.readouterr().out.replace("\n", " ")
+    assert "nobody has said what it learned from" in report.read_text()
+
+    listed = tmp_path / "trained.txt"
+    listed.write_text("# what the other program learned from\nB  # by mistake\nX\n")
+    written = evaluated(tmp_path, *data, "--trained-on", str(listed))
+    assert (written["training_known"], written["in_sample"]) == (True, {"B": "patient"})
+    assert "learned from 1 of these 3 patients" in capsys.readouterr().out.replace("\n", " ")
+    assert "nobody has said" not in report.read_text() and "IN-SAMPLE" in report.read_text()
+
+    listed.write_text("X\n")
+    assert evaluated(tmp_path, *data, "--trained-on", str(listed))["in_sample"] == {}
+    assert "overlap with training: none, as far as" in capsys.readouterr().out
+
+
+def test_what_was_learned_from_is_read_as_people_have_it(pair_folder, tmp_path):
+    one = next(pair for pair in pairs.read_pairs(pair_folder) if pair.name == "C_ed_slice3")
+    image = fingerprint(pairs.load_image(one.image))
+    for number, (text, cases, images) in enumerate(
+        [
+            (f"C\n{image}\n", {"C"}, (image,)),
+            (json.dumps(["A", image]), {"A"}, (image,)),
+            (json.dumps({"cases": ["A"], "images": [image]}), {"A"}, (image,)),
+            (json.dumps({"schema": "cinesax/bundle/1", "training": {"cases": ["A", "B"]}}), {"A", "B"}, ()),
+        ]
+    ):
+        path = tmp_path / f"list-{number}"
+        path.write_text(text)
+        known = read_trained_on(path)
+        assert (known.cases, known.images) == (cases, images)
+    assert read_trained_on(tmp_path / "list-0").overlap("Z", pairs.load_image(one.image)) is Overlap.IMAGE
+    for text, words in (("", "lists no patient"), ("{", "is no JSON"), ('{"cases": [1]}', "expected a list of texts")):
+        (tmp_path / "bad").write_text(text)
+        with pytest.raises(InputError, match=words):
+            read_trained_on(tmp_path / "bad")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_trained_on(tmp_path)
 
 
 def test_a_mask_that_is_not_there_is_nothing_found(pair_folder, tmp_path, capsys):
@@ -122,7 +187,7 @@ def test_the_shipped_network_is_marked_where_it_has_learned_from_a_patient(pair_
         image, label = pairs.load(pair)
         pairs.write_pair(renamed, pair.name.replace("A_", "SC-HF-I-01_"), image, label)
     written = evaluated(tmp_path, "--data", str(renamed), "--threads", "1")
-    assert written["in_sample"] == {"SC-HF-I-01": "patient"}
+    assert written["in_sample"] == {"SC-HF-I-01": "patient"} and written["training_known"] is True
     assert "IN-SAMPLE" in capsys.readouterr().out
 
 
@@ -135,6 +200,9 @@ def test_the_shipped_network_is_marked_where_it_has_learned_from_a_patient(pair_
         (["--contours", "absent"], 3, "absent is no folder"),
         (["--contours", "."], 3, "no exam of"),
         (["--phases", "0"], 2, "at least 1"),
+        (["--trained-on", "absent"], 3, "absent cannot be read"),
+        (["--split", "slices-3"], 2, "for prepared sets"),
+        (["--split-seed", "3"], 2, "goes with a --split"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(arguments, code, words, pair_folder, tmp_path, monkeypatch, capsys):

@@ -8,7 +8,6 @@ exam. What is not there counts as nothing found.
 
 import argparse
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,17 +16,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from cinesax.cli.labelled import of_dataset, of_pairs, of_studies
+from cinesax.cli.labelled import of_pairs, of_studies
+from cinesax.cli.trained_on import learned_by, read_trained_on, together
 from cinesax.errors import InputError, OutputError, UsageError
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
-from cinesax.fingerprint import Learned, Overlap
+from cinesax.fingerprint import Overlap
 from cinesax.formats.stored_files import replacing
 
 if TYPE_CHECKING:
-    from cinesax.bundle import Bundle
     from cinesax.learn.records import Dataset
 
-__all__ = ["HELP", "configure", "of_pairs", "run"]
+__all__ = ["HELP", "configure", "learned_by", "of_pairs", "run"]
 
 HELP = "compare a network, or masks of another program, with expert labels"
 _GALLERY = 24
@@ -45,9 +44,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", type=Path, help="compare these masks instead of running a network")
     parser.add_argument("--mask-value", type=int, metavar="N", help="the label of the LV cavity in MASKS")
     parser.add_argument(
+        "--trained-on",
+        type=Path,
+        metavar="FILE",
+        help="what the program that made MASKS learned from, to mark it: patients, one a line, or a bundle.json",
+    )
+    parser.add_argument(
         "--phases", type=int, metavar="N", help="of each slice, where names of pairs count the frames of a study"
     )
-    parser.add_argument("--split", default=None, help="of a prepared set (default: validation, else train)")
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="of a prepared set (default: validation, else train); or what a split by name of cinesax train holds out",
+    )
+    parser.add_argument("--split-seed", type=int, metavar="N", help="of the draw of a split by name (default 0)")
     parser.add_argument("--fold", type=int, help="only the patients of this fold of a prepared set")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line a slice as CSV")
@@ -107,8 +117,10 @@ def _kind(data: Path, contours: Path | None) -> str:
 def _check_kind(args: argparse.Namespace, kind: str) -> None:
     if kind != "set" and (args.split is not None or args.fold is not None):
         raise UsageError(f"{args.data} is a folder of {kind}: --split and --fold are for prepared sets")
-    if kind != "pairs" and args.phases is not None:
-        raise UsageError(f"{args.data} is no pairs folder: --phases is for the names of pairs")
+    if args.split_seed is not None and (args.split is None or args.split_seed < 0):
+        raise UsageError("--split-seed goes with a --split by name, and is at least 0")
+    if kind == "exams" and args.phases is not None:
+        raise UsageError(f"{args.data} is a folder of exams: --phases is for the names of pairs")
     if kind == "set" and args.masks:
         raise UsageError(f"{args.data} is a prepared set: compare masks with its pairs or exams, on their own pixels")
 
@@ -123,7 +135,8 @@ def _masks(args: argparse.Namespace) -> tuple[str, Evaluation]:
     from cinesax.cli.predicted import read_masks
 
     pairs = ((study, read_masks(args.masks, study, value=args.mask_value)) for study in _studies(args))
-    return f"masks of {args.masks.name}", score(pairs, pictures=_GALLERY)
+    known = None if args.trained_on is None else read_trained_on(args.trained_on)
+    return f"masks of {args.masks.name}", score(pairs, learned=known, pictures=_GALLERY)
 
 
 def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
@@ -133,17 +146,16 @@ def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
     dataset = _open_dataset(args.data) if prepared else None
     segmenter = load_segmenter(args.model, threads=args.threads)
     known = learned_by(segmenter.bundle)
+    if args.trained_on is not None:
+        known = together(known, read_trained_on(args.trained_on))
     if dataset is None:
         return segmenter.name, evaluate(_studies(args), segmenter.segment, learned=known, pictures=_GALLERY)
+    from cinesax.cli.prepared import of_dataset
+
     framed = segmenter.on_framed(dataset.framing)
-    studies = of_dataset(dataset, args.split, args.fold)
+    facts = {"fold": args.fold, "seed": args.split_seed or 0, "phases": args.phases}
+    studies = of_dataset(dataset, args.split, **facts)
     return segmenter.name, evaluate(studies, framed.segment, learned=known, pictures=_GALLERY)
-
-
-def learned_by(bundle: "Bundle") -> Learned:
-    """The patients and images that a bundle says it was trained on; what is no fingerprint there is left out."""
-    images = [image for image in bundle.training.get("images", ()) if re.fullmatch("[0-9a-f]{64}", str(image))]
-    return Learned(frozenset(bundle.training.get("cases", ())), tuple(images))
 
 
 def _open_dataset(folder: Path) -> "Dataset":
@@ -225,12 +237,21 @@ def _figures(result: Evaluation) -> list[str]:
     for one in result.miccai:
         apd, overlap = ("none" if value is None else f"{value:.2f}" for value in (one.apd_mm, one.dice))
         lines.append(f"MICCAI 2009, {one.case}: good {one.good_percent:.1f} %, APD {apd} mm, Dice {overlap}")
+    return [*lines, _overlap(result)]
+
+
+def _overlap(result: Evaluation) -> str:
     known = result.in_sample
     if known:
         same = sum(overlap is Overlap.IMAGE for overlap in known.values())
         images = f" (from these very images of {same})" if same else ""
-        lines.append(
-            f"IN-SAMPLE: the network learned from {len(known)} of these {len(result.by_case())} patients{images}: "
+        return (
+            f"IN-SAMPLE: it learned from {len(known)} of these {len(result.by_case())} patients{images}: "
             "of those the figures tell how well it remembers, not how well it will do on others"
         )
-    return lines
+    if result.training_known:
+        return "overlap with training: none, as far as patients and images are listed"
+    return (
+        "overlap with training: NOT KNOWN, nobody has said what it learned from (--trained-on FILE does): if from some "
+        "of these patients, the figures flatter it"
+    )

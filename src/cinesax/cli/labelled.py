@@ -1,4 +1,4 @@
-"""Where `cinesax evaluate` finds images with truth: pairs, DICOM studies with contours, prepared sets."""
+"""Where `cinesax evaluate` finds images with truth: pairs, and DICOM studies with contours."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,6 @@ from cinesax.segmentation import Segmentation, Structure
 
 if TYPE_CHECKING:
     from cinesax.cine import Cine
-    from cinesax.learn.records import Dataset
 
 LABEL_SUFFIXES = (".nii.gz", ".nii")
 
@@ -86,20 +85,3 @@ def labelled(case: str, cine: "Cine", truth: Segmentation) -> LabelledStudy:
         for index in range(cine.n_slices)
     }
     return LabelledStudy(case, names, cine, truth)
-
-
-def of_dataset(dataset: "Dataset", split: str | None, fold: int | None) -> Iterator[LabelledStudy]:
-    """The examples of a prepared set, frame by frame as they were framed.
-
-    Args:
-        dataset: the set.
-        split: of the set; None: validation, else train.
-        fold: only the patients of this fold.
-    """
-    from cinesax.learn import examples, records
-
-    split = split or ("validation" if "validation" in dataset.manifest["splits"] else "train")
-    cases = dataset.cases(split, fold=fold, held_out=fold is not None)
-    for example in records.read_examples(dataset, split, cases):
-        cine, truth = examples.as_cine(example)
-        yield LabelledStudy(example.case, {(0, 0): example.name}, cine, truth)

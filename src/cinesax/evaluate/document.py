@@ -46,6 +46,7 @@ def document(evaluation: "Evaluation") -> dict[str, Any]:
         "groups": {name: asdict(figures) for name, figures in evaluation.groups()},
         "intervals_95": {name: asdict(interval) for name, interval in evaluation.intervals().items()},
         "agreement": {name: asdict(figures) for name, figures in evaluation.agreement().items()},
+        "training_known": evaluation.training_known,
         "in_sample": {case: str(overlap) for case, overlap in evaluation.in_sample.items()},
         "cases": _cases(evaluation),
         "functions": {one.case: _function(one) for one in evaluation.functions},

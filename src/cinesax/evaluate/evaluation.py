@@ -101,6 +101,7 @@ class Evaluation:
         functions: volumes and EF of each patient of whom ED and ES are known.
         miccai: the measures of the MICCAI 2009 challenge of each patient with spacing.
         pictures: of the worst frames, worst first.
+        training_known: whether anybody has said what was learned from; if not, nothing can be marked as known.
     """
 
     slices: tuple[SliceScore, ...]
@@ -108,6 +109,7 @@ class Evaluation:
     functions: tuple[CaseFunction, ...] = ()
     miccai: tuple[MiccaiCase, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    training_known: bool = False
 
     @property
     def dice(self) -> NDArray[np.float64]:
@@ -212,7 +214,7 @@ def evaluate(
     Args:
         studies: what to compare on.
         segment: Cine -> Segmentation: `Segmenter.segment`, or anything else.
-        learned: what the network learned from, to mark what it is tested on and knows.
+        learned: what the network learned from, to mark what it is tested on and knows; None: nobody has said.
         pictures: how many of the worst frames to keep for looking at.
     """
     return score(((study, segment(study.cine)) for study in studies), learned=learned, pictures=pictures)
@@ -252,6 +254,7 @@ def score(
         tuple(one for one in functions if one is not None),
         tuple(one for one in miccai if one is not None),
         tuple(worst),
+        learned is not None and bool(learned.cases or learned.images),
     )
 
 

@@ -12,7 +12,7 @@ Pictures with other names stay alone, each a study of one frame: neighbours that
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,22 +122,50 @@ def _studies(group: list[tuple[Pair, Place | None]]) -> Iterator[PairStudy]:
         yield _study(frames)
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The labelled frames of a patient as an array without gaps.
+
+    Attributes:
+        shown: (phase, slice), counted from 0 -> the place of the picture that stands there: where a slice was labelled
+            at other phases only, the one nearest in time.
+        own: those of them whose picture belongs there.
+    """
+
+    shown: Mapping[Place, Place]
+    own: Mapping[Place, Place]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Phases and slices."""
+        phases, slices = max(self.shown)
+        return phases + 1, slices + 1
+
+
+def lay_out(places: Iterable[Place]) -> Layout:
+    """Put frames, of which phase and slice are known, into an array, in order; what lies between them is left out."""
+    there = set(places)
+    phases, slices = (sorted({place[axis] for place in there}) for axis in (0, 1))
+    shown: dict[Place, Place] = {}
+    for index, in_stack in enumerate(slices):
+        known = [phase for phase in phases if (phase, in_stack) in there]
+        for number, phase in enumerate(phases):
+            shown[number, index] = min(known, key=lambda other: abs(other - phase)), in_stack
+    own = {(n, i): place for (n, i), place in shown.items() if place[0] == phases[n]}
+    return Layout(shown, own)
+
+
 def _study(frames: Mapping[Place, tuple[Pair, NDArray[Any], NDArray[np.bool_]]]) -> PairStudy:
-    phases, slices = (sorted({place[axis] for place in frames}) for axis in (0, 1))
+    layout = lay_out(frames)
     first, image, _ = next(iter(frames.values()))
-    shape = (len(phases), len(slices), *image.shape)
+    shape = (*layout.shape, *image.shape)
     pixels = np.zeros(shape, np.result_type(*(image for _, image, _ in frames.values())))
     labels = np.zeros(shape, np.uint8)
-    names: dict[Place, str] = {}
-    for index, in_stack in enumerate(slices):
-        known = [phase for phase in phases if (phase, in_stack) in frames]
-        for number, phase in enumerate(phases):
-            nearest = min(known, key=lambda other: abs(other - phase))
-            pair, image, label = frames[nearest, in_stack]
-            pixels[number, index] = image
-            if nearest == phase:
-                labels[number, index][label] = Structure.CAVITY
-                names[number, index] = pair.name
-    truth = Segmentation(labels, {Structure.CAVITY: np.ones(len(phases), dtype=bool)}, author="manual")
+    names = {index: frames[place][0].name for index, place in layout.own.items()}
+    for index, place in layout.shown.items():
+        pixels[index] = frames[place][1]
+    for index, place in layout.own.items():
+        labels[index][frames[place][2]] = Structure.CAVITY
+    truth = Segmentation(labels, {Structure.CAVITY: np.ones(shape[0], dtype=bool)}, author="manual")
     description = first.name if len(frames) == 1 else first.case
     return PairStudy(first.case, names, Cine(pixels, None, source=Source("pairs", description=description)), truth)
