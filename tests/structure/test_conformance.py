@@ -21,7 +21,7 @@ NEWER = {"1.2.840.10008.5.1.4.1.1.66.7": "Label Map Segmentation Storage"}
 
 # A code table row: | name | value | scheme | meaning | ... |
 ROWS = {
-    (value, scheme): meaning.removesuffix(" (from Python only)")
+    (value, scheme): meaning
     for value, scheme, meaning in re.findall(r"\| ([\d-]+) \| (LN|SCT|DCM) \| ([^|]+?) \|", PAGE)
 }
 
