@@ -53,7 +53,7 @@ tutorials: $(VENV)/.core
 	$(PIP) install --quiet --editable ".[train]" --group tutorials
 	mkdir -p build/tutorials
 	set -e; for lesson in tutorials/0*.py; do \
-	  CINESAX_TUTORIAL_DATA="$(abspath $(DATA))" $(BIN)/python -m jupytext --to notebook --execute \
+	  JUPYTER_PREFER_ENV_PATH=1 CINESAX_TUTORIAL_DATA="$(abspath $(DATA))" $(BIN)/python -m jupytext --to notebook --execute \
 	    --run-path tutorials --output build/tutorials/$$(basename $$lesson .py).ipynb $$lesson; \
 	done
 

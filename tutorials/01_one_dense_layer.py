@@ -15,7 +15,8 @@
 #
 # A short-axis frame of a cine MRI exam shows a slice through the beating heart. The question of this course is asked
 # of every pixel: **does it belong to the cavity of the left ventricle (LV)?** With the answers for all slices at end
-# diastole (ED) and end systole (ES) come the volumes, and with them the ejection fraction.
+# diastole (ED, the heart at its fullest) and end systole (ES, at its emptiest) come the volumes, and with them the
+# ejection fraction: the part of its blood that the LV throws out with a beat.
 #
 # This lesson answers it in the simplest way that can be learned: one dense layer, in which every output pixel has a
 # weight for every input pixel. It looks like a success, and is not. Find out why, and the next lesson follows by
@@ -42,8 +43,9 @@ lesson = course.begin(DATA)
 #
 # A prepared set holds framed images, 256 x 256 pixels with values from 0 to 1, and for each a label: background or LV
 # cavity. It is split **by patient**. Neighbouring slices and phases of one heart are near copies of one another: a
-# network that is tested on the neighbour of what it learned is tested on its memory. One fold of the patients is held
-# out, and networks are compared on them. The split `validation` stays closed until the last lesson.
+# network that is tested on the neighbour of what it learned is tested on its memory. A third of the patients (one
+# "fold" of three) is held out, and networks are compared on them. The split `validation` stays closed until the last
+# lesson.
 
 # %%
 dataset = course.open_set(lesson)
@@ -72,8 +74,10 @@ print(f"cavity: {100 * share:.2f} % of all pixels; background: {100 * (1 - share
 # %% [markdown]
 # ## What a dense layer costs
 #
-# Every output (two scores for every pixel) has a weight for every input pixel. That product grows with the fourth
-# power of the side of the image, so we make the images small:
+# A network is a function with numbers in it that can be changed: its **weights**. The simplest: multiply every input
+# pixel by a weight of its own, add all products up, and the sum is a score. A **dense layer** does this for every
+# output, here two scores for every pixel, one for background and one for cavity; each has its own weights. Their
+# number grows with the fourth power of the side of the image, so we make the images small:
 
 # %%
 rows = []
@@ -87,11 +91,19 @@ small_images, small_labels = course.load(dataset, learning, SIZE)
 test_images, test_labels = course.load(dataset, holding, SIZE)
 
 # %% [markdown]
+# At this size the smallest cavities vanish: where less than half of every block is cavity, the label is empty.
+#
 # ## Train it
 #
-# Cross-entropy asks for the probability that the network gave to the right answer, pixel by pixel. We watch the
-# accuracy (the part of the pixels that are right) and the Dice: twice the pixels that truth and prediction have in
-# common, divided by the sum of both areas. It is 1 where both agree, and 0 where they share nothing.
+# A softmax turns the two scores of a pixel into probabilities that add up to 1. How wrong they are is one number, the
+# **loss**; here the cross-entropy: minus the logarithm of the probability that the network gave to the right answer,
+# the mean over all pixels. Training begins with random weights and repeats one step: take a few images (a **batch**),
+# compute the loss and its derivative by every weight, and move every weight a little in the direction in which the
+# loss falls. How far is the **learning rate**; `adam` is a common rule that sets it for each weight. When all images
+# have had their turn, an **epoch** is over.
+#
+# We watch the accuracy (the part of the pixels that are right) and the **Dice**: twice the pixels that truth and
+# prediction have in common, divided by the sum of both areas. It is 1 where both agree, and 0 where they share nothing.
 
 # %%
 network = keras.Sequential(
@@ -135,17 +147,18 @@ course.table(
 
 # %% [markdown]
 # Look at both columns. The accuracy is one that you would be proud of in a classroom, and the line below it shows
-# what it is worth: **a program that finds nothing has nearly the same.** The Dice does not fall for it. (It gives
-# such a program what the frames without LV are worth: there, finding nothing is right.) Lesson 5 comes back to this.
+# what it is worth: **a program that finds nothing has nearly the same.** The Dice does not fall for it. (What it gives
+# to such a program are the frames whose label is empty: there, finding nothing is right.) Lesson 5 comes back to this.
 #
-# The curves tell the second story: on the training patients the network goes on to improve, on the held-out ones it
-# does not. It has more weights than it has seen pixels of cavity, and learns its patients by heart:
+# The curves tell the second story. On the training patients the network goes on improving to the end. On the held-out
+# ones it soon stops, and may even get worse: this is **overfitting**. The network has far more weights than it has
+# seen pixels of cavity, and learns its patients by heart:
 
 # %%
 print(f"weights: {network.count_params():,}; pixels of cavity to learn from: {small_labels[..., 1].sum():,.0f}")
 
 # %%
-order = np.argsort(-test_labels[..., 1].sum(axis=(1, 2)))[:: max(1, len(test_labels) // 3)][:3]
+order = course.examples(test_labels[..., 1])
 parts = [("one dense layer", test_images[n, ..., 0], test_labels[n, ..., 1], found[n]) for n in order]
 course.show(course.pictures(parts), lesson, "01-found")
 
@@ -159,12 +172,14 @@ course.show(course.pictures(parts), lesson, "01-found")
 # %%
 kernel = network.layers[1].kernel.numpy().reshape(SIZE, SIZE, SIZE, SIZE, 2)
 towards_cavity = kernel[..., 1] - kernel[..., 0]
-figure = Figure(figsize=(7, 3.4), layout="constrained")
+figure = Figure(figsize=(9, 3.8), layout="constrained")
 limit = np.abs(towards_cavity[:, :, SIZE // 2, SIZE // 2]).max()
-for axes, column in zip(figure.subplots(1, 2), (SIZE // 2, SIZE // 2 + 1), strict=True):
-    axes.imshow(towards_cavity[:, :, SIZE // 2, column], cmap="RdBu_r", vmin=-limit, vmax=limit)
+panels = figure.subplots(1, 2)
+for axes, column in zip(panels, (SIZE // 2, SIZE // 2 + 1), strict=True):
+    drawn = axes.imshow(towards_cavity[:, :, SIZE // 2, column], cmap="RdBu_r", vmin=-limit, vmax=limit)
     axes.plot(column, SIZE // 2, "k+")
     axes.set_title(f"weights to the pixel in column {column} (+)", fontsize=9)
+figure.colorbar(drawn, ax=panels, label="bright here speaks for cavity (red)\nor against it (blue)")
 course.show(figure, lesson, "01-weights")
 pair = [towards_cavity[:, :, SIZE // 2, column].ravel() for column in (SIZE // 2, SIZE // 2 + 1)]
 alike = np.corrcoef(pair[0], np.roll(pair[1].reshape(SIZE, SIZE), -1, axis=1).ravel())[0, 1]
@@ -181,8 +196,8 @@ for shift in (0, 2, 4, 8):
 course.table(course.COLUMNS, rows)
 
 # %% [markdown]
-# The Dice falls with every step. What this network has learned is mostly *where* hearts lie in these images, and
-# little of what they look like.
+# Look at how fast the Dice falls, although every image shows the same heart as before. What this network has learned
+# is mostly *where* hearts lie in these images, and little of what they look like.
 #
 # **What is missing:** one small set of weights that is the same at every place. It needs fewer examples, because
 # every place of every image is one; it costs nothing for larger images; and when the heart moves, so does the answer.

@@ -35,7 +35,7 @@ lesson = course.begin(DATA)
 # %% [markdown]
 # ## By hand
 #
-# Two scores, a kernel of three, a stride of two: the second painting begins two places after the first.
+# Two scores, a kernel of three weights, a **stride** of two: the second painting begins two places after the first.
 
 # %%
 scores, kernel, stride = np.array([1.0, 10.0]), np.array([1.0, 2.0, 1.0]), 2
@@ -50,10 +50,10 @@ print("by hand:", painted, " by Keras:", np.asarray(layer(scores.reshape(1, -1, 
 # %% [markdown]
 # ## Kernels that leave marks
 #
-# Paint an even surface: all scores 1, all weights equal. Where the kernel's width is not a multiple of the stride,
-# some pixels are painted more often than others: a chessboard, which the network would have to unlearn. With a kernel
-# of just one stride nothing overlaps: blocks again. A tent of two strides is smooth: that is bilinear
-# interpolation, and the network may learn a better one.
+# Paint an even surface: all scores 1, with a stride of four. A kernel of four equal weights overlaps nowhere: blocks
+# again. With five, some pixels are painted more often than others: a chessboard, which a network would have to unlearn
+# (it appears wherever the kernel's width is not a multiple of the stride). A kernel of two strides with the shape of a
+# tent is smooth: that is bilinear interpolation, and a network may learn a better one.
 
 
 # %%
@@ -106,13 +106,19 @@ course.table(["pixels in a step", "Dice of blocks", "Dice of the tent"], rows)
 
 # %% [markdown]
 # A transposed convolution wins back a part of what the blocks lose; what lies between two coarse scores it can only
-# guess.
+# guess. The coarser the scores, the more is lost for good.
 #
 # ## A fully convolutional network
 #
-# `cinesax.learn.models.fcn` is the sequential network of many a first course: strided convolutions and pooling down
-# to a sixteenth of the resolution, and one transposed convolution back. It is trained as every network of this
-# package is: by `cinesax.learn.train`, from the records, and with a loss that lesson 5 explains.
+# `cinesax.learn.models.fcn` is the sequential network of many a first course: strided convolutions (they step over
+# pixels as pooling does) and pooling down to a sixteenth of the resolution, and one transposed convolution back to all
+# 256 x 256 pixels. It is trained as every network of this package is: by `cinesax.learn.train`, from the prepared set,
+# with a loss that lesson 5 explains.
+#
+# The settings are those of `course.recipe`. One thing in them is new, **augmentation**: each training image is a crop
+# that was turned, stretched and given another contrast at random, its label along with it. Few patients then look like
+# more, and learning by heart (lesson 1) is harder. For each epoch a line is printed; what begins with `val_` is of the
+# held-out patients.
 
 # %%
 print(course.networks(lesson)["fcn"])
@@ -132,17 +138,17 @@ course.table(
 # %% [markdown]
 # ## Look at its borders
 #
-# The last pictures to look at are the masks, enlarged. The heart is found, and the outlines are those of something
-# seen without glasses: round where the cavity has corners, and unsure of the small ones.
+# Below are the masks, enlarged, for a large, a middling and a small cavity. Look at the outlines: they know little of
+# the edges in the image beside them. Their shape is that of the painted kernels, on a grid of 16 pixels.
 
 # %%
-order = np.argsort(-truth.sum(axis=(1, 2)))[:: max(1, len(truth) // 3)][:3]
+order = course.examples(truth)
 parts = [(f"FCN: Dice {judged.dice[n]:.2f}", test_images[n, ..., 0], truth[n], found[n]) for n in order]
 course.show(course.pictures(parts, crop=96), lesson, "03-found")
 
 # %% [markdown]
-# The probability along one row says the same in numbers: the step from background to cavity, which is one pixel wide
-# in the truth, is spread over many.
+# The probability along one row of the first of these frames says the same in numbers. In the truth, each step between
+# background and cavity is one pixel wide. Over how many is it spread here?
 
 # %%
 number = order[0]
@@ -151,7 +157,7 @@ figure = Figure(figsize=(8, 3), layout="constrained")
 axes = figure.subplots()
 axes.plot(truth[number, row], label="truth", drawstyle="steps-mid")
 axes.plot(found[number, row], label="FCN")
-axes.set(xlabel="column", ylabel="cavity")
+axes.set(xlabel="column", ylabel="probability of cavity")
 axes.grid(alpha=0.3)
 axes.legend()
 course.show(figure, lesson, "03-row")
@@ -162,5 +168,6 @@ print(f"{between} pixels of this row have a probability between 0.1 and 0.9")
 # **What is missing:** the fine picture is there, at the entrance of the network, where it was thrown away. Hand it
 # over to the way up: [the U-Net](04_unet.py).
 #
-# **Try:** `FCNConfig(channels=(24,))` stops at a quarter of the resolution. What becomes of the borders, and of false
-# LV far away from the heart?
+# **Try:** add `"fcn-fine": FCNConfig(channels=(32,), bottom=(64, 64))` to `course.networks`, and train it here in the
+# place of `"fcn"`. It stops at a quarter of the resolution. What becomes of the borders, and of false LV far away from
+# the heart?

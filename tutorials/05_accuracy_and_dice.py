@@ -40,8 +40,9 @@ areas = truth.sum(axis=(1, 2))
 # %% [markdown]
 # ## What accuracy is made of
 #
-# Right pixels are of two kinds: cavity found as cavity, background left alone. Count them for a program that finds
-# nothing, and for one that makes an honest mistake in every frame: it draws the cavity two pixels too wide all round.
+# Right pixels are of two kinds: cavity found as cavity, background left alone. Count them for four programs, made
+# from the truth: one finds nothing; two make an honest mistake in every frame, and draw the cavity two pixels too
+# wide or too narrow all round; and one draws the right shape at a wrong place.
 
 # %%
 wide = np.stack([ndimage.binary_dilation(mask, iterations=2) for mask in truth])
@@ -61,11 +62,13 @@ course.table([*course.COLUMNS, "of the cavity found"], rows)
 print(f"background: {100 * (1 - truth.mean()):.2f} % of all pixels")
 
 # %% [markdown]
-# All of them are near the share of the background, and a program that points at the wrong organ is not far behind.
-# Dice tells them apart, because the background that both agree on is not in it.
+# Read the accuracy alone: finding nothing lies a little above one percent below the honest mistakes, and even a program
+# that points at the wrong organ is right nearly everywhere. Dice tells them apart, because the background that both
+# agree on is not in it.
 #
 # A frame without LV is where Dice needs a convention: nothing found is 1, anything found is 0. A mean over all frames
-# therefore depends on how many empty ones there are. Say how they count when you report a mean:
+# therefore depends on how many empty ones there are (the pairs of Sunnybrook have none, the phantoms some). Say how
+# they count when you report a mean:
 
 # %%
 empty = areas == 0
@@ -124,8 +127,8 @@ course.table(["", "mean over slices", "all pixels at once"], rows)
 #
 # What a network is trained on decides what it becomes. Cross-entropy is a mean over pixels, and so is ruled by the
 # background as accuracy is. The soft Dice is the Dice with probabilities in place of decisions, so it has a
-# derivative. This package trains on the sum of both. Here is one small network at a quarter of the resolution,
-# trained twice from the same first weights:
+# derivative. This package trains on the sum of both. Here is one small network of the parts of lessons 2 and 3, at a
+# quarter of the resolution, trained twice from the same first weights, for a short time:
 
 # %%
 SIZE = 64
@@ -161,7 +164,7 @@ figure = Figure(figsize=(9, 3.2), layout="constrained")
 for axes, measure in zip(figure.subplots(1, 2), ("val_accuracy", "val_dice"), strict=True):
     for name, history in histories.items():
         axes.plot(history[measure], label=name)
-    axes.set(title=measure.removeprefix("val_") + ", held out", xlabel="epoch")
+    axes.set(title=measure.removeprefix("val_") + ", held out", xlabel="epoch", ylim=(0, 1.02))
     axes.grid(alpha=0.3)
     axes.legend()
 course.show(figure, lesson, "05-losses")
@@ -169,8 +172,11 @@ rows = [[n, f"{100 * h['val_accuracy'][-1]:.2f} %", f"{h['val_dice'][-1]:.3f}"] 
 course.table(course.COLUMNS, rows)
 
 # %% [markdown]
-# Watch the left panel and you would hardly know which training to stop; the right one tells. And an early plateau at
-# the Dice of "finds nothing" is the mark of a network that has so far only learned how much background there is.
+# On the left, both trainings are two lines at the top that hardly differ: by accuracy alone you could not tell which
+# one to stop. The right panel tells. A plateau at the Dice of "finds nothing" is the mark of a network that has so far
+# only learned how much background there is. With cross-entropy alone it lasts long, because saying "background"
+# everywhere is already nearly right. It does end, after many more epochs, but that is time lost. This is why lesson 2
+# trained on the sum.
 #
 # **Next:** how to watch all this while it happens: [TensorBoard](06_tensorboard.py).
 #

@@ -14,15 +14,9 @@
 # # 6. TensorBoard
 #
 # Every training of this package writes logs as it goes: curves, pictures of a fixed set of slices, the settings and
-# the graph of the network. TensorBoard shows them in a browser, also while the training runs:
-#
-# ```sh
-# tensorboard --logdir runs/tutorials/phantom
-# ```
-#
-# In a notebook, `%load_ext tensorboard` and `%tensorboard --logdir ...` show the same below a cell. This lesson reads
-# the logs of [lesson 4](04_unet.py) in Python, so that you know what is in them and what to look for; trainings that
-# are not there yet are made.
+# the graph of the network. TensorBoard is a program that shows them in a browser, also while the training runs. This
+# lesson gives the command, and then reads the logs of [lesson 4](04_unet.py) in Python, so that you know what is in
+# them and what to look for; trainings that are not there yet are made.
 
 # %% tags=["parameters"]
 DATA = None
@@ -39,10 +33,18 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 lesson = course.begin(DATA)
 runs = {name: course.trained(lesson, name)[0] for name in ("fcn", "unet")}
-for run in runs.values():
-    print(f"tensorboard --logdir {run.folder.name}/tensorboard")
 
 # %% [markdown]
+# This is the command, for both runs at once. Give it in a terminal, in the folder of the project and with its
+# environment active, and open the address that it prints:
+
+# %%
+print(f"tensorboard --logdir {course.shown(lesson.work)}")
+
+# %% [markdown]
+# In a notebook, `%load_ext tensorboard` and `%tensorboard --logdir ...` show the same below a cell. `cinesax train`
+# prints such a command for every training it begins.
+#
 # ## What is written
 #
 # A run has a folder of logs for training, one for the held-out patients, and one for pictures. Values of both have
@@ -75,9 +77,12 @@ course.table(["logs", "names", "the first of them"], rows)
 #
 # - **loss**: falls in training. Where that of the held-out patients rises again while it falls, the network learns
 #   its patients by heart: more variation, fewer weights, or stop there.
-# - **accuracy**: begins where the background lies, and has little room above it (lesson 5).
-# - **dice**: what you want to know. In training it is a mean over an epoch, with the weights of each moment; for the
-#   held-out patients it is taken at the epoch's end, with the average of the last weights.
+# - **accuracy**: is at the share of the background after a few steps, and has little room above it (lesson 5).
+# - **dice**: what you want to know. In training it is a mean over an epoch, with the weights of each moment, on varied
+#   crops; for the held-out patients it is taken at the end of some epochs, on whole frames, with the average of the
+#   last weights. So the two are not measured alike: look at how each goes on, not only at the distance.
+# - **iou_lv_cavity**: the intersection of truth and prediction divided by their union: Dice on another scale, lower.
+#   Of two networks, the one with the lower loss need not have the higher Dice: the loss also asks how sure they are.
 # - **learning_rate**: rises during the warm-up, then falls along a cosine. A kink in another curve is often one of
 #   this.
 # - **images_per_second**: falls when something else uses the machine, or when the images come too slowly.
@@ -100,6 +105,7 @@ for axes, tag in zip(figure.subplots(2, 3).flat, names, strict=True):
             if steps:
                 axes.plot(steps, values, style, color=f"C{number}", label=f"{name}, {part}", markersize=3)
     axes.set_title(tag, fontsize=9)
+    axes.set_xlabel("epoch, counted from 0", fontsize=8)
     axes.grid(alpha=0.3)
 figure.axes[0].legend(fontsize=7)
 course.show(figure, lesson, "06-curves")
@@ -121,12 +127,12 @@ course.table(["last Dice", "training", "held out"], rows)
 # %%
 log = logs(runs["unet"], "pictures")
 tags = [tag for tag in log.Tags()["tensors"] if is_picture(log, tag)]
-tag = tags[len(tags) // 2]
+tag = tags[len(tags) // 4]
 looks = [(event.step, event.tensor_proto.string_val[2]) for event in log.Tensors(tag)]
 figure = Figure(figsize=(9, 2.5 * len(looks)), layout="constrained")
 for axes, (epoch, png) in zip(figure.subplots(len(looks), 1, squeeze=False).flat, looks, strict=True):
     axes.imshow(np.asarray(Image.open(io.BytesIO(png))))
-    axes.set_title(f"{tag} after epoch {epoch + 1}", fontsize=9)
+    axes.set_title(f"{tag} after epoch {epoch}: input, truth, prediction, difference", fontsize=9)
     axes.set_axis_off()
 course.show(figure, lesson, "06-pictures")
 
@@ -145,6 +151,9 @@ for path in sorted(runs["unet"].folder.iterdir()):
 # **Next:** curves and means end where single patients begin. [Lesson 7](07_reading_the_mistakes.py) reads the
 # mistakes.
 #
-# **Try:** train the U-Net with `augmentation=Augmentation()` (from `cinesax.learn.augment`) in `course.recipe`, for
-# three times as many epochs, in another folder, and put both runs into one chart. Which curve is above in training,
-# and which on held-out patients?
+# **Try:** leave TensorBoard open and begin a longer training of a larger network beside the two (the next cell prints
+# how). Watch it come in: are its curves above those of the small U-Net, and after how many epochs?
+
+# %%
+work = course.shown(lesson.work)
+print(f"cinesax train {work}/set -o {work}/longer --preset unet --fold {course.FOLD} --epochs 5")

@@ -54,7 +54,7 @@ def segment(cine):
     return Segmentation(labels, {Structure.CAVITY: np.ones(len(labels), dtype=bool)}, author="lesson 7")
 
 
-evaluation = evaluate(course.studies(lesson), segment, pictures=6)
+evaluation = evaluate(course.studies(lesson), segment, pictures=60)
 
 # %% [markdown]
 # ## Not one mean, but where
@@ -123,27 +123,17 @@ course.table(["patient", "mean Dice", "error at ED", "EF true", "EF found", "poi
 #
 # ## The worst slices
 #
-# And now look. `evaluate` kept the worst frames. Sort what you see into kinds:
+# And now look. `evaluate` kept the worst frames. Sort what you see into kinds, with their most likely reasons:
 #
 # 1. **another organ**: seen too little of the picture, or seen too few such pictures;
 # 2. **nothing found**, in a small slice: too few of them, or a loss that does not miss them;
 # 3. **LV where the expert has none**, above the base or below the apex: where does the heart end? Ask two experts;
 # 4. **the border**, all round or on one side: papillary muscles, blurred walls, resolution;
-# 5. **the label is wrong**: it happens, also in public data. Look at it before you train a network to repeat it.
-
-# %%
-for number, picture in enumerate(evaluation.pictures):
-    score, shape = picture.score, picture.pixels.shape
-    window = np.percentile(picture.pixels, (0.5, 98))
-    image = np.clip((picture.pixels - window[0]) / max(window[1] - window[0], 1), 0, 1)
-    masks = [rasterise(polygons, shape) for polygons in (picture.truth, picture.found)]
-    title = f"{score.name}: Dice {score.dice:.2f}, {score.truth_px} pixels in truth, {score.found_px} found"
-    course.show(course.pictures([(title, image, *masks)]), lesson, f"07-worst-{number}")
-
-# %% [markdown]
-# ## From mistakes to work
+# 5. **the label is wrong**: it happens, also in public data. Look at it before you train a network to repeat it. (Is
+#    there a patient above, far below the rest, in whom truth and image do not fit?)
 #
-# A first, rough sorting can be computed. Do not stop at it: the kinds above need eyes.
+# A first, rough sorting can be computed, from the counts alone. It stands above each picture, and the worst frames of
+# different kinds come first. Do not stop at it: the kinds above need eyes.
 
 
 # %%
@@ -155,13 +145,32 @@ def kind(one):
     if one.dice < 0.05:
         return "another place"
     ratio = one.found_px / one.truth_px
-    return "much too large" if ratio > 1.5 else "much too small" if ratio < 0.67 else "border"
+    return "much too large" if ratio > 1.5 else "much too small" if ratio < 0.67 else "border or place"
 
 
+kinds = [kind(picture.score) for picture in evaluation.pictures]
+place_in_kind = [kinds[:number].count(name) for number, name in enumerate(kinds)]
+for number, chosen in enumerate(np.argsort(place_in_kind, kind="stable")[:6]):
+    picture = evaluation.pictures[chosen]
+    score, shape = picture.score, picture.pixels.shape
+    window = np.percentile(picture.pixels, (0.5, 98))
+    image = np.clip((picture.pixels - window[0]) / max(window[1] - window[0], 1), 0, 1)
+    masks = [rasterise(polygons, shape) for polygons in (picture.truth, picture.found)]
+    title = (
+        f"{score.name}: {kind(score)}. Dice {score.dice:.2f}, {score.truth_px} pixels in truth, {score.found_px} found"
+    )
+    course.show(course.pictures([(title, image, *masks)]), lesson, f"07-worst-{number}")
+
+# %% [markdown]
+# ## From mistakes to work
+#
+# The same sorting of all frames with a low Dice. Which kind is the largest?
+
+# %%
 low = [one for one in evaluation.slices if one.dice < 0.8]
-kinds = sorted({kind(one) for one in low})
+names = sorted({kind(one) for one in low})
 print(f"{len(low)} of {len(evaluation.slices)} frames have a Dice below 0.8")
-counted = [[name, f"{sum(kind(one) == name for one in low)}"] for name in kinds]
+counted = [[name, f"{sum(kind(one) == name for one in low)}"] for name in names]
 course.table(["what went wrong", "frames"], counted)
 
 # %% [markdown]

@@ -26,6 +26,7 @@ learn.require()
 
 import keras  # noqa: E402
 
+from cinesax.learn.augment import Augmentation  # noqa: E402
 from cinesax.learn.examples import Example, Kind, from_pairs, from_phantoms  # noqa: E402
 from cinesax.learn.models import FCNConfig, NetworkConfig, UNetConfig, build  # noqa: E402
 from cinesax.learn.pictures import panel  # noqa: E402
@@ -152,29 +153,33 @@ def judge(found: NDArray, truth: NDArray) -> Judgement:
 
 
 def recipe(course: Course, model: NetworkConfig) -> TrainConfig:
-    """How lessons 3 to 7 train: the same for every network, and without augmentation, so that it is quick."""
+    """How lessons 3 to 7 train, the same for every network: on crops of 128 x 128, a quarter of the work of a frame.
+
+    A crop lies anywhere in the frame, and is turned, stretched and given another contrast, differently each time: so
+    the network hardly ever sees the same image twice, and learns less by heart.
+    """
     return TrainConfig(
         model=model,
-        pipeline=PipelineConfig(batch=course.pick(8, 2), augmentation=None),
-        epochs=course.pick(6, 2),
-        steps=course.pick(25, 2),
+        pipeline=PipelineConfig(batch=course.pick(8, 2), crop=course.pick(128, 64), augmentation=Augmentation()),
+        epochs=course.pick(9, 2),
+        steps=course.pick(50, 2),
         learning_rate=3e-3,
         warmup_steps=20,
         average=0.98,
-        validate_every=course.pick(2, 1),
+        validate_every=course.pick(3, 1),
         xla=False,
     )
 
 
 def networks(course: Course) -> dict[str, NetworkConfig]:
-    """The networks of lessons 3 to 7: small ones, for a minute on a processor."""
+    """The networks of lessons 3 to 7: small ones, each with about as many multiplications for a frame as the other."""
     if course.small:
         return {
             "fcn": FCNConfig(channels=(4, 4), bottom=(4,)),
             "unet": UNetConfig(channels=(4, 4), stem=4, dropout=0.0),
         }
     return {
-        "fcn": FCNConfig(channels=(24, 48), bottom=(64, 64)),
+        "fcn": FCNConfig(channels=(32, 96), bottom=(128, 128)),
         "unet": UNetConfig(channels=(8, 16, 32, 48), stem=8, dropout=0.0),
     }
 
@@ -212,6 +217,11 @@ def studies(course: Course) -> Iterator[LabelledStudy]:
         yield LabelledStudy(f"PHANTOM-{seed:06d}", names, Cine(pixels, grid, base_first=settings.base_first), known)
 
 
+def shown(folder: Path) -> str:
+    """A folder as one would type it in the folder of the project."""
+    return str(folder.relative_to(HERE.parent)) if folder.is_relative_to(HERE.parent) else str(folder)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table."""
     widths = [max(len(str(line[at])) for line in [columns, *rows]) for at in range(len(columns))]
@@ -231,6 +241,13 @@ def show(figure: Figure, course: Course, name: str) -> None:
         display(Image(path.read_bytes(), format="png"))
 
 
+def examples(truth: NDArray, count: int = 3) -> NDArray:
+    """Numbers of frames with LV, (count,): the largest cavity first, the others from equal steps down the sizes."""
+    areas = np.asarray(truth).sum(axis=(1, 2))
+    order = np.argsort(-areas, kind="stable")[: int((areas > 0).sum())]
+    return order[:: max(1, len(order) // count)][:count]
+
+
 def pictures(rows: Sequence[tuple[str, NDArray, NDArray, NDArray]], *, crop: int | None = None) -> Figure:
     """Input, truth, prediction and difference, a row for each (title, image, truth mask, found mask).
 
@@ -238,15 +255,23 @@ def pictures(rows: Sequence[tuple[str, NDArray, NDArray, NDArray]], *, crop: int
         rows: images and masks, (row, column).
         crop: only that many rows and columns round the middle of truth and prediction.
     """
-    figure = Figure(figsize=(10, 2.75 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(10, 2.9 * len(rows)), layout="constrained")
     for axes, (title, image, truth, found) in zip(figure.subplots(len(rows), 1, squeeze=False).flat, rows, strict=True):
         parts = [np.asarray(part) for part in (image, np.asarray(truth) >= 0.5, np.asarray(found) >= 0.5)]
         if crop is not None:
             parts = [part[_window(parts[1] | parts[2], crop)] for part in parts]
         axes.imshow(panel(parts[0], parts[1].astype(int), parts[2].astype(int)), interpolation="nearest")
-        axes.set_title(f"{title}\ninput, truth, prediction, difference (orange: too much, blue: missed)", fontsize=9)
-        axes.set_axis_off()
+        axes.set_title(title, fontsize=10)
+        width = parts[0].shape[1]
+        axes.set_xticks([(number + 0.5) * width - 0.5 for number in range(4)], _PARTS)
+        axes.set_yticks([])
+        axes.tick_params(length=0, labelsize=9)
+        for side in axes.spines.values():
+            side.set_visible(False)
     return figure
+
+
+_PARTS = ("input", "truth", "prediction", "difference\n(orange: too much, blue: missed)")
 
 
 def _window(mask: NDArray, crop: int) -> tuple[slice, slice]:

@@ -9,7 +9,7 @@ import pytest
 
 TUTORIALS = Path(__file__).resolve().parents[2] / "tutorials"
 LESSONS = sorted(TUTORIALS.glob("0*.py"))
-FIGURES = {"01": 4, "02": 3, "03": 3, "04": 3, "05": 2, "06": 2, "07": 7}
+FIGURES = {"01": 4, "02": 4, "03": 3, "04": 3, "05": 2, "06": 2, "07": 7}
 """Of each lesson."""
 KERAS_SAVING = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 """As in pyproject.toml."""
