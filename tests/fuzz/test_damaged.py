@@ -1,10 +1,11 @@
 """Nothing breaks it: 500 damaged exams, and five writers that are killed; `make fuzz` has many more of both."""
 
 import sys
+import time
 
 import pytest
 
-from fuzz import kills, table
+from fuzz import kills, limits, table
 from fuzz.crew import run_all
 
 INPUTS, PARTS = 500, 2
@@ -26,3 +27,15 @@ def test_writers_that_are_killed_leave_the_old_or_the_new_results() -> None:
     ends = kills.run_all(5)
     sys.stdout.write(table.of_kills(ends))
     assert len(ends) == 5 and kills.NEITHER not in ends
+
+
+def test_a_run_without_inputs_has_a_table_too() -> None:
+    assert table.of([]) == "0 inputs\n"
+
+
+def test_what_works_too_long_and_what_waits_too_long_are_both_stopped() -> None:
+    with pytest.raises(limits.TooLong, match="s of work"), limits.limited_time(0.2, 60):
+        while True:
+            pass
+    with pytest.raises(limits.TooLong, match="by the clock"), limits.limited_time(60, 0.2):
+        time.sleep(60)
