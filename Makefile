@@ -47,14 +47,16 @@ docs: $(VENV)/.core
 	$(PIP) install --quiet --group docs
 	$(BIN)/mkdocs build --strict
 
-# Executed notebooks. DATA: a folder with train and validation pairs; without it the hearts are synthetic.
+# Executed notebooks, with links from one to the next. DATA: a folder with train and validation pairs; without it the
+# hearts are synthetic.
 tutorials: $(VENV)/.core
 	$(PIP) install --quiet "pip>=25.1"
 	$(PIP) install --quiet --editable ".[train]" --group tutorials
 	mkdir -p build/tutorials
 	set -e; for lesson in tutorials/0*.py; do \
-	  JUPYTER_PREFER_ENV_PATH=1 CINESAX_TUTORIAL_DATA="$(abspath $(DATA))" $(BIN)/python -m jupytext --to notebook --execute \
-	    --run-path tutorials --output build/tutorials/$$(basename $$lesson .py).ipynb $$lesson; \
+	  sed 's/\(0[1-7]_[a-z_]*\)\.py)/\1.ipynb)/g' $$lesson | JUPYTER_PREFER_ENV_PATH=1 \
+	    CINESAX_TUTORIAL_DATA="$(abspath $(DATA))" $(BIN)/python -m jupytext --from py:percent --to notebook --execute \
+	    --run-path tutorials --output build/tutorials/$$(basename $$lesson .py).ipynb -; \
 	done
 
 clean:
