@@ -10,8 +10,8 @@ import pytest
 
 import cinesax
 import hearts
-from cinesax import results
-from cinesax.folder_swap import swap
+from cinesax import folder_swap, results
+from cinesax.folder_swap import new_folder, put_in_place, swap
 
 
 @pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="this system has no exchange of folders")
@@ -31,13 +31,61 @@ def test_where_one_is_missing_nothing_happens(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+def folder(path: Path, name: str) -> Path:
+    path.mkdir()
+    (path / name).write_text(name)
+    return path
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir())
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_folder_takes_the_place_of_another_or_of_none(tmp_path, monkeypatch, known):
+    if not known:
+        monkeypatch.setattr(folder_swap, "swap", lambda one, other: False)
+    for _ in range(2):
+        with new_folder(tmp_path / "deep" / "out") as work:
+            (work / "new").write_text("new")
+        assert names(tmp_path / "deep" / "out") == ["new"] and names(tmp_path / "deep") == ["out"]
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "deep" / "out") as work:
+        (work / "half").write_text("half")
+        raise KeyboardInterrupt
+    assert names(tmp_path / "deep" / "out") == ["new"] and names(tmp_path / "deep") == ["out"]
+
+
+def test_what_appeared_meanwhile_is_replaced_only_where_that_is_asked_for(tmp_path):
+    with pytest.raises(OSError), new_folder(tmp_path / "out", replace=False) as work:
+        (work / "new").write_text("new")
+        folder(tmp_path / "out", "theirs")
+    assert names(tmp_path / "out") == ["theirs"] and names(tmp_path) == ["out"]
+
+
+def test_where_the_second_rename_fails_the_old_folder_is_back(tmp_path, monkeypatch):
+    stage, target = folder(tmp_path / "stage", "new"), folder(tmp_path / "out", "old")
+    monkeypatch.setattr(folder_swap, "swap", lambda one, other: False)
+    rename, calls = Path.rename, []
+
+    def second_fails(self, other):
+        calls.append(other)
+        if len(calls) == 2:
+            raise OSError(5, "Input/output error")
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", second_fails)
+    with pytest.raises(OSError):
+        put_in_place(stage, target)
+    assert names(target) == ["old"] and names(tmp_path) == ["out", "stage"]
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_an_earlier_result_is_replaced_with_and_without_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
 ) -> None:
     analysis = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
     if not known:
-        monkeypatch.setattr(results, "swap", lambda one, other: False)
+        monkeypatch.setattr(folder_swap, "swap", lambda one, other: False)
     out = cinesax.write_results(analysis, tmp_path / "out")
     # A contour of a frame that the new result does not have: an earlier, longer exam's.
     stale = out / "contours" / re.sub(r"\d{4}(?=-[io]contour)", "0999", next((out / "contours").iterdir()).name)

@@ -11,7 +11,7 @@ import pytest
 
 import cinesax
 import hearts
-from cinesax import results
+from cinesax import folder_swap, results
 from cinesax.cine import Source
 from cinesax.errors import OutputError
 from cinesax.formats import tables
@@ -228,7 +228,7 @@ def test_an_earlier_result_comes_back_when_the_last_step_fails(
             raise OSError(5, "Input/output error")
         return rename(self, target)
 
-    monkeypatch.setattr(results, "swap", lambda *_: False)  # a system that cannot exchange folders in one step
+    monkeypatch.setattr(folder_swap, "swap", lambda *_: False)  # a system that cannot exchange folders in one step
     monkeypatch.setattr(Path, "rename", second_fails)
     with pytest.raises(OutputError, match="Input/output"):
         cinesax.write_results(analysis, out)

@@ -9,7 +9,6 @@ parity.json   (not in every bundle) how the graphs differ from the network in Ke
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cinesax.errors import BundleError, GeometryError, OutputError
+from cinesax.folder_swap import new_folder
 from cinesax.framing import Framing
 from cinesax.segmentation import Structure
 
@@ -217,31 +217,21 @@ def write_bundle(
         raise OutputError(f"{folder} is a file, not a folder; name a new folder")
     if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
         raise OutputError(f"{folder} exists and is no bundle; name a new folder")
-    work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
-        work.mkdir(parents=True)
-        shutil.copyfile(graph, work / GRAPH)
-        (work / CARD).write_text(card, encoding="utf-8")
-        names = [GRAPH, CARD]
-        if heart is not None:
-            shutil.copyfile(heart, work / HEART)
-            names.append(HEART)
-        if parity is not None:
-            (work / PARITY).write_text(parity, encoding="utf-8")
-            names.append(PARITY)
-        manifest = _to_json(bundle, {name: file_sha256(work / name) for name in names})
-        (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        if folder.exists():
-            folder.rename(old)
-        work.rename(folder)
+        with new_folder(folder) as work:
+            shutil.copyfile(graph, work / GRAPH)
+            (work / CARD).write_text(card, encoding="utf-8")
+            names = [GRAPH, CARD]
+            if heart is not None:
+                shutil.copyfile(heart, work / HEART)
+                names.append(HEART)
+            if parity is not None:
+                (work / PARITY).write_text(parity, encoding="utf-8")
+                names.append(PARITY)
+            manifest = _to_json(bundle, {name: file_sha256(work / name) for name in names})
+            (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(work, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
     return open_bundle(bundle.folder)
 
 

@@ -1,9 +1,15 @@
-"""Exchange of two folders in one step, so that a kill at any moment leaves one of them whole in its place."""
+"""Folders that appear whole or not at all, and are replaced in one step where the system can: a kill at any moment
+leaves the one or the other whole in its place."""
 
 import ctypes
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from cinesax.formats.stored_files import temporary_beside
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # Linux 3.15, renameat2(2)
@@ -28,3 +34,47 @@ def swap(one: Path, other: Path) -> bool:
     except (OSError, AttributeError, TypeError):
         return False
     return int(failed) == 0
+
+
+def put_in_place(stage: Path, target: Path) -> None:
+    """Let a folder take the place of another in the same folder, or of none.
+
+    What was in the place may lie in `stage` afterwards; the caller removes that.
+
+    Raises:
+        OSError: it cannot be; what was there is there again.
+    """
+    if target.exists() and swap(stage, target):
+        return
+    old = stage.with_name(f"{stage.name}.old")
+    try:
+        if target.exists():
+            target.rename(old)
+        stage.rename(target)
+    finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def new_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
+    """A folder to fill; at the end of the block it takes the place of `target`, and is removed where that fails.
+
+    Args:
+        target: where it goes; its parents are made.
+        replace: whether it takes the place of a folder that is there by then.
+
+    Raises:
+        OSError: it cannot be made, or not be put there.
+    """
+    work = temporary_beside(target)
+    try:
+        work.mkdir(parents=True)
+        yield work
+        if replace:
+            put_in_place(work, target)
+        else:
+            work.rename(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)

@@ -26,7 +26,7 @@ from typing import Any
 
 from cinesax.analysis import Analysis
 from cinesax.errors import InputError, OutputError
-from cinesax.folder_swap import swap
+from cinesax.folder_swap import put_in_place
 from cinesax.formats import tables
 from cinesax.formats.dicom_options import (
     DICOM_NAMES,
@@ -232,20 +232,7 @@ def _install(stage: Path, target: Path) -> None:
     if stage.parent == target or _foreign_entries(target):
         _move_in(stage, target)
         return
-    replaced = target.exists()
-    if replaced and swap(stage, target):
-        return  # what was there is in the stage now, and goes with it
-    old = stage.with_suffix(".old")
-    if replaced:
-        target.rename(old)
-    try:
-        stage.rename(target)
-    except OSError:
-        if replaced:
-            old.rename(target)
-        raise
-    if replaced:
-        shutil.rmtree(old, ignore_errors=True)
+    put_in_place(stage, target)
 
 
 def _move_in(stage: Path, target: Path) -> None:

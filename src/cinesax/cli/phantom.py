@@ -9,8 +9,6 @@ form, and segmentation.nii.gz. The same seed and options give the same bytes. `c
 
 import argparse
 import json
-import os
-import shutil
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from cinesax._version import __version__
 from cinesax.cine import Cine
 from cinesax.errors import GeometryError, OutputError, UsageError
 from cinesax.exam import open_cine
+from cinesax.folder_swap import new_folder
 from cinesax.formats.dicom_phantom import (
     HeaderOddity,
     SeriesIdentity,
@@ -33,7 +32,6 @@ from cinesax.formats.dicom_phantom import (
 )
 from cinesax.formats.dicom_uid import derived_uid
 from cinesax.formats.nifti import write_segmentation
-from cinesax.formats.stored_files import temporary_beside
 from cinesax.phantom import DecoyKind, Oddity, Phantom, Scan, draw_settings, make_decoys, make_phantom, scan
 from cinesax.segmentation import Segmentation, Structure
 
@@ -148,30 +146,30 @@ def write_exam(
     """
     variant = variant or Variant()
     out = out.absolute()
-    temporary = temporary_beside(out)
     try:
-        temporary.mkdir(parents=True)
-        scanned = scan(phantom, variant.oddities)
-        write_scan(
-            scanned,
-            temporary / "dicom" / "short-axis",
-            _SHORT_AXIS,
-            vendor=variant.vendor,
-            headers=variant.headers,
-            syntax=variant.syntax,
-        )
-        _write_decoys(phantom, decoys, temporary / "dicom")
-        (temporary / "truth").mkdir()
-        (temporary / _TRUTH).write_text(json.dumps(_truth(phantom, variant), indent=2) + "\n", encoding="utf-8")
-        cine, truth = phantom.cine, phantom.truth
-        if variant.oddities:
-            cine, truth = _truth_as_read(scanned, temporary / "truth")
-        write_segmentation(truth, cine, temporary / "truth" / "segmentation.nii.gz")
-        _put_in_place(temporary, out)
+        with new_folder(out) as work:
+            _fill(work, phantom, decoys, variant)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _fill(folder: Path, phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], ...], variant: Variant) -> None:
+    scanned = scan(phantom, variant.oddities)
+    write_scan(
+        scanned,
+        folder / "dicom" / "short-axis",
+        _SHORT_AXIS,
+        vendor=variant.vendor,
+        headers=variant.headers,
+        syntax=variant.syntax,
+    )
+    _write_decoys(phantom, decoys, folder / "dicom")
+    (folder / "truth").mkdir()
+    (folder / _TRUTH).write_text(json.dumps(_truth(phantom, variant), indent=2) + "\n", encoding="utf-8")
+    cine, truth = phantom.cine, phantom.truth
+    if variant.oddities:
+        cine, truth = _truth_as_read(scanned, folder / "truth")
+    write_segmentation(truth, cine, folder / "truth" / "segmentation.nii.gz")
 
 
 def _truth_as_read(scanned: Scan, folder: Path) -> tuple[Cine, Segmentation]:
@@ -204,16 +202,6 @@ def _refuse_occupied(out: Path, *, force: bool) -> None:
     others = sorted({entry.name for entry in out.iterdir()} - {"dicom", _TRUTH.parts[0]})
     if others:
         raise OutputError(f"{out} holds more than a phantom ({others[0]}), so --force does not replace it")
-
-
-def _put_in_place(temporary: Path, out: Path) -> None:
-    if not out.exists():
-        os.replace(temporary, out)
-        return
-    old = temporary_beside(out)
-    os.replace(out, old)
-    os.replace(temporary, out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_decoys(phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], ...], folder: Path) -> None:

@@ -12,8 +12,6 @@ all: `possible_classes` tells.
 
 import io
 import json
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from PIL import Image
 
 from cinesax.bundle import file_sha256
 from cinesax.errors import DatasetError, OutputError
+from cinesax.folder_swap import new_folder
 from cinesax.formats.stored_files import replacing
 from cinesax.framing import Framing
 from cinesax.learn.examples import UNKNOWN, Example, Kind, LabelClass
@@ -254,15 +253,11 @@ def new_set(folder: Path) -> Iterator[Path]:
     """
     if folder.exists():
         raise OutputError(f"{folder} exists already; name a new folder or remove it first")
-    work = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        work.mkdir(parents=True)
-        yield work
-        work.rename(folder)
+        with new_folder(folder, replace=False) as work:
+            yield work
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def write_dataset(
