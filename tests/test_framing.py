@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cinesax.errors import GeometryError
-from cinesax.framing import Framing, Turn, upright
+from cinesax.framing import Framing, Turn, crop_corner, upright
 from cinesax.grid import Grid, stacked_grid
 
 FRAMING = Framing()
@@ -164,3 +164,10 @@ def test_settings_survive_json_and_are_told_apart_by_their_digest():
         Framing.from_dict({"size": 256})
     with pytest.raises(GeometryError, match="make no sense"):
         Framing(size=0)
+
+
+@pytest.mark.parametrize(
+    ("middle", "corner"), [((40.4, 25.6), (30, 16)), ((0, 63), (0, 44)), ((9.9, -5), (0, 0)), ((54.1, 53.9), (44, 44))]
+)
+def test_a_crop_has_its_place_in_the_middle_and_stays_inside(middle, corner):
+    assert crop_corner(middle, 20, 64) == corner

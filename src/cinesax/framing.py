@@ -14,6 +14,7 @@ are stored mirrored (NIfTI files often are) are mirrored back first.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -70,6 +71,21 @@ def upright(grid: Grid | None) -> Turn:
         return float(right @ _USUAL_ROW + down @ _USUAL_COLUMN)
 
     return max((Turn(False, True), Turn(False, False, True), Turn(True), Turn(True, True, True)), key=likeness)
+
+
+def crop_corner(middle: Sequence[float], crop: int, size: int) -> tuple[int, int]:
+    """Where a crop of a framed square begins whose middle is at a place, or as near to it as the square has room.
+
+    Args:
+        middle: (row, column).
+        crop: rows and columns of the crop, at most size.
+        size: rows and columns of the square.
+
+    Returns:
+        Its first row and column.
+    """
+    row, column = (min(max(round(float(place)) - crop // 2, 0), size - crop) for place in middle)
+    return row, column
 
 
 @dataclass(frozen=True, slots=True)

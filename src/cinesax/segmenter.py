@@ -14,7 +14,7 @@ from cinesax.cine import Cine
 from cinesax.cleaning import BORDER, DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.errors import BundleError, DatasetError
 from cinesax.findings import Code, Finding, Severity
-from cinesax.framing import Framing, Placement
+from cinesax.framing import Framing, Placement, crop_corner
 from cinesax.segmentation import ContourKey, Outline, Polygons, Segmentation, Structure, trace
 
 Progress = Callable[[int, int], None]
@@ -263,9 +263,8 @@ def place_of_heart(probabilities: NDArray[np.float32], crop: int) -> tuple[slice
     regions, count = ndimage.label(heat > _HEAT_RIM * heat.max())
     weights = ndimage.sum_labels(heat, regions, np.arange(1, count + 1))
     middle = ndimage.center_of_mass(heat, regions, int(np.argmax(weights)) + 1)
-    size = heat.shape[0]
-    corner = [int(np.clip(round(place) - crop // 2, 0, size - crop)) for place in middle]
-    return slice(corner[0], corner[0] + crop), slice(corner[1], corner[1] + crop)
+    row, column = crop_corner(middle, crop, heat.shape[0])
+    return slice(row, row + crop), slice(column, column + crop)
 
 
 def _findings(off: Sequence[Rule], removed: NDArray[np.bool_]) -> list[Finding]:

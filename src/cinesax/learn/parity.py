@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from cinesax.bundle import PARITY
 from cinesax.errors import DatasetError, InputError
+from cinesax.framing import crop_corner
 from cinesax.learn.examples import UNKNOWN, Example, Kind, LabelClass
 from cinesax.learn.export_formats import Images, Precision, Runner, keras_runner
 from cinesax.learn.records import Dataset, read_examples
@@ -134,9 +135,9 @@ def _window(one: Example, crop: int | None) -> tuple[slice, slice]:
     if crop is None:
         return slice(None), slice(None)
     places = np.argwhere(one.label == LabelClass.LV_CAVITY)
-    middle = places.mean(axis=0) if len(places) else np.array([size / 2, size / 2])
-    first = np.clip(np.round(middle).astype(int) - crop // 2, 0, size - crop)
-    return slice(first[0], first[0] + crop), slice(first[1], first[1] + crop)
+    middle = places.mean(axis=0) if len(places) else (size / 2, size / 2)
+    row, column = crop_corner(middle, crop, size)
+    return slice(row, row + crop), slice(column, column + crop)
 
 
 def compare(reference: Runner, exported: Runner, slices: Slices, *, channel: int = 1) -> Parity:

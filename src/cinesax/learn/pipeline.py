@@ -8,6 +8,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cinesax.errors import DatasetError
+from cinesax.framing import crop_corner
 from cinesax.learn.augment import Augmentation, augment
 from cinesax.learn.examples import Kind
 from cinesax.learn.records import Dataset, parse, possible_classes
@@ -80,7 +81,7 @@ def validation_batches(
     size, classes = dataset.framing.size, len(dataset.manifest["classes"])
     crop = config.crop if config is not None and config.at_the_heart else None
     places = _places(dataset, split, cases, only) if crop else {}
-    rows = tf.constant([places.get(case, (0.0, 0.0)) for case in cases])
+    corners = tf.constant([crop_corner(places.get(case, (0.0, 0.0)), crop or size, size) for case in cases])
     keys = tf.lookup.KeyValueTensorInitializer(tf.constant(list(cases)), tf.range(len(cases), dtype=tf.int64))
     number = tf.lookup.StaticHashTable(keys, -1)
 
@@ -89,7 +90,7 @@ def validation_batches(
         label = possible_classes(tf.ensure_shape(fields["label"], [size, size]), fields["known"], classes)
         if not crop:
             return image, label
-        corner = _corner(rows[number.lookup(fields["case"])], crop, size)
+        corner = corners[number.lookup(fields["case"])]
         return tuple(tf.slice(x, [*tf.unstack(corner), 0], [crop, crop, x.shape[-1]]) for x in (image, label))
 
     count = count_examples(dataset, cases, only)
@@ -100,10 +101,6 @@ def validation_batches(
 def count_examples(dataset: Dataset, cases: Sequence[str], only: Sequence[str] | None = None) -> int:
     """How many examples these patients have; with `only`, how many those are."""
     return len(only) if only is not None else sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
-
-
-def _corner(place: tf.Tensor, crop: int, size: int) -> tf.Tensor:
-    return tf.clip_by_value(tf.cast(tf.round(place), tf.int32) - crop // 2, 0, size - crop)
 
 
 def _places(

@@ -14,7 +14,7 @@ from cinesax.errors import BundleError, InputError, UsageError
 from cinesax.learn.config import TrainConfig
 from cinesax.learn.models import NetworkConfig, build, from_dict, to_dict
 from cinesax.learn.onnx_weights import layers_with_weights, read_weights
-from cinesax.learn.runs import NETWORK, checksum, load_network, open_run
+from cinesax.learn.runs import NETWORK, load_network, open_run
 
 # Of these settings a network's weights do not depend: or only those of its last layers do.
 _FREE = ("classes", "dropout")
@@ -60,7 +60,7 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
     path = run.folder / NETWORK
     if not path.is_file():
         raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; go on with it by --resume")
-    record = {"started_from": run.config, "started_from_sha256": checksum(path)}
+    record = {"started_from": run.config, "started_from_sha256": bundles.file_sha256(path)}
     settings = from_dict(run.config["config"]["model"])
     framing = run.config["dataset"]["framing"]
     return Start(str(run.folder), load_network(path), settings, framing, run.cases_seen, record, folded=False)
@@ -100,7 +100,7 @@ def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
     cases = [str(case) for case in bundle.training.get("cases", ())]
     record = {
         "started_from": {"bundle": bundle.name, "version": bundle.version, "config": chosen.told, "train_cases": cases},
-        "started_from_sha256": checksum(chosen.graph),
+        "started_from_sha256": bundles.file_sha256(chosen.graph),
     }
     return Start(str(bundle.folder), model, config, bundle.framing.to_dict(), cases, record, folded=True)
 

@@ -43,7 +43,6 @@ from cinesax.learn.runs import (
     SCHEMA,
     Run,
     begin,
-    checksum,
     go_on,
     load_network,
     open_run,
@@ -53,7 +52,7 @@ from cinesax.learn.schedule import Rate
 from cinesax.learn.splits import ExampleSplit, cases_of
 from cinesax.learn.start import Start, check_start, open_start, take_over
 
-__all__ = ["NETWORK", "Execution", "Run", "TrainConfig", "checksum", "load_network", "open_run", "train"]
+__all__ = ["NETWORK", "Execution", "Run", "TrainConfig", "load_network", "open_run", "train"]
 
 
 @dataclass(frozen=True, slots=True)
