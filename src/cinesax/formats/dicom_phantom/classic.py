@@ -8,8 +8,7 @@ from pydicom.uid import MRImageStorage
 
 from cinesax.cine import Gating
 from cinesax.formats.dicom_phantom.parts import (
-    SeriesIdentity,
-    StoredPixels,
+    Writing,
     as_ds,
     as_ds_list,
     describe_pixels,
@@ -19,44 +18,36 @@ from cinesax.formats.dicom_phantom.parts import (
 )
 from cinesax.formats.dicom_phantom.vendors import Style, TemporalPosition
 from cinesax.formats.dicom_uid import derived_uid
-from cinesax.phantom.scanning import Scan, ScannedFrame
+from cinesax.phantom.scanning import ScannedFrame
 
 
 def classic_instances(
-    scan: Scan,
-    frames: Sequence[ScannedFrame],
-    identity: SeriesIdentity,
-    *,
-    style: Style,
-    stored: StoredPixels,
-    first_instance: int = 1,
+    writing: Writing, frames: Sequence[ScannedFrame], *, first_instance: int = 1
 ) -> list[pydicom.Dataset]:
     """One instance a frame.
 
     Args:
-        scan: of which the frames are a part.
+        writing: what they are written from.
         frames: of one series, in the order of InstanceNumber.
-        identity: of the series.
-        style: how to write.
-        stored: how the pixels are stored.
         first_instance: the first InstanceNumber.
     """
-    shared = _shared(scan, identity, style, stored)
+    shared = _shared(writing)
     made = []
     for number, frame in enumerate(frames, start=first_instance):
-        instance = _instance(frame, shared, style=style, number=number)
-        describe_pixels(instance, stored, frame.pixels.shape)
-        instance.PixelData = stored.frame_bytes(frame.pixels)
+        instance = _instance(frame, shared, style=writing.style, number=number)
+        describe_pixels(instance, writing.stored, frame.pixels.shape)
+        instance.PixelData = writing.stored.frame_bytes(frame.pixels)
         made.append(instance)
     return made
 
 
-def _shared(scan: Scan, identity: SeriesIdentity, style: Style, stored: StoredPixels) -> pydicom.Dataset:
+def _shared(writing: Writing) -> pydicom.Dataset:
     """What all instances of a classic series have in common."""
-    dataset = describe_study(scan, identity, style)
+    style, stored = writing.style, writing.stored
+    dataset = describe_study(writing)
     dataset.SOPClassUID = MRImageStorage
-    dataset.ImageType = list(_image_type(scan, identity, style))
-    _describe_sequence(dataset, scan, identity, style)
+    dataset.ImageType = list(_image_type(writing))
+    _describe_sequence(dataset, writing)
     low, high = stored.window
     dataset.WindowCenter = as_ds(round((low + high) / 2))
     dataset.WindowWidth = as_ds(max(1, round(high - low)))
@@ -68,13 +59,15 @@ def _shared(scan: Scan, identity: SeriesIdentity, style: Style, stored: StoredPi
     return dataset
 
 
-def _image_type(scan: Scan, identity: SeriesIdentity, style: Style) -> tuple[str, ...]:
-    own = style.image_type or identity.image_type
+def _image_type(writing: Writing) -> tuple[str, ...]:
+    own = writing.style.image_type or writing.identity.image_type
     # Siemens says of a retrospectively gated cine that it is one, and nothing of a prospectively gated one.
-    return own if scan.gating is Gating.RETROSPECTIVE else tuple(value for value in own if value != "RETRO")
+    retrospective = writing.scan.gating is Gating.RETROSPECTIVE
+    return own if retrospective else tuple(value for value in own if value != "RETRO")
 
 
-def _describe_sequence(dataset: pydicom.Dataset, scan: Scan, identity: SeriesIdentity, style: Style) -> None:
+def _describe_sequence(dataset: pydicom.Dataset, writing: Writing) -> None:
+    scan, identity, style = writing.scan, writing.identity, writing.style
     distance = scan.slice_distance_mm or 8.0
     gated = style.trigger_times and any(frame.trigger_time_ms is not None for frame in scan.frames)
     dataset.ScanningSequence = list(identity.scanning_sequence)

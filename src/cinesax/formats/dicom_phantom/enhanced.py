@@ -11,8 +11,7 @@ from pydicom.uid import EnhancedMRImageStorage
 from cinesax._version import __version__
 from cinesax.formats.dicom_phantom.parts import (
     SYNTHETIC_DATE,
-    SeriesIdentity,
-    StoredPixels,
+    Writing,
     as_ds,
     as_ds_list,
     describe_pixels,
@@ -20,7 +19,6 @@ from cinesax.formats.dicom_phantom.parts import (
     file_meta,
     time_of_day,
 )
-from cinesax.formats.dicom_phantom.vendors import Style
 from cinesax.formats.dicom_uid import derived_uid
 from cinesax.phantom.scanning import Scan, ScannedFrame
 
@@ -31,43 +29,27 @@ _HYDROGEN_MHZ_PER_T = 42.577478
 
 
 def enhanced_instances(
-    scan: Scan,
-    frames: Sequence[ScannedFrame],
-    identity: SeriesIdentity,
-    *,
-    style: Style,
-    stored: StoredPixels,
-    first_instance: int = 1,
+    writing: Writing, frames: Sequence[ScannedFrame], *, first_instance: int = 1
 ) -> list[pydicom.Dataset]:
     """One instance for each matrix size and acquisition among the frames: the frames of one instance share both.
 
     Args:
-        scan: of which the frames are a part.
+        writing: what they are written from.
         frames: of one series, in the order in which they are stored.
-        identity: of the series.
-        style: how to write.
-        stored: how the pixels are stored.
         first_instance: the first InstanceNumber.
     """
     groups: dict[tuple[int, ...], list[ScannedFrame]] = {}
     for frame in frames:
         groups.setdefault((frame.acquisition, *frame.pixels.shape), []).append(frame)
     return [
-        _instance(scan, groups[key], identity, style=style, stored=stored, number=number)
+        _instance(writing, groups[key], number=number)
         for number, key in enumerate(sorted(groups), start=first_instance)
     ]
 
 
-def _instance(
-    scan: Scan,
-    frames: Sequence[ScannedFrame],
-    identity: SeriesIdentity,
-    *,
-    style: Style,
-    stored: StoredPixels,
-    number: int,
-) -> pydicom.Dataset:
-    dataset = describe_study(scan, identity, style)
+def _instance(writing: Writing, frames: Sequence[ScannedFrame], *, number: int) -> pydicom.Dataset:
+    scan, stored = writing.scan, writing.stored
+    dataset = describe_study(writing)
     dataset.SOPClassUID = EnhancedMRImageStorage
     dataset.SOPInstanceUID = derived_uid(dataset.SeriesInstanceUID, "enhanced", number)
     dataset.InstanceNumber = number
@@ -80,7 +62,7 @@ def _instance(
     dataset.SharedFunctionalGroupsSequence = Items([_shared_groups(scan, frames[0])])
     places = {place: index for index, place in enumerate(sorted({frame.slice_index for frame in frames}), start=1)}
     dataset.PerFrameFunctionalGroupsSequence = Items(
-        [_frame_groups(frame, stored, place=places[frame.slice_index], style=style) for frame in frames]
+        [_frame_groups(frame, writing, place=places[frame.slice_index]) for frame in frames]
     )
     dataset.file_meta = file_meta(dataset)
     dataset.PixelData = b"".join(stored.frame_bytes(frame.pixels) for frame in frames)
@@ -265,8 +247,9 @@ _MODIFIERS = {
 }
 
 
-def _frame_groups(frame: ScannedFrame, stored: StoredPixels, *, place: int, style: Style) -> pydicom.Dataset:
+def _frame_groups(frame: ScannedFrame, writing: Writing, *, place: int) -> pydicom.Dataset:
     """Where and when a frame is."""
+    style, stored = writing.style, writing.stored
     started = SYNTHETIC_DATE + time_of_day(frame.acquired_s)
     phase = 1 + frame.phase
     low, high = stored.window

@@ -75,6 +75,23 @@ class StoredPixels:
         return np.rint(values).astype(self.dtype.newbyteorder("<")).tobytes()
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Writing:
+    """What all instances of a series are written from.
+
+    Attributes:
+        scan: what was scanned; the frames of the series are a part of it.
+        identity: of the series.
+        style: how to write.
+        stored: how the pixels are stored.
+    """
+
+    scan: Scan
+    identity: SeriesIdentity
+    style: Style
+    stored: StoredPixels
+
+
 def store_pixels(frames: Sequence[Pixels], style: Style) -> StoredPixels:
     """How to store frames: as 16 bits, or on 12 bits with a slope.
 
@@ -124,8 +141,9 @@ def file_meta(instance: pydicom.Dataset) -> FileMetaDataset:
     return meta
 
 
-def describe_study(scan: Scan, identity: SeriesIdentity, style: Style) -> pydicom.Dataset:
+def describe_study(writing: Writing) -> pydicom.Dataset:
     """Patient, study, series, equipment and frame of reference: what classic and enhanced instances share."""
+    scan, identity = writing.scan, writing.identity
     dataset = pydicom.Dataset()
     source = scan.source if scan.source.kind == _PHANTOM else Source(_PHANTOM)
     dataset.SpecificCharacterSet = "ISO_IR 192"
@@ -136,7 +154,7 @@ def describe_study(scan: Scan, identity: SeriesIdentity, style: Style) -> pydico
     dataset.StudyID = "1"
     dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
     dataset.Modality = "MR"
-    dataset.Manufacturer = style.manufacturer or source.manufacturer or "cinesax"
+    dataset.Manufacturer = writing.style.manufacturer or source.manufacturer or "cinesax"
     dataset.ManufacturerModelName = source.scanner or "cinesax"
     dataset.SoftwareVersions = __version__
     dataset.SeriesDescription = (identity.description or source.description or "SAX cine")[:64]

@@ -16,7 +16,7 @@ from cinesax.errors import GeometryError, OutputError
 from cinesax.formats.dicom_phantom.classic import classic_instances
 from cinesax.formats.dicom_phantom.enhanced import enhanced_instances
 from cinesax.formats.dicom_phantom.headers import HeaderOddity, file_name, spoil
-from cinesax.formats.dicom_phantom.parts import SeriesIdentity, store_pixels
+from cinesax.formats.dicom_phantom.parts import SeriesIdentity, Writing, store_pixels
 from cinesax.formats.dicom_phantom.storage import TransferSyntax, encode
 from cinesax.formats.dicom_phantom.vendors import STYLES, Style, Vendor
 from cinesax.formats.dicom_uid import derived_uid
@@ -74,7 +74,7 @@ def instances(
         if index > 0:
             own = replace(own, series_uid=derived_uid(identity.seed, *scan.source.series_uids, "series", own.number))
         write = enhanced_instances if style.enhanced else classic_instances
-        made += write(scan, frames, own, style=style, stored=stored, first_instance=first_instance)
+        made += write(Writing(scan, own, style, stored), frames, first_instance=first_instance)
     return made
 
 
