@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from cinesax.learn.examples import Example, Kind, LabelClass, as_cine  # noqa: E
 from cinesax.learn.manifest import CAVITY_ONLY, parse_classes  # noqa: E402
 from cinesax.learn.records import (  # noqa: E402
     FEATURES,
+    Dataset,
     open_dataset,
     parse,
     possible_classes,
@@ -94,16 +96,22 @@ def test_an_existing_folder_is_not_touched(tmp_path):
         write_dataset({"train": [disc_example("A", 0)]}, tmp_path / "set", framing=Framing())
 
 
-def test_damage_is_found(tmp_path):
-    folder = tmp_path / "set"
+def damaged(folder: Path) -> Dataset:
+    """A set of one record, a bit of which is another one."""
     dataset = write_dataset({"train": [disc_example("A", 0)]}, folder, framing=Framing())
     shard = dataset.shards("train")[0]
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
+    return dataset
+
+
+def test_damage_is_found(tmp_path):
+    folder = tmp_path / "set"
+    shard = damaged(folder).shards("train")[0]
     with pytest.raises(DatasetError, match="wrong checksum"):
         verify(open_dataset(folder))
-    shard.write_bytes(content[:-10])
+    shard.write_bytes(shard.read_bytes()[:-10])
     with pytest.raises(DatasetError, match="cut short"):
         open_dataset(folder)
     (folder / "dataset.json").write_text("{}")
@@ -255,8 +263,8 @@ def test_the_list_of_examples_is_checked_too(tmp_path):
     table.write_text(content.replace("A-0", "B-0"))
     with pytest.raises(DatasetError, match="examples.csv is missing or has a wrong checksum"):
         verify(dataset)
-    for damaged in (content.replace("pairs", "pears"), content.replace("known", "unknown"), content[:-90] + '"x'):
-        table.write_text(damaged)
+    for spoilt in (content.replace("pairs", "pears"), content.replace("known", "unknown"), content[:-90] + '"x'):
+        table.write_text(spoilt)
         with pytest.raises(DatasetError, match="damaged"):
             rows(dataset)
     table.unlink()
@@ -265,11 +273,5 @@ def test_the_list_of_examples_is_checked_too(tmp_path):
 
 
 def test_a_damaged_record_is_named(tmp_path):
-    folder = tmp_path / "set"
-    dataset = write_dataset({"train": [disc_example("A", 0)]}, folder, framing=Framing())
-    shard = dataset.shards("train")[0]
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
     with pytest.raises(DatasetError, match="a record of train is damaged"):
-        list(read_examples(dataset, "train"))
+        list(read_examples(damaged(tmp_path / "set"), "train"))
