@@ -62,9 +62,9 @@ course.table([*course.COLUMNS, "of the cavity found"], rows)
 print(f"background: {100 * (1 - truth.mean()):.2f} % of all pixels")
 
 # %% [markdown]
-# Read the accuracy alone: finding nothing lies a little above one percent below the honest mistakes, and even a program
-# that points at the wrong organ is right nearly everywhere. Dice tells them apart, because the background that both
-# agree on is not in it.
+# Read the accuracy alone: finding nothing lies only just below the honest mistakes, and even a program that points at
+# the wrong organ is right nearly everywhere. Dice tells them apart, because the background that both agree on is not in
+# it.
 #
 # A frame without LV is where Dice needs a convention: nothing found is 1, anything found is 0. A mean over all frames
 # therefore depends on how many empty ones there are (the pairs of Sunnybrook have none, the phantoms some). Say how
