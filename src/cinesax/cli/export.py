@@ -7,6 +7,7 @@ With --data, each file is compared with Keras on real slices; the table is print
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         "version": args.model_version,
         "scores": _scores(args.scores),
         "finder": args.finder,
-        "images": _fingerprints(data) if data is not None else [],
+        "images": [] if data is None else _fingerprints(data, [args.run_folder, args.finder]),
         "data": data,
         "slices": args.slices,
     }
@@ -101,12 +102,19 @@ def _precisions(text: str | None) -> "list[Precision]":
         raise UsageError(f"--precision: {error}; give some of {', '.join(Precision)}") from None
 
 
-def _fingerprints(dataset: "Dataset") -> list[str]:
+def _fingerprints(dataset: "Dataset", folders: Iterable[Path | None]) -> list[str]:
+    """Of the set's images that one of the runs has learned from: what they held out is not in-sample."""
     from cinesax.fingerprint import fingerprint
     from cinesax.learn.examples import Kind
     from cinesax.learn.records import read_examples
+    from cinesax.learn.runs import open_run
 
-    return [fingerprint(one.image) for one in read_examples(dataset, "train") if one.kind != Kind.PHANTOM]
+    runs = [open_run(folder) for folder in folders if folder is not None]
+    return [
+        fingerprint(one.image)
+        for one in read_examples(dataset, "train")
+        if one.kind != Kind.PHANTOM and any(run.has_learned_from(one.case, one.name) for run in runs)
+    ]
 
 
 def _print(folder: Path, console: Console) -> None:

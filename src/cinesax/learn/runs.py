@@ -95,6 +95,12 @@ class Run:
         """The examples that are held out, likewise."""
         return self._side("held_out")
 
+    def has_learned_from(self, case: str, name: str) -> bool:
+        """Whether an example of a patient is among what its weights have learned from, also before this training."""
+        if self.train_names is None:
+            return case in self.cases_seen
+        return name in self.train_names or (case in self.cases_seen and case not in self.config["train_cases"])
+
     def _side(self, side: str) -> list[str] | None:
         split = self.config.get("split")
         return None if split is None else list(split[side])
