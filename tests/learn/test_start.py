@@ -183,3 +183,24 @@ def test_of_a_bundle_with_two_passes_the_one_that_is_asked_for_is_taken(tiny_bun
     images = noise(size)
     np.testing.assert_allclose(np.asarray(start.model(images)), np.asarray(close(images)), atol=1e-4)
     assert open_start(two.folder, TINY.model).config == open_start(two.folder).config == TINY.model
+
+
+def test_a_part_of_the_first_weights_stays_where_it_is_asked_for(quick_run, discs, tmp_path, capsys):
+    words = ["train", str(discs.folder), "--fold", "0", "--epochs", "1", "--deterministic", "--from", str(quick_run)]
+    preset = tmp_path / "own.py"
+    preset.write_text(OWN)
+    words += ["--preset", str(preset), "--set", "learning_rate=0.01"]
+    assert main([*words, "-o", str(tmp_path / "whole")]) == 0
+    assert main([*words, "-o", str(tmp_path / "part"), "--set", "keep_start=0.25"]) == 0
+    first, whole, part = (
+        keras.models.load_model(folder / "network.keras", compile=False).get_weights()
+        for folder in (quick_run, tmp_path / "whole", tmp_path / "part")
+    )
+    moved = [np.abs(now - old).max() for old, now in zip(first, whole, strict=True)]
+    assert max(moved) > 1e-3
+    for old, now, mixed in zip(first, whole, part, strict=True):
+        np.testing.assert_allclose(mixed, 0.25 * old + 0.75 * now, atol=1e-5)
+    capsys.readouterr()
+    alone = ["train", str(discs.folder), "-o", str(tmp_path / "none"), "--preset", str(preset)]
+    assert main([*alone, "--set", "keep_start=0.5"]) == 2
+    assert "name one by --from" in capsys.readouterr().err

@@ -34,6 +34,8 @@ class TrainConfig:
         warmup_steps: over which the learning rate rises from zero; at most a quarter of all.
         weight_decay: of AdamW.
         average: momentum of the moving average of the weights, which is what is kept.
+        keep_start: of a training that began with a finished run: the part, 0 to below 1, that the weights of that
+            run have in the finished network's (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
         clip_norm: largest norm of the gradient of all weights.
         dice_over: what the Dice in the loss is taken over.
         false_positives: share, 0 to 1, of a pixel too much in the Dice of the loss, where a structure is small and
@@ -55,6 +57,7 @@ class TrainConfig:
     warmup_steps: int = 200
     weight_decay: float = 1e-4
     average: float = 0.995
+    keep_start: float = 0.0
     clip_norm: float = 5.0
     dice_over: DiceOver = DiceOver.BATCH
     false_positives: tuple[float, float] = (0.5, 0.5)
@@ -75,6 +78,8 @@ class TrainConfig:
             raise UsageError(
                 "learning_rate and clip_norm must be above 0, weight_decay at least 0, average from 0 to below 1"
             )
+        if not 0 <= self.keep_start < 1:
+            raise UsageError(f"keep_start must be from 0 to below 1, seen {self.keep_start:g}")
         if len(self.false_positives) != 2 or not all(0 <= share <= 1 for share in self.false_positives):
             raise UsageError(f"false_positives must be two numbers from 0 to 1, seen {self.false_positives}")
         crop = self.pipeline.crop

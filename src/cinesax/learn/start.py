@@ -123,6 +123,11 @@ def check_start(start: Start, config: TrainConfig, framing: Mapping[str, Any], h
             f"{start.source} holds another network: its {changed} is {before.get(changed)}, and {now.get(changed)} is "
             "asked for; start from one with the same settings of the model"
         )
+    if config.keep_start and (start.folded or start.config.classes != config.model.classes):
+        raise UsageError(
+            f"keep_start={config.keep_start:g} mixes weights layer by layer: begin with a run (not a "
+            "bundle) of as many classes"
+        )
     if dict(start.framing) != dict(framing):
         raise UsageError(f"{start.source} saw images framed otherwise; prepare the set with the same framing")
     seen = sorted(set(start.cases_seen) & set(held))
@@ -150,6 +155,19 @@ def take_over(start: Start, model: keras.Model, images: NDArray[np.float32]) -> 
     if start.folded:
         _measure_normalisation(model, images)
     return anew
+
+
+def keep_part(start: Start, model: keras.Model, part: float) -> None:
+    """Let the weights of the network that a training began with have a part in those that it ended with.
+
+    Args:
+        start: where the training began.
+        model: its finished network, which is changed.
+        part: 0 to 1.
+    """
+    for before, now in zip(layers_with_weights(start.model), layers_with_weights(model), strict=True):
+        pairs = zip(before.get_weights(), now.get_weights(), strict=True)
+        now.set_weights([part * old + (1 - part) * new for old, new in pairs])
 
 
 def _normalisations(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]:

@@ -50,7 +50,7 @@ from cinesax.learn.runs import (
 )
 from cinesax.learn.schedule import Rate
 from cinesax.learn.splits import ExampleSplit, cases_of
-from cinesax.learn.start import Start, check_start, open_start, take_over
+from cinesax.learn.start import Start, check_start, keep_part, open_start, take_over
 
 __all__ = ["NETWORK", "Execution", "Run", "TrainConfig", "load_network", "open_run", "train"]
 
@@ -124,6 +124,8 @@ def train(
     _check_config(dataset, config, held, execution)
     verify(dataset)
     start = None if start_from is None else open_start(start_from, config.model)
+    if start is None and config.keep_start:
+        raise UsageError("keep_start has no run to keep a part of: name one by --from")
     if start is not None:
         check_start(start, config, dataset.framing.to_dict(), held)
     description = _description(dataset, config, execution, cases=cases, held=held, start=start)
@@ -136,7 +138,7 @@ def train(
     if run.state.epochs < run.epochs and not run.state.stopped:
         _fit(dataset, run, config, execution=execution, start=start, console=console)
         _check_finished(open_run(folder))
-    _finish(open_run(folder), config)
+    _finish(open_run(folder), config, start)
     return open_run(folder)
 
 
@@ -356,7 +358,7 @@ def _check_finished(run: Run) -> None:
         )
 
 
-def _finish(run: Run, config: TrainConfig) -> None:
+def _finish(run: Run, config: TrainConfig, start: Start | None) -> None:
     # Reloading the checkpoint gives the same network whether or not this process ran the last epoch.
     best = run.state.best
     if config.patience is not None and best is not None:
@@ -365,5 +367,7 @@ def _finish(run: Run, config: TrainConfig) -> None:
         saved = load_network(run.folder / str(run.state.last))
         with averaged_weights(saved):
             network = plain_copy(saved)
+    if start is not None and config.keep_start:
+        keep_part(start, network, config.keep_start)
     save_network(network, run.folder / NETWORK)
     draw_curves(run.folder / "history.csv", run.folder / "curves.png")

@@ -10,7 +10,7 @@ from cinesax.errors import InputError, UsageError
 if TYPE_CHECKING:
     from cinesax.learn.config import TrainConfig
 
-NAMES = ("unet", "heart", "fcn")
+NAMES = ("unet", "heart", "fcn", "unet_finish", "heart_finish")
 
 
 def load(which: str) -> "TrainConfig":
