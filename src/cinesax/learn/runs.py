@@ -12,7 +12,6 @@ tensorboard/       logs
 nan-batch.npz      where the loss became no number: the batch
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -240,8 +239,3 @@ def save_network(model: keras.Model, path: Path) -> None:
     work = path.with_name(f".{path.stem}.tmp.keras")
     model.save(work)
     os.replace(work, path)
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
