@@ -58,7 +58,6 @@ def prepared(tmp_path_factory) -> Path:
 def trained(prepared: Path, out: Path, *more: str) -> Path:
     """A network of two convolutions, taught for some seconds."""
     settings = {
-        "model.classes": 4,
         "model.channels": 8,
         "model.stem": "none",
         "model.dropout": 0,

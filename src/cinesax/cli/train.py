@@ -27,6 +27,7 @@ SHORT = {
     "seed": "seed",
 }
 RATE = "learning_rate"
+CLASSES = "model.classes"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.learn.train import train
 
     dataset = open_dataset(args.data)
-    config = override(load(args.preset), _settings(args))
+    config = override(load(args.preset), _settings(args, classes=len(dataset.manifest["classes"])))
     _set_threads(args.threads)
     console = Console(stderr=True)
     logs = args.out if args.folds is not None else args.out / "tensorboard"
@@ -122,13 +123,14 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--phantom-share must be from 0 to 1")
 
 
-def _settings(args: argparse.Namespace) -> list[str]:
+def _settings(args: argparse.Namespace, *, classes: int) -> list[str]:
+    """All settings that override the preset's: the set says how many classes there are, unless the user does."""
     short = [f"{key}={getattr(args, name)}" for name, key in SHORT.items() if getattr(args, name) is not None]
     named = {setting.partition("=")[0].strip() for setting in args.settings}
     twice = [setting for setting in short if setting.partition("=")[0] in named]
     if twice:
         raise UsageError(f"{twice[0].partition('=')[0]} is set twice: by its own option and by --set")
-    return [*args.settings, *short]
+    return [*([] if CLASSES in named else [f"{CLASSES}={classes}"]), *args.settings, *short]
 
 
 def _asks_for_rate(args: argparse.Namespace) -> bool:
