@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import threading
 import tomllib
 from io import BytesIO
 from pathlib import Path
@@ -159,6 +160,19 @@ def test_a_decoder_that_breaks_costs_one_file_and_not_the_process(tmp_path, monk
         read_pixels([[_header(files[0])]])
     monkeypatch.undo()
     assert read_pixels([[_header(files[0])]]).shape == (1, 1, exams.ROWS, exams.COLUMNS)
+
+
+def test_who_interrupts_the_decoder_does_not_wait_for_it(tmp_path, monkeypatch):
+    files = _jpeg_lossless(tmp_path, "JPEGLosslessProcess14_1")
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cinesax.formats.dicom_jpeg.receive", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        read_pixels([[_header(files[0])]])
+    running = [one for one in threading.enumerate() if isinstance(one, threading.Timer)]
+    assert all(one.finished.is_set() for one in running)
 
 
 def _header(path: Path) -> Header:

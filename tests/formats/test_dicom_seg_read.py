@@ -133,6 +133,11 @@ def test_segments_are_told_by_code_and_by_label(
         ("LV blood pool without papillary muscles", False),
         ("LV (papillary muscles excluded)", False),
         ("LV endocardium excl. papillary muscles", False),
+        ("LV cavity, papillary muscles not included", False),
+        ("LV w/o papillary muscles", False),
+        ("LV_cavity_without_papillary_muscles", False),
+        ("LV cavity without trabeculae and papillary muscles", False),
+        ("LV endocardium and papillary muscles", True),
     ],
 )
 def test_whether_papillary_muscles_are_in_it_is_told_by_its_label(

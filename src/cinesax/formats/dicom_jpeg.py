@@ -58,10 +58,12 @@ class JpegDecoder:
         timer = threading.Timer(_PATIENCE_SECONDS, process.kill)
         timer.start()
         answer = None
-        with suppress(OSError):
-            send(process.stdin, message)  # type: ignore[arg-type]
-            answer = receive(process.stdout, at_most=at_most)  # type: ignore[arg-type]
-        timer.cancel()
+        try:
+            with suppress(OSError):
+                send(process.stdin, message)  # type: ignore[arg-type]
+                answer = receive(process.stdout, at_most=at_most)  # type: ignore[arg-type]
+        finally:
+            timer.cancel()  # also of an interrupted user: the interpreter waits for its threads
         if answer is None:
             self.close()
         return answer

@@ -39,11 +39,11 @@ _CODES = {
 _OTHER = re.compile(r"\bright\b|_right\b|\brv|atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
 _PAPILLARY = re.compile(r"papillar", re.IGNORECASE)
 _WITHOUT_PAPILLARY = re.compile(
-    r"papillar\w*( muscles?)?[\s,:(-]*(excluded|removed|out)\b|"
-    r"\b(without|no|excl(udes|uding|\.)?|minus)\s+(the\s+)?papillar",
+    r"papillar\w*( muscles?)?[\s,:(-]*((are|is)\s+)?(excl(uded)?|removed|out|not\s+in(cluded)?|non[\s-]?included)\b|"
+    r"\b(without|w/o|no|excl(udes|uding|\.)?|minus)[\s-]+(the\s+|trabecul\w*\s+and\s+)?papillar",
     re.IGNORECASE,
 )
-_CAVITY_TOLD = re.compile(r"cavity|pool|incl|excl|with|\bno\b|minus", re.IGNORECASE)
+_CAVITY_TOLD = re.compile(r"cavity|pool|endo|incl|excl|with|w/o|\bno\b|minus", re.IGNORECASE)
 _MYOCARDIUM = re.compile(r"myoc|\bmyo\b|lvm\b|\bwall\b|epicardi|\bepi\b", re.IGNORECASE)
 _CAVITY = re.compile(r"cavity|blood.?pool|\blv|left.?ventric|ventric\w*.left|endocardi|\bendo\b", re.IGNORECASE)
 
@@ -194,7 +194,7 @@ def _is_papillary_muscle(label: str) -> bool:
 
 def _papillary_muscles_included(dataset: Dataset) -> bool:
     """What the labels of the segments say; included where they say nothing of it."""
-    labels = [str(item.get("SegmentLabel", "")) for item in dataset.get("SegmentSequence", ())]
+    labels = [str(item.get("SegmentLabel", "")).replace("_", " ") for item in dataset.get("SegmentSequence", ())]
     return not any(_WITHOUT_PAPILLARY.search(label) or _is_papillary_muscle(label) for label in labels)
 
 
