@@ -1,15 +1,22 @@
 """The networks side by side: parameters, operations, Dice, speed; each trained by one fixed recipe.
 
-    python benchmarks/networks.py SET [--minutes 15] [--only unet fcn] [--fold 0] [--keep FOLDER]
+    python benchmarks/networks.py SET [--minutes 15] [--threads 2] [--only fcn unet heart] [--fold 0] [--keep FOLDER]
 
 SET: a prepared set (`cinesax prepare ... -o SET`). Each network is trained as long as the others, `--minutes`, on
 the patients outside of fold K of the split train, and compared on those of the fold as `cinesax evaluate` compares,
 so the table may be used to choose. One recipe for all: the preset `unet`, but for the network: a short trial tells how
-many steps fit into the time. Speed: the exported graph in ONNX Runtime, frame by frame, on one thread and on all.
+many steps fit into the time. `heart` is the way of the network that ships: its second look (the preset `heart`) has
+`--minutes` of its own, and the `unet` of this table finds the heart for it. Speed: the exported graphs in ONNX
+Runtime, frame by frame, on one thread and on all.
+
+FOLDER keeps runs, bundles and times: what is finished there is not trained again, so calls with `--only`, one on each
+core, and a last one for the table do as well.
 """
 
 import argparse
+import json
 import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -30,10 +37,13 @@ from cinesax.learn.models import NETWORKS, build  # noqa: E402
 from cinesax.learn.models.cost import cost  # noqa: E402
 from cinesax.learn.presets import load  # noqa: E402
 from cinesax.learn.records import Dataset, open_dataset  # noqa: E402
+from cinesax.learn.runs import NETWORK  # noqa: E402
 from cinesax.learn.train import Execution, train  # noqa: E402
 from cinesax.segmenter import load_segmenter  # noqa: E402
 
 _TRIAL_STEPS, _EPOCHS = 20, 20
+FINDER, HEART = "unet", "heart"
+NAMES = ("fcn", FINDER, HEART)
 
 
 @dataclass(frozen=True)
@@ -59,30 +69,51 @@ class Row:
 
 
 def recipe(name: str, dataset: Dataset) -> TrainConfig:
-    """The preset `unet` with another network."""
-    model = replace(NETWORKS[name].config(), classes=len(dataset.manifest["classes"]))
-    return replace(load("unet"), model=model, validate_every=_EPOCHS)
+    """The preset `unet` with another network, or the preset `heart`."""
+    base = load(HEART if name == HEART else "unet")
+    model = base.model if name == HEART else NETWORKS[name].config()
+    return replace(base, model=replace(model, classes=len(dataset.manifest["classes"])), validate_every=_EPOCHS)
 
 
-def fitted(config: TrainConfig, dataset: Dataset, folder: Path, *, fold: int, minutes: float) -> TrainConfig:
+def fitted(config: TrainConfig, dataset: Dataset, folder: Path, args: argparse.Namespace) -> TrainConfig:
     """The config with as many steps as fit into the time."""
     trial = replace(config, epochs=3, steps=_TRIAL_STEPS)
-    run = train(dataset, folder, trial, fold=fold, execution=Execution(threads=os.cpu_count() or 1))
+    run = train(dataset, folder, trial, fold=args.fold, execution=Execution(threads=args.threads))
     speed = read_history(run.folder / "history.csv")["images_per_second"][-1]
-    steps = round(60 * minutes * speed / config.pipeline.batch / _EPOCHS)
+    steps = round(60 * args.minutes * speed / config.pipeline.batch / _EPOCHS)
     return replace(config, epochs=_EPOCHS, steps=max(1, steps))
 
 
+def trained(name: str, dataset: Dataset, folder: Path, args: argparse.Namespace) -> dict[str, float]:
+    """Train one network where that is not done yet; what it took."""
+    done = folder / f"{name}.json"
+    if not (done.is_file() and (folder / name / NETWORK).is_file()):
+        for left in (folder / name, folder / f"{name}-trial"):
+            shutil.rmtree(left, ignore_errors=True)
+        config = fitted(recipe(name, dataset), dataset, folder / f"{name}-trial", args)
+        began = time.perf_counter()
+        train(dataset, folder / name, config, fold=args.fold, execution=Execution(threads=args.threads))
+        images = config.epochs * config.steps * config.pipeline.batch
+        took = {"minutes": (time.perf_counter() - began) / 60, "images": images, "threads": args.threads}
+        done.write_text(json.dumps(took), encoding="utf-8")
+    return dict(json.loads(done.read_text(encoding="utf-8")))
+
+
 def frames_per_second(bundle: Path, threads: int, *, seconds: float = 5.0) -> float:
-    """Frames through the graph, one at a time."""
+    """Frames through the graph, or through both, one at a time."""
     segmenter = load_segmenter(bundle, threads=threads)
-    size = segmenter.bundle.framing.size
-    frame = np.random.default_rng(0).random((1, size, size, 1)).astype(np.float32)
-    feed = {segmenter.bundle.input_name: frame}
-    segmenter.session.run(None, feed)
+    told = segmenter.bundle
+    looks = [(segmenter.session, told.input_name, told.framing.size)]
+    if told.heart is not None:
+        looks.append((segmenter.heart_session, told.heart.input_name, told.heart.crop))
+    rng = np.random.default_rng(0)
+    feeds = [(session, {name: rng.random((1, n, n, 1)).astype(np.float32)}) for session, name, n in looks]
+    for session, feed in feeds:
+        session.run(None, feed)
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
-        segmenter.session.run(None, feed)
+        for session, feed in feeds:
+            session.run(None, feed)
         count += 1
     return count / (time.perf_counter() - began)
 
@@ -95,19 +126,24 @@ def compare(dataset: Dataset, bundle: Path, fold: int) -> np.ndarray:
 
 def row(name: str, dataset: Dataset, folder: Path, args: argparse.Namespace) -> Row:
     """Train and measure one network."""
-    config = recipe(name, dataset)
-    config = fitted(config, dataset, folder / f"{name}-trial", fold=args.fold, minutes=args.minutes)
-    began = time.perf_counter()
-    execution = Execution(threads=os.cpu_count() or 1)
-    run = train(dataset, folder / name, config, fold=args.fold, execution=execution)
-    lasted = time.perf_counter() - began
-    bundle = export(run.folder, folder / f"{name}-bundle", name=name).folder
-    size = dataset.framing.size
-    spent = cost(build(config.model, size=size), size)
+    took = trained(name, dataset, folder, args)
+    finder = folder / FINDER if name == HEART else None
+    shutil.rmtree(folder / f"{name}-bundle", ignore_errors=True)
+    bundle = export(folder / name, folder / f"{name}-bundle", name=name, finder=finder).folder
+    spent = [spent_by(one, dataset) for one in ((FINDER, HEART) if name == HEART else (name,))]
     speeds = frames_per_second(bundle, 1), frames_per_second(bundle, os.cpu_count() or 1)
-    images = config.epochs * config.steps * config.pipeline.batch
+    parameters, operations = (sum(column) for column in zip(*spent, strict=True))
     dice = compare(dataset, bundle, args.fold)
-    return Row(name, spent.parameters, spent.multiply_adds / 1e9, images, lasted / 60, dice, speeds)
+    label = f"{FINDER}, then {HEART}" if name == HEART else name
+    return Row(label, parameters, operations / 1e9, int(took["images"]), took["minutes"], dice, speeds)
+
+
+def spent_by(name: str, dataset: Dataset) -> tuple[int, int]:
+    """Parameters and multiply-adds a frame."""
+    config = recipe(name, dataset)
+    size = config.pipeline.crop if name == HEART else dataset.framing.size
+    spent = cost(build(config.model, size=size), size)
+    return spent.parameters, spent.multiply_adds
 
 
 def main() -> None:
@@ -115,13 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, metavar="SET")
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of the training")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep runs and bundles here")
     args = parser.parse_args()
     dataset = open_dataset(args.data)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         rows = [row(name, dataset, folder, args) for name in args.only]
     print(
         "| network | parameters | G multiply-adds a frame | images seen | minutes | Dice mean | median | below 0.5 ",
