@@ -55,6 +55,20 @@ def test_a_folder_takes_the_place_of_another_or_of_none(tmp_path, monkeypatch, k
     assert names(tmp_path / "deep" / "out") == ["new"] and names(tmp_path / "deep") == ["out"]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_behind_a_link_the_folder_is_replaced_and_not_the_link(tmp_path, monkeypatch, known):
+    if not known:
+        monkeypatch.setattr(folder_swap, "swap", lambda one, other: False)
+    real = folder(tmp_path / "real", "old")
+    try:
+        (tmp_path / "link").symlink_to(real, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system gives no links to this user")
+    with new_folder(tmp_path / "link") as work:
+        (work / "new").write_text("new")
+    assert (tmp_path / "link").is_symlink() and names(real) == ["new"] and names(tmp_path) == ["link", "real"]
+
+
 def test_what_appeared_meanwhile_is_replaced_only_where_that_is_asked_for(tmp_path):
     with pytest.raises(OSError), new_folder(tmp_path / "out", replace=False) as work:
         (work / "new").write_text("new")

@@ -62,12 +62,14 @@ def new_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """A folder to fill; at the end of the block it takes the place of `target`, and is removed where that fails.
 
     Args:
-        target: where it goes; its parents are made.
+        target: where it goes; its parents are made. Of a link, what it leads to is replaced.
         replace: whether it takes the place of a folder that is there by then.
 
     Raises:
         OSError: it cannot be made, or not be put there.
     """
+    # A link that is itself exchanged would stay behind, hidden: no folder is removed through one.
+    target = Path(os.path.realpath(target))
     work = temporary_beside(target)
     try:
         work.mkdir(parents=True)
