@@ -111,6 +111,8 @@ def test_of_fractions_half_and_more_counts(cine: Cine, folder: Path) -> None:
     [
         (("heart_ventricle_left", "heart_myocardium"), ORGAN, (1, 2)),
         (("LV endo", "LV epi"), ORGAN, (1, 2)),
+        (("LV_blood", "LV_wall"), ORGAN, (1, 2)),
+        (("ventricle_left", "ventricle_right"), ORGAN, (1, 0)),
         (("Segment 1", "LV wall"), LEFT_VENTRICLE, (1, 2)),
         (("left ventricle", "right ventricle"), ORGAN, (1, 0)),
         (("liver", "LV cavity"), ORGAN, (0, 1)),
@@ -137,7 +139,12 @@ def test_segments_are_told_by_code_and_by_label(
         ("LV w/o papillary muscles", False),
         ("LV_cavity_without_papillary_muscles", False),
         ("LV cavity without trabeculae and papillary muscles", False),
+        ("LV cavity without trabeculae/papillary muscles", False),
+        ("LV cavity excluding trabeculae & papillary muscles", False),
+        ("LV cavity, pap. muscles excluded", False),
+        ("LV cavity without pap muscles", False),
         ("LV endocardium and papillary muscles", True),
+        ("LV cavity without trabeculae, papillary muscles included", True),
     ],
 )
 def test_whether_papillary_muscles_are_in_it_is_told_by_its_label(
@@ -149,6 +156,24 @@ def test_whether_papillary_muscles_are_in_it_is_told_by_its_label(
     assert seen.papillary_muscles_included is included
     # Said by the user, it is as the user says.
     assert analyze(cine, segmentation=path, papillary_muscles_included=True).segmentation.papillary_muscles_included
+
+
+@pytest.mark.parametrize(
+    ("wall", "included"),
+    [
+        ("LV myocardium", True),
+        ("LV myocardium, papillary muscles excluded", True),
+        ("LV myocardium without papillary muscles", True),
+        ("LV myocardium including papillary muscles", False),
+        ("LV_wall_with_papillary_muscles", False),
+    ],
+)
+def test_of_the_wall_they_are_in_what_they_are_not_in_of_the_cavity(
+    cine: Cine, folder: Path, wall: str, included: bool
+) -> None:
+    seen = read_seg(elsewhere(folder, objects.ring(cine).labels[2], labels=("LV cavity", wall)), cine)
+    np.testing.assert_array_equal(seen.labels, meant_at(cine, 2))
+    assert seen.papillary_muscles_included is included
 
 
 def test_papillary_muscles_as_a_segment_of_their_own_are_not_in_the_cavity(cine: Cine, folder: Path) -> None:

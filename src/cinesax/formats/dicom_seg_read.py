@@ -36,11 +36,12 @@ _CODES = {
     "74281007": Structure.MYOCARDIUM,
     "T-32020": Structure.MYOCARDIUM,
 }
-_OTHER = re.compile(r"\bright\b|_right\b|\brv|atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
-_PAPILLARY = re.compile(r"papillar", re.IGNORECASE)
+_OTHER = re.compile(r"\bright\b|\brv|atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
+_PAPILLARY = re.compile(r"papillar|\bpap\b", re.IGNORECASE)
 _WITHOUT_PAPILLARY = re.compile(
-    r"papillar\w*( muscles?)?[\s,:(-]*((are|is)\s+)?(excl(uded)?|removed|out|not\s+in(cluded)?|non[\s-]?included)\b|"
-    r"\b(without|w/o|no|excl(udes|uding|\.)?|minus)[\s-]+(the\s+|trabecul\w*\s+and\s+)?papillar",
+    r"(papillar\w*|\bpap\b\.?)( muscles?)?[\s,:(-]*((are|is)\s+)?"
+    r"(excl(uded)?|removed|out|not\s+in(cluded)?|non[\s-]?included)\b|"
+    r"\b(without|w/o|no|excl(udes|uding|\.)?|minus)[\s-]+(the\s+|trabecul\w*\s*(and|&|/|\+)\s*)?(papillar|pap\b)",
     re.IGNORECASE,
 )
 _CAVITY_TOLD = re.compile(r"cavity|pool|endo|incl|excl|with|w/o|\bno\b|minus", re.IGNORECASE)
@@ -162,10 +163,9 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
     """SegmentNumber -> structure, of those that are one."""
     known, others = {}, []
     for item in dataset.get("SegmentSequence", ()):
-        label = str(item.get("SegmentLabel", ""))
-        structure = _structure(label, item)
+        structure = _structure(_label(item), item)
         if structure is None:
-            others.append(label or "without label")
+            others.append(str(item.get("SegmentLabel", "")) or "without label")
         else:
             known[int(item.SegmentNumber)] = structure
     if not known:
@@ -193,9 +193,24 @@ def _is_papillary_muscle(label: str) -> bool:
 
 
 def _papillary_muscles_included(dataset: Dataset) -> bool:
-    """What the labels of the segments say; included where they say nothing of it."""
-    labels = [str(item.get("SegmentLabel", "")).replace("_", " ") for item in dataset.get("SegmentSequence", ())]
-    return not any(_WITHOUT_PAPILLARY.search(label) or _is_papillary_muscle(label) for label in labels)
+    """What the labels of the segments say; included where they say nothing of it.
+
+    What the wall holds the cavity does not: a myocardium with papillary muscles tells of a cavity without them, and a
+    myocardium without them tells nothing.
+    """
+    return not any(_leaves_them_out(_label(item), item) for item in dataset.get("SegmentSequence", ()))
+
+
+def _leaves_them_out(label: str, item: Dataset) -> bool:
+    without = _WITHOUT_PAPILLARY.search(label) is not None
+    if _structure(label, item) is Structure.MYOCARDIUM:
+        return _PAPILLARY.search(label) is not None and not without
+    return without or _is_papillary_muscle(label)
+
+
+def _label(item: Dataset) -> str:
+    """SegmentLabel, its words apart: in LV_wall none would end at the underscore."""
+    return str(item.get("SegmentLabel", "")).replace("_", " ")
 
 
 def _frames(dataset: Dataset, segments: dict[int, Structure]) -> Iterator[_Frame]:
