@@ -3,12 +3,14 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from cinesax.bundle import open_bundle
 from cinesax.cli.main import main
 from cinesax.cli.trained_on import read_trained_on
 from cinesax.errors import InputError
@@ -189,6 +191,21 @@ def test_the_shipped_network_is_marked_where_it_has_learned_from_a_patient(pair_
     written = evaluated(tmp_path, "--data", str(renamed), "--threads", "1")
     assert written["in_sample"] == {"SC-HF-I-01": "patient"} and written["training_known"] is True
     assert "IN-SAMPLE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("training", "known"),
+    [({"cases": [], "images": [], "phantoms": 400}, True), ({"dataset": "a set"}, False), ({}, False)],
+)
+def test_a_network_of_phantoms_alone_has_said_so(training, known, pair_folder, tmp_path, capsys):
+    bundle, few = shutil.copytree(open_bundle().folder, tmp_path / "bundle"), tmp_path / "few"
+    told = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps(told | {"training": training}))
+    pair = pairs.read_pairs(pair_folder)[0]
+    pairs.write_pair(few, pair.name, *pairs.load(pair))
+    written = evaluated(tmp_path, "--data", str(few), "--model", str(bundle), "--threads", "1")
+    assert written["training_known"] is known
+    assert ("NOT KNOWN" in capsys.readouterr().out) is not known
 
 
 @pytest.mark.parametrize(

@@ -145,9 +145,8 @@ def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
     prepared = _kind(args.data, args.contours) == "set"
     dataset = _open_dataset(args.data) if prepared else None
     segmenter = load_segmenter(args.model, threads=args.threads)
-    known = learned_by(segmenter.bundle)
-    if args.trained_on is not None:
-        known = together(known, read_trained_on(args.trained_on))
+    listed = None if args.trained_on is None else read_trained_on(args.trained_on)
+    known = together(learned_by(segmenter.bundle), listed)
     if dataset is None:
         return segmenter.name, evaluate(_studies(args), segmenter.segment, learned=known, pictures=_GALLERY)
     from cinesax.cli.prepared import of_dataset

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
-def learned_by(bundle: "Bundle") -> Learned:
-    """The patients and images that a bundle says it was trained on; what is no fingerprint there is left out."""
-    return _learned(bundle.training)
+def learned_by(bundle: "Bundle") -> Learned | None:
+    """The patients and images that a bundle says it was trained on; what is no fingerprint there is left out.
+
+    A network of phantoms alone says that there are none; of a bundle that says nothing it is None.
+    """
+    return _learned(bundle.training) if "cases" in bundle.training or "images" in bundle.training else None
 
 
 def read_trained_on(path: Path) -> Learned:
@@ -40,8 +43,11 @@ def read_trained_on(path: Path) -> Learned:
     return found
 
 
-def together(*known: Learned) -> Learned:
-    """All of what several lists name."""
+def together(*lists: Learned | None) -> Learned | None:
+    """All of what several lists name; None where there is none."""
+    known = [one for one in lists if one is not None]
+    if not known:
+        return None
     return Learned(
         frozenset(case for one in known for case in one.cases), tuple(image for one in known for image in one.images)
     )

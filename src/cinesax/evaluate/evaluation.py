@@ -254,7 +254,7 @@ def score(
         tuple(one for one in functions if one is not None),
         tuple(one for one in miccai if one is not None),
         tuple(worst),
-        learned is not None and bool(learned.cases or learned.images),
+        learned is not None,
     )
 
 
