@@ -17,6 +17,7 @@ from cinesax.learn.config import TrainConfig  # noqa: E402
 from cinesax.learn.export import export, to_onnx  # noqa: E402
 from cinesax.learn.models import FCNConfig, UNetConfig, build, from_dict, to_dict  # noqa: E402
 from cinesax.learn.onnx_weights import read_weights  # noqa: E402
+from cinesax.learn.records import Dataset  # noqa: E402
 from cinesax.learn.runs import open_run  # noqa: E402
 from cinesax.learn.start import check_start, open_start, take_over  # noqa: E402
 from cinesax.learn.train import train  # noqa: E402
@@ -133,6 +134,27 @@ def test_a_bundle_teaches_other_classes(tiny_bundle, discs):
     images = noise(256)
     np.testing.assert_allclose(np.asarray(inner(images)), np.asarray(before(images)), atol=1e-3)
     assert model(images).shape[-1] == 4
+
+
+def test_as_many_classes_of_other_names_are_other_classes(tiny_bundle, discs):
+    start, images = open_start(tiny_bundle), noise(64)
+    assert start.classes == ("background", "lv_cavity")
+    assert take_over(start, build(TINY.model), images, classes=["background", "lv_cavity"]) == []
+    model = build(TINY.model)
+    assert take_over(start, model, images, classes=["background", "rv"]) == ["logits"]
+    logits = [one.get_layer("logits").get_weights()[0] for one in (model, start.model)]
+    assert not np.allclose(*logits)
+    inner = [one.get_layer("merge0_conv1").get_weights()[0] for one in (model, start.model)]
+    np.testing.assert_array_equal(*inner)
+
+
+def test_other_classes_are_told_of_and_not_mixed(quick_run, discs, tmp_path, capsys):
+    manifest = {**discs.manifest, "classes": ["background", "rv"]}
+    other = Dataset(discs.folder, manifest)
+    with pytest.raises(UsageError, match="keep_start=0.5 mixes .*background, lv_cavity.* background, rv"):
+        train(other, tmp_path / "mixed", replace(QUICK, keep_start=0.5), fold=0, start_from=quick_run)
+    train(other, tmp_path / "run", replace(QUICK, epochs=1), fold=0, start_from=quick_run)
+    assert "begins anew: logits" in capsys.readouterr().err
 
 
 def test_a_bundle_that_has_seen_the_held_out_is_refused(tiny_bundle, discs, tmp_path):

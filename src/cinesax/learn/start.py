@@ -1,6 +1,6 @@
 """Fine-tuning: the weights to begin with, from a run folder or from a bundle, also for other classes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from cinesax import bundle as bundles
 from cinesax.errors import BundleError, InputError, UsageError
 from cinesax.learn.config import TrainConfig
+from cinesax.learn.examples import LabelClass
+from cinesax.learn.manifest import CAVITY_ONLY, class_name
 from cinesax.learn.models import NetworkConfig, build, from_dict, to_dict
 from cinesax.learn.onnx_weights import layers_with_weights, read_weights
 from cinesax.learn.runs import NETWORK, load_network, open_run
+from cinesax.segmentation import Structure
 
+_ALONE = tuple(class_name(one) for one in CAVITY_ONLY)
 # Of these settings a network's weights do not depend: or only those of its last layers do.
 _FREE = ("classes", "dropout")
 
@@ -28,6 +32,7 @@ class Start:
         source: the run or the bundle, in words.
         model: the network with its weights.
         config: of the network.
+        classes: what its channels are, the background first, as a set names them.
         framing: as `Framing.to_dict` tells.
         cases_seen: what it has learned from.
         record: what the new run says of it.
@@ -37,6 +42,7 @@ class Start:
     source: str
     model: keras.Model
     config: NetworkConfig
+    classes: tuple[str, ...]
     framing: Mapping[str, Any]
     cases_seen: list[str]
     record: dict[str, Any]
@@ -62,8 +68,17 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
         raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; go on with it by --resume")
     record = {"started_from": run.config, "started_from_sha256": bundles.file_sha256(path)}
     settings = from_dict(run.config["config"]["model"])
-    framing = run.config["dataset"]["framing"]
-    return Start(str(run.folder), load_network(path), settings, framing, run.cases_seen, record, folded=False)
+    told = run.config["dataset"]
+    return Start(
+        str(run.folder),
+        load_network(path),
+        settings,
+        tuple(told.get("classes", _ALONE)),
+        told["framing"],
+        run.cases_seen,
+        record,
+        folded=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -102,15 +117,37 @@ def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
         "started_from": {"bundle": bundle.name, "version": bundle.version, "config": chosen.told, "train_cases": cases},
         "started_from_sha256": bundles.file_sha256(chosen.graph),
     }
-    return Start(str(bundle.folder), model, config, bundle.framing.to_dict(), cases, record, folded=True)
+    classes = _classes(bundle)
+    return Start(str(bundle.folder), model, config, classes, bundle.framing.to_dict(), cases, record, folded=True)
+
+
+def _classes(bundle: bundles.Bundle) -> tuple[str, ...]:
+    """What the channels are, as a set names them: a bundle says "CAVITY" of the LV cavity."""
+    known = {Structure.CAVITY.name: class_name(LabelClass.LV_CAVITY)}
+    names = (known.get(name, name.lower()) for name in bundle.class_names.values())
+    return (class_name(LabelClass.BACKGROUND), *names)
 
 
 def _fixed(config: NetworkConfig) -> dict[str, Any]:
     return {key: value for key, value in to_dict(config).items() if key not in _FREE}
 
 
-def check_start(start: Start, config: TrainConfig, framing: Mapping[str, Any], held: list[str]) -> None:
+def check_start(
+    start: Start,
+    config: TrainConfig,
+    framing: Mapping[str, Any],
+    held: list[str],
+    *,
+    classes: Sequence[str] | None = None,
+) -> None:
     """Whether a training may begin with these weights.
+
+    Args:
+        start: the weights.
+        config: of the training.
+        framing: of its set.
+        held: patients whom it holds out.
+        classes: of its set, the background first; None: those that `start` has.
 
     Raises:
         UsageError: another network (other classes and dropout are welcome), images framed otherwise, or weights that
@@ -123,10 +160,11 @@ def check_start(start: Start, config: TrainConfig, framing: Mapping[str, Any], h
             f"{start.source} holds another network: its {changed} is {before.get(changed)}, and {now.get(changed)} is "
             "asked for; start from one with the same settings of the model"
         )
-    if config.keep_start and (start.folded or start.config.classes != config.model.classes):
+    wanted = start.classes if classes is None else tuple(classes)
+    if config.keep_start and (start.folded or start.classes != wanted):
         raise UsageError(
-            f"keep_start={config.keep_start:g} mixes weights layer by layer: begin with a run (not a "
-            "bundle) of as many classes"
+            f"keep_start={config.keep_start:g} mixes weights layer by layer: begin with a run (not a bundle) of the "
+            f"same classes; {start.source} has {', '.join(start.classes)}, the set {', '.join(wanted)}"
         )
     if dict(start.framing) != dict(framing):
         raise UsageError(f"{start.source} saw images framed otherwise; prepare the set with the same framing")
@@ -135,20 +173,26 @@ def check_start(start: Start, config: TrainConfig, framing: Mapping[str, Any], h
         raise UsageError(f"{start.source} was trained on {', '.join(seen)}, which this training holds out")
 
 
-def take_over(start: Start, model: keras.Model, images: NDArray[np.float32]) -> list[str]:
+def take_over(
+    start: Start, model: keras.Model, images: NDArray[np.float32], *, classes: Sequence[str] | None = None
+) -> list[str]:
     """Give a network the weights to begin with.
 
     Args:
         start: where from.
         model: where to; of the same settings, perhaps for other classes.
         images: some training images (batch, row, column, 1), to measure the normalisation on.
+        classes: what its channels shall be, the background first; None: what they were, as far as there are as many.
 
     Returns:
-        The layers that begin anew, because they are of another size.
+        The layers that begin anew, because they are of another size, or the last one, of other classes.
     """
     anew = []
-    for before, now in zip(layers_with_weights(start.model), layers_with_weights(model), strict=True):
-        if [w.shape for w in before.weights] == [w.shape for w in now.weights]:
+    pairs = list(zip(layers_with_weights(start.model), layers_with_weights(model), strict=True))
+    renamed = classes is not None and tuple(classes) != start.classes
+    for number, (before, now) in enumerate(pairs, start=1):
+        fits = [w.shape for w in before.weights] == [w.shape for w in now.weights]
+        if fits and not (renamed and number == len(pairs)):
             now.set_weights(before.get_weights())
         else:
             anew.append(now.name)

@@ -127,7 +127,7 @@ def train(
     if start is None and config.keep_start:
         raise UsageError("keep_start has no run to keep a part of: name one by --from")
     if start is not None:
-        check_start(start, config, dataset.framing.to_dict(), held)
+        check_start(start, config, dataset.framing.to_dict(), held, classes=dataset.manifest["classes"])
     description = _description(dataset, config, execution, cases=cases, held=held, start=start)
     description |= {"fold": fold, "split": None if split is None else split.to_dict()}
     run = _enter(folder, description, config, resume=resume, extension_rate=extension_rate)
@@ -284,7 +284,7 @@ def _fit(
         else:
             model = _compile(run, config, execution)
             if start is not None:
-                _begin_with(start, model, source, console)
+                _begin_with(start, model, source, classes=run.config["dataset"]["classes"], console=console)
         told = preflight(
             model,
             source,
@@ -309,9 +309,11 @@ def _fit(
             display.on_train_end()  # Keras says so only where nothing interrupts; the terminal's cursor is hidden
 
 
-def _begin_with(start: Start, model: keras.Model, batches: tf.data.Dataset, console: Console) -> None:
+def _begin_with(
+    start: Start, model: keras.Model, batches: tf.data.Dataset, *, classes: list[str], console: Console
+) -> None:
     images = np.concatenate([np.asarray(image) for image, _ in batches.take(4)])
-    anew = take_over(start, model, images)
+    anew = take_over(start, model, images, classes=classes)
     if anew:
         console.print(f"begins anew: {', '.join(anew)}; the rest as in {start.source}", highlight=False, soft_wrap=True)
 
