@@ -200,6 +200,18 @@ def test_a_kill_between_two_files_leaves_a_state_that_has_its_files(tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.keras")) == ["best-0001.keras", "last-0002.keras"]
 
 
+def test_a_run_of_before_these_settings_goes_on(discs, quick_run, tmp_path):
+    folder = shutil.copytree(quick_run, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("keep_start", "false_positives"):
+        del config["config"][name]
+    del config["split"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="another config: false_positives was"):
+        train(discs, folder, replace(QUICK, false_positives=(0.8, 0.4)), fold=0, resume=True)
+    assert train(discs, folder, QUICK, fold=0, resume=True).finished_epochs == QUICK.epochs
+
+
 def test_a_state_without_its_network_is_not_resumed_from_nothing(discs, quick_run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(quick_run, folder)

@@ -36,6 +36,7 @@ class TrainConfig:
         average: momentum of the moving average of the weights, which is what is kept.
         keep_start: of a training that began with a finished run: the part, 0 to below 1, that the weights of that
             run have in the finished network's (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
+            They are mixed in at the end: the looks of the training are at the network without them.
         clip_norm: largest norm of the gradient of all weights.
         dice_over: what the Dice in the loss is taken over.
         false_positives: share, 0 to 1, of a pixel too much in the Dice of the loss, where a structure is small and

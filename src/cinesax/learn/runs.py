@@ -32,6 +32,9 @@ NETWORK, NAN_BATCH = "network.keras", "nan-batch.npz"
 # What must be as it was when a training goes on.
 _SAME = ("config", "fold", "split", "dataset", "train_cases", "deterministic", "started_from_sha256")
 
+# Settings that came later: what trainings begun before them had.
+_BEFORE: Mapping[str, Any] = {"keep_start": 0.0, "false_positives": [0.5, 0.5]}
+
 
 @dataclass(frozen=True, slots=True)
 class Best:
@@ -122,7 +125,7 @@ def open_run(folder: Path) -> Run:
         raise InputError(f"{folder} is no run folder: it has no readable {CONFIG}") from None
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
         raise InputError(f"{folder / CONFIG} is not of schema {SCHEMA}: name the run folder of a training")
-    settings = config["config"]
+    settings = config["config"] = {**_BEFORE, **config["config"]}
     config.setdefault("stages", [{"epochs": settings["epochs"], "learning_rate": settings["learning_rate"]}])
     return Run(folder, config, _read_state(folder))
 
