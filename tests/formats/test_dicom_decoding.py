@@ -162,6 +162,24 @@ def test_a_decoder_that_breaks_costs_one_file_and_not_the_process(tmp_path, monk
     assert read_pixels([[_header(files[0])]]).shape == (1, 1, exams.ROWS, exams.COLUMNS)
 
 
+def test_the_decoder_starts_where_cinesax_is_not_installed_but_found(tmp_path):
+    """As where an application has its packages in a folder of its own, and makes sys.path itself."""
+    files = _jpeg_lossless(tmp_path, "JPEGLosslessProcess14_1")
+    base = getattr(sys, "_base_executable", sys.executable)
+    code = f"""import sys
+sys.path += {[folder for folder in sys.path if folder]!r}
+from pathlib import Path
+from cinesax.formats.dicom_frames import read_headers
+from cinesax.formats.dicom_image import read_pixels
+from cinesax.cine import StoredFile
+path = Path({str(files[0])!r})
+with path.open("rb") as stream:
+    print(read_pixels([[read_headers(StoredFile(path), stream)[0]]]).shape)
+"""
+    done = subprocess.run([base, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.stdout.split() == ["(1,", "1,", f"{exams.ROWS},", f"{exams.COLUMNS})"], done.stderr
+
+
 def test_who_interrupts_the_decoder_does_not_wait_for_it(tmp_path, monkeypatch):
     files = _jpeg_lossless(tmp_path, "JPEGLosslessProcess14_1")
 

@@ -16,6 +16,11 @@ from cinesax.formats import jpeg_process
 from cinesax.formats.jpeg_process import Answer, Codestream, receive, send
 
 PROCESS = jpeg_process.__name__
+# Modules are also looked for, last, where this process found them: cinesax need not be installed.
+_START = """import runpy, sys
+sys.path += (folder for folder in sys.argv[2:] if folder not in sys.path)
+runpy.run_module(sys.argv[1], run_name="__main__")
+"""
 _PATIENCE_SECONDS = 30.0
 _LONGEST_REASON = 4096
 _SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3})
@@ -71,9 +76,15 @@ class JpegDecoder:
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             # -P: a gdcm.py that lies in the current folder is nothing to run.
-            command = [sys.executable, "-P", "-m", PROCESS]
+            folders = [folder for folder in sys.path if folder]
             pipe = subprocess.PIPE
-            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", _START, PROCESS, *folders],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=subprocess.DEVNULL,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows alone has windows
+            )
         return self._process
 
     def close(self) -> None:
