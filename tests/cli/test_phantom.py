@@ -1,6 +1,7 @@
 """`cinesax phantom` as a user sees it: a valid exam, its truth beside it, and no harm to what was there."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,19 @@ class TestWhatWasThere:
             assert main(["phantom", str(tmp_path), *options]) == 7
             assert capsys.readouterr().err.count("\n") == 1
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes there")
+    def test_a_disk_that_takes_no_more_is_told_in_one_line(self, tmp_path, capsys):
+        import resource
+
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        try:
+            assert main(["phantom", str(tmp_path / "p")]) == 7
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert capsys.readouterr().err.endswith("cannot be written: File too large\n")
+        assert not list(tmp_path.iterdir())
 
     def test_an_earlier_phantom_is_replaced_when_asked(self, tmp_path):
         out = tmp_path / "exam"

@@ -32,6 +32,20 @@ from cinesax.segmentation import Structure  # noqa: E402
 from .conftest import disc_example, disc_examples  # noqa: E402
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes there")
+def test_a_disk_that_takes_no_more_leaves_nothing_and_says_so(tmp_path):
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"set cannot be written: [A-Z][a-z ]+$"):
+            write_dataset({"train": disc_examples()}, tmp_path / "set", framing=Framing())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
 def test_examples_come_back_as_they_were(discs):
     written = disc_examples()
     read = [e for e in read_examples(discs, "train") if not e.case.startswith("PHANTOM")]

@@ -28,6 +28,7 @@ from cinesax.errors import DatasetError, OutputError
 from cinesax.folder_swap import new_folder
 from cinesax.formats.stored_files import replacing
 from cinesax.framing import Framing
+from cinesax.learn.disk import system_errors
 from cinesax.learn.examples import UNKNOWN, Example, Kind, LabelClass
 from cinesax.learn.manifest import (
     CAVITY_ONLY,
@@ -318,10 +319,14 @@ def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
 
 
 def write_shard(examples: Iterable[Example], path: Path, *, split: str, classes: Classes) -> Shard:
-    """Write one shard, under a temporary name until it is complete."""
+    """Write one shard, under a temporary name until it is complete.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     listed: list[Row] = []
     with replacing(path) as temporary:
-        with tf.io.TFRecordWriter(str(temporary)) as writer:
+        with system_errors(), tf.io.TFRecordWriter(str(temporary)) as writer:
             for example in examples:
                 writer.write(serialise(example, classes))
                 label = by_index(example.label, classes)

@@ -29,6 +29,7 @@ from cinesax.learn.callbacks import (
 )
 from cinesax.learn.config import TrainConfig
 from cinesax.learn.curves import draw_curves
+from cinesax.learn.disk import system_errors
 from cinesax.learn.display import Display
 from cinesax.learn.losses import CrossEntropyDice
 from cinesax.learn.metrics import metrics
@@ -135,11 +136,23 @@ def train(
     if execution.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    if run.state.epochs < run.epochs and not run.state.stopped:
-        _fit(dataset, run, config, execution=execution, start=start, console=console)
-        _check_finished(open_run(folder))
-    _finish(open_run(folder), config, start)
+    with _writing(folder):
+        if run.state.epochs < run.epochs and not run.state.stopped:
+            _fit(dataset, run, config, execution=execution, start=start, console=console)
+            _check_finished(open_run(folder))
+        _finish(open_run(folder), config, start)
     return open_run(folder)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell of a disk that is full, or that takes no more for another reason, in one line."""
+    try:
+        with system_errors():
+            yield
+    except OSError as error:
+        reason = error.strerror or str(error).partition("\n")[0]
+        raise OutputError(f"{folder} cannot be written: {reason}; mend that, and go on with --resume") from None
 
 
 def _cases(dataset: Dataset, fold: int | None) -> tuple[list[str], list[str]]:

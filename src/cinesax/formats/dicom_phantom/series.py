@@ -127,7 +127,7 @@ def _save_medium(made: Sequence[pydicom.Dataset], folder: Path) -> list[Path]:
             del medium
             gc.collect()
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{folder} cannot be written: {_reason(error)}") from error
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "DICOMDIR")
 
 
@@ -141,8 +141,14 @@ def _save(made: Sequence[pydicom.Dataset], folder: Path, headers: Collection[Hea
                 instance.save_as(temporary, enforce_file_format=True)
             written.append(path)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{folder} cannot be written: {_reason(error)}") from error
     return written
+
+
+def _reason(error: OSError) -> str:
+    """Why a file cannot be written; pydicom puts the traceback into the message, and keeps the error as its cause."""
+    first = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return first.strerror or str(error).partition("\n")[0]
 
 
 def _series(frames: Sequence[ScannedFrame], style: Style) -> list[list[ScannedFrame]]:
