@@ -15,6 +15,7 @@ nan-batch.npz      where the loss became no number: the batch
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,5 +241,9 @@ def load_network(path: Path) -> keras.Model:
 def save_network(model: keras.Model, path: Path) -> None:
     """Write a network, atomically."""
     work = path.with_name(f".{path.stem}.tmp.keras")
-    model.save(work)
-    os.replace(work, path)
+    try:
+        model.save(work)
+        os.replace(work, path)
+    finally:
+        with suppress(OSError):
+            work.unlink()
