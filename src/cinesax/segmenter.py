@@ -274,7 +274,8 @@ def _findings(off: Sequence[Rule], removed: NDArray[np.bool_]) -> list[Finding]:
         message = f"neighbouring slices or phases are missing, so these cleaning rules are off: {names}"
         found.append(Finding(Code.RULES_OFF, Severity.NOTE, message))
     if removed.any():
-        message = f"regions that cannot be LV were removed from {np.count_nonzero(removed)} frames"
+        number = np.count_nonzero(removed)
+        message = f"regions that cannot be LV were removed from {number} {'frame' if number == 1 else 'frames'}"
         found.append(Finding(Code.REMOVED_REGION, Severity.NOTE, message))
     return found
 

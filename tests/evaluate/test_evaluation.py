@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from cinesax.errors import GeometryError
 from cinesax.evaluate import LabelledStudy, Level, Moment, evaluate, score
 from cinesax.evaluate.document import COLUMNS, table
+from cinesax.findings import Code, Finding, Severity
 from cinesax.fingerprint import Overlap, fingerprint, learned
 from cinesax.measure import EfBasis
 from cinesax.segmentation import Segmentation, Structure
@@ -26,6 +28,15 @@ def study(case: str = "A", **changes) -> LabelledStudy:
 
 def wider(by: int = 2) -> Segmentation:
     return labels([side + by for side in BEAT])
+
+
+def test_what_was_said_of_some_patients_names_them_and_what_was_said_of_all_does_not():
+    of_all, of_some = (Finding(Code.REMOVED_REGION, Severity.NOTE, text) for text in ("of all", "of some"))
+    found = {case: replace(wider(), findings=(of_all, of_some) if case in "BCDE" else (of_all,)) for case in "ABCDE"}
+    told = score([(study(case), one) for case, one in found.items()]).findings
+    assert [one.message for one in told] == ["of all", "B, C, D and 1 more: of some"]
+    told = score([(study("A"), replace(wider(), findings=(of_some,))), (study("B"), wider())]).findings
+    assert [str(one) for one in told] == ["note: A: of some"]
 
 
 def test_distances_are_in_mm_where_there_is_spacing_and_in_pixels_where_not():

@@ -1,7 +1,7 @@
 """Evaluation: the scores of all frames and patients, and what follows from them."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ from cinesax.measure import EfBasis
 from cinesax.segmentation import Outline, Polygons, Segmentation
 
 LOW_DICE = 0.5
+_NAMED = 3
+"""Patients who are named with a finding; of others only their number is told."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -97,7 +99,8 @@ class Evaluation:
 
     Attributes:
         slices: one score a frame, in the order of the studies.
-        findings: what the segmenter said (each message once), e.g. rules that were off.
+        findings: what the segmenter said (each message once), e.g. rules that were off; with the patients of whom it
+            said so, where these are not all.
         functions: volumes and EF of each patient of whom ED and ES are known.
         miccai: the measures of the MICCAI 2009 challenge of each patient with spacing.
         pictures: of the worst frames, worst first.
@@ -229,7 +232,8 @@ def score(
         GeometryError: a segmentation that does not fit its study.
     """
     scores: list[SliceScore] = []
-    findings: dict[str, Finding] = {}
+    findings: dict[Finding, list[str]] = {}
+    cases: set[str] = set()
     functions: list[CaseFunction | None] = []
     miccai: list[MiccaiCase | None] = []
     worst: list[Picture] = []
@@ -239,8 +243,9 @@ def score(
                 f"{study.case}: the segmentation has (phases, slices, rows, columns) {found.labels.shape}, "
                 f"the study {study.cine.pixels.shape}: give masks of the same frames"
             )
+        cases.add(study.case)
         for finding in found.findings:
-            findings.setdefault(finding.message, finding)
+            findings.setdefault(finding, []).append(study.case)
         own = [_marked(one, study, learned) for one in slice_scores(study, found)]
         scores += own
         functions.append(case_function(study, found))
@@ -250,12 +255,21 @@ def score(
         worst = worst[:pictures]
     return Evaluation(
         tuple(scores),
-        tuple(findings.values()),
+        tuple(_of_whom(finding, told, cases) for finding, told in findings.items()),
         tuple(one for one in functions if one is not None),
         tuple(one for one in miccai if one is not None),
         tuple(worst),
         learned is not None,
     )
+
+
+def _of_whom(finding: Finding, told: Sequence[str], cases: Set[str]) -> Finding:
+    """The finding, with the first of the patients of whom it was told, where these are not all."""
+    names = sorted(set(told))
+    if len(names) == len(cases):
+        return finding
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return replace(finding, message=f"{', '.join(names[:_NAMED])}{more}: {finding.message}")
 
 
 def _marked(one: SliceScore, study: LabelledStudy, learned: Learned | None) -> SliceScore:
