@@ -129,15 +129,14 @@ def compare(dataset: Dataset, bundle: Path, fold: int) -> np.ndarray:
 def row(name: str, dataset: Dataset, folder: Path, args: argparse.Namespace) -> Row:
     """Train and measure one network."""
     took = trained(name, dataset, folder, args)
+    looks = (FINDER, HEART) if name == HEART else (name,)
     finder = folder / FINDER if name == HEART else None
-    shutil.rmtree(folder / f"{name}-bundle", ignore_errors=True)
     bundle = export(folder / name, folder / f"{name}-bundle", name=name, finder=finder).folder
-    spent = [spent_by(one, dataset) for one in ((FINDER, HEART) if name == HEART else (name,))]
+    spent = [spent_by(one, dataset) for one in looks]
     speeds = frames_per_second(bundle, 1), frames_per_second(bundle, os.cpu_count() or 1)
     parameters, operations = (sum(column) for column in zip(*spent, strict=True))
     dice = compare(dataset, bundle, args.fold)
-    label = f"{FINDER}, then {HEART}" if name == HEART else name
-    return Row(label, parameters, operations / 1e9, int(took["images"]), took["minutes"], dice, speeds)
+    return Row(", then ".join(looks), parameters, operations / 1e9, int(took["images"]), took["minutes"], dice, speeds)
 
 
 def spent_by(name: str, dataset: Dataset) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def test_a_bundle_gives_its_network_back_in_use_and_in_training(run_folder, tiny
     original = keras.models.load_model(run_folder / "network.keras", compile=False)
     model = build(TINY.model)
     images = noise(64, count=16)
-    assert take_over(start, model, images) == []
+    assert take_over(start, model, images, classes=start.classes) == []
     expected, seen = np.asarray(original(images)), np.asarray(model(images))
     np.testing.assert_allclose(seen, expected, atol=2e-4)
     # In training a normalisation divides by what it sees in the batch: without measuring the folded ones anew, the
@@ -126,9 +126,10 @@ def build_folded(start):
 
 def test_a_bundle_teaches_other_classes(tiny_bundle, discs):
     start, config = open_start(tiny_bundle), replace(TINY, model=replace(TINY.model, classes=4, dropout=0.5))
-    check_start(start, config, discs.framing.to_dict(), [])
+    classes = ["background", "lv_cavity", "myocardium", "rv"]
+    check_start(start, config, discs.framing.to_dict(), [], classes=classes)
     model = build(config.model)
-    assert take_over(start, model, noise(64)) == ["logits"]
+    assert take_over(start, model, noise(64), classes=classes) == ["logits"]
     inner = keras.Model(model.input, model.get_layer("merge0_relu2").output)
     before = keras.Model(start.model.input, start.model.get_layer("merge0_relu2").output)
     images = noise(256)
@@ -167,7 +168,7 @@ def test_the_network_that_ships_can_be_trained_further():
     assert len(start.cases_seen) == len(bundle.training["cases"])
     model = build(start.config)
     images = noise(bundle.framing.size)
-    assert take_over(start, model, images) == []
+    assert take_over(start, model, images, classes=start.classes) == []
     session = onnxruntime.InferenceSession(bundle.graph_path, providers=["CPUExecutionProvider"])
     expected = session.run(None, {bundle.input_name: images})[0]
     np.testing.assert_allclose(np.asarray(model(images, training=False)), expected, atol=1e-3)

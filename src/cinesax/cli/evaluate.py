@@ -20,7 +20,7 @@ from cinesax.cli.labelled import of_pairs, of_studies
 from cinesax.cli.trained_on import learned_by, read_trained_on, together
 from cinesax.errors import InputError, OutputError, UsageError
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
-from cinesax.fingerprint import Overlap
+from cinesax.fingerprint import Learned, Overlap
 from cinesax.formats.stored_files import replacing
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ def _masks(args: argparse.Namespace) -> tuple[str, Evaluation]:
     from cinesax.cli.predicted import read_masks
 
     pairs = ((study, read_masks(args.masks, study, value=args.mask_value)) for study in _studies(args))
-    known = None if args.trained_on is None else read_trained_on(args.trained_on)
-    return f"masks of {args.masks.name}", score(pairs, learned=known, pictures=_GALLERY)
+    return f"masks of {args.masks.name}", score(pairs, learned=_listed(args), pictures=_GALLERY)
 
 
 def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
@@ -145,8 +144,7 @@ def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
     prepared = _kind(args.data, args.contours) == "set"
     dataset = _open_dataset(args.data) if prepared else None
     segmenter = load_segmenter(args.model, threads=args.threads)
-    listed = None if args.trained_on is None else read_trained_on(args.trained_on)
-    known = together(learned_by(segmenter.bundle), listed)
+    known = together(learned_by(segmenter.bundle), _listed(args))
     if dataset is None:
         return segmenter.name, evaluate(_studies(args), segmenter.segment, learned=known, pictures=_GALLERY)
     from cinesax.cli.prepared import of_dataset
@@ -155,6 +153,10 @@ def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
     facts = {"fold": args.fold, "seed": args.split_seed or 0, "phases": args.phases}
     studies = of_dataset(dataset, args.split, **facts)
     return segmenter.name, evaluate(studies, framed.segment, learned=known, pictures=_GALLERY)
+
+
+def _listed(args: argparse.Namespace) -> Learned | None:
+    return None if args.trained_on is None else read_trained_on(args.trained_on)
 
 
 def _open_dataset(folder: Path) -> "Dataset":

@@ -75,13 +75,11 @@ class JpegDecoder:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
-            # -P: a gdcm.py that lies in the current folder is nothing to run.
-            folders = [folder for folder in sys.path if folder]
-            pipe = subprocess.PIPE
+            # -P, and no folder without a name: a gdcm.py that lies in the current folder is nothing to run.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _START, PROCESS, *folders],
-                stdin=pipe,
-                stdout=pipe,
+                [sys.executable, "-P", "-c", _START, PROCESS, *filter(None, sys.path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # Windows alone has windows
             )

@@ -163,7 +163,7 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
     """SegmentNumber -> structure, of those that are one."""
     known, others = {}, []
     for item in dataset.get("SegmentSequence", ()):
-        structure = _structure(_label(item), item)
+        structure = _structure(item)
         if structure is None:
             others.append(str(item.get("SegmentLabel", "")) or "without label")
         else:
@@ -177,7 +177,8 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
     return known
 
 
-def _structure(label: str, item: Dataset) -> Structure | None:
+def _structure(item: Dataset) -> Structure | None:
+    label = _label(item)
     if _OTHER.search(label) or _is_papillary_muscle(label):
         return None
     if _MYOCARDIUM.search(label):
@@ -198,12 +199,13 @@ def _papillary_muscles_included(dataset: Dataset) -> bool:
     What the wall holds the cavity does not: a myocardium with papillary muscles tells of a cavity without them, and a
     myocardium without them tells nothing.
     """
-    return not any(_leaves_them_out(_label(item), item) for item in dataset.get("SegmentSequence", ()))
+    return not any(_leaves_them_out(item) for item in dataset.get("SegmentSequence", ()))
 
 
-def _leaves_them_out(label: str, item: Dataset) -> bool:
+def _leaves_them_out(item: Dataset) -> bool:
+    label = _label(item)
     without = _WITHOUT_PAPILLARY.search(label) is not None
-    if _structure(label, item) is Structure.MYOCARDIUM:
+    if _structure(item) is Structure.MYOCARDIUM:
         return _PAPILLARY.search(label) is not None and not without
     return without or _is_papillary_muscle(label)
 

@@ -19,7 +19,7 @@ from cinesax.learn.examples import LabelClass
 from cinesax.learn.export_card import card
 from cinesax.learn.export_formats import INPUT, LABELS, PROBABILITIES, Precision, onnx_runner, processors
 from cinesax.learn.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
-from cinesax.learn.manifest import CAVITY_ONLY, class_name, parse_classes
+from cinesax.learn.manifest import class_name, parse_classes
 from cinesax.learn.metrics import SliceDice  # noqa: F401 - likewise
 from cinesax.learn.models import build, from_dict
 from cinesax.learn.parity import SLICES, Exported, report
@@ -166,12 +166,11 @@ def classes_of(run: Run) -> dict[int, LabelClass]:
     Raises:
         InputError: the LV cavity is not among them.
     """
-    names = run.config["dataset"].get("classes", [class_name(one) for one in CAVITY_ONLY])
-    classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(names) if channel}
+    classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(run.classes) if channel}
     if LabelClass.LV_CAVITY not in classes.values():
         raise InputError(
-            f"{run.folder} has learned {', '.join(names)}: the LV cavity is not among them, and without it nothing is "
-            "measured; train on a set with lv_cavity among its --classes"
+            f"{run.folder} has learned {', '.join(run.classes)}: the LV cavity is not among them, and without it "
+            "nothing is measured; train on a set with lv_cavity among its --classes"
         )
     return classes
 

@@ -3,6 +3,7 @@
 Labels are those of `losses`: what is not known of a pixel counts nowhere.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -112,7 +113,7 @@ class PixelAccuracy(keras.metrics.Mean):
         super().update_state(right, sample_weight=known)
 
 
-def metrics(classes: list[str]) -> list[keras.metrics.Metric]:
+def metrics(classes: Sequence[str]) -> list[keras.metrics.Metric]:
     """What a training watches.
 
     Args:

@@ -25,6 +25,7 @@ import keras
 from cinesax.errors import InputError, OutputError, UsageError
 from cinesax.formats.stored_files import replacing
 from cinesax.learn.config import TrainConfig
+from cinesax.learn.manifest import CAVITY_ONLY, class_name
 from cinesax.learn.schedule import Stage
 
 SCHEMA = "cinesax/run/1"
@@ -107,6 +108,11 @@ class Run:
     def _side(self, side: str) -> list[str] | None:
         split = self.config.get("split")
         return None if split is None else list(split[side])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the channels, the background first; sets of before there were others have the LV cavity alone."""
+        return tuple(self.config["dataset"].get("classes", map(class_name, CAVITY_ONLY)))
 
     @property
     def cases_seen(self) -> list[str]:
@@ -240,6 +246,7 @@ def load_network(path: Path) -> keras.Model:
 
 def save_network(model: keras.Model, path: Path) -> None:
     """Write a network, atomically."""
+    # Of a fixed name: what a killed training leaves is written over, and does not pile up.
     work = path.with_name(f".{path.stem}.tmp.keras")
     try:
         model.save(work)

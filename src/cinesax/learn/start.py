@@ -13,13 +13,11 @@ from cinesax import bundle as bundles
 from cinesax.errors import BundleError, InputError, UsageError
 from cinesax.learn.config import TrainConfig
 from cinesax.learn.examples import LabelClass
-from cinesax.learn.manifest import CAVITY_ONLY, class_name
+from cinesax.learn.manifest import class_name
 from cinesax.learn.models import NetworkConfig, build, from_dict, to_dict
 from cinesax.learn.onnx_weights import layers_with_weights, read_weights
 from cinesax.learn.runs import NETWORK, load_network, open_run
-from cinesax.segmentation import Structure
 
-_ALONE = tuple(class_name(one) for one in CAVITY_ONLY)
 # Of these settings a network's weights do not depend: or only those of its last layers do.
 _FREE = ("classes", "dropout")
 
@@ -68,17 +66,9 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
         raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; go on with it by --resume")
     record = {"started_from": run.config, "started_from_sha256": bundles.file_sha256(path)}
     settings = from_dict(run.config["config"]["model"])
-    told = run.config["dataset"]
-    return Start(
-        str(run.folder),
-        load_network(path),
-        settings,
-        tuple(told.get("classes", _ALONE)),
-        told["framing"],
-        run.cases_seen,
-        record,
-        folded=False,
-    )
+    framing = run.config["dataset"]["framing"]
+    model = load_network(path)
+    return Start(str(run.folder), model, settings, run.classes, framing, run.cases_seen, record, folded=False)
 
 
 @dataclass(frozen=True)
@@ -122,10 +112,10 @@ def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
 
 
 def _classes(bundle: bundles.Bundle) -> tuple[str, ...]:
-    """What the channels are, as a set names them: a bundle says "CAVITY" of the LV cavity."""
-    known = {Structure.CAVITY.name: class_name(LabelClass.LV_CAVITY)}
-    names = (known.get(name, name.lower()) for name in bundle.class_names.values())
-    return (class_name(LabelClass.BACKGROUND), *names)
+    """What the channels are, the background first, as a set names them: a bundle says "CAVITY" of the LV cavity."""
+    known = {channel: LabelClass(structure) for channel, structure in bundle.classes.items()}
+    known |= {channel: LabelClass[other.name] for channel, other in bundle.others.items()}
+    return tuple(class_name(one) for one in (LabelClass.BACKGROUND, *(known[channel] for channel in sorted(known))))
 
 
 def _fixed(config: NetworkConfig) -> dict[str, Any]:
@@ -138,7 +128,7 @@ def check_start(
     framing: Mapping[str, Any],
     held: list[str],
     *,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str],
 ) -> None:
     """Whether a training may begin with these weights.
 
@@ -147,7 +137,7 @@ def check_start(
         config: of the training.
         framing: of its set.
         held: patients whom it holds out.
-        classes: of its set, the background first; None: those that `start` has.
+        classes: of its set, the background first.
 
     Raises:
         UsageError: another network (other classes and dropout are welcome), images framed otherwise, or weights that
@@ -160,11 +150,10 @@ def check_start(
             f"{start.source} holds another network: its {changed} is {before.get(changed)}, and {now.get(changed)} is "
             "asked for; start from one with the same settings of the model"
         )
-    wanted = start.classes if classes is None else tuple(classes)
-    if config.keep_start and (start.folded or start.classes != wanted):
+    if config.keep_start and (start.folded or start.classes != tuple(classes)):
         raise UsageError(
             f"keep_start={config.keep_start:g} mixes weights layer by layer: begin with a run (not a bundle) of the "
-            f"same classes; {start.source} has {', '.join(start.classes)}, the set {', '.join(wanted)}"
+            f"same classes; {start.source} has {', '.join(start.classes)}, the set {', '.join(classes)}"
         )
     if dict(start.framing) != dict(framing):
         raise UsageError(f"{start.source} saw images framed otherwise; prepare the set with the same framing")
@@ -173,26 +162,23 @@ def check_start(
         raise UsageError(f"{start.source} was trained on {', '.join(seen)}, which this training holds out")
 
 
-def take_over(
-    start: Start, model: keras.Model, images: NDArray[np.float32], *, classes: Sequence[str] | None = None
-) -> list[str]:
+def take_over(start: Start, model: keras.Model, images: NDArray[np.float32], *, classes: Sequence[str]) -> list[str]:
     """Give a network the weights to begin with.
 
     Args:
         start: where from.
         model: where to; of the same settings, perhaps for other classes.
         images: some training images (batch, row, column, 1), to measure the normalisation on.
-        classes: what its channels shall be, the background first; None: what they were, as far as there are as many.
+        classes: what its channels shall be, the background first.
 
     Returns:
-        The layers that begin anew, because they are of another size, or the last one, of other classes.
+        The layers that begin anew: those of another size, and with other classes the last one.
     """
     anew = []
     pairs = list(zip(layers_with_weights(start.model), layers_with_weights(model), strict=True))
-    renamed = classes is not None and tuple(classes) != start.classes
-    for number, (before, now) in enumerate(pairs, start=1):
-        fits = [w.shape for w in before.weights] == [w.shape for w in now.weights]
-        if fits and not (renamed and number == len(pairs)):
+    last = pairs[-1][1] if start.classes != tuple(classes) else None
+    for before, now in pairs:
+        if now is not last and [w.shape for w in before.weights] == [w.shape for w in now.weights]:
             now.set_weights(before.get_weights())
         else:
             anew.append(now.name)

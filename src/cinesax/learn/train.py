@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,7 +243,7 @@ def _compile(run: Run, config: TrainConfig, execution: Execution) -> keras.Model
     model.compile(
         optimizer=optimizer,
         loss=CrossEntropyDice(config.dice_over, false_positives=config.false_positives),
-        metrics=metrics(run.config["dataset"]["classes"]),
+        metrics=metrics(run.classes),
         auto_scale_loss=True,
     )
     # Before the first step is traced: made in it, its variables would have it traced twice.
@@ -297,7 +297,7 @@ def _fit(
         else:
             model = _compile(run, config, execution)
             if start is not None:
-                _begin_with(start, model, source, classes=run.config["dataset"]["classes"], console=console)
+                _begin_with(start, model, source, classes=run.classes, console=console)
         told = preflight(
             model,
             source,
@@ -323,7 +323,7 @@ def _fit(
 
 
 def _begin_with(
-    start: Start, model: keras.Model, batches: tf.data.Dataset, *, classes: list[str], console: Console
+    start: Start, model: keras.Model, batches: tf.data.Dataset, *, classes: Sequence[str], console: Console
 ) -> None:
     images = np.concatenate([np.asarray(image) for image, _ in batches.take(4)])
     anew = take_over(start, model, images, classes=classes)
