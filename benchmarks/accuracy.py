@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from cinesax.cine import Cine
 from cinesax.cli.evaluate import learned_by
-from cinesax.cli.labelled import labelled, of_pairs
+from cinesax.core.cine import Cine
+from cinesax.core.segmentation import Segmentation
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
 from cinesax.evaluate.evaluation import summarise
-from cinesax.evaluation_report import render
-from cinesax.segmentation import Segmentation
-from cinesax.segmenter import load_segmenter
+from cinesax.evaluate.labelled import labelled, of_pairs
+from cinesax.evaluate.report import render
+from cinesax.network.segmenter import load_segmenter
 from studies import CASES, compare, expert_study, sunnybrook
 
 Segment = Callable[[Cine], Segmentation]

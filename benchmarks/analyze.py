@@ -116,8 +116,8 @@ def whole(exam: Path, model: str, out: Path) -> tuple[float, float, float]:
 
 def phantom(folder: Path) -> Path:
     """A phantom exam of 240 frames as DICOM."""
-    from cinesax.formats.dicom_phantom import SeriesIdentity, write_series
     from cinesax.phantom import draw_settings, make_phantom
+    from cinesax.phantom.dicom import SeriesIdentity, write_series
 
     write_series(make_phantom(draw_settings(1, n_phases=20, n_slices=12)).cine, folder / "dicom", SeriesIdentity())
     return folder / "dicom"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cinesax.cleaning import DEFAULT_RULES, Rule
-from cinesax.segmenter import load_segmenter
+from cinesax.network.cleaning import DEFAULT_RULES, Rule
+from cinesax.network.segmenter import load_segmenter
 from studies import Comparison, compare, expert_study, phantom_studies
 
 

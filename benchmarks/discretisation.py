@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.measure import cavity_areas_px, slice_extents_mm
+from cinesax.measure.volumes import cavity_areas_px, slice_extents_mm
 from cinesax.phantom import draw_settings, make_truth
 from cinesax.phantom.heart import ventricle
 

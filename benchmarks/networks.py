@@ -25,22 +25,22 @@ from typing import Any
 
 import numpy as np
 
-from cinesax import learn
+from cinesax.train import require
 
-learn.require("onnx", "tf2onnx")
+require("onnx", "tf2onnx")
 
-from cinesax.cli.prepared import of_dataset  # noqa: E402
 from cinesax.evaluate import evaluate  # noqa: E402
-from cinesax.learn.config import TrainConfig  # noqa: E402
-from cinesax.learn.curves import read_history  # noqa: E402
-from cinesax.learn.export import export  # noqa: E402
-from cinesax.learn.models import NETWORKS, build  # noqa: E402
-from cinesax.learn.models.cost import cost  # noqa: E402
-from cinesax.learn.presets import load  # noqa: E402
-from cinesax.learn.records import Dataset, open_dataset  # noqa: E402
-from cinesax.learn.runs import NETWORK  # noqa: E402
-from cinesax.learn.train import Execution, train  # noqa: E402
-from cinesax.segmenter import load_segmenter  # noqa: E402
+from cinesax.network.segmenter import load_segmenter  # noqa: E402
+from cinesax.train.data.prepared import of_dataset  # noqa: E402
+from cinesax.train.data.records import Dataset, open_dataset  # noqa: E402
+from cinesax.train.export.bundle import export  # noqa: E402
+from cinesax.train.fit.config import TrainConfig  # noqa: E402
+from cinesax.train.fit.curves import read_history  # noqa: E402
+from cinesax.train.fit.runs import NETWORK  # noqa: E402
+from cinesax.train.fit.train import Execution, train  # noqa: E402
+from cinesax.train.nets import NETWORKS, build  # noqa: E402
+from cinesax.train.nets.cost import cost  # noqa: E402
+from cinesax.train.presets import load  # noqa: E402
 
 _TRIAL_STEPS, _EPOCHS = 20, 20
 FINDER, HEART = "unet", "heart"

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from cinesax.cine import Cine
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.core.cine import Cine
+from cinesax.core.segmentation import Segmentation, Structure
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "peers"
 _LV = 3

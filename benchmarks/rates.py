@@ -13,7 +13,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.measure import RATE_HARMONICS, cavity_areas_px, peak_rates, slice_extents_mm
+from cinesax.measure.volumes import RATE_HARMONICS, cavity_areas_px, peak_rates, slice_extents_mm
 from cinesax.phantom import draw_settings, make_truth
 
 FEWEST_PHASES = 18

@@ -20,9 +20,11 @@ from pathlib import Path
 
 import pydicom
 
-from cinesax.exam import open_cine, open_exam, pick_short_axis
-from cinesax.formats.dicom_phantom import SeriesIdentity, Vendor, write_scan
+from cinesax.dicom.read.exam import open_exam
+from cinesax.dicom.read.pick import pick_short_axis
+from cinesax.inputs import open_cine
 from cinesax.phantom import draw_settings, make_phantom
+from cinesax.phantom.dicom import SeriesIdentity, Vendor, write_scan
 from cinesax.phantom.scanning import take_apart
 
 RUNS = 5

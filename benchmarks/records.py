@@ -16,20 +16,21 @@ from pathlib import Path
 
 import numpy as np
 
-from cinesax import learn
+from cinesax.train import require
 
-learn.require()
+require()
 
 import pydicom  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from cinesax.cli.main import main as cinesax  # noqa: E402
-from cinesax.exam import open_exam, pick_short_axis, read_cine  # noqa: E402
-from cinesax.framing import Framing  # noqa: E402
-from cinesax.learn.examples import from_study  # noqa: E402
-from cinesax.learn.manifest import CAVITY_ONLY  # noqa: E402
-from cinesax.learn.records import serialise, write_shard  # noqa: E402
-from cinesax.segmentation import Segmentation, Structure  # noqa: E402
+from cinesax.core.segmentation import Segmentation, Structure  # noqa: E402
+from cinesax.dicom.read.exam import open_exam  # noqa: E402
+from cinesax.dicom.read.pick import pick_short_axis, read_cine  # noqa: E402
+from cinesax.network.framing import Framing  # noqa: E402
+from cinesax.train.data.examples import from_study  # noqa: E402
+from cinesax.train.data.manifest import CAVITY_ONLY  # noqa: E402
+from cinesax.train.data.records import serialise, write_shard  # noqa: E402
 
 REPEATS = 3
 STUDY = Path(__file__).resolve().parents[2] / "shared/data/sunnybrook/dicom/SC-HF-I-01"

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cinesax.cine import Cine
-from cinesax.cli.labelled import labelled, of_pairs
+from cinesax.core.cine import Cine
+from cinesax.core.grid import stacked_grid
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.evaluate import Evaluation, LabelledStudy, score
 from cinesax.evaluate.evaluation import summarise
-from cinesax.grid import stacked_grid
+from cinesax.evaluate.labelled import labelled, of_pairs
+from cinesax.network.segmenter import load_segmenter
 from cinesax.phantom import FieldOfView, draw_settings, make_phantom
-from cinesax.segmentation import Segmentation, Structure
-from cinesax.segmenter import load_segmenter
 from studies import compare, sunnybrook
 
 SPACING_MM = 1.33  # of the pairs: those of the three DICOM patients among them are 1.29 to 1.37

@@ -25,23 +25,23 @@ from typing import Any
 
 import numpy as np
 
-from cinesax import learn
+from cinesax.train import require
 
-learn.require()
+require()
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from cinesax.evaluate import dice  # noqa: E402
-from cinesax.formats.stored_files import replacing  # noqa: E402
-from cinesax.learn.config import TrainConfig  # noqa: E402
-from cinesax.learn.curves import read_history  # noqa: E402
-from cinesax.learn.pipeline import CAVITY, validation_batches  # noqa: E402
-from cinesax.learn.presets import load  # noqa: E402
-from cinesax.learn.records import Dataset, open_dataset  # noqa: E402
-from cinesax.learn.runs import NETWORK, Run, load_network  # noqa: E402
-from cinesax.learn.splits import COURSE, COURSE_HELD_OUT, ExampleSplit, equal_numbers, split_examples  # noqa: E402
-from cinesax.learn.train import Execution, train  # noqa: E402
+from cinesax.files.stored_files import replacing  # noqa: E402
+from cinesax.train.data.pipeline import CAVITY, validation_batches  # noqa: E402
+from cinesax.train.data.records import Dataset, open_dataset  # noqa: E402
+from cinesax.train.data.splits import COURSE, COURSE_HELD_OUT, ExampleSplit, equal_numbers, split_examples  # noqa: E402
+from cinesax.train.fit.config import TrainConfig  # noqa: E402
+from cinesax.train.fit.curves import read_history  # noqa: E402
+from cinesax.train.fit.runs import NETWORK, Run, load_network  # noqa: E402
+from cinesax.train.fit.train import Execution, train  # noqa: E402
+from cinesax.train.presets import load  # noqa: E402
 
 DEFAULT = (COURSE, "slices-52", "patients-52")
 _TRIAL_STEPS, _EPOCHS = 20, 20

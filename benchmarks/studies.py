@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cinesax.cine import Cine
+from cinesax.core.cine import Cine
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.evaluate import dice
-from cinesax.exam import open_cine
 from cinesax.formats.contours import read_contours
-from cinesax.measure import measure
+from cinesax.inputs import open_cine
+from cinesax.measure.volumes import measure
 from cinesax.phantom import draw_settings, make_phantom
-from cinesax.segmentation import Segmentation, Structure
 
 CASES = ("SC-HF-I-01", "SC-HF-I-02", "SC-HF-I-04")
 

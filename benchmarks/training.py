@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve()
 def cinesax_train(data: Path, epochs: int, steps: int, threads: int) -> list[float]:
     """Images a second of each epoch, as history.csv tells them; with all else that an epoch does."""
     from cinesax.cli.main import main
-    from cinesax.learn.curves import read_history
+    from cinesax.train.fit.curves import read_history
 
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
@@ -42,16 +42,16 @@ def bare_fit(data: Path, epochs: int, steps: int, threads: int, *, xla: bool = T
     """The bare script, on the same number of images."""
     import numpy as np
 
-    from cinesax import learn
+    from cinesax.train import require
 
-    learn.require()
+    require()
     import keras
     import tensorflow as tf
 
-    from cinesax.learn.callbacks import Pulse
-    from cinesax.learn.models import build
-    from cinesax.learn.presets import load
-    from cinesax.learn.records import open_dataset, read_examples
+    from cinesax.train.data.records import open_dataset, read_examples
+    from cinesax.train.fit.callbacks import Pulse
+    from cinesax.train.nets import build
+    from cinesax.train.presets import load
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(2)

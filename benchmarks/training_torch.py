@@ -29,7 +29,7 @@ def block(before: int, after: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """The network of `cinesax.learn.models.unet`, layer by layer."""
+    """The network of `cinesax.train.nets.unet`, layer by layer."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,9 +12,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from cinesax.cine import Cine, Patient, Source
-from cinesax.formats.dicom_phantom import SeriesIdentity, write_series
-from cinesax.grid import stacked_grid
+from cinesax.core.cine import Cine, Patient, Source
+from cinesax.core.grid import stacked_grid
+from cinesax.phantom.dicom import SeriesIdentity, write_series
 
 PHASES, SLICES, ROWS, COLUMNS = 6, 5, 20, 24
 DISTANCE_MM = 9.0

@@ -9,14 +9,14 @@ import pydicom
 
 import exams
 import hearts
-from cinesax.analysis import Analysis
 from cinesax.analyze import analyze
-from cinesax.cine import Cine, Patient, Source
-from cinesax.exam import open_cine
-from cinesax.formats.dicom_options import DicomOptions
-from cinesax.grid import stacked_grid
-from cinesax.results import write_results
-from cinesax.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Cine, Patient, Source
+from cinesax.core.grid import stacked_grid
+from cinesax.core.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
+from cinesax.dicom.write.options import DicomOptions
+from cinesax.inputs import open_cine
+from cinesax.results.write import write_results
 
 CAVITY_SIDES = hearts.BEAT
 WALL_PX = 4

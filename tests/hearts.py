@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cinesax.cine import Cine, Patient, Source
-from cinesax.grid import stacked_grid
-from cinesax.segmentation import ContourKey, Outline, Polygons, Segmentation, Structure, from_contours
+from cinesax.core.cine import Cine, Patient, Source
+from cinesax.core.grid import stacked_grid
+from cinesax.core.segmentation import ContourKey, Outline, Polygons, Segmentation, Structure, from_contours
 
 # Cavity of a square cross-section, side in pixels: with 1 mm pixels and 10 mm between slices an area of 100 px is 1 ml.
 BEAT = (20, 18, 14, 10, 10, 12, 15, 18, 19, 20)

@@ -7,12 +7,12 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 import exams
-from cinesax.analysis import Analysis
 from cinesax.analyze import analyze
-from cinesax.cine import Cine
-from cinesax.exam import open_cine
-from cinesax.formats.dicom_copied import encoded
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Cine
+from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.dicom.copied import encoded
+from cinesax.inputs import open_cine
 
 
 def ring(cine: Cine, *, sides: tuple[int, ...] = (12, 10, 6, 7, 9, 11)) -> Segmentation:

@@ -12,9 +12,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cinesax.cine import Cine, Patient, Source
-from cinesax.grid import Floats, Grid
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.core.cine import Cine, Patient, Source
+from cinesax.core.grid import Floats, Grid
+from cinesax.core.segmentation import Segmentation, Structure
 
 PHASES = 3
 ORIENTATIONS = tuple(

@@ -7,9 +7,9 @@ import pytest
 
 import cinesax
 import hearts
-from cinesax.errors import GeometryError, InputError, UsageError
-from cinesax.findings import Code, Finding, Severity
-from cinesax.segmentation import Segmentation
+from cinesax.core.errors import GeometryError, InputError, UsageError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.segmentation import Segmentation
 
 
 class FixedSegmenter:

@@ -34,7 +34,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from cinesax.learn.metrics import metrics
+from cinesax.train.nets.metrics import metrics
 
 lesson = course.begin(DATA)
 

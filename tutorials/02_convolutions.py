@@ -30,7 +30,7 @@ import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
 
-from cinesax.learn.losses import CrossEntropyDice
+from cinesax.train.nets.losses import CrossEntropyDice
 
 lesson = course.begin(DATA)
 dataset = course.open_set(lesson)

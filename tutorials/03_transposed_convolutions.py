@@ -28,7 +28,7 @@ import numpy as np
 from keras import layers
 from matplotlib.figure import Figure
 
-from cinesax.learn.models.cost import cost
+from cinesax.train.nets.cost import cost
 
 lesson = course.begin(DATA)
 
@@ -110,10 +110,10 @@ course.table(["pixels in a step", "Dice of blocks", "Dice of the tent"], rows)
 #
 # ## A fully convolutional network
 #
-# `cinesax.learn.models.fcn` is the sequential network of many a first course: strided convolutions (they step over
+# `cinesax.train.nets.fcn` is the sequential network of many a first course: strided convolutions (they step over
 # pixels as pooling does) and pooling down to a sixteenth of the resolution, and one transposed convolution back to all
-# 256 x 256 pixels. It is trained as every network of this package is: by `cinesax.learn.train`, from the prepared set,
-# with a loss that lesson 5 explains.
+# 256 x 256 pixels. It is trained as every network of this package is: by `cinesax.train.fit.train`, from the prepared
+# set, with a loss that lesson 5 explains.
 #
 # The settings are those of `course.recipe`. One thing in them is new, **augmentation**: each training image is a crop
 # that was turned, stretched and given another contrast at random, its label along with it. Few patients then look like

@@ -29,7 +29,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from cinesax.learn.models.cost import cost
+from cinesax.train.nets.cost import cost
 
 lesson = course.begin(DATA)
 dataset = course.open_set(lesson)

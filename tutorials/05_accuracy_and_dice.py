@@ -28,8 +28,8 @@ from keras import layers
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from cinesax.learn.losses import CrossEntropyDice, DiceOver
-from cinesax.learn.metrics import metrics
+from cinesax.train.nets.losses import CrossEntropyDice, DiceOver
+from cinesax.train.nets.metrics import metrics
 
 lesson = course.begin(DATA)
 dataset = course.open_set(lesson)

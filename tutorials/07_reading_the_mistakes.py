@@ -27,9 +27,9 @@ import course
 import numpy as np
 from matplotlib.figure import Figure
 
+from cinesax.core.segmentation import Segmentation, Structure, rasterise
 from cinesax.evaluate import evaluate
-from cinesax.framing import Framing
-from cinesax.segmentation import Segmentation, Structure, rasterise
+from cinesax.network.framing import Framing
 
 lesson = course.begin(DATA)
 run, network = course.trained(lesson, "unet")

@@ -15,24 +15,24 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
-from cinesax import learn
-from cinesax.cine import Cine
+from cinesax.core.cine import Cine
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.evaluate import LabelledStudy, dice
-from cinesax.framing import Framing
+from cinesax.network.framing import Framing
 from cinesax.phantom import draw_settings, make_truth, render_frames
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.train import require
 
-learn.require()
+require()
 
 import keras  # noqa: E402
 
-from cinesax.learn.augment import Augmentation  # noqa: E402
-from cinesax.learn.examples import Example, Kind, from_pairs, from_phantoms  # noqa: E402
-from cinesax.learn.models import FCNConfig, NetworkConfig, UNetConfig, build  # noqa: E402
-from cinesax.learn.pictures import panel  # noqa: E402
-from cinesax.learn.pipeline import PipelineConfig, validation_batches  # noqa: E402
-from cinesax.learn.records import Dataset, open_dataset, write_dataset  # noqa: E402
-from cinesax.learn.train import Run, TrainConfig, load_network, train  # noqa: E402
+from cinesax.train.data.augment import Augmentation  # noqa: E402
+from cinesax.train.data.examples import Example, Kind, from_pairs, from_phantoms  # noqa: E402
+from cinesax.train.data.pipeline import PipelineConfig, validation_batches  # noqa: E402
+from cinesax.train.data.records import Dataset, open_dataset, write_dataset  # noqa: E402
+from cinesax.train.fit.pictures import panel  # noqa: E402
+from cinesax.train.fit.train import Run, TrainConfig, load_network, train  # noqa: E402
+from cinesax.train.nets import FCNConfig, NetworkConfig, UNetConfig, build  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 FOLD = 0
@@ -200,7 +200,7 @@ def _console() -> Console:
 def studies(course: Course) -> Iterator[LabelledStudy]:
     """Patients of the split "validation", each with all its labelled slices at ED and ES, on their own pixels."""
     if course.data is not None:
-        from cinesax.cli.labelled import of_pairs
+        from cinesax.evaluate.labelled import of_pairs
 
         yield from of_pairs(course.data / "validation")
         return

@@ -9,23 +9,23 @@ For research; not a medical device.
 from typing import TYPE_CHECKING, Any
 
 from cinesax._version import __version__
-from cinesax.analysis import Analysis, Provenance
 
 # The module and the function share a name, and the function is meant by `cinesax.analyze`. Python sets the attribute of
 # the package to a submodule once, when it is first loaded: loading it here lets the function take its place for good.
 from cinesax.analyze import analyze
-from cinesax.cine import Cine, Patient, Source
-from cinesax.errors import CinesaxError
-from cinesax.findings import Code, Finding, Severity
-from cinesax.grid import Grid
-from cinesax.measure import Measurements
-from cinesax.segmentation import Outline, Segmentation, Structure
+from cinesax.core.analysis import Analysis, Provenance
+from cinesax.core.cine import Cine, Patient, Source
+from cinesax.core.errors import CinesaxError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.grid import Grid
+from cinesax.core.measurements import Measurements
+from cinesax.core.segmentation import Outline, Segmentation, Structure
 
 if TYPE_CHECKING:
-    from cinesax.exam import open_cine
-    from cinesax.formats.dicom_options import DicomOptions
-    from cinesax.results import write_results
-    from cinesax.segmenter import load_segmenter
+    from cinesax.dicom.write.options import DicomOptions
+    from cinesax.inputs import open_cine
+    from cinesax.network.segmenter import load_segmenter
+    from cinesax.results.write import write_results
 
 __all__ = [
     "Analysis",
@@ -52,10 +52,10 @@ __all__ = [
 
 # These load pydicom, ONNX Runtime or Jinja when they are first asked for, not when cinesax is imported.
 _LAZY = {
-    "DicomOptions": "cinesax.formats.dicom_options",
-    "load_segmenter": "cinesax.segmenter",
-    "open_cine": "cinesax.exam",
-    "write_results": "cinesax.results",
+    "DicomOptions": "cinesax.dicom.write.options",
+    "load_segmenter": "cinesax.network.segmenter",
+    "open_cine": "cinesax.inputs",
+    "write_results": "cinesax.results.write",
 }
 
 

@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cinesax._version import __version__
-from cinesax.analysis import Analysis, Provenance
-from cinesax.cine import Cine
-from cinesax.errors import InputError, UsageError
-from cinesax.findings import Finding, Severity
-from cinesax.measure import check_given, measure
-from cinesax.quality import check
-from cinesax.segmentation import Segmentation
+from cinesax.core.analysis import Analysis, Provenance
+from cinesax.core.cine import Cine
+from cinesax.core.errors import UsageError
+from cinesax.core.findings import Finding, Severity
+from cinesax.core.segmentation import Segmentation
+from cinesax.measure.plausibility import check
+from cinesax.measure.volumes import check_given, measure
 
 if TYPE_CHECKING:
-    from cinesax.segmenter import Segmenter
+    from cinesax.network.segmenter import Segmenter
 
 Progress = Callable[[int, int], None]
-
-_KINDS = "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or a folder of contour files"
 
 
 def analyze(
@@ -83,7 +81,7 @@ def analyze(
         if isinstance(exam, Cine):
             cine = exam
         else:
-            from cinesax.exam import open_cine
+            from cinesax.inputs import open_cine
 
             cine = open_cine(
                 Path(exam),
@@ -110,7 +108,7 @@ def analyze(
 
 
 def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter":
-    from cinesax.segmenter import load_segmenter
+    from cinesax.network.segmenter import load_segmenter
 
     return load_segmenter(None if model is None else str(model), threads=threads)
 
@@ -118,6 +116,8 @@ def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter"
 def _given(segmentation: str | PathLike[str] | Segmentation, cine: Cine) -> tuple[Segmentation, str]:
     if isinstance(segmentation, Segmentation):
         return segmentation, "given"
+    from cinesax.inputs import read_segmentation
+
     return read_segmentation(Path(segmentation), cine)
 
 
@@ -129,37 +129,6 @@ def _provenance(segmenter: "Segmenter | None", source: str, clock: "_Clock") -> 
         segmentation_source=source,
         seconds=tuple(clock.seconds.items()),
     )
-
-
-def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
-    """A segmentation of `cine` from a file, and what kind of file it was: "contours", "nifti" or "dicom-seg".
-
-    Args:
-        path: a folder of contour files (Sunnybrook's text format), a NIfTI label file or a DICOM segmentation.
-        cine: the exam that was segmented.
-
-    Raises:
-        InputError: nothing there, another kind of file, or one that does not fit the cine.
-    """
-    try:
-        folder, there = path.is_dir(), path.exists()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if folder:
-        from cinesax.formats.contours import read_contours
-
-        return read_contours(path, cine), "contours"
-    if not there:
-        raise InputError(f"there is no segmentation at {path}: give {_KINDS}")
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        from cinesax.formats.nifti import read_labels
-
-        return read_labels(path, cine), "nifti"
-    from cinesax.formats.dicom_seg_read import is_dicom, read_seg
-
-    if not is_dicom(path):
-        raise InputError(f"{path.name} is no segmentation: expected {_KINDS}")
-    return read_seg(path, cine), "dicom-seg"
 
 
 def _by_severity(*findings: Finding) -> tuple[Finding, ...]:

@@ -16,13 +16,13 @@ import pytest
 
 import hearts
 from cinesax.cli.main import main
+from cinesax.core.segmentation import polygon_area
 from cinesax.formats.nifti import write_segmentation
-from cinesax.segmentation import polygon_area
 
 # A command whose network takes its time: says "ready" when it is in the middle of a frame.
 SLOW = """
 import sys, time
-import cinesax.segmenter
+import cinesax.network.segmenter
 from cinesax.cli.main import main
 sys.path.insert(0, {tests!r})
 import hearts
@@ -37,21 +37,21 @@ class Slow:
             time.sleep({seconds})
         return hearts.labels()
 
-cinesax.segmenter.load_segmenter = lambda *_, **__: Slow()
+cinesax.network.segmenter.load_segmenter = lambda *_, **__: Slow()
 sys.exit(main(sys.argv[1:]))
 """
 
 # A command that takes its time over the report, when the other results lie in their hidden folder.
 SLOW_WRITING = """
 import sys, time
-import cinesax.report
+import cinesax.results.html
 from cinesax.cli.main import main
 
 def render(*_, **__):
     print("ready", file=sys.stderr, flush=True)
     time.sleep(60)
 
-cinesax.report.render = render
+cinesax.results.html.render = render
 sys.exit(main(sys.argv[1:]))
 """
 

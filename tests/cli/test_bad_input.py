@@ -81,7 +81,7 @@ def words_in_a_contour(place: Path) -> list[str]:
 
 
 def bundle_with_a_wrong_checksum(place: Path) -> list[str]:
-    from cinesax.bundle import open_bundle
+    from cinesax.network.bundle import open_bundle
 
     exams.write_exam(place / "exam")
     shutil.copytree(open_bundle().folder, place / "bundle")

@@ -10,15 +10,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cinesax.bundle import open_bundle
 from cinesax.cli.main import main
-from cinesax.cli.trained_on import read_trained_on
-from cinesax.errors import InputError
-from cinesax.fingerprint import Overlap, fingerprint
+from cinesax.core.errors import InputError
+from cinesax.core.segmentation import Structure
+from cinesax.evaluate.trained_on import read_trained_on
 from cinesax.formats import nifti, pairs
 from cinesax.formats.contours import write_contours
+from cinesax.network.bundle import open_bundle
+from cinesax.network.fingerprint import Overlap, fingerprint
 from cinesax.phantom import draw_settings, make_phantom
-from cinesax.segmentation import Structure
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def exams(phantom, tmp_path_factory) -> Path:
     nib.save(image, folder / "cine" / "P1.nii.gz")
     (folder / "truth").mkdir()
     nifti.write_segmentation(phantom.truth, phantom.cine, folder / "truth" / "P1.nii.gz")
-    from cinesax.exam import open_cine
+    from cinesax.inputs import open_cine
 
     cine = open_cine(folder / "cine" / "P1.nii.gz")
     write_contours(nifti.read_labels(folder / "truth" / "P1.nii.gz", cine), cine, folder / "found" / "P1")

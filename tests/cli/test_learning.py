@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("tensorflow", reason="needs the train extra")
 
 from cinesax.cli.main import main  # noqa: E402
-from cinesax.exam import open_cine  # noqa: E402
+from cinesax.core.segmentation import Structure  # noqa: E402
 from cinesax.formats import pairs  # noqa: E402
-from cinesax.segmentation import Structure  # noqa: E402
+from cinesax.inputs import open_cine  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_options_that_cannot_be_meant_are_refused(sources, tmp_path, monkeypatch
 
 def test_scores_that_cannot_be_written_are_one_line(tmp_path, capsys):
     from cinesax.cli.evaluate import _write_json
-    from cinesax.errors import OutputError
+    from cinesax.core.errors import OutputError
     from cinesax.evaluate import Evaluation, SliceScore
 
     (tmp_path / "file").write_text("mine")

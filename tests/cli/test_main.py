@@ -9,8 +9,8 @@ import pytest
 
 import cinesax
 import exams
-from cinesax import errors
 from cinesax.cli import main as cli
+from cinesax.core import errors
 
 
 def command(*arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":

@@ -13,10 +13,13 @@ import cinesax
 import cinesax.cli.phantom
 import exams
 from cinesax.cli.main import main
-from cinesax.exam import Kind, open_cine, open_exam, pick_short_axis
+from cinesax.core.segmentation import Structure
+from cinesax.dicom.read.exam import open_exam
+from cinesax.dicom.read.pick import pick_short_axis
+from cinesax.dicom.read.series import Kind
 from cinesax.formats.nifti import read_labels
+from cinesax.inputs import open_cine
 from cinesax.phantom import draw_settings, make_phantom
-from cinesax.segmentation import Structure
 
 # Small in time, whole in space: the truth does not depend on it.
 OPTIONS = ["--seed", "5", "--phases", "12", "--slice-distance", "12"]

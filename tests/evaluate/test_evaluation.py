@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cinesax.errors import GeometryError
+from cinesax.core.errors import GeometryError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.measurements import EfBasis
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.evaluate import LabelledStudy, Level, Moment, evaluate, score
 from cinesax.evaluate.document import COLUMNS, table
-from cinesax.findings import Code, Finding, Severity
-from cinesax.fingerprint import Overlap, fingerprint, learned
-from cinesax.measure import EfBasis
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.network.fingerprint import Overlap, fingerprint, learned
 from hearts import BEAT, cine, labels
 
 EVERYWHERE = {(p, s): f"{p}-{s}" for p in range(len(BEAT)) for s in range(6)}

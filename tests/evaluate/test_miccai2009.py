@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from cinesax.core.segmentation import Outline, from_contours, polygon_area
 from cinesax.evaluate import LabelledStudy
 from cinesax.evaluate.miccai2009 import fill, miccai_case, perpendicular_distance
-from cinesax.segmentation import Outline, from_contours, polygon_area
 from hearts import cine
 
 SHAPE = (64, 80)

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cinesax.errors import GeometryError, InputError, OutputError
+from cinesax.core.errors import GeometryError, InputError, OutputError
 from cinesax.formats.acdc import is_truth, read_info, read_patient, write_patient
 
 SPACING = (10.0, 1.37, 1.37)

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 import exams
 import orientations
-from cinesax.errors import InputError, OutputError
-from cinesax.exam import open_cine
+from cinesax.core.errors import InputError, OutputError
+from cinesax.core.segmentation import Outline, area_px, from_contours, polygon_area
 from cinesax.formats.contours import join, read_contours, read_polygon, write_contours
-from cinesax.segmentation import Outline, area_px, from_contours, polygon_area
+from cinesax.inputs import open_cine
 
 # ED and ES in the study's own count (README of the data), EF by polygon areas over true distances.
 EXPERTS = {"SC-HF-I-01": (18, 7, 26.1), "SC-HF-I-02": (19, 6, 25.5), "SC-HF-I-04": (19, 6, 21.8)}

@@ -9,12 +9,12 @@ import pytest
 import SimpleITK
 
 import exams
-from cinesax.errors import GeometryError, InputError, OutputError, UsageError
-from cinesax.exam import open_cine
+from cinesax.core.errors import GeometryError, InputError, OutputError, UsageError
+from cinesax.core.grid import Grid
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.formats.nifti import read_cine, read_labels, write_segmentation
-from cinesax.grid import Grid
-from cinesax.measure import measure
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.inputs import open_cine
+from cinesax.measure.volumes import measure
 
 
 def _labels(cine):

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cinesax.errors import DatasetError
+from cinesax.core.errors import DatasetError
+from cinesax.core.segmentation import Structure
 from cinesax.formats import pairs
 from cinesax.formats.pair_studies import phases_by_numbers, place_of, read_studies
-from cinesax.segmentation import Structure
 
 
 def write(folder: Path, names: list[str], side: int = 8) -> Path:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cinesax.errors import DatasetError, OutputError
+from cinesax.core.errors import DatasetError, OutputError
 from cinesax.formats.pairs import case_of, load, load_image, load_label, read_cine, read_pairs, write_pair
 
 

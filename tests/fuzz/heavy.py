@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import exams
-from cinesax.formats.dicom_phantom import TransferSyntax, Vendor
+from cinesax.phantom.dicom import TransferSyntax, Vendor
 from fuzz.damage_folders import empty_files
 from fuzz.samples import Sample, phantom_sample
 

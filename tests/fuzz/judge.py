@@ -15,8 +15,8 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import JPEGLSTransferSyntaxes
 
-from cinesax.cine import Cine
-from cinesax.segmentation import Segmentation
+from cinesax.core.cine import Cine
+from cinesax.core.segmentation import Segmentation
 from fuzz.samples import located_frames
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def complaints_of_labels(made: "Input", found: Segmentation) -> Iterator[str]:
 def _whole(made: "Input") -> NDArray:
     import tempfile
 
-    from cinesax.analyze import read_segmentation
+    from cinesax.inputs import read_segmentation
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"whole{made.sample.suffix}"

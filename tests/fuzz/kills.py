@@ -12,11 +12,11 @@ from pathlib import Path
 
 import exams
 import objects
-from cinesax.analysis import Analysis
 from cinesax.analyze import analyze
-from cinesax.exam import open_cine
-from cinesax.formats.dicom_options import DicomOptions
-from cinesax.results import write_results
+from cinesax.core.analysis import Analysis
+from cinesax.dicom.write.options import DicomOptions
+from cinesax.inputs import open_cine
+from cinesax.results.write import write_results
 
 
 class End(StrEnum):

@@ -20,12 +20,12 @@ from pydicom.data import get_testdata_file
 import exams
 import objects
 from cinesax.analyze import analyze
-from cinesax.cine import Cine
-from cinesax.exam import open_cine
-from cinesax.formats.dicom_objects import write_objects
-from cinesax.formats.dicom_options import SEG_CINE_NAME, SEG_ED_NAME, DicomOptions, SegmentationType
-from cinesax.formats.dicom_phantom import HeaderOddity, SeriesIdentity, TransferSyntax, Vendor, write_scan
+from cinesax.core.cine import Cine
+from cinesax.dicom.write.objects import write_objects
+from cinesax.dicom.write.options import SEG_CINE_NAME, SEG_ED_NAME, DicomOptions, SegmentationType
 from cinesax.formats.nifti import write_segmentation
+from cinesax.inputs import open_cine
+from cinesax.phantom.dicom import HeaderOddity, SeriesIdentity, TransferSyntax, Vendor, write_scan
 from cinesax.phantom.scanning import take_apart
 
 PHASES, SLICES = 3, 4

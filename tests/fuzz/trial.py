@@ -20,12 +20,13 @@ from unittest import mock
 import numpy as np
 
 from cinesax.analyze import analyze
-from cinesax.cine import Cine
 from cinesax.cli.main import main
-from cinesax.errors import CinesaxError
-from cinesax.exam import open_exam, pick_short_axis, read_cine
-from cinesax.formats import tables
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.core.cine import Cine
+from cinesax.core.errors import CinesaxError
+from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.dicom.read.exam import open_exam
+from cinesax.dicom.read.pick import pick_short_axis, read_cine
+from cinesax.results import tables
 from fuzz import damage_bytes, damage_elements, damage_folders, heavy, judge, limits
 from fuzz.samples import RECIPES, Sample, sample
 
@@ -338,7 +339,7 @@ def _read(made: Input, place: Path, stub: Stub, violations: list[str]) -> tuple[
     }[made.way]
     said, complained = io.StringIO(), io.StringIO()
     with (
-        mock.patch("cinesax.segmenter.load_segmenter", lambda *_, **__: stub),
+        mock.patch("cinesax.network.segmenter.load_segmenter", lambda *_, **__: stub),
         redirect_stdout(said),
         redirect_stderr(complained),
     ):

@@ -9,10 +9,13 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
-from cinesax.formats import dicom_header, dicom_options, dicom_seg, dicom_sr
-from cinesax.formats.dicom_out import Kind
-from cinesax.sending.deliver import Fate
-from cinesax.sending.statuses import answer_of
+from cinesax.archive.deliver import Fate
+from cinesax.archive.statuses import answer_of
+from cinesax.dicom.read import header as dicom_header
+from cinesax.dicom.write import options as dicom_options
+from cinesax.dicom.write import seg as dicom_seg
+from cinesax.dicom.write import sr as dicom_sr
+from cinesax.dicom.write.filing import Kind
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "conformance.md").read_text()
 

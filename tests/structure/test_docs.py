@@ -3,9 +3,11 @@
 import re
 from pathlib import Path
 
-from cinesax import errors, quality, results
-from cinesax.findings import Code
-from cinesax.formats import tables
+from cinesax.core import errors
+from cinesax.core.findings import Code
+from cinesax.measure import plausibility
+from cinesax.results import tables
+from cinesax.results import write as results
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -27,13 +29,13 @@ def test_every_file_measure_and_doubt_is_described() -> None:
     named = set(re.findall(r"`([^`]+)`", page))
     assert {name + "/" if name == results.CONTOURS_NAME else name for name in results.ALL_NAMES} <= named
     assert {*tables.SCALARS, *tables.ARRAYS, "errors", "warnings", "notes", "case", "model", "software"} <= named
-    source = Path(quality.__file__).read_text()
+    source = Path(plausibility.__file__).read_text()
     assert {code.value for code in Code if f"Code.{code.name}" in source} <= named
 
 
 def test_the_limits_told_are_those_used() -> None:
     page = " ".join((DOCS / "outputs.md").read_text().split())
-    for name, (_, low, high, _) in quality.PLAUSIBLE.items():
+    for name, (_, low, high, _) in plausibility.PLAUSIBLE.items():
         assert f"outside {low:.0f} to {high:.0f}" in page, name
-    for part in (quality.END_AREA_PART, quality.JUMP_OF_EDV, quality.JUMP_OF_STROKE):
+    for part in (plausibility.END_AREA_PART, plausibility.JUMP_OF_EDV, plausibility.JUMP_OF_STROKE):
         assert f"{100 * part:.0f} %" in page

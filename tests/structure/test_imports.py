@@ -22,10 +22,10 @@ def test_the_contracts_of_the_house_are_kept() -> None:
 def test_the_contracts_are_able_to_fail(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src" / "cinesax", tmp_path / "cinesax", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    with (tmp_path / "cinesax" / "measure.py").open("a") as module:
-        module.write("\nimport cinesax.report\n")
+    with (tmp_path / "cinesax" / "measure" / "volumes.py").open("a") as module:
+        module.write("\nimport cinesax.results.html\n")
     code = "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command as run; run()"
     done = subprocess.run(
         [sys.executable, "-c", code, "--no-cache"], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
-    assert done.returncode != 0 and "cinesax.measure -> cinesax.report" in done.stdout, done.stdout
+    assert done.returncode != 0 and "cinesax.measure.volumes -> cinesax.results.html" in done.stdout, done.stdout

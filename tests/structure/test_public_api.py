@@ -76,10 +76,10 @@ def test_importing_is_light() -> None:
         "import cinesax",
         "import cinesax.analyze",
         "import cinesax; import cinesax.analyze",
-        "from cinesax.analyze import read_segmentation; import cinesax",
+        "from cinesax.analyze import analyze; import cinesax",
         "import cinesax.cli.main; import cinesax",
         "import importlib; importlib.import_module('cinesax.analyze'); import cinesax",
-        "from cinesax import open_cine, write_results; import cinesax.results, cinesax.exam; import cinesax",
+        "from cinesax import open_cine, write_results; import cinesax.results.write, cinesax.inputs; import cinesax",
     ],
 )
 def test_analyze_is_the_function_whatever_was_imported_before(before: str) -> None:

@@ -14,13 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cinesax.analysis import Analysis
 from cinesax.analyze import Progress, analyze
 from cinesax.cli.choice import add_choice, choice
-from cinesax.errors import UsageError
+from cinesax.core.analysis import Analysis
+from cinesax.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from cinesax.formats.dicom_options import DicomOptions
+    from cinesax.dicom.write.options import DicomOptions
 
 HELP = "measure the left ventricle of an exam and write the results"
 
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
     if papillary is not None and args.segmentation is None:
         raise UsageError("--papillary-muscles says what --segmentation holds: give that too")
     if args.out is not None:
-        from cinesax.results import check_output
+        from cinesax.results.write import check_output
 
         _keep_exam(args.exam, args.out)
         if args.segmentation is not None and not args.force:
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
         )
     written = None
     if args.out is not None:
-        from cinesax.results import write_results
+        from cinesax.results.write import write_results
 
         written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force, dicom=dicom)
     _tell(analysis, args, written)
@@ -137,7 +137,7 @@ def _keep_exam(exam: Path, out: Path) -> None:
 
 def _keep_segmentation(segmentation: Path, out: Path) -> None:
     """Refuse to measure what the results would replace: what lies in OUT, or a folder in which its contours lie."""
-    from cinesax.results import CONTOURS_NAME
+    from cinesax.results.write import CONTOURS_NAME
 
     try:
         source, target = segmentation.resolve(), out.expanduser().resolve()
@@ -162,7 +162,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
         return None
     if args.out is None:
         raise UsageError("--dicom writes objects into the folder of results: give it with -o OUT")
-    from cinesax.formats.dicom_options import DicomOptions, SegmentationType
+    from cinesax.dicom.write.options import DicomOptions, SegmentationType
     from cinesax.formats.nifti import is_nifti
 
     if is_nifti(args.exam):
@@ -190,7 +190,7 @@ def _progress() -> Iterator[Progress | None]:
 
 def _tell(analysis: Analysis, args: argparse.Namespace, written: Path | None) -> None:
     if args.format == "json":
-        from cinesax.formats import tables
+        from cinesax.results import tables
 
         sys.stdout.write(tables.to_json(analysis, show_patient=args.show_patient))
     else:
@@ -201,8 +201,7 @@ def _print(analysis: Analysis, show_patient: bool, written: Path | None) -> None
     from rich.console import Console
     from rich.table import Table
 
-    from cinesax import summary
-    from cinesax.formats import tables
+    from cinesax.results import summary, tables
 
     console = Console(highlight=False)
     m, told = analysis.measurements, tables.document(analysis, show_patient=show_patient)

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 
 class Choice(TypedDict):
-    """The arguments of `cinesax.exam.open_cine` that choose."""
+    """The arguments of `cinesax.dicom.read.pick.open_cine` that choose."""
 
     series_uid: str | None
     study_uid: str | None

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from cinesax.errors import DatasetError, UsageError
+from cinesax.core.errors import DatasetError, UsageError
 
 if TYPE_CHECKING:
-    from cinesax.learn.examples import Example
-    from cinesax.learn.manifest import Row
-    from cinesax.learn.records import Dataset
+    from cinesax.train.data.examples import Example
+    from cinesax.train.data.manifest import Row
+    from cinesax.train.data.records import Dataset
 
 HELP = "verify, list or show a prepared set"
 
@@ -48,20 +48,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Do what is asked."""
-    from cinesax import learn
+    from cinesax.train import require
 
     if args.action == "show" and min(args.count, args.columns) < 1:
         raise UsageError("--count and --columns must be at least 1")
-    learn.require()
-    from cinesax.learn.records import open_dataset
+    require()
+    from cinesax.train.data.records import open_dataset
 
     dataset = open_dataset(args.data)
     {"verify": _verify, "list": _list, "show": _show}[args.action](dataset, args)
 
 
 def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
-    from cinesax.learn import records
-    from cinesax.learn.prepare import leaks_of
+    from cinesax.train.data import records
+    from cinesax.train.data.prepare import leaks_of
 
     records.verify(dataset)
     listed = records.rows(dataset)
@@ -90,7 +90,7 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
 
 
 def _chosen(dataset: "Dataset", args: argparse.Namespace) -> "list[Row]":
-    from cinesax.learn.records import rows
+    from cinesax.train.data.records import rows
 
     if args.split is not None:
         dataset.cases(args.split)  # says which splits there are
@@ -141,8 +141,8 @@ def _as_csv(chosen: "list[Row]", dataset: "Dataset") -> None:
 
 
 def _show(dataset: "Dataset", args: argparse.Namespace) -> None:
-    from cinesax.learn.records import read_examples
-    from cinesax.learn.sheet import write_sheet
+    from cinesax.train.data.records import read_examples
+    from cinesax.train.data.sheet import write_sheet
 
     chosen = [row for row in _chosen(dataset, args) if not (args.empty and row.has_lv)]
     if args.smallest:

@@ -16,15 +16,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
-from cinesax.cli.labelled import of_pairs, of_studies
-from cinesax.cli.trained_on import learned_by, read_trained_on, together
-from cinesax.errors import InputError, OutputError, UsageError
+from cinesax.core.errors import InputError, OutputError, UsageError
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
-from cinesax.fingerprint import Learned, Overlap
-from cinesax.formats.stored_files import replacing
+from cinesax.evaluate.labelled import of_pairs, of_studies
+from cinesax.evaluate.trained_on import learned_by, read_trained_on, together
+from cinesax.files.stored_files import replacing
+from cinesax.network.fingerprint import Learned, Overlap
 
 if TYPE_CHECKING:
-    from cinesax.learn.records import Dataset
+    from cinesax.train.data.records import Dataset
 
 __all__ = ["HELP", "configure", "learned_by", "of_pairs", "run"]
 
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
 
         _write(table(result), args.csv)
     if args.html:
-        from cinesax.evaluation_report import render
+        from cinesax.evaluate.report import render
 
         _write(render(result, of=title, on=args.data.name), args.html)
     _print(result, Console(), args.worst)
@@ -132,14 +132,14 @@ def _studies(args: argparse.Namespace) -> Iterable[LabelledStudy]:
 
 
 def _masks(args: argparse.Namespace) -> tuple[str, Evaluation]:
-    from cinesax.cli.predicted import read_masks
+    from cinesax.evaluate.predicted import read_masks
 
     pairs = ((study, read_masks(args.masks, study, value=args.mask_value)) for study in _studies(args))
     return f"masks of {args.masks.name}", score(pairs, learned=_listed(args), pictures=_GALLERY)
 
 
 def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
-    from cinesax.segmenter import load_segmenter
+    from cinesax.network.segmenter import load_segmenter
 
     prepared = _kind(args.data, args.contours) == "set"
     dataset = _open_dataset(args.data) if prepared else None
@@ -147,7 +147,7 @@ def _network(args: argparse.Namespace) -> tuple[str, Evaluation]:
     known = together(learned_by(segmenter.bundle), _listed(args))
     if dataset is None:
         return segmenter.name, evaluate(_studies(args), segmenter.segment, learned=known, pictures=_GALLERY)
-    from cinesax.cli.prepared import of_dataset
+    from cinesax.train.data.prepared import of_dataset
 
     framed = segmenter.on_framed(dataset.framing)
     facts = {"fold": args.fold, "seed": args.split_seed or 0, "phases": args.phases}
@@ -160,10 +160,10 @@ def _listed(args: argparse.Namespace) -> Learned | None:
 
 
 def _open_dataset(folder: Path) -> "Dataset":
-    from cinesax import learn
+    from cinesax.train import require
 
-    learn.require()
-    from cinesax.learn import records
+    require()
+    from cinesax.train.data import records
 
     dataset = records.open_dataset(folder)
     records.verify(dataset)

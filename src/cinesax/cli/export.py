@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from cinesax.errors import InputError, UsageError
+from cinesax.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from cinesax.learn.export_formats import Precision
-    from cinesax.learn.records import Dataset
+    from cinesax.train.data.records import Dataset
+    from cinesax.train.export.formats import Precision
 
 HELP = "make a bundle, SavedModel or LiteRT files of a finished run"
 _NEEDS = {"onnx": ("onnx", "tf2onnx"), "savedmodel": (), "litert": ("ai_edge_litert",)}
@@ -54,14 +54,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Export, and print the comparison."""
     _check(args)
-    from cinesax import learn
+    from cinesax.train import require
 
-    learn.require(*_NEEDS[args.to])
-    from cinesax.learn.export import export
-    from cinesax.learn.export_files import export_files
-    from cinesax.learn.export_formats import Format
-    from cinesax.learn.parity import bytes_of
-    from cinesax.learn.records import open_dataset
+    require(*_NEEDS[args.to])
+    from cinesax.train.data.records import open_dataset
+    from cinesax.train.export.bundle import export
+    from cinesax.train.export.files import export_files
+    from cinesax.train.export.formats import Format
+    from cinesax.train.export.parity import bytes_of
 
     data = open_dataset(args.data) if args.data is not None else None
     facts: dict[str, Any] = {
@@ -97,7 +97,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _precisions(text: str | None) -> "list[Precision]":
-    from cinesax.learn.export_formats import Precision
+    from cinesax.train.export.formats import Precision
 
     try:
         return [Precision(word.strip()) for word in text.split(",")] if text is not None else []
@@ -107,10 +107,10 @@ def _precisions(text: str | None) -> "list[Precision]":
 
 def _fingerprints(dataset: "Dataset", folders: Iterable[Path | None]) -> list[str]:
     """Of the set's images that one of the runs has learned from: what they held out is not in-sample."""
-    from cinesax.fingerprint import fingerprint
-    from cinesax.learn.examples import Kind
-    from cinesax.learn.records import read_examples
-    from cinesax.learn.runs import open_run
+    from cinesax.network.fingerprint import fingerprint
+    from cinesax.train.data.examples import Kind
+    from cinesax.train.data.records import read_examples
+    from cinesax.train.fit.runs import open_run
 
     runs = [open_run(folder) for folder in folders if folder is not None]
     return [
@@ -121,7 +121,7 @@ def _fingerprints(dataset: "Dataset", folders: Iterable[Path | None]) -> list[st
 
 
 def _print(folder: Path, console: Console) -> None:
-    from cinesax.learn.parity import read_report
+    from cinesax.train.export.parity import read_report
 
     compared = read_report(folder)
     if compared is None:

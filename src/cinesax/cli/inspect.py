@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cinesax.cli.choice import Choice, add_choice, choice
-from cinesax.errors import CinesaxError
-from cinesax.exam import Exam, Pick, Series, chosen_part, open_exam, pick_short_axis
-from cinesax.findings import Finding
-from cinesax.formats.dicom_stack import order
+from cinesax.core.errors import CinesaxError
+from cinesax.core.findings import Finding
+from cinesax.dicom.read.exam import Exam, chosen_part, open_exam
+from cinesax.dicom.read.pick import Pick, pick_short_axis
+from cinesax.dicom.read.series import Series
+from cinesax.dicom.read.stack import order
 
 HELP = "list the series of an exam and which is the short-axis cine"
 SCHEMA = "cinesax/inspection/1"

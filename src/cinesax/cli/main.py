@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 from cinesax._version import __version__
-from cinesax.errors import CinesaxError, printable
+from cinesax.core.errors import CinesaxError, printable
 
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; by default those of the process.
 
     Returns:
-        The exit code: 0, or the `exit_code` of the error (see `cinesax.errors`), 130 after Ctrl-C, 141 where
+        The exit code: 0, or the `exit_code` of the error (see `cinesax.core.errors`), 130 after Ctrl-C, 141 where
         nobody reads its output any more.
     """
     try:

@@ -18,22 +18,15 @@ from typing import Any
 import numpy as np
 
 from cinesax._version import __version__
-from cinesax.cine import Cine
-from cinesax.errors import GeometryError, OutputError, UsageError
-from cinesax.exam import open_cine
-from cinesax.folder_swap import new_folder
-from cinesax.formats.dicom_phantom import (
-    HeaderOddity,
-    SeriesIdentity,
-    TransferSyntax,
-    Vendor,
-    write_scan,
-    write_series,
-)
-from cinesax.formats.dicom_uid import derived_uid
+from cinesax.core.cine import Cine
+from cinesax.core.errors import GeometryError, OutputError, UsageError
+from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.dicom.uid import derived_uid
+from cinesax.files.folder_swap import new_folder
 from cinesax.formats.nifti import write_segmentation
+from cinesax.inputs import open_cine
 from cinesax.phantom import DecoyKind, Oddity, Phantom, Scan, draw_settings, make_decoys, make_phantom, scan
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.phantom.dicom import HeaderOddity, SeriesIdentity, TransferSyntax, Vendor, write_scan, write_series
 
 HELP = "make a synthetic exam with known volumes"
 SCHEMA = "cinesax/phantom-truth/1"

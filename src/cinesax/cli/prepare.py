@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from cinesax.errors import UsageError
-from cinesax.framing import Framing
+from cinesax.core.errors import UsageError
+from cinesax.network.framing import Framing
 
 if TYPE_CHECKING:
-    from cinesax.learn.manifest import Unused
-    from cinesax.learn.prepare import Prepared
-    from cinesax.learn.sources import Found
-    from cinesax.learn.studies import Leftover
+    from cinesax.train.data.manifest import Unused
+    from cinesax.train.data.prepare import Prepared
+    from cinesax.train.data.sources import Found
+    from cinesax.train.data.studies import Leftover
 
 HELP = "make a training set from labelled images, studies with contours, and phantoms"
 
@@ -59,13 +59,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Prepare the set and say what is in it."""
-    from cinesax import learn
+    from cinesax.train import require
 
     _check(args)
-    learn.require()
-    from cinesax.learn import sources
-    from cinesax.learn.manifest import parse_classes
-    from cinesax.learn.prepare import default_workers, prepare
+    require()
+    from cinesax.train.data import sources
+    from cinesax.train.data.manifest import parse_classes
+    from cinesax.train.data.prepare import default_workers, prepare
 
     train = sources.find_sources(args.sources, args.contours)
     validation = sources.find_sources(args.validation, args.contours)
@@ -103,9 +103,9 @@ def _check(args: argparse.Namespace) -> None:
 
 def _all_unused(found: "list[Found]", args: argparse.Namespace) -> "Callable[[Iterable[Leftover]], Iterator[Unused]]":
     """What to list as unused, given what readers left: that, what nobody read, and labels without images."""
-    from cinesax.formats.stored_files import list_files
-    from cinesax.learn.manifest import Unused
-    from cinesax.learn.sources import StudySource, unmatched_labels
+    from cinesax.files.stored_files import list_files
+    from cinesax.train.data.manifest import Unused
+    from cinesax.train.data.sources import StudySource, unmatched_labels
 
     roots = [*args.sources, *args.validation, *([args.contours] if args.contours else [])]
 
@@ -136,7 +136,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 
 def _summary(done: "Prepared", console: Console) -> None:
-    from cinesax.learn.manifest import by_reason
+    from cinesax.train.data.manifest import by_reason
 
     manifest = done.dataset.manifest
 

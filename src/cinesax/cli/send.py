@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cinesax.errors import DeliveryError, InputError, UsageError
+from cinesax.core.errors import DeliveryError, InputError, UsageError
 
 if TYPE_CHECKING:
-    from cinesax.sending import Delivery, Destination
+    from cinesax.archive import Delivery, Destination
 
 HELP = "hand DICOM objects over to an archive (C-STORE, STOW-RS)"
 
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Find, send, tell."""
-    from cinesax.sending import find_objects, parse_destination, send
+    from cinesax.archive import find_objects, parse_destination, send
 
     _check(args)
     destination = parse_destination(args.to, token=None if args.token_file is None else _token(args.token_file))

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cinesax.errors import UsageError
+from cinesax.core.errors import UsageError
 
 HELP = "train a network on a prepared set"
 # What is set so often that it has an option of its own.
@@ -32,7 +32,7 @@ CLASSES = "model.classes"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    from cinesax.learn.presets import NAMES
+    from cinesax.train.presets import NAMES
 
     parser.add_argument("data", type=Path, metavar="DATA", help="a prepared set (see cinesax prepare)")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the run folder")
@@ -78,15 +78,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train."""
     _check(args)
-    from cinesax import learn
+    from cinesax.train import require
 
-    learn.require("matplotlib")
-    from cinesax.learn.folds import cross_validate, table
-    from cinesax.learn.presets import load
-    from cinesax.learn.records import open_dataset
-    from cinesax.learn.settings import override
-    from cinesax.learn.splits import split_examples
-    from cinesax.learn.train import train
+    require("matplotlib")
+    from cinesax.train.data.records import open_dataset
+    from cinesax.train.data.splits import split_examples
+    from cinesax.train.fit.folds import cross_validate, table
+    from cinesax.train.fit.settings import override
+    from cinesax.train.fit.train import train
+    from cinesax.train.presets import load
 
     dataset = open_dataset(args.data)
     config = override(load(args.preset), _settings(args, classes=len(dataset.manifest["classes"])))
@@ -147,7 +147,7 @@ def _set_threads(threads: int) -> None:
 
 
 def _execution(args: argparse.Namespace) -> Any:
-    from cinesax.learn.train import Execution
+    from cinesax.train.fit.train import Execution
 
     return Execution(
         threads=args.threads,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.grid import Floats
+from cinesax.core.grid import Floats
 
 RESAMPLES = 2000
 SEED = 20090

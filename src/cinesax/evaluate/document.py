@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cinesax.core.measurements import EfBasis
 from cinesax.evaluate.function import CaseFunction
 from cinesax.evaluate.miccai2009 import MiccaiCase
 from cinesax.evaluate.slices import SliceScore
 from cinesax.evaluate.study import Moment
-from cinesax.measure import EfBasis
 
 if TYPE_CHECKING:
     from cinesax.evaluate.evaluation import Evaluation

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.cine import Cine
-from cinesax.errors import GeometryError
+from cinesax.core.cine import Cine
+from cinesax.core.errors import GeometryError
+from cinesax.core.findings import Finding
+from cinesax.core.measurements import EfBasis
+from cinesax.core.segmentation import Outline, Polygons, Segmentation
 from cinesax.evaluate.agreement import BlandAltman, Interval, bland_altman, bootstrap
 from cinesax.evaluate.function import CaseFunction, case_function
 from cinesax.evaluate.miccai2009 import MiccaiCase, miccai_case
 from cinesax.evaluate.slices import SliceScore, slice_scores
 from cinesax.evaluate.study import LabelledStudy
-from cinesax.findings import Finding
-from cinesax.fingerprint import Learned, Overlap
-from cinesax.measure import EfBasis
-from cinesax.segmentation import Outline, Polygons, Segmentation
+from cinesax.network.fingerprint import Learned, Overlap
 
 LOW_DICE = 0.5
 _NAMED = 3

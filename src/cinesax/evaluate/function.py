@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cinesax.core.measurements import EfBasis
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.evaluate.study import LabelledStudy, Moment, moments, truth_areas_px
-from cinesax.measure import EfBasis, measure
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.measure.volumes import measure
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cinesax.core.grid import Floats
+from cinesax.core.segmentation import Outline, Segmentation, polygon_area
 from cinesax.evaluate.study import LabelledStudy
-from cinesax.grid import Floats
-from cinesax.segmentation import Outline, Segmentation, polygon_area
 
 GOOD_BELOW_MM = 5.0
 _FEWEST_POINTS = 16

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.evaluate.distances import Unit, border_distances
 from cinesax.evaluate.study import LabelledStudy, Level, Moment, levels, moments, truth_areas_px
-from cinesax.fingerprint import Overlap
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.network.fingerprint import Overlap
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.cine import Cine
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.core.cine import Cine
+from cinesax.core.segmentation import Segmentation, Structure
 
 
 @dataclass(frozen=True, slots=True)

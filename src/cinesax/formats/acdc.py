@@ -19,10 +19,10 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.cine import Cine
-from cinesax.errors import GeometryError, InputError, OutputError
+from cinesax.core.cine import Cine
+from cinesax.core.errors import GeometryError, InputError, OutputError
+from cinesax.files.stored_files import replacing
 from cinesax.formats.nifti import read_cine
-from cinesax.formats.stored_files import replacing
 
 INFO = "Info.cfg"
 _FRAME = re.compile(r"(?P<case>.+)_frame(?P<frame>\d+)(?P<truth>_gt)?\.nii(?:\.gz)?", re.IGNORECASE)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cinesax.cine import Cine
-from cinesax.errors import GeometryError, InputError, OutputError
-from cinesax.formats.stored_files import replacing
-from cinesax.grid import Floats
-from cinesax.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
+from cinesax.core.cine import Cine
+from cinesax.core.errors import GeometryError, InputError, OutputError
+from cinesax.core.grid import Floats
+from cinesax.core.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
+from cinesax.files.stored_files import replacing
 
 _NAME = re.compile(r"(?:.*-)?IM-\d+-(\d+)-([io])contour-(manual|auto)\.txt", re.IGNORECASE)
 _MAX_FILE_BYTES = 16 * 1024**2

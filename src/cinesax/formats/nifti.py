@@ -19,12 +19,12 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from cinesax.cine import Cine, Source
-from cinesax.errors import GeometryError, InputError, OutputError
-from cinesax.findings import Code, Finding, Severity
-from cinesax.formats.stored_files import replacing
-from cinesax.grid import Floats, Grid
-from cinesax.segmentation import Segmentation, Structure
+from cinesax.core.cine import Cine, Source
+from cinesax.core.errors import GeometryError, InputError, OutputError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.grid import Floats, Grid
+from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.files.stored_files import replacing
 
 SUFFIXES = (".nii", ".nii.gz")
 _ERRORS = (

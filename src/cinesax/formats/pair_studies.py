@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.cine import Cine, Source
-from cinesax.errors import DatasetError
+from cinesax.core.cine import Cine, Source
+from cinesax.core.errors import DatasetError
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.formats.pairs import Pair, load, read_pairs
-from cinesax.segmentation import Segmentation, Structure
 
 _NUMBERED = re.compile(r"-IM-\d+-(\d+)$", re.IGNORECASE)
 _SLICE = re.compile(r"(?<![a-z])(?:slice|sl|s|z)[-_]?(\d+)", re.IGNORECASE)

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cinesax.cine import Cine, Source
-from cinesax.errors import DatasetError, OutputError
-from cinesax.formats.stored_files import replacing
+from cinesax.core.cine import Cine, Source
+from cinesax.core.errors import DatasetError, OutputError
+from cinesax.files.stored_files import replacing
 
 IMAGES, LABELS = "images", "labels"
 CAVITY, UNKNOWN, N_CLASSES = 1, 255, 4

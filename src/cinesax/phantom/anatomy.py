@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.grid import Floats
+from cinesax.core.grid import Floats
 from cinesax.phantom.heart import Ventricle, ventricle
 from cinesax.phantom.physics import Singles, Tissue
 from cinesax.phantom.settings import PhantomSettings

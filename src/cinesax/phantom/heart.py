@@ -21,8 +21,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.errors import GeometryError
-from cinesax.grid import Floats
+from cinesax.core.errors import GeometryError
+from cinesax.core.grid import Floats
 from cinesax.phantom.settings import Pair, PhantomSettings, length_mm
 
 _LEAST_WALL_MM = 0.5

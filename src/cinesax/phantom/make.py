@@ -8,15 +8,15 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.cine import Cine, Patient, Source
-from cinesax.errors import UsageError
-from cinesax.grid import Floats, Grid, stacked_grid
+from cinesax.core.cine import Cine, Patient, Source
+from cinesax.core.errors import UsageError
+from cinesax.core.grid import Floats, Grid, stacked_grid
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.phantom import physics
 from cinesax.phantom.anatomy import heart_frame
 from cinesax.phantom.heart import Section, ventricle
 from cinesax.phantom.render import Stored, cine_signals, make_plane, render
 from cinesax.phantom.settings import PhantomSettings
-from cinesax.segmentation import Segmentation, Structure
 
 Labels = NDArray[np.uint8]
 

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from cinesax.grid import Floats
+from cinesax.core.grid import Floats
 
 Singles = NDArray[np.float32]
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.grid import Floats, Grid
+from cinesax.core.grid import Floats, Grid
 from cinesax.phantom import physics
 from cinesax.phantom.anatomy import Waves, heart, heart_frame, torso
 from cinesax.phantom.physics import Singles, Tissue

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.cine import Cine, Gating, Patient, Source
-from cinesax.errors import GeometryError, UsageError
-from cinesax.grid import Floats, Grid
+from cinesax.core.cine import Cine, Gating, Patient, Source
+from cinesax.core.errors import GeometryError, UsageError
+from cinesax.core.grid import Floats, Grid
 from cinesax.phantom.heart import contraction_curve
 from cinesax.phantom.make import Labels, Phantom, render_frames
 from cinesax.phantom.settings import PhantomSettings

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cinesax.errors import GeometryError, UsageError
+from cinesax.core.errors import GeometryError, UsageError
 from cinesax.phantom import physics
 
 Pair = tuple[float, float]

@@ -1,0 +1,24 @@
+"""Handing DICOM objects over to an archive (PACS): C-STORE and STOW-RS, with retries, and what became of each object.
+
+    objects = find_objects(Path("OUT"))
+    deliveries = send(objects, parse_destination("ARCHIVE@pacs.example.org:104"))
+
+Needs the extra `send`. Nothing else in cinesax talks to a network.
+"""
+
+from cinesax.archive.deliver import Answer, Delivery, Fate, send
+from cinesax.archive.destinations import Destination, DicomNode, DicomWeb, parse_destination
+from cinesax.archive.objects import DicomObject, find_objects
+
+__all__ = [
+    "Answer",
+    "Delivery",
+    "Destination",
+    "DicomNode",
+    "DicomObject",
+    "DicomWeb",
+    "Fate",
+    "find_objects",
+    "parse_destination",
+    "send",
+]

@@ -1,0 +1,132 @@
+"""Rounds of sending until the archive has answered for every object, whatever the protocol."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cinesax.archive.destinations import Destination, DicomNode
+from cinesax.archive.objects import DicomObject
+
+FIRST_PAUSE_S = 1.0
+"""Before the second round; each further pause is twice as long."""
+
+
+class Fate(StrEnum):
+    """What became of an object."""
+
+    TAKEN = "taken"
+    TAKEN_CHANGED = "taken, changed"
+    """Taken with a warning: the archive says that it changed or dropped elements."""
+    REFUSED = "refused"
+    NOT_SENT = "not sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the archive said to one object.
+
+    Attributes:
+        fate: what became of it.
+        reason: why, for a person; "" where there is nothing to say.
+        again: whether the same may go well a moment later (the archive is busy, the network failed).
+    """
+
+    fate: Fate
+    reason: str = ""
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An object, what became of it, and in how many attempts."""
+
+    sent: DicomObject
+    fate: Fate
+    reason: str
+    attempts: int
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the archive has the object now."""
+        return self.fate in (Fate.TAKEN, Fate.TAKEN_CHANGED)
+
+
+class Unreachable(Exception):
+    """No connection, or one that broke; never leaves this package."""
+
+    def __init__(self, reason: str, *, again: bool = True) -> None:
+        super().__init__(reason)
+        self.answer = Answer(Fate.NOT_SENT, reason, again)
+
+
+Store = Callable[[DicomObject], Answer]
+Connect = Callable[[Sequence[DicomObject]], AbstractContextManager[Store]]
+
+
+def send(
+    objects: Sequence[DicomObject],
+    destination: Destination,
+    *,
+    calling_aet: str = "CINESAX",
+    attempts: int = 4,
+    timeout_s: float = 60.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Delivery, ...]:
+    """Hand objects over to an archive; what fails for a reason that may pass is tried again after a pause.
+
+    Storing the same object twice does no harm: both protocols know objects by their SOPInstanceUID.
+
+    Args:
+        objects: what to send, in this order.
+        destination: the archive.
+        calling_aet: how this program calls itself to a DICOM node.
+        attempts: how often an object is sent at most; pauses between are 1, 2, 4 ... seconds.
+        timeout_s: how long the archive may stay silent.
+        progress: told of the objects with a final answer, and of all.
+
+    Returns:
+        One Delivery an object, in the order given. What was not taken is told there, not raised.
+
+    Raises:
+        MissingExtraError: the packages of the extra `send` are not installed.
+    """
+    connect = _connector(destination, calling_aet, timeout_s)
+    answers: dict[DicomObject, Answer] = {}
+    tried = dict.fromkeys(objects, 0)
+    for attempt in range(attempts):
+        waiting = [one for one in objects if one not in answers or answers[one].again]
+        if not waiting:
+            break
+        if attempt:
+            time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
+        for one, answer in _round(connect, waiting):
+            answers[one] = answer
+            tried[one] += 1
+            if progress is not None:
+                progress(sum(not answer.again for answer in answers.values()), len(objects))
+    return tuple(Delivery(one, answers[one].fate, answers[one].reason, tried[one]) for one in objects)
+
+
+def _connector(destination: Destination, calling_aet: str, timeout_s: float) -> Connect:
+    if isinstance(destination, DicomNode):
+        from cinesax.archive.dimse import connector
+
+        return connector(destination, calling_aet=calling_aet, timeout_s=timeout_s)
+    from cinesax.archive.stow import connector as web_connector
+
+    return web_connector(destination, timeout_s=timeout_s)
+
+
+def _round(connect: Connect, waiting: Sequence[DicomObject]) -> Iterator[tuple[DicomObject, Answer]]:
+    """One connection, over which everything that waits is sent; a broken connection answers for all the rest."""
+    left = list(waiting)
+    try:
+        with connect(waiting) as store:
+            while left:
+                answer = store(left[0])
+                yield left.pop(0), answer
+    except Unreachable as error:
+        for one in left:
+            yield one, error.answer

@@ -1,0 +1,96 @@
+"""C-STORE over an association of the DICOM network, by pynetdicom."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from cinesax.archive.deliver import Answer, Connect, Fate, Store, Unreachable
+from cinesax.archive.destinations import DicomNode
+from cinesax.archive.objects import DicomObject
+from cinesax.archive.statuses import answer_of
+from cinesax.core.errors import MissingExtraError
+from cinesax.dicom.read.header import DICOM_ERRORS
+
+if TYPE_CHECKING:
+    from pynetdicom.ae import ApplicationEntity
+    from pynetdicom.association import Association
+
+MAX_CONTEXTS = 128
+"""An association has no more presentation contexts (PS3.8: odd numbers below 256)."""
+
+_REJECTED_FOR_NOW = 2
+
+
+def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect:
+    """What opens an association with the node for given objects.
+
+    Raises:
+        MissingExtraError: pynetdicom is not installed.
+    """
+    try:
+        from pynetdicom.ae import ApplicationEntity
+    except ImportError as error:
+        raise MissingExtraError("C-STORE needs pynetdicom: pip install 'cinesax[send]'") from error
+
+    @contextmanager
+    def connect(objects: Sequence[DicomObject]) -> Iterator[Store]:
+        entity = ApplicationEntity(ae_title=calling_aet)
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout_s
+        entity.connection_timeout = timeout_s
+        _propose(entity, objects)
+        with warnings.catch_warnings():
+            # pynetdicom 3.0 leaves the socket of a connection that failed to the garbage collector.
+            warnings.simplefilter("ignore", ResourceWarning)
+            association = entity.associate(node.host, node.port, ae_title=node.aet)
+        if not association.is_established:
+            raise _why_not(association, node)
+        try:
+            yield lambda one: _store(association, one)
+        finally:
+            if association.is_established:
+                association.release()
+
+    return connect
+
+
+def _propose(entity: "ApplicationEntity", objects: Sequence[DicomObject]) -> None:
+    """Every object as it is encoded; what is not compressed also in the one encoding that every archive must take."""
+    contexts = dict.fromkeys((one.sop_class_uid, one.transfer_syntax_uid) for one in objects)
+    plain = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+    contexts |= dict.fromkeys((sop, plain[1]) for sop, syntax in contexts if syntax in plain)
+    for sop_class, syntax in list(contexts)[:MAX_CONTEXTS]:
+        entity.add_requested_context(sop_class, syntax)
+
+
+def _why_not(association: "Association", node: DicomNode) -> Unreachable:
+    if not association.is_rejected:
+        if association.is_aborted and association.acceptor.primitive is None:
+            return Unreachable(f"nobody answers at {node.host}, port {node.port}")
+        if association.rejected_contexts and not association.accepted_contexts:
+            return Unreachable("the archive takes none of these kinds of object", again=False)
+        return Unreachable(f"the association with {node} was aborted")
+    answer = association.acceptor.primitive
+    reason = "" if answer is None else f": {answer.reason_str}"
+    again = answer is not None and answer.result == _REJECTED_FOR_NOW
+    return Unreachable(f"{node} rejects the association{reason}", again=again)
+
+
+def _store(association: "Association", one: DicomObject) -> Answer:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            status = association.send_c_store(one.path)
+    except ValueError as error:
+        if "presentation context" in str(error).lower():
+            return Answer(Fate.REFUSED, f"the archive does not take {one.kind} in this transfer syntax")
+        return Answer(Fate.NOT_SENT, f"cannot be encoded: {error}")
+    except RuntimeError as error:
+        raise Unreachable("the association broke") from error
+    except DICOM_ERRORS as error:
+        return Answer(Fate.NOT_SENT, f"the file cannot be read: {error}")
+    if "Status" not in status:
+        raise Unreachable("the archive gave no answer in time, or the association broke")
+    return answer_of(int(status.Status), str(status.get("ErrorComment", "")))

@@ -1,0 +1,1 @@
+"""The values, frozen and checked when they are made; NumPy, SciPy and contourpy only."""

@@ -1,0 +1,184 @@
+"""Cine: the beating stack, as the scanner stored it."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.core.errors import GeometryError, printable
+from cinesax.core.findings import Finding
+from cinesax.core.grid import Floats, Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """What the source says of the patient; None where it says nothing (or nothing valid).
+
+    `name`, `patient_id` and `birth_date` are identifying and stay out of every pseudonymous output.
+    """
+
+    name: str | None = None
+    patient_id: str | None = None
+    birth_date: str | None = None
+    sex: str | None = None
+    age_years: float | None = None
+    height_cm: float | None = None
+    weight_kg: float | None = None
+
+
+class Gating(StrEnum):
+    """How the frames were brought into step with the heart (CardiacSynchronizationTechnique)."""
+
+    RETROSPECTIVE = "retrospective"
+    """Sorted into phases after the scan: each slice covers its whole beat, phases are fractions of it."""
+    PROSPECTIVE = "prospective"
+    """Started by each R wave: phases are times in ms, and the end of the beat is not recorded."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StoredFile:
+    """One file of an exam.
+
+    Attributes:
+        path: the file, or the zip that holds it.
+        member: its name in the zip, or None.
+    """
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return printable(str(self.path) if self.member is None else f"{self.path}:{self.member}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a Cine came from, in the words of its format; None where the format does not say.
+
+    Attributes:
+        kind: "dicom", "nifti", "pairs" or "phantom".
+        study_uid: StudyInstanceUID, copied as it is, valid or not.
+        series_uids: SeriesInstanceUIDs, one or (one series a slice) several.
+        instance_uids: (phase, slice) strings: SOPInstanceUID of each frame; () where there are none. Where
+            slices have different numbers of phases a frame may serve in several phases, or in none.
+        frame_numbers: (phase, slice): 1-based number of the frame in its instance (Enhanced MR); () where
+            every instance is a single frame.
+        sop_class_uid: SOPClassUID of the instances.
+        instance_numbers: (phase, slice): InstanceNumber of each frame: the study's own count of its frames,
+            which contour file names refer to; () unless every frame has one and no two are the same.
+        frame_series_uids: (phase, slice) strings: SeriesInstanceUID of each frame; () where there is one series.
+        frame_of_reference_uid: FrameOfReferenceUID when all frames share one, else None.
+        description: SeriesDescription or file name.
+        study_date: YYYYMMDD when it is a valid date, else None.
+        manufacturer: Manufacturer.
+        scanner: ManufacturerModelName.
+        field_strength_t: MagneticFieldStrength in tesla.
+        slice_thickness_mm: SliceThickness.
+        protocol: sequence or protocol name.
+        picked_because: why these series were taken for the short-axis cine, for a person.
+        not_picked: (series, why not) of every other series, for a person.
+        copied: patient, study and dates of one instance as they are stored, for DICOM objects that are made from this
+            Cine (see `cinesax.dicom.copied`); b"" where the source is not DICOM.
+    """
+
+    kind: str
+    study_uid: str | None = None
+    series_uids: tuple[str, ...] = ()
+    instance_uids: tuple[tuple[str, ...], ...] = ()
+    frame_numbers: tuple[tuple[int, ...], ...] = ()
+    sop_class_uid: str | None = None
+    files: tuple[tuple[StoredFile, ...], ...] = field(default=(), compare=False, repr=False)
+    instance_numbers: tuple[tuple[int, ...], ...] = ()
+    frame_series_uids: tuple[tuple[str, ...], ...] = ()
+    paddings_px: tuple[tuple[int, int], ...] = ()
+    stored_matrices: tuple[tuple[int, int], ...] = ()
+    frame_of_reference_uid: str | None = None
+    description: str | None = None
+    study_date: str | None = None
+    manufacturer: str | None = None
+    scanner: str | None = None
+    field_strength_t: float | None = None
+    slice_thickness_mm: float | None = None
+    protocol: str | None = None
+    picked_because: str | None = None
+    not_picked: tuple[tuple[str, str], ...] = ()
+    copied: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Cine:
+    """A short-axis stack over the heart beat.
+
+    Attributes:
+        pixels: (phase, slice, row, column): the stored integers, or float32 where a rescale slope or
+            intercept applies. Brighter is more signal (MONOCHROME1 is turned round when read).
+        grid: where the pixels lie in the patient; None only where the source has no geometry at all
+            (PNG pairs): then nothing is measured in mm or ml.
+        trigger_times_ms: (phase, slice), ms after the R wave: each slice has its own heart beat. None
+            where the source does not say. Where slices have different numbers of phases, the time of the
+            frame that serves: it repeats where a frame serves twice.
+        rr_intervals_ms: (slice,), the nominal length of the beat of each slice in ms, or None.
+        gating: how the frames were brought into step with the heart, or None where that is not known.
+        source: where it came from.
+        patient: what the source says of the patient.
+        base_first: True where slice 0 is the basal end, False where it is the apical end, None where
+            that is not known.
+        findings: what the reader of the source noticed.
+
+    Raises:
+        GeometryError: shapes that do not fit each other, values that are not finite.
+    """
+
+    pixels: NDArray[Any]
+    grid: Grid | None
+    trigger_times_ms: Floats | None = None
+    rr_intervals_ms: Floats | None = None
+    gating: Gating | None = None
+    source: Source = field(default_factory=lambda: Source("unknown"))
+    patient: Patient = field(default_factory=Patient)
+    base_first: bool | None = None
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        pixels = self.pixels
+        if pixels.ndim != 4 or min(pixels.shape) < 1:
+            raise GeometryError(f"pixels must have shape (phase, slice, row, column), seen {pixels.shape}")
+        if pixels.dtype.kind not in "iuf":
+            raise GeometryError(f"pixels must be whole or real numbers, seen {pixels.dtype}")
+        if pixels.dtype.kind == "f" and not np.all(np.isfinite(pixels)):
+            raise GeometryError("pixels hold values that are not finite (NaN or infinity)")
+        if self.grid is not None and self.grid.shape != pixels.shape[1:]:
+            raise GeometryError(f"the grid's shape {self.grid.shape} does not fit pixels of shape {pixels.shape}")
+        pixels.setflags(write=False)
+        for name, shape in (("trigger_times_ms", pixels.shape[:2]), ("rr_intervals_ms", pixels.shape[1:2])):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            array = np.asarray(value, dtype=np.float64)
+            if array.shape != shape or not np.all(np.isfinite(array)):
+                raise GeometryError(f"{name} must be finite and of shape {shape}, seen shape {array.shape}")
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    @property
+    def n_phases(self) -> int:
+        """Number of phases of the heart beat."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def rr_interval_ms(self) -> float | None:
+        """The median length of the heart beat over the slices in ms; None where the source does not say."""
+        return None if self.rr_intervals_ms is None else float(np.median(self.rr_intervals_ms))
+
+    @property
+    def heart_rate_bpm(self) -> float | None:
+        """Heart beats a minute, from the median RR interval; None where the source does not say."""
+        return None if self.rr_interval_ms is None else 60_000.0 / self.rr_interval_ms

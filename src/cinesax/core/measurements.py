@@ -1,0 +1,155 @@
+"""Measurements: what was measured on one segmentation. Values only."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from cinesax.core.grid import Floats
+
+
+class AreaMethod(StrEnum):
+    """How the areas were taken."""
+
+    POLYGONS = "polygons"
+    """From sub-pixel contours, in closed form (the shoelace formula)."""
+    PIXELS = "pixels"
+    """From counting the pixels of the labels."""
+
+
+class EfBasis(StrEnum):
+    """What the ejection fraction is a fraction of."""
+
+    VOLUMES = "volumes"
+    """Volumes in ml, from true distances between slices."""
+    AREAS = "areas"
+    """Summed areas of the slices, as if all were equally far apart: there are no distances to take."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Measurements:
+    """What was measured on one segmentation. What cannot be known is None (nan inside arrays).
+
+    Attributes:
+        area_method: how the areas were taken.
+        cavity_areas_px: (phase, slice), the area of the cavity in square pixels; nan in phases that were
+            not segmented.
+        cavity_areas_mm2: (phase, slice), the same in mm²; None without a grid.
+        slice_extents_mm: (slice,), the distance along the normal for which each slice counts; None without
+            a grid or for a single slice.
+        volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None where
+            slice_extents_mm is.
+        phase_times_ms: (phase,), mean over the slices of the time after the R wave; None where not known.
+        curve_ed_phase: the phase of largest volume (or summed area) among the known ones; None without any
+            cavity.
+        curve_es_phase: the phase of smallest volume; None unless at least two phases are known.
+        ed_phase: end diastole as used: curve_ed_phase unless another was given.
+        es_phase: end systole as used: curve_es_phase unless another was given.
+        heart_rate_bpm: heart beats a minute.
+        peak_ejection_rate_ml_per_s: the fastest fall of the volume, as a positive number.
+        peak_filling_rate_ml_per_s: the fastest rise of the volume; None under prospective gating, which does not
+            record the end of the beat.
+        lv_mass_g: myocardial mass at ED.
+        height_cm: body height that was used.
+        weight_kg: body weight that was used.
+    """
+
+    area_method: AreaMethod
+    cavity_areas_px: Floats
+    cavity_areas_mm2: Floats | None
+    slice_extents_mm: Floats | None
+    volumes_ml: Floats | None
+    phase_times_ms: Floats | None
+    curve_ed_phase: int | None
+    curve_es_phase: int | None
+    ed_phase: int | None
+    es_phase: int | None
+    heart_rate_bpm: float | None
+    peak_ejection_rate_ml_per_s: float | None
+    peak_filling_rate_ml_per_s: float | None
+    lv_mass_g: float | None
+    height_cm: float | None
+    weight_kg: float | None
+
+    @property
+    def edv_ml(self) -> float | None:
+        """Volume at ED."""
+        return _at(self.volumes_ml, self.ed_phase)
+
+    @property
+    def esv_ml(self) -> float | None:
+        """Volume at ES."""
+        return _at(self.volumes_ml, self.es_phase)
+
+    @property
+    def sv_ml(self) -> float | None:
+        """Stroke volume: EDV - ESV."""
+        return None if self.edv_ml is None or self.esv_ml is None else self.edv_ml - self.esv_ml
+
+    @property
+    def ef_percent(self) -> float | None:
+        """Ejection fraction: 100 * (EDV - ESV) / EDV; of what, says `ef_basis`."""
+        curve = volume_curve(self.cavity_areas_px, self.volumes_ml)
+        ed, es = _at(curve, self.ed_phase), _at(curve, self.es_phase)
+        return None if ed is None or es is None or ed <= 0 else 100 * (ed - es) / ed
+
+    @property
+    def ef_basis(self) -> EfBasis | None:
+        """Whether `ef_percent` is a fraction of volumes or of summed areas; None where there is none."""
+        if self.ef_percent is None:
+            return None
+        return EfBasis.AREAS if self.volumes_ml is None else EfBasis.VOLUMES
+
+    @property
+    def cardiac_output_l_per_min(self) -> float | None:
+        """Stroke volume * heart rate."""
+        return None if self.sv_ml is None or self.heart_rate_bpm is None else self.sv_ml * self.heart_rate_bpm / 1000
+
+    @property
+    def bsa_m2(self) -> float | None:
+        """Body surface area (Mosteller)."""
+        known = self.height_cm is not None and self.weight_kg is not None
+        return body_surface_area_m2(self.height_cm or 0, self.weight_kg or 0) if known else None
+
+    @property
+    def edv_index_ml_per_m2(self) -> float | None:
+        """EDV / body surface area."""
+        return _ratio(self.edv_ml, self.bsa_m2)
+
+    @property
+    def esv_index_ml_per_m2(self) -> float | None:
+        """ESV / body surface area."""
+        return _ratio(self.esv_ml, self.bsa_m2)
+
+    @property
+    def sv_index_ml_per_m2(self) -> float | None:
+        """Stroke volume / body surface area."""
+        return _ratio(self.sv_ml, self.bsa_m2)
+
+    @property
+    def cardiac_index_l_per_min_per_m2(self) -> float | None:
+        """Cardiac output / body surface area."""
+        return _ratio(self.cardiac_output_l_per_min, self.bsa_m2)
+
+    @property
+    def lv_mass_index_g_per_m2(self) -> float | None:
+        """Myocardial mass / body surface area."""
+        return _ratio(self.lv_mass_g, self.bsa_m2)
+
+
+def body_surface_area_m2(height_cm: float, weight_kg: float) -> float:
+    """Mosteller, "Simplified calculation of body-surface area", N Engl J Med 317 (1987) 1098."""
+    return float(np.sqrt(height_cm * weight_kg / 3600))
+
+
+def volume_curve(areas_px: Floats, volumes_ml: Floats | None) -> Floats:
+    """(phase,), the volumes; where there are none, the summed areas."""
+    return np.asarray(areas_px.sum(axis=1)) if volumes_ml is None else volumes_ml
+
+
+def _at(curve: Floats | None, phase: int | None) -> float | None:
+    return None if curve is None or phase is None else float(curve[phase])
+
+
+def _ratio(value: float | None, by: float | None) -> float | None:
+    return None if value is None or by is None else value / by

@@ -1,0 +1,216 @@
+"""Segmentation: which pixels are which structure; and contours, the same thing as sub-pixel polygons.
+
+A polygon is an array (point, 2) of x (column) and y (row) in pixels, whole numbers at pixel centres, closed
+implicitly (the last point joins the first): the convention of the Sunnybrook contour files.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Any
+
+import contourpy
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.core.errors import GeometryError
+from cinesax.core.findings import Finding
+from cinesax.core.grid import Floats
+
+Polygons = tuple[Floats, ...]
+
+
+class Structure(IntEnum):
+    """What a pixel can be; the value is the one in label arrays and label files."""
+
+    CAVITY = 1
+    MYOCARDIUM = 2
+
+
+class Outline(StrEnum):
+    """Which border of the LV a contour follows; the value is the letter of the Sunnybrook file names."""
+
+    ENDOCARDIUM = "i"
+    EPICARDIUM = "o"
+
+
+ContourKey = tuple[Outline, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Labels of every frame on the grid of its Cine, and where there are any, the contours they came from.
+
+    Attributes:
+        labels: (phase, slice, row, column), uint8: 0 or a value of Structure.
+        known_phases: for each structure that was looked for, (phase,) bool: where it was looked for. In
+            other phases its absence means nothing (expert contours exist at ED and ES only).
+        contours: (outline, phase, slice) -> its polygons. Where given (not None), areas are polygon areas
+            in closed form; where None, areas are pixel counts. With contours, a frame without an entry
+            has none.
+        findings: what the maker of the segmentation noticed.
+        author: who made it: a network's name and version, "manual", or "truth".
+        papillary_muscles_included: whether the cavity was drawn with the papillary muscles in it, as the network that
+            ships and the Sunnybrook contours do.
+
+    Raises:
+        GeometryError: shapes that do not fit, labels that are no Structure, polygons that are no polygons.
+    """
+
+    labels: NDArray[np.uint8]
+    known_phases: Mapping[Structure, NDArray[np.bool_]]
+    contours: Mapping[ContourKey, Polygons] | None = None
+    findings: tuple[Finding, ...] = field(default=())
+    author: str = "unknown"
+    papillary_muscles_included: bool = True
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 4 or self.labels.dtype != np.uint8:
+            raise GeometryError(
+                "labels must be uint8 of shape (phase, slice, row, column), "
+                f"seen {self.labels.dtype} of shape {self.labels.shape}"
+            )
+        # Phase by phase: bincount takes a copy in 64 bits, of a whole large study more than a gigabyte.
+        present = np.flatnonzero(sum(np.bincount(phase.ravel(), minlength=256) for phase in self.labels))
+        unknown = sorted({int(value) for value in present} - {0, *(int(s) for s in self.known_phases)})
+        if unknown:
+            raise GeometryError(f"labels hold the values {unknown}, which are not among the structures segmented")
+        if not self.known_phases:
+            raise GeometryError("a segmentation must name at least one structure")
+        for structure, known in self.known_phases.items():
+            if known.shape != self.labels.shape[:1] or known.dtype != np.bool_:
+                raise GeometryError(f"known_phases of {structure.name} must be bool of shape {self.labels.shape[:1]}")
+            known.setflags(write=False)
+        self.labels.setflags(write=False)
+        object.__setattr__(self, "known_phases", MappingProxyType(dict(self.known_phases)))
+        if self.contours is not None:
+            object.__setattr__(self, "contours", MappingProxyType(_checked(self.contours, self.labels.shape[:2])))
+
+    def mask(self, structure: Structure) -> NDArray[np.bool_]:
+        """(phase, slice, row, column), bool: where the structure is."""
+        return np.asarray(self.labels == structure)
+
+    def outline(self, outline: Outline, phase: int, slice_index: int) -> Polygons:
+        """The polygons of one frame: the contours it came from, else traced round the labels."""
+        if self.contours is not None:
+            return self.contours.get((outline, phase, slice_index), ())
+        labels = self.labels[phase, slice_index]
+        inside = labels == Structure.CAVITY if outline is Outline.ENDOCARDIUM else labels > 0
+        if outline is Outline.EPICARDIUM and not np.any(labels == Structure.MYOCARDIUM):
+            return ()
+        return trace(inside)
+
+
+def _checked(contours: Mapping[ContourKey, Polygons], frames: tuple[int, ...]) -> dict[ContourKey, Polygons]:
+    checked: dict[ContourKey, Polygons] = {}
+    for (outline, phase, slice_index), polygons in contours.items():
+        if not (0 <= phase < frames[0] and 0 <= slice_index < frames[1]):
+            raise GeometryError(f"a contour at phase {phase}, slice {slice_index} lies outside of the stack {frames}")
+        kept = tuple(np.array(polygon, dtype=np.float64) for polygon in polygons)
+        for polygon in kept:
+            if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3 or not np.all(np.isfinite(polygon)):
+                raise GeometryError(f"a contour is at least three finite points (x, y), seen shape {polygon.shape}")
+            polygon.setflags(write=False)
+        if kept:
+            checked[Outline(outline), int(phase), int(slice_index)] = kept
+    return checked
+
+
+def polygon_area(polygon: Floats) -> float:
+    """Area of a closed polygon in square pixels (the shoelace formula), without sign."""
+    x, y = polygon[:, 0], polygon[:, 1]
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def area_px(polygons: Iterable[Floats]) -> float:
+    """Total area of the polygons of one frame in square pixels; polygons of one frame do not overlap."""
+    return sum(polygon_area(polygon) for polygon in polygons)
+
+
+def trace(inside: NDArray[Any], *, level: float = 0.5) -> Polygons:
+    """Outlines of a mask or of a probability map by marching squares, with linear sub-pixel interpolation.
+
+    Args:
+        inside: (row, column): bool, or values of which `level` is the border. Structures are closed at
+            the edge of the frame.
+        level: the value on the border.
+
+    Returns:
+        Outer polygons, largest first. Holes are not returned: the LV cavity has none.
+    """
+    padded = np.pad(np.asarray(inside, dtype=np.float64), 1, constant_values=min(0.0, level - 1.0))
+    lines = contourpy.contour_generator(z=padded).lines(level)
+    polygons = [np.asarray(line, dtype=np.float64)[:-1] - 1 for line in lines if len(line) >= 4]
+    # contourpy runs counter-clockwise round higher values (in x right, y up): holes have the other sign.
+    outer = [polygon for polygon in polygons if _signed_area(polygon) > 0]
+    return tuple(sorted(outer, key=polygon_area, reverse=True))
+
+
+def _signed_area(polygon: Floats) -> float:
+    x, y = polygon[:, 0], polygon[:, 1]
+    return (float(np.dot(x, np.roll(y, -1))) - float(np.dot(y, np.roll(x, -1)))) / 2
+
+
+def rasterise(polygons: Iterable[Floats], shape: tuple[int, int], *, subsamples: int = 8) -> NDArray[np.bool_]:
+    """Pixels of which at least half lies inside the polygons (the rule of the Sunnybrook labels).
+
+    Args:
+        polygons: each (point, 2), x and y in pixels.
+        shape: (rows, columns) of the result.
+        subsamples: lines a pixel on which the covered length is taken; along x it is exact.
+
+    Returns:
+        (row, column), bool.
+    """
+    return coverage(polygons, shape, subsamples=subsamples) >= 0.5
+
+
+def coverage(polygons: Iterable[Floats], shape: tuple[int, int], *, subsamples: int = 8) -> Floats:
+    """The part of each pixel that lies inside the polygons, 0 to 1 (even-odd rule), (row, column)."""
+    rows, columns = shape
+    covered = np.zeros((rows, columns + 1))
+    for polygon in polygons:
+        _add_coverage(covered, polygon, subsamples)
+    return np.clip(covered[:, :columns] / subsamples, 0, 1)
+
+
+def _add_coverage(covered: Floats, polygon: Floats, subsamples: int) -> None:
+    rows, columns = covered.shape[0], covered.shape[1] - 1
+    x0, y0 = polygon[:, 0] + 0.5, polygon[:, 1] + 0.5
+    x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
+    first, last = max(0, int(np.floor(y0.min()))), min(rows, int(np.ceil(y0.max())))
+    for line in range(first * subsamples, last * subsamples):
+        y = (line + 0.5) / subsamples
+        crossing = (y0 <= y) != (y1 <= y)
+        xs = np.sort(x0[crossing] + (y - y0[crossing]) * (x1 - x0)[crossing] / (y1 - y0)[crossing])
+        row = covered[line // subsamples]
+        for left, right in xs.reshape(-1, 2).clip(0, columns):
+            a, b = int(left), int(right)
+            if a == b:
+                row[a] += right - left
+            else:
+                row[a] += a + 1 - left
+                row[a + 1 : b] += 1
+                row[b] += right - b
+
+
+def from_contours(
+    contours: Mapping[ContourKey, Polygons], shape: tuple[int, int, int, int], *, author: str = "manual"
+) -> Segmentation:
+    """A Segmentation whose labels are the contours' pixels; phases with at least one contour are the known ones.
+
+    Args:
+        contours: (outline, phase, slice) -> polygons.
+        shape: (phase, slice, row, column).
+        author: who drew them.
+    """
+    labels = np.zeros(shape, dtype=np.uint8)
+    order = {Outline.EPICARDIUM: Structure.MYOCARDIUM, Outline.ENDOCARDIUM: Structure.CAVITY}
+    known: dict[Structure, NDArray[np.bool_]] = {Structure.CAVITY: np.zeros(shape[0], dtype=bool)}
+    for outline, structure in order.items():
+        for (which, phase, slice_index), polygons in contours.items():
+            if which is outline and polygons:
+                labels[phase, slice_index][rasterise(polygons, shape[2:])] = structure
+                known.setdefault(structure, np.zeros(shape[0], dtype=bool))[phase] = True
+    return Segmentation(labels, known, contours=dict(contours), author=author)

@@ -1,0 +1,172 @@
+"""What a DICOM object made from an exam takes over of its source: patient, study and dates, byte for byte.
+
+An archive files an object by these attributes, so they are copied as they are, even where they are not valid: a
+StudyDate of 20120000 or a UID with a leading zero that was "mended" would make another study of the same exam.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+import pydicom
+from pydicom import config
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+from pydicom.sequence import Sequence
+from pydicom.tag import Tag
+
+from cinesax.core.errors import InputError
+from cinesax.dicom.read.header import DICOM_ERRORS, Header
+from cinesax.files.stored_files import opener
+
+PATIENT = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "TypeOfPatientID", "IssuerOfPatientIDQualifiersSequence"),
+    *("PatientBirthDate", "PatientBirthTime", "PatientBirthDateInAlternativeCalendar", "PatientAlternativeCalendar"),
+    *("PatientDeathDateInAlternativeCalendar", "PatientSex", "QualityControlSubject", "OtherPatientIDs"),
+    *("OtherPatientIDsSequence", "OtherPatientNames", "ReferencedPatientSequence", "EthnicGroup"),
+    *("EthnicGroupCodeSequence", "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "PatientBreedDescription"),
+    *("PatientBreedCodeSequence", "BreedRegistrationSequence", "ResponsiblePerson", "ResponsiblePersonRole"),
+    *("ResponsibleOrganization", "PatientComments", "PatientIdentityRemoved", "DeidentificationMethod"),
+    *("DeidentificationMethodCodeSequence", "ClinicalTrialSponsorName", "ClinicalTrialProtocolID"),
+    *("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName", "ClinicalTrialSubjectID"),
+    *("ClinicalTrialSubjectReadingID", "ClinicalTrialProtocolEthicsCommitteeName"),
+    "ClinicalTrialProtocolEthicsCommitteeApprovalNumber",
+)
+"""Attributes of the Patient and Clinical Trial Subject modules (PS3.3, C.7.1.1 and C.7.1.3)."""
+
+STUDY = (
+    *("StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "IssuerOfAccessionNumberSequence"),
+    *("ReferringPhysicianName", "ReferringPhysicianIdentificationSequence", "ConsultingPhysicianName"),
+    *("StudyDescription", "ProcedureCodeSequence", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy"),
+    *("ReferencedStudySequence", "RequestingService", "RequestingServiceCodeSequence"),
+    *("ReasonForPerformedProcedureCodeSequence", "AdmittingDiagnosesDescription", "AdmittingDiagnosesCodeSequence"),
+    *("PatientAge", "PatientSize", "PatientWeight", "PatientBodyMassIndex", "MedicalAlerts", "Allergies"),
+    *("Occupation", "SmokingStatus", "AdditionalPatientHistory", "PregnancyStatus", "LastMenstrualDate"),
+    *("PatientSexNeutered", "ReasonForVisit", "AdmissionID", "IssuerOfAdmissionIDSequence", "ServiceEpisodeID"),
+    *("ServiceEpisodeDescription", "PatientState", "ClinicalTrialTimePointID", "ClinicalTrialTimePointDescription"),
+)
+"""Attributes of the General Study, Patient Study and Clinical Trial Study modules (C.7.2.1 to C.7.2.3)."""
+
+CONTEXT = ("SpecificCharacterSet", "TimezoneOffsetFromUTC", "LongitudinalTemporalInformationModified")
+"""What the values above need to be understood; left out where it is empty."""
+
+DATED = (
+    ("StudyDate", "StudyTime"),
+    ("SeriesDate", "SeriesTime"),
+    ("AcquisitionDate", "AcquisitionTime"),
+    ("ContentDate", "ContentTime"),
+    ("InstanceCreationDate", "InstanceCreationTime"),
+)
+"""When something was made of the source instance: (date, time)."""
+
+_NOTED = (
+    "SOPClassUID",
+    "AcquisitionDateTime",
+    "PositionReferenceIndicator",
+    *(name for pair in DATED for name in pair),
+)
+_LONGEST = 0xFFFE
+# Values of these are the same bytes in every encoding of DICOM.
+_TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI", "UC", "UT"})
+
+
+def read_copied(header: Header) -> bytes:
+    """The patient, study and dates of one instance, for `Source.copied`.
+
+    Returns:
+        A data set in explicit little endian, without preamble or file meta information: the attributes named in this
+        file that the instance has, the bytes of their values as they are. What is damaged is left out.
+
+    Raises:
+        InputError: the file cannot be read any more.
+    """
+    try:
+        with opener() as open_file, open_file(header.file) as stream, lenient():
+            source = pydicom.dcmread(
+                stream, stop_before_pixels=True, specific_tags=[*CONTEXT, *PATIENT, *STUDY, *_NOTED], force=True
+            )
+            return encoded(copied_elements(source, (*CONTEXT, *PATIENT, *STUDY, *_NOTED)))
+    except DICOM_ERRORS as error:
+        raise InputError(f"{header.file} cannot be read: {error}") from error
+
+
+def copied_elements(source: Dataset, keywords: tuple[str, ...]) -> Dataset:
+    """Those of the attributes that the source has, as they are: texts undecoded, sequences item by item."""
+    copied = Dataset()
+    for keyword in keywords:
+        tag = tag_for_keyword(keyword)
+        if tag is None or tag not in source:
+            continue
+        alone = Dataset()
+        try:
+            element = _copy(source, tag)
+            if element is None or (keyword in CONTEXT and not element.value):
+                continue
+            alone[tag] = element
+            encoded(alone)
+        except DICOM_ERRORS:
+            continue  # damaged: there is nothing that could be copied
+        copied[tag] = element
+    return copied
+
+
+def _copy(source: Dataset, tag: int) -> DataElement | RawDataElement | None:
+    vr = dictionary_VR(tag)
+    element = source.get_item(tag)
+    if isinstance(element, RawDataElement) and vr in _TEXT_VRS:
+        return _raw(tag, vr, element.value or b"")
+    decoded = source[tag]
+    if decoded.VR != "SQ":
+        return DataElement(tag, decoded.VR, decoded.value) if vr != "SQ" else None
+    items = []
+    for item in decoded.value:
+        inner = Dataset()
+        for inner_tag in item:
+            copy = _copy(item, inner_tag.tag) if not inner_tag.tag.is_private else None
+            if copy is not None:
+                inner[inner_tag.tag] = copy
+        keep_bytes(inner)
+        items.append(inner)
+    return DataElement(tag, "SQ", Sequence(items))
+
+
+def _raw(tag: int, vr: str, value: bytes) -> RawDataElement | None:
+    if len(value) % 2:
+        value += b"\0" if vr == "UI" else b" "
+    if len(value) > _LONGEST:
+        return None
+    return RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
+
+
+def keep_bytes(dataset: Dataset) -> None:
+    """Let undecoded values be written as they are: pydicom decodes and encodes them anew where it is not told this."""
+    charset = dataset.get("SpecificCharacterSet")
+    dataset.set_original_encoding(False, True, convert_encodings(charset) if charset else default_encoding)
+
+
+def encoded(dataset: Dataset) -> bytes:
+    """The bytes of a data set in explicit little endian."""
+    keep_bytes(dataset)
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, False
+    write_dataset(stream, dataset)
+    return stream.getvalue()
+
+
+def decoded(copied: bytes) -> Dataset:
+    """The data set of `read_copied`; its texts stay undecoded until they are asked for."""
+    with lenient():
+        return read_dataset(BytesIO(copied), is_implicit_VR=False, is_little_endian=True)
+
+
+@contextmanager
+def lenient() -> Iterator[None]:
+    """A context in which values that break the rules of DICOM are neither refused nor warned of."""
+    with warnings.catch_warnings(action="ignore"), config.disable_value_validation():
+        yield

@@ -1,0 +1,1 @@
+"""DICOM objects that carry contours or masks, read."""

@@ -1,0 +1,161 @@
+"""Frames that are compressed, big endian or otherwise not plain, through pydicom and the decoders that are installed.
+
+What is always there (pydicom, Pillow, and CharLS through highdicom) decodes RLE, JPEG baseline, JPEG-LS and most
+JPEG 2000; the extra `decoders` (GDCM, OpenJPEG) adds JPEG lossless and extended, High-Throughput JPEG 2000 and the
+rest of JPEG 2000.
+
+Which decoder takes what is a table here. Left to itself pydicom asks GDCM first, which ends the process on some
+damaged JPEG-LS (std::length_error in its codec, seen with 3.2.6): it has JPEG alone, in a process of its own.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, BinaryIO
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import UID
+
+from cinesax.core.errors import CinesaxError, InputError, MissingExtraError
+from cinesax.dicom.pixels.jpeg import JpegDecoder
+from cinesax.dicom.pixels.jpeg_process import Codestream
+from cinesax.dicom.read.header import DICOM_ERRORS, Header, lenient
+
+EXTRA = "pip install 'cinesax[decoders]'"
+
+# Decoders by transfer syntax, in the order in which they are tried; of others pydicom has but one.
+_GDCM = "gdcm"
+_DECODERS: Mapping[str, tuple[str, ...]] = {
+    uid.JPEGBaseline8Bit: ("pillow",),
+    uid.JPEGExtended12Bit: (_GDCM, "pillow"),
+    uid.JPEGLossless: (_GDCM,),
+    uid.JPEGLosslessSV1: (_GDCM,),
+    uid.JPEGLSLossless: ("pyjpegls",),
+    uid.JPEGLSNearLossless: ("pyjpegls",),
+    uid.JPEG2000Lossless: ("pylibjpeg", "pillow"),
+    uid.JPEG2000: ("pylibjpeg", "pillow"),
+}
+
+# Transfer syntaxes (the starts of their UIDs) that the extra decodes, and the module of the package that does.
+_DECODED_BY_EXTRA = (
+    ("1.2.840.10008.1.2.4.5", "gdcm"),  # JPEG baseline, extended, lossless
+    ("1.2.840.10008.1.2.4.70", "gdcm"),  # JPEG lossless, first-order prediction
+    ("1.2.840.10008.1.2.4.8", "jpeg_ls"),  # JPEG-LS
+    ("1.2.840.10008.1.2.4.9", "openjpeg"),  # JPEG 2000
+    ("1.2.840.10008.1.2.4.20", "openjpeg"),  # High-Throughput JPEG 2000
+)
+
+
+def decoded_frames(headers: Sequence[Header], stream: BinaryIO, jpeg: JpegDecoder) -> Iterator[NDArray[Any]]:
+    """The chosen frames of one file, one after the other.
+
+    Args:
+        headers: of one file, in the order of their frames.
+        stream: the file, at its start.
+        jpeg: decodes what only GDCM does.
+
+    Returns:
+        For each header an array (row, column) in the byte order of this machine.
+
+    Raises:
+        InputError: pixels that are damaged, or compressed in a way that nothing decodes.
+        MissingExtraError: compressed in a way that the extra `decoders` reads, which is not installed.
+    """
+    first = headers[0]
+    with lenient():
+        decoders = _installed_decoders(first)
+        try:
+            dataset = pydicom.dcmread(stream, force=True)
+            _refuse_too_few(first, dataset)
+            frames = _first_success(decoders, headers, dataset, jpeg)
+        except (*DICOM_ERRORS, RuntimeError) as error:
+            raise _not_decoded(first, error) from error
+    if len(frames) != len(headers):
+        raise InputError(f"{first.file}: {len(frames)} of {len(headers)} frames could be decoded")
+    return (np.asarray(frame, dtype=frame.dtype.newbyteorder("=")) for frame in frames)
+
+
+def _first_success(
+    decoders: Sequence[str], headers: Sequence[Header], dataset: pydicom.Dataset, jpeg: JpegDecoder
+) -> list[NDArray[Any]]:
+    """The frames by the first decoder that gives them; else raises what the first one says."""
+    numbers = [(header.frame_number or 1) - 1 for header in headers]
+    failed: Exception | None = None
+    for decoder in decoders:
+        try:
+            if decoder == _GDCM:
+                return [_by_gdcm(headers[0], dataset, number, jpeg) for number in numbers]
+            chosen = iter_pixels(dataset, indices=numbers, raw=True, decoding_plugin=decoder)
+            return [np.asarray(frame) for frame in chosen]
+        except (*DICOM_ERRORS, RuntimeError) as error:
+            failed = failed or error
+    raise failed or ValueError("nothing decodes it")
+
+
+def _by_gdcm(header: Header, dataset: pydicom.Dataset, number: int, jpeg: JpegDecoder) -> NDArray[Any]:
+    """(row, column) of one frame of JPEG extended or lossless."""
+    rows, columns, allocated = header.rows or 0, header.columns or 0, header.bits_allocated or 0
+    if header.samples_per_pixel != 1 or allocated not in (8, 16):
+        raise ValueError(f"{header.samples_per_pixel} samples of {allocated} bits a pixel: expected one of 8 or 16")
+    data = get_frame(dataset.PixelData, number, number_of_frames=int(header.number_of_frames or 1))
+    signed = header.pixel_representation or 0
+    stored = header.bits_stored or allocated
+    pixels = jpeg.decode(Codestream(header.transfer_syntax_uid, rows, columns, allocated, stored, signed, data))
+    return np.frombuffer(pixels, dtype=f"<{'i' if signed else 'u'}{allocated // 8}").reshape(rows, columns)
+
+
+def _refuse_too_few(header: Header, dataset: pydicom.Dataset) -> None:
+    if "PixelData" not in dataset:
+        raise ValueError("there is no pixel data element")
+    if header.frame_number is None and (header.number_of_frames or 1) > 1:
+        raise ValueError("several frames where one is expected")
+
+
+def _installed_decoders(header: Header) -> list[str]:
+    """The decoders to try; "" is the one that pydicom chooses.
+
+    Raises:
+        InputError: a transfer syntax that nothing decodes.
+        MissingExtraError: one that the extra decodes, which is not installed.
+    """
+    syntax = UID(header.transfer_syntax_uid)
+    try:
+        known = get_decoder(syntax)
+    except NotImplementedError:
+        name = syntax.name if syntax.is_transfer_syntax else header.transfer_syntax_uid
+        raise InputError(f"{header.file} is stored in a way that is not read here: transfer syntax {name}") from None
+    _silence_decoders()
+    if syntax in _DECODERS:
+        decoders = [name for name in _DECODERS[syntax] if name in known.available_plugins]
+    else:
+        decoders = [""] if known.is_available else []
+    if not decoders:
+        raise MissingExtraError(
+            f"{header.file} is compressed ({syntax.name}) and no installed decoder reads it: {EXTRA}, or store it anew "
+            "without compression"
+        )
+    return decoders
+
+
+def _silence_decoders() -> None:
+    """Decoders write their doubts of odd files to standard error, a few lines for each: what matters they raise."""
+    for name in ("openjpeg", "pylibjpeg", "pydicom"):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+
+
+def _not_decoded(header: Header, error: Exception) -> CinesaxError:
+    reason = "".join(letter if letter.isprintable() else " " for letter in " ".join(str(error).split()))[:300]
+    absent = [module for start, module in _DECODED_BY_EXTRA if header.transfer_syntax_uid.startswith(start)]
+    if absent and find_spec(absent[0]) is None:
+        return MissingExtraError(
+            f"{header.file}: pixels cannot be decoded with what is installed; {EXTRA} adds another decoder ({reason})"
+        )
+    return InputError(f"{header.file}: pixels cannot be decoded, the file may be damaged: {reason}")

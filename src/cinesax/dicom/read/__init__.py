@@ -1,0 +1,1 @@
+"""From files to headers, series, and the short-axis cine."""

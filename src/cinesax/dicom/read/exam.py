@@ -1,0 +1,225 @@
+"""What a folder, file or zip of DICOM holds, by headers alone; and the part of it that is one study or one patient."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from cinesax.core.cine import StoredFile
+from cinesax.core.errors import InputError, NoShortAxisError, UsageError, printable
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.dicom.read.directory import missing_files, referenced_names
+from cinesax.dicom.read.frames import read_headers
+from cinesax.dicom.read.header import DICOMDIR, Header, NotDicomError
+from cinesax.dicom.read.series import Series, group, oddities
+from cinesax.files.stored_files import Opener, list_files, opener
+
+
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """What a folder, file or zip holds, by headers alone.
+
+    Attributes:
+        path: what was opened.
+        series: every series of DICOM instances.
+        ignored: (file, reason) for every file that is not an instance, or a copy of one.
+        findings: what a person should know of the files as they are stored.
+    """
+
+    path: Path
+    series: tuple[Series, ...]
+    ignored: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+
+
+def open_exam(path: str | Path) -> Exam:
+    """Read the headers of all DICOM instances in a folder (any depth, any names), one file, or a zip.
+
+    Of a DICOMDIR the files that it names are read.
+
+    Raises:
+        InputError: nothing there, not allowed, no DICOM among the files, a zip that is not safe.
+    """
+    root = Path(path)
+    found = _Found()
+    files = list_files(root)
+    with opener() as open_file:
+        for file in files:
+            found.read(file, open_file, root)
+        if len(files) == 1 and found.directories:
+            # A DICOMDIR was given, not the folder that it lies in.
+            files = missing_files(files, found.directories).there
+            for file in files:
+                found.read(file, open_file, root.parent)
+    instances, copies = _without_copies(found.headers, root)
+    ignored = sorted({*found.ignored, *copies})
+    if not instances:
+        raise InputError(_nothing_found(root, ignored))
+    absent = missing_files(files, found.directories).absent
+    findings = (*_unreadable(ignored), *_incomplete(absent), *oddities(instances))
+    return Exam(root, group(instances), tuple(ignored), findings)
+
+
+class _Found:
+    """What the files turn out to be, one after the other."""
+
+    def __init__(self) -> None:
+        self.headers: list[Header] = []
+        self.ignored: list[tuple[str, str]] = []
+        self.directories: dict[StoredFile, tuple[str, ...]] = {}
+
+    def read(self, file: StoredFile, open_file: Opener, root: Path) -> None:
+        """Read the headers of a file, or note why not."""
+        try:
+            with open_file(file) as stream:
+                headers = read_headers(file, stream)
+                if headers[0].sop_class_uid == DICOMDIR:
+                    stream.seek(0)
+                    self.directories[file] = referenced_names(stream)
+                    self.ignored.append((_shown(file, root), "a DICOMDIR, not an image"))
+                else:
+                    self.headers += headers
+        except NotDicomError as error:
+            reason = _CALLED_DICOM if str(error) == _NOT_DICOM and _is_called_dicom(file) else str(error)
+            self.ignored.append((_shown(file, root), reason))
+        except OSError as error:
+            self.ignored.append((_shown(file, root), f"cannot be read: {error.strerror or error}"))
+
+
+_NOT_DICOM = "not DICOM"
+# Modalities of objects that are made from images.
+_RESULTS = frozenset({"SEG", "SR", "RTSTRUCT"})
+_CALLED_DICOM = "damaged (called DICOM, and its bytes are not)"
+
+
+def _is_called_dicom(file: StoredFile) -> bool:
+    """Whether a file goes by the name of an image: where it is none, a slice may be missing.
+
+    Names that begin with a dot are what systems leave beside files: macOS does so on every disc.
+    """
+    path = PurePosixPath(file.path.name if file.member is None else file.member)
+    return path.suffix.lower() in (".dcm", ".ima", ".dicom") and not path.name.startswith(".")
+
+
+def _incomplete(absent: Sequence[str]) -> list[Finding]:
+    if not absent:
+        return []
+    message = f"{len(absent)} file(s) that the DICOMDIR names are not there, the first is {absent[0]}"
+    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
+
+
+def _shown(file: StoredFile, root: Path) -> str:
+    if file.member is not None:
+        return printable(file.member)
+    inside = file.path.is_relative_to(root) and file.path != root
+    return printable(str(file.path.relative_to(root)) if inside else file.path.name)
+
+
+def _nothing_found(root: Path, ignored: Sequence[tuple[str, str]]) -> str:
+    if not ignored:
+        return f"{root} is empty: give a folder of DICOM files, one file, or a zip"
+    endings = Counter(Path(name).suffix.lower() or "no suffix" for name, _ in ignored)
+    seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
+    damaged = next((f"; {name}: {reason}" for name, reason in ignored if reason != _NOT_DICOM), "")
+    return f"{root} holds no DICOM image among its {len(ignored)} file(s) ({seen}){damaged}"
+
+
+def _unreadable(ignored: Iterable[tuple[str, str]]) -> list[Finding]:
+    damaged = [(name, reason) for name, reason in ignored if reason.startswith(("damaged", "cannot"))]
+    if not damaged:
+        return []
+    name, reason = damaged[0]
+    message = f"{len(damaged)} file(s) could not be read and were left out, the first is {name}: {reason}"
+    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
+
+
+def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header], list[tuple[str, str]]]:
+    """Without second copies of the same frame, and why not the rest."""
+    kept: dict[tuple[object, ...], Header] = {}
+    ignored = []
+    for header in headers:
+        if header.sop_instance_uid is None and header.series_uid is None and header.rows is None:
+            ignored.append((_shown(header.file, root), "damaged DICOM (no instance in it)"))
+            continue
+        place = (header.series_number, header.instance_number, header.position_mm, header.trigger_time_ms)
+        # Anonymisers that give everybody the same UIDs must not make a copy of one patient of another.
+        whose = (header.patient_id, header.study_uid)
+        key = (header.sop_instance_uid or header.file, header.series_uid, header.frame_number, place, whose)
+        other = kept.get(key)
+        if other is None:
+            kept[key] = header
+            continue
+        better, worse = (header, other) if header.pixel_bytes > other.pixel_bytes else (other, header)
+        kept[key] = better
+        ignored.append((_shown(worse.file, root), f"a copy of {_shown(better.file, root)}"))
+    return list(kept.values()), ignored
+
+
+def chosen_part(exam: Exam, *, study_uid: str | None = None, patient_id: str | None = None) -> Exam:
+    """Of an exam the images of one study, of one patient, or of both.
+
+    Raises:
+        UsageError: there are none; lists the studies.
+    """
+    if study_uid is None and patient_id is None:
+        return exam
+    headers = [
+        header
+        for one in exam.series
+        for header in one.headers
+        if (study_uid is None or header.study_uid == study_uid)
+        and (patient_id is None or header.patient_id == patient_id)
+    ]
+    if not headers:
+        wanted = [f"study {study_uid}"] * (study_uid is not None) + ["this PatientID"] * (patient_id is not None)
+        raise UsageError(f"no image of {' and '.join(wanted)} in {exam.path}; there are {_studies(exam)}")
+    return replace(exam, series=group(headers))
+
+
+def _by_study(exam: Exam) -> dict[tuple[str, str | None], int]:
+    """(StudyInstanceUID, PatientID) -> number of series.
+
+    Results of a study without StudyInstanceUID were filed under a UID made for them: they count to it.
+    """
+    studies = Counter((one.study_uid, patient) for one in exam.series for patient in _patients(one))
+    images = {
+        (one.study_uid, patient) for one in exam.series if one.modality not in _RESULTS for patient in _patients(one)
+    }
+    for study, patient in set(studies) - images:
+        if ("", patient) in images:
+            studies["", patient] += studies.pop((study, patient))
+    return studies
+
+
+def _patients(series: Series) -> set[str | None]:
+    return {header.patient_id for header in series.headers}
+
+
+def _studies(exam: Exam) -> str:
+    """The studies of an exam for a message, in which no patient is named."""
+    studies = _by_study(exam)
+    patients = list(dict.fromkeys(patient for _, patient in studies))
+    listed = [
+        f"study {uid or 'without UID'} (patient {patients.index(patient) + 1}, {count} series)"
+        for (uid, patient), count in studies.items()
+    ]
+    more = f"; and {len(listed) - 20} more" if len(listed) > 20 else ""
+    return "; ".join(listed[:20]) + more
+
+
+def refuse_several_studies(exam: Exam) -> None:
+    """Raise NoShortAxisError, listing them, where an exam holds several studies or patients."""
+    studies = _by_study(exam)
+    if len(studies) < 2:
+        return
+    patients, uids = len({patient for _, patient in studies}), len({uid for uid, _ in studies})
+    option = "--study UID" if len(studies) == uids else "--patient ID (cinesax inspect --show-patient lists them)"
+    what = (
+        f"{len(studies)} studies of {patients} patient(s)"
+        if uids > 1
+        else f"images of {patients} patients as one study"
+    )
+    raise NoShortAxisError(
+        f"{exam.path} holds {what}: {_studies(exam)}; "
+        f"give the folder of one study, or pick one with {option}, or a series with --series UID"
+    )

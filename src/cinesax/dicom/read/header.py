@@ -1,0 +1,331 @@
+"""The header of one DICOM instance as plain values: read fast, without pixels, and without judging."""
+
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+import pydicom
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.errors import BytesLengthException, InvalidDicomError
+
+from cinesax.core.cine import StoredFile
+from cinesax.dicom.read.elements import (
+    Decoder,
+    Elements,
+    clean,
+    double,
+    elements,
+    number,
+    numbers,
+    raw_value,
+    short,
+    text,
+    texts,
+)
+
+# What pydicom is known to raise on bytes that are no DICOM, or damaged DICOM.
+DICOM_ERRORS = (
+    InvalidDicomError,
+    BytesLengthException,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+
+MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
+ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
+LEGACY_ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.4"
+DICOMDIR = "1.2.840.10008.1.3.10"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+_IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+_EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
+# No cine is larger; what expands further is an attack or a mistake.
+_MAX_INFLATED_BYTES = 512 * 1024**2
+_MAX_META_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of one frame says; None or () where it says nothing that can be understood.
+
+    A classic instance is one frame; of an Enhanced MR instance each frame has a header (`frame_number`). Texts are
+    stripped of padding, numbers are finite. Names are those of the standard's keywords.
+
+    Attributes:
+        file: where the instance is.
+        pixel_offset: where the pixel data element starts in the file, bytes; -1 when that is not known.
+        pixel_bytes: how many bytes follow from there to the end of the file; -1 when that is not known.
+        position_mm: ImagePositionPatient, three numbers, LPS.
+        orientation: ImageOrientationPatient, six numbers.
+        pixel_spacing_mm: PixelSpacing, (between rows, between columns).
+        trigger_time_ms: TriggerTime, else NominalCardiacTriggerDelayTime.
+        gating: CardiacSynchronizationTechnique.
+        temporal_position: TemporalPositionIdentifier, or TemporalPositionIndex.
+        frame_number: 1-based number of the frame in its instance; None where the instance is a single frame.
+    """
+
+    file: StoredFile
+    pixel_offset: int
+    pixel_bytes: int
+    transfer_syntax_uid: str
+    sop_class_uid: str | None
+    sop_instance_uid: str | None
+    image_type: tuple[str, ...]
+    study_date: str | None
+    series_date: str | None
+    acquisition_date: str | None
+    content_date: str | None
+    acquisition_time: str | None
+    content_time: str | None
+    modality: str | None
+    manufacturer: str | None
+    series_description: str | None
+    scanner: str | None
+    patient_name: str | None
+    patient_id: str | None
+    patient_birth_date: str | None
+    patient_sex: str | None
+    patient_age: str | None
+    patient_size_m: float | None
+    patient_weight_kg: float | None
+    scanning_sequence: tuple[str, ...]
+    sequence_name: str | None
+    slice_thickness_mm: float | None
+    inversion_time_ms: float | None
+    echo_time_ms: float | None
+    spacing_between_slices_mm: float | None
+    field_strength_t: float | None
+    protocol_name: str | None
+    trigger_time_ms: float | None
+    gating: str | None
+    nominal_interval_ms: float | None
+    heart_rate_bpm: float | None
+    cardiac_number_of_images: float | None
+    study_uid: str | None
+    series_uid: str | None
+    series_number: float | None
+    acquisition_number: float | None
+    instance_number: float | None
+    position_mm: tuple[float, ...]
+    orientation: tuple[float, ...]
+    frame_of_reference_uid: str | None
+    temporal_position: float | None
+    slice_location_mm: float | None
+    samples_per_pixel: int | None
+    photometric_interpretation: str | None
+    number_of_frames: float | None
+    rows: int | None
+    columns: int | None
+    pixel_spacing_mm: tuple[float, ...]
+    bits_allocated: int | None
+    bits_stored: int | None
+    pixel_representation: int | None
+    rescale_intercept: float | None
+    rescale_slope: float | None
+    lossy_compression: str | None
+    frame_number: int | None = None
+    high_bit: int | None = None
+
+    @property
+    def has_pixels(self) -> bool:
+        """Whether a pixel data element with anything in it follows the header."""
+        return self.pixel_bytes < 0 or self.pixel_bytes > 12
+
+
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_TRIGGER_DELAY = 0x00209153
+SHARED_GROUPS, PER_FRAME_GROUPS = 0x52009229, 0x52009230
+
+# Field of Header -> (tag, how to read it). Encoded names and descriptions are decoded again by _decoded().
+_ELEMENTS: dict[str, tuple[int, Decoder]] = {
+    "image_type": (0x00080008, texts),
+    "sop_class_uid": (0x00080016, text),
+    "sop_instance_uid": (0x00080018, text),
+    "study_date": (0x00080020, text),
+    "series_date": (0x00080021, text),
+    "acquisition_date": (0x00080022, text),
+    "content_date": (0x00080023, text),
+    "acquisition_time": (0x00080032, text),
+    "content_time": (0x00080033, text),
+    "modality": (0x00080060, text),
+    "manufacturer": (0x00080070, text),
+    "series_description": (0x0008103E, text),
+    "scanner": (0x00081090, text),
+    "patient_name": (0x00100010, text),
+    "patient_id": (0x00100020, text),
+    "patient_birth_date": (0x00100030, text),
+    "patient_sex": (0x00100040, text),
+    "patient_age": (0x00101010, text),
+    "patient_size_m": (0x00101020, number),
+    "patient_weight_kg": (0x00101030, number),
+    "scanning_sequence": (0x00180020, texts),
+    "sequence_name": (0x00180024, text),
+    "slice_thickness_mm": (0x00180050, number),
+    "echo_time_ms": (0x00180081, number),
+    "inversion_time_ms": (0x00180082, number),
+    "field_strength_t": (0x00180087, number),
+    "spacing_between_slices_mm": (0x00180088, number),
+    "protocol_name": (0x00181030, text),
+    "trigger_time_ms": (0x00181060, number),
+    "gating": (0x00189037, text),
+    "nominal_interval_ms": (0x00181062, number),
+    "heart_rate_bpm": (0x00181088, number),
+    "cardiac_number_of_images": (0x00181090, number),
+    "study_uid": (0x0020000D, text),
+    "series_uid": (0x0020000E, text),
+    "series_number": (0x00200011, number),
+    "acquisition_number": (0x00200012, number),
+    "instance_number": (0x00200013, number),
+    "position_mm": (0x00200032, numbers),
+    "orientation": (0x00200037, numbers),
+    "frame_of_reference_uid": (0x00200052, text),
+    "temporal_position": (0x00200100, number),
+    "slice_location_mm": (0x00201041, number),
+    "samples_per_pixel": (0x00280002, short),
+    "photometric_interpretation": (0x00280004, text),
+    "number_of_frames": (0x00280008, number),
+    "rows": (0x00280010, short),
+    "columns": (0x00280011, short),
+    "pixel_spacing_mm": (0x00280030, numbers),
+    "bits_allocated": (0x00280100, short),
+    "bits_stored": (0x00280101, short),
+    "high_bit": (0x00280102, short),
+    "pixel_representation": (0x00280103, short),
+    "rescale_intercept": (0x00281052, number),
+    "rescale_slope": (0x00281053, number),
+    "lossy_compression": (0x00282110, text),
+}
+_ENCODED = ("patient_name", "series_description", "protocol_name")
+_TAGS = [tag for tag, _ in _ELEMENTS.values()] + [_SPECIFIC_CHARACTER_SET, _TRIGGER_DELAY]
+_TAGS += [SHARED_GROUPS, PER_FRAME_GROUPS]
+
+
+class NotDicomError(Exception):
+    """The file is no DICOM instance (never leaves the reading of an exam: such files are listed as ignored)."""
+
+
+@contextmanager
+def understanding() -> Iterator[None]:
+    """A context in which odd values are not warned of, and what pydicom raises on damage is made one error.
+
+    Raises:
+        NotDicomError: the data are damaged.
+    """
+    with lenient():
+        try:
+            yield
+        except DICOM_ERRORS as error:
+            raise NotDicomError(f"damaged DICOM ({type(error).__name__})") from error
+
+
+@contextmanager
+def lenient() -> Iterator[None]:
+    """A context in which pydicom does not warn of values that break the rules of DICOM."""
+    with warnings.catch_warnings(action="ignore"):
+        yield
+
+
+def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, pydicom.Dataset]:
+    """Read the header of one instance.
+
+    Args:
+        file: what the stream was opened from, kept in the result.
+        stream: at its start, seekable.
+
+    Returns:
+        What the top level says, and the elements that were read of it (the functional groups among them).
+
+    Raises:
+        NotDicomError: the bytes are not those of a DICOM file, with the reason.
+    """
+    with understanding():
+        force = not _has_preamble(stream)
+        stream = inflated(stream)
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=force)
+        syntax = clean(str(dataset.file_meta.get("TransferSyntaxUID") or _IMPLICIT_LITTLE_ENDIAN))
+        found = elements(dataset)
+        values = {name: decode(*raw_value(found, tag)) for name, (tag, decode) in _ELEMENTS.items()}
+        values.update(_decoded(found))
+        if values["trigger_time_ms"] is None:
+            values["trigger_time_ms"] = double(*raw_value(found, _TRIGGER_DELAY))
+        if values["sop_class_uid"] is None:
+            values["sop_class_uid"] = str(dataset.file_meta.get("MediaStorageSOPClassUID") or "") or None
+        offset, left = _pixel_place(stream)
+    return Header(file=file, pixel_offset=offset, pixel_bytes=left, transfer_syntax_uid=syntax, **values), dataset
+
+
+def _has_preamble(stream: BinaryIO) -> bool:
+    start = stream.read(132)
+    stream.seek(0)
+    if start[128:132] == b"DICM":
+        return True
+    # Some old archives store the bare data set: it starts with group 0002 or 0008, little endian.
+    if len(start) < 16 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3:4] != b"\x00":
+        raise NotDicomError("not DICOM")
+    return False
+
+
+def inflated(stream: BinaryIO) -> BinaryIO:
+    """A deflated DICOM file as the same in explicit little endian, in memory; any other stream as it is.
+
+    pydicom inflates without a bound: a file of some MB could ask for all the memory there is.
+
+    Raises:
+        NotDicomError: it expands further than any cine, or is cut short.
+        zlib.error: it is damaged.
+    """
+    start = stream.read(144)
+    # (0002,0000) tells where the meta information ends and the deflated data set starts.
+    length = int.from_bytes(start[140:144], "little") if start[132:140] == b"\x02\x00\x00\x00UL\x04\x00" else 0
+    meta = start + stream.read(min(length, _MAX_META_BYTES))
+    at = meta.find(DEFLATED.encode())
+    if at < 0:
+        stream.seek(0)
+        return stream
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = inflater.decompress(stream.read(), _MAX_INFLATED_BYTES)
+    if inflater.unconsumed_tail:
+        raise NotDicomError(f"damaged DICOM (deflated, expands beyond {_MAX_INFLATED_BYTES // 1024**2} MiB)")
+    if not inflater.eof:
+        raise NotDicomError("damaged DICOM (deflated and cut short)")
+    plain = _EXPLICIT_LITTLE_ENDIAN.ljust(len(DEFLATED), b"\0")
+    return BytesIO(meta[:at] + plain + meta[at + len(plain) :] + data)
+
+
+def _pixel_place(stream: BinaryIO) -> tuple[int, int]:
+    offset = stream.tell()
+    return offset, stream.seek(0, os.SEEK_END) - offset
+
+
+def _decoded(found: Elements) -> dict[str, str | None]:
+    charsets = list(texts(*raw_value(found, _SPECIFIC_CHARACTER_SET))) or [""]
+    values: dict[str, str | None] = {}
+    for name in _ENCODED:
+        raw, _ = raw_value(found, _ELEMENTS[name][0])
+        if not raw.isascii() or b"\x1b" in raw:
+            values[name] = _decode(raw, charsets)
+    return values
+
+
+def _decode(raw: bytes, charsets: list[str]) -> str | None:
+    try:
+        text = decode_bytes(raw, convert_encodings(charsets), {0x5C, 0x5E, 0x3D})
+    except (LookupError, UnicodeError, ValueError):
+        text = raw.decode("latin-1")
+    return clean(text) or None

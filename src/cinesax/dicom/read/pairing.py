@@ -1,0 +1,167 @@
+"""Which frames of different slices make one volume: the phases of a stack whose slices may have unequal numbers.
+
+With equal numbers phase k of one slice pairs with phase k of the next: each slice has its own heart beat. Else the
+phases are those of the slices that have the usual number, and every other slice gives to each the frame nearest in
+time: in fractions of its RR interval, or, under prospective gating, in ms after the R wave. Pixels are never
+interpolated: a frame may serve in several phases, or in none.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.core.cine import Gating
+from cinesax.core.errors import GeometryError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.grid import Floats
+from cinesax.dicom.read.header import Header
+from cinesax.dicom.read.timing import stated_phases
+
+# Counts that are no further apart than this differ by phases that were lost, not by what was asked of the scanner.
+_LOST_PHASES = 1.15
+_COMMON_SHARE = 0.2
+# A slice of which nothing lies nearer to a phase than this part of the beat does not tell its volume.
+_MAX_APART = 0.25
+_LONG_GAP_STEPS = 1.6
+# Times are rounded, and beats start a few ms apart: what differs by less than this (of the beat, in ms) is as near.
+_AS_NEAR, _AS_NEAR_MS = 0.005, 2.0
+
+Slices = Sequence[Sequence[Header]]
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Which frame of each slice serves in each phase.
+
+    Attributes:
+        places: (phase, slice): index of the frame in its slice.
+        findings: one where slices have unequal numbers of phases.
+    """
+
+    places: NDArray[np.intp]
+    findings: tuple[Finding, ...] = ()
+
+
+def pair(
+    slices: Slices, times_ms: Sequence[Floats] | None, intervals_ms: Floats | None, gating: Gating | None
+) -> Pairing:
+    """Pair the phases of slices.
+
+    Args:
+        slices: the frames of each slice, in order of time.
+        times_ms: (phase,) of each slice: ms after the R wave; None where not known.
+        intervals_ms: (slice,), the beat of each; None where not known.
+        gating: how the frames were brought into step with the heart.
+
+    Raises:
+        GeometryError: files are missing, or a slice has too few phases to make a volume of.
+    """
+    counts = [len(part) for part in slices]
+    if len(set(counts)) == 1:
+        return Pairing(np.tile(np.arange(counts[0])[:, None], (1, len(slices))))
+    usual = _usual(slices)
+    _refuse_missing(slices, times_ms, usual)
+    unit, positions = _positions(slices, times_ms, intervals_ms, gating)
+    axis = np.median([one for one in positions if len(one) == usual], axis=0)
+    as_near = _AS_NEAR_MS if unit == "ms" else _AS_NEAR
+    columns = [np.arange(usual) if len(one) == usual else _nearest(axis, one, as_near) for one in positions]
+    apart = np.array([np.abs(one[column] - axis).max() for one, column in zip(positions, columns, strict=True)])
+    odd = [index for index, count in enumerate(counts) if count != usual]
+    if unit != "ms":
+        _refuse_distant(apart, odd, counts)
+    worst = max(odd, key=lambda index: apart[index])
+    listed = ", ".join(f"slice {index} has {counts[index]}" for index in odd)
+    by = "time after the R wave" if unit == "ms" else "fraction of the RR interval"
+    off = f"{apart[worst]:.0f} ms" if unit == "ms" else f"{100 * apart[worst]:.0f} % of the beat"
+    message = (
+        f"slices have unequal numbers of phases: {listed}, the others {usual}; their frames were paired by the nearest "
+        f"{by}, up to {off} apart (slice {worst}), and none was interpolated"
+    )
+    return Pairing(np.stack(columns, axis=1), (Finding(Code.UNEQUAL_PHASES, Severity.WARNING, message),))
+
+
+def _usual(slices: Slices) -> int:
+    """How many phases the volumes have: the most frequent number, or a few more where slices lost some of them."""
+    numbers = Counter(len(part) for part in slices)
+    stated = {stated_phases(part) for part in slices}
+    told = next(iter(stated)) if len(stated) == 1 else None
+    if told in numbers:
+        return int(told or 0)
+    frequent = max(numbers, key=lambda count: (numbers[count], count))
+    near = [
+        count
+        for count, times in numbers.items()
+        if frequent <= count <= _LOST_PHASES * frequent and times >= _COMMON_SHARE * len(slices)
+    ]
+    return max([frequent, *near])
+
+
+def _positions(
+    slices: Slices, times_ms: Sequence[Floats] | None, intervals_ms: Floats | None, gating: Gating | None
+) -> tuple[str, list[Floats]]:
+    """Where in the beat each frame lies: in ms, or as a fraction (of the RR interval, or of the phases)."""
+    if times_ms is not None and (gating is Gating.PROSPECTIVE or intervals_ms is None):
+        return "ms", list(times_ms)
+    if times_ms is not None and intervals_ms is not None:
+        return "beat", [times / beat for times, beat in zip(times_ms, intervals_ms, strict=True)]
+    return "beat", [np.arange(len(part)) / len(part) for part in slices]
+
+
+def _nearest(axis: Floats, positions: Floats, tolerance: float) -> NDArray[np.intp]:
+    """(phase,): for each phase of the axis the frame that lies nearest; of several as near, the earliest."""
+    apart = np.abs(axis[:, None] - positions[None, :])
+    return np.asarray((apart <= apart.min(axis=1, keepdims=True) + tolerance).argmax(axis=1), dtype=np.intp)
+
+
+def _refuse_distant(apart: Floats, odd: Sequence[int], counts: Sequence[int]) -> None:
+    distant = [index for index in odd if apart[index] > _MAX_APART]
+    if distant:
+        listed = ", ".join(f"slice {index} has {counts[index]}" for index in distant)
+        raise GeometryError(
+            f"slices have different numbers of phases, and some do not cover the beat: {listed}, nothing within "
+            f"{100 * _MAX_APART:.0f} % of the beat of some phase; complete the exam or leave these slices out"
+        )
+
+
+def _refuse_missing(slices: Slices, times_ms: Sequence[Floats] | None, usual: int) -> None:
+    """Raise where files are missing, rather than phases that the scanner never made.
+
+    Files that were lost leave a gap in the InstanceNumbers of their series; or, at the end of the last slice of it,
+    fewer phases than CardiacNumberOfImages says and no gap in time.
+    """
+    short = [index for index, part in enumerate(slices) if len(part) < usual]
+    gaps = _lost_numbers([header for part in slices for header in part])
+    ended = [index for index in short if _ends_early(slices, index, None if times_ms is None else times_ms[index])]
+    missing = short if gaps else ended
+    if not missing:
+        return
+    odd = ", ".join(f"slice {index} has {len(slices[index])}" for index in missing)
+    lost = f" (InstanceNumber leaves out {', '.join(map(str, gaps[:5]))})" if gaps else ""
+    raise GeometryError(
+        f"slices have different numbers of phases: {odd}, the others {usual}{lost}; "
+        "complete the exam (is a file missing?) or leave these slices out"
+    )
+
+
+def _lost_numbers(headers: Sequence[Header]) -> list[int]:
+    lost: list[int] = []
+    for series in {header.series_uid for header in headers}:
+        numbers = {int(h.instance_number or 0) for h in headers if h.series_uid == series and h.frame_number is None}
+        # Numbers that were never consecutive (two stacks in one series) tell nothing.
+        absent = sorted(set(range(min(numbers), max(numbers))) - numbers) if numbers and min(numbers) > 0 else []
+        lost += absent if len(absent) < len(numbers) / 4 else []
+    return lost
+
+
+def _ends_early(slices: Slices, index: int, times: Floats | None) -> bool:
+    part = slices[index]
+    if (stated_phases(part) or 0) <= len(part) or part[0].frame_number is not None:
+        return False
+    series = part[0].series_uid
+    numbers = [header.instance_number or 0 for one in slices for header in one if header.series_uid == series]
+    last = max(header.instance_number or 0 for header in part) == max(numbers)
+    steps = np.array([]) if times is None else np.diff(times)
+    return last and (len(steps) < 2 or float(steps.max()) <= _LONG_GAP_STEPS * float(np.median(steps)))

@@ -1,0 +1,266 @@
+"""What is in a folder of DICOM files, and which of it is the short-axis cine.
+
+open_exam(path) -> Exam             headers only
+pick_short_axis(exam) -> Pick       the series to read, why, and why not the others
+read_cine(pick) -> Cine             the pixels of what was picked
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cinesax.core.cine import Cine
+from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.dicom.pixels.pixels import read_pixels
+from cinesax.dicom.read.exam import Exam, chosen_part, refuse_several_studies
+from cinesax.dicom.read.series import (
+    Kind,
+    Series,
+    base_first,
+    cine_stacks,
+    frames_of_reference,
+    lossy_compression,
+    off_axis_degrees,
+)
+from cinesax.dicom.read.source import patient_of, source_of
+from cinesax.dicom.read.stack import Stack, geometry_problem, order, split_into_stacks
+
+# Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
+_OTHER_VIEW_DEGREES = 30.0
+_USUAL_OFF_AXIS_DEGREES = 35.0
+# In slice distances: the next slice lies one further, a stack of another purpose where it likes.
+_NEXT_SLICE = 0.75, 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """The short-axis cine of an exam.
+
+    Attributes:
+        exam: where it was picked from.
+        series: the one series chosen, or several where the scanner stores one series a slice.
+        stack: their frames.
+        reason: why these, for a person.
+        rejections: (series, reason) for every other series.
+        findings: what a person should know of the choice.
+    """
+
+    exam: Exam
+    series: tuple[Series, ...]
+    stack: Stack
+    reason: str
+    rejections: tuple[tuple[Series, str], ...]
+    findings: tuple[Finding, ...]
+
+
+def pick_short_axis(
+    exam: Exam,
+    *,
+    series_uid: str | None = None,
+    study_uid: str | None = None,
+    patient_id: str | None = None,
+    ignore_frame_of_reference: bool = False,
+) -> Pick:
+    """Choose the short-axis cine.
+
+    Among stacks of at least three parallel slices of several phases, lying across the usual long axis of the
+    heart, those within 35 degrees of it come first; then the one with more slices wins, then with more phases,
+    then the later series.
+
+    Args:
+        exam: what was found.
+        series_uid: take this series, whatever it is judged to be.
+        study_uid: look only at this study, where there are several.
+        patient_id: look only at images with this PatientID, where there are several.
+        ignore_frame_of_reference: make one stack of slices that lie in a few different frames of reference,
+            although the patient may have moved between them.
+
+    Raises:
+        UsageError: no series, study or patient is called so.
+        NoShortAxisError: nothing can be picked, or several studies lie in one folder; lists what was found.
+        GeometryError: what would be the cine has no usable geometry, or one that contradicts itself.
+        InputError: what would be the cine has no pixels.
+    """
+    exam = chosen_part(exam, study_uid=study_uid, patient_id=patient_id)
+    if series_uid is not None:
+        return _picked_by_hand(exam, series_uid, ignore_frame_of_reference)
+    refuse_several_studies(exam)
+    candidates = cine_stacks(exam.series)
+    if not candidates:
+        raise _nothing_to_pick(exam)
+    candidates.sort(key=_preference)
+    series, stack = candidates[0]
+    findings = []
+    if len(candidates) > 1:
+        names = "; ".join(_names(others) for others, _ in candidates[1:])
+        message = f"series {_names(series)} was picked, but there are other short-axis cines: series {names}"
+        findings.append(Finding(Code.OTHER_CANDIDATES, Severity.WARNING, message))
+    findings += _lost_slices(exam, series, stack)
+    findings += frames_of_reference(stack.headers, ignore=ignore_frame_of_reference)
+    return _pick(exam, series, stack, (_reason(series, stack, rivals=len(candidates) - 1), findings))
+
+
+def _lost_slices(exam: Exam, series: Sequence[Series], stack: Stack) -> list[Finding]:
+    """Series of the same name that are slices of the stack, it seems, and that cannot be read as such.
+
+    Of a stack of one series a slice, those without a place or pixels; of any stack, those that lie next to a slice.
+    """
+    names = {one.description for one in series}
+    unplaced = (Kind.NO_GEOMETRY, Kind.NO_PIXELS) if len(series) > 1 else ()
+    lost = [
+        one
+        for one in exam.series
+        if one not in series
+        and one.description in names
+        and (one.kind in unplaced or (one.kind is not Kind.SHORT_AXIS and _is_next_to(one, stack)))
+    ]
+    if not lost:
+        return []
+    message = f"series {_names(lost)} cannot be read ({lost[0].explanation}): a slice of the stack may be missing"
+    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
+
+
+def _is_next_to(series: Series, stack: Stack) -> bool:
+    """Whether a series is a slice like those of a stack, where the next one would lie."""
+    if series.stack is None or stack.distance_mm is None:
+        return False
+    joined = split_into_stacks((*stack.headers, *series.stack.headers))
+    if len(joined) > 1:
+        return False
+    ours, theirs = np.split(joined[0].origins_mm, [len(stack.headers)])
+    nearest = float(np.linalg.norm(ours[:, None] - theirs, axis=2).min())
+    return _NEXT_SLICE[0] < nearest / stack.distance_mm < _NEXT_SLICE[1]
+
+
+def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...]:
+    series, stack = candidate
+    # A coronal or sagittal cine lies 50 degrees off: it must not win over a true short axis by more slices.
+    unusual = off_axis_degrees(stack.normal) > _USUAL_OFF_AXIS_DEGREES
+    latest = max((one.number or 0) for one in series)
+    return unusual, -stack.n_slices, -stack.n_phases, -latest
+
+
+def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
+    parts = f"{len(series)} series of few slices each that make one stack: " if len(series) > 1 else ""
+    if series[0].kind is Kind.SHORT_AXIS and len(series) > 1:
+        parts = f"a stack and slices of it that were acquired again (series {_names(series[1:])}): "
+    off = off_axis_degrees(stack.normal)
+    best = f"; the most slices, then phases, of {rivals + 1} candidates" if rivals else ""
+    return (
+        f"{parts}{stack.n_slices} parallel slices {stack.distance_mm:.1f} mm apart of {stack.n_phases} phases, "
+        f"across an axis {off:.0f} degrees off the usual long axis of the heart{best}"
+    )
+
+
+def _names(series: Iterable[Series]) -> str:
+    return ", ".join(one.name for one in series)
+
+
+def _nothing_to_pick(exam: Exam) -> InputError:
+    found = "; ".join(f"series {one.name}: {one.kind} ({one.explanation})" for one in exam.series[:20])
+    more = f"; and {len(exam.series) - 20} more" if len(exam.series) > 20 else ""
+    message = f"no short-axis cine in {exam.path}, found {found}{more}"
+    kinds = {one.kind for one in exam.series}
+    if Kind.NO_GEOMETRY in kinds:
+        return GeometryError(message)
+    return InputError(message) if kinds == {Kind.NO_PIXELS} else NoShortAxisError(message)
+
+
+def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool) -> Pick:
+    chosen = [one for one in exam.series if one.uid == series_uid]
+    if not chosen:
+        known = ", ".join(dict.fromkeys(one.uid for one in exam.series))
+        raise UsageError(f"no series {series_uid} in {exam.path}; there are {known}")
+    chosen.sort(key=lambda one: (one.kind is not Kind.SHORT_AXIS, -one.n_instances))
+    series = chosen[0]
+    if series.kind in (Kind.NO_PIXELS, Kind.MULTI_FRAME, Kind.NOT_MR_IMAGE):
+        raise InputError(f"series {series.name} cannot be read: {series.explanation}")
+    if series.stack is None:
+        raise GeometryError(f"series {series.name} has {series.kind}: {series.explanation}")
+    if series.stack.n_phases < 2:
+        raise NoShortAxisError(f"series {series.name} is no cine: {series.explanation}")
+    findings = frames_of_reference(series.stack.headers, ignore=ignore_frame_of_reference)
+    return _pick(exam, (series,), series.stack, (f"chosen by its UID; judged by itself: {series.kind}", findings))
+
+
+def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, why: tuple[str, list[Finding]]) -> Pick:
+    reason, findings = why
+    _refuse_several_patients(series, stack)
+    findings += lossy_compression(stack.headers)
+    for one in series:
+        findings += _left_out(one, stack)
+    rejections = tuple((one, _rejection(one, stack)) for one in exam.series if one not in series)
+    return Pick(exam, series, stack, reason, rejections, tuple(findings))
+
+
+def _refuse_several_patients(series: Sequence[Series], stack: Stack) -> None:
+    """Anonymisers that give everybody the same UIDs would make one heart of two."""
+    patients = len({header.patient_id for header in stack.headers})
+    if patients > 1:
+        raise InputError(
+            f"series {_names(series)} holds images of {patients} patients by PatientID: name one with --patient ID "
+            "(cinesax inspect --show-patient lists them), or take them apart"
+        )
+
+
+def _rejection(series: Series, picked: Stack) -> str:
+    if series.kind is Kind.SHORT_AXIS:
+        return f"{series.explanation}: the picked one has {picked.n_slices} slices of {picked.n_phases} phases"
+    return series.explanation
+
+
+def _left_out(series: Series, stack: Stack) -> list[Finding]:
+    """What of a picked series is not in its picked stack: another view (a finding), or a part of it (an error)."""
+    chosen = {id(header) for header in stack.headers}
+    rest = [header for header in series.headers if id(header) not in chosen]
+    problems = [problem for problem in map(geometry_problem, rest) if problem]
+    if problems:
+        raise GeometryError(
+            f"{len(problems)} of {series.n_instances} files of series {series.name} have {problems[0]}: "
+            "the stack would not be complete"
+        )
+    for other in split_into_stacks(rest):
+        turned = float(np.degrees(np.arccos(np.clip(abs(other.normal @ stack.normal), 0, 1))))
+        if turned < _OTHER_VIEW_DEGREES:
+            raise GeometryError(
+                f"series {series.name} mixes slices that do not make one stack: {other.n_slices} of matrix "
+                f"{other.matrix}, spacing {other.spacing_mm} mm, turned by {turned:.1f} degrees against the "
+                f"{stack.n_slices} of matrix {stack.matrix}, spacing {stack.spacing_mm} mm"
+            )
+    if not rest:
+        return []
+    message = f"series {series.name} also holds {len(rest)} frames in other orientations, which were left out"
+    return [Finding(Code.OTHER_CANDIDATES, Severity.NOTE, message)]
+
+
+def read_cine(source: Exam | Pick) -> Cine:
+    """Read the pixels of the short-axis cine, and put slices and phases in order.
+
+    Raises:
+        InputError: see `pick_short_axis` and `cinesax.dicom.pixels.pixels.read_pixels`.
+        GeometryError: see `cinesax.dicom.read.stack.order`.
+    """
+    pick = pick_short_axis(source) if isinstance(source, Exam) else source
+    ordered = order(pick.stack)
+    findings = [*pick.exam.findings, *pick.findings, *ordered.findings]
+    direction = base_first(ordered.grid.normal)
+    if direction is None:
+        message = "the stack lies at an unusual angle: which end is the base is not known"
+        findings.append(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, message))
+    return Cine(
+        read_pixels(ordered.frames, ordered.paddings),
+        ordered.grid,
+        ordered.trigger_times_ms,
+        ordered.rr_intervals_ms,
+        ordered.gating,
+        source=replace(
+            source_of(ordered),
+            picked_because=pick.reason,
+            not_picked=tuple((one.name, why) for one, why in pick.rejections),
+        ),
+        patient=patient_of(ordered.frames[0][0]),
+        base_first=direction,
+        findings=tuple(findings),
+    )

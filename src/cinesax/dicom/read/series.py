@@ -1,0 +1,390 @@
+"""DICOM series: headers grouped by SeriesInstanceUID, and what each series is judged to be by its headers."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+
+from cinesax.core.cine import Patient, StoredFile
+from cinesax.core.errors import GeometryError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.grid import Floats
+from cinesax.core.identity import identifying_texts, remove_names
+from cinesax.dicom.read.header import ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE, MR_IMAGE, Header
+from cinesax.dicom.read.stack import Stack, contradiction, geometry_problem, split_into_stacks
+
+# From base to apex in a usual heart: to the left, to the front, to the feet (LPS). The three Sunnybrook exams
+# lie 3 to 5 degrees from it.
+USUAL_LONG_AXIS = np.array([0.65, -0.65, -0.40]) / np.linalg.norm([0.65, -0.65, -0.40])
+# A stack across an axis that is further off than this is not short axis. (Body planes lie 50 to 66 degrees off.)
+MAX_OFF_AXIS_DEGREES = 60.0
+MIN_SLICES = 3
+
+
+class Kind(StrEnum):
+    """What a series is judged to be."""
+
+    SHORT_AXIS = "short-axis cine"
+    CINE_SLICE = "single-slice cine"
+    LONG_AXIS = "long-axis cine"
+    LOCALIZER = "localizer"
+    LATE_ENHANCEMENT = "late enhancement"
+    ONE_PHASE = "one phase only"
+    PHASE_CONTRAST = "phase contrast"
+    PERFUSION = "perfusion"
+    MAPPING = "mapping"
+    TAGGING = "tagging"
+    NO_GEOMETRY = "no usable geometry"
+    NO_PIXELS = "no pixels"
+    MULTI_FRAME = "multi-frame"
+    NOT_MR_IMAGE = "no MR images"
+
+
+_WORDS = {
+    Kind.LOCALIZER: re.compile(r"\b(scout|loc|localizer|localiser|survey|3[- ]?pl(ane)?)\b"),
+    Kind.LATE_ENHANCEMENT: re.compile(r"\b(lge|psir|mde|late|delayed|de)\b|enhanc"),
+    Kind.PERFUSION: re.compile(r"perf|first.?pass"),
+    Kind.MAPPING: re.compile(r"molli|shmolli|t1.?map|t2.?map|t2star|t2\*|look.?locker|\bti.?scout"),
+    Kind.TAGGING: re.compile(r"\b(tag|tags|tagged|tagging|c?spamm|dense)\b"),
+    Kind.PHASE_CONTRAST: re.compile(r"\b(flow|venc|qflow|pc)\b|velocity"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The instances of one SeriesInstanceUID (and SeriesNumber).
+
+    Attributes:
+        uid: SeriesInstanceUID, valid or not; "" where there is none.
+        study_uid: StudyInstanceUID, or "".
+        headers: its frames, in the order of InstanceNumber and, within an instance, as they are stored.
+        kind: what it is judged to be.
+        explanation: why, in one sentence for a person.
+        stack: its largest set of parallel slices, or None without geometry.
+    """
+
+    uid: str
+    study_uid: str
+    headers: tuple[Header, ...]
+    kind: Kind
+    explanation: str
+    stack: Stack | None
+
+    @property
+    def description(self) -> str:
+        """SeriesDescription, else ProtocolName, else ""."""
+        return self.headers[0].series_description or self.headers[0].protocol_name or ""
+
+    @property
+    def pseudonymous_description(self) -> str:
+        """The same without the patient: scanners' users type names and numbers of patients into it."""
+        first = self.headers[0]
+        patient = Patient(first.patient_name, first.patient_id, first.patient_birth_date)
+        return remove_names(self.description, identifying_texts(patient))
+
+    @property
+    def number(self) -> int | None:
+        """SeriesNumber."""
+        number = self.headers[0].series_number
+        return None if number is None else int(number)
+
+    @property
+    def modality(self) -> str:
+        """Modality, or ""."""
+        return self.headers[0].modality or ""
+
+    @property
+    def n_instances(self) -> int:
+        """Number of instances; an Enhanced MR instance holds several frames."""
+        return len({header.file for header in self.headers})
+
+    @property
+    def n_slices(self) -> int | None:
+        """Positions in its largest stack; None without geometry."""
+        return None if self.stack is None else self.stack.n_slices
+
+    @property
+    def n_phases(self) -> int | None:
+        """Frames a position in its largest stack; None without geometry."""
+        return None if self.stack is None else self.stack.n_phases
+
+    @cached_property
+    def name(self) -> str:
+        """A short name for messages, in which no patient is named: number and description, or the UID."""
+        parts = [str(self.number)] if self.number is not None else []
+        parts += [f"'{self.pseudonymous_description}'"] if self.description else []
+        return " ".join(parts) or self.uid or "without UID"
+
+
+def group(headers: Iterable[Header]) -> tuple[Series, ...]:
+    """Group headers by study and series, and judge each series.
+
+    Series of different numbers are told apart even where they share their UID: in the public Sunnybrook copy the
+    scout carries the SeriesInstanceUID of the cine.
+    """
+    groups: dict[tuple[str, str, float | None], list[Header]] = {}
+    for header in headers:
+        groups.setdefault((header.study_uid or "", header.series_uid or "", header.series_number), []).append(header)
+    series = [_series(study, uid, members) for (study, uid, _), members in groups.items()]
+    return tuple(sorted(series, key=lambda one: (one.study_uid, one.number or 0, one.uid)))
+
+
+def _series(study_uid: str, uid: str, headers: Sequence[Header]) -> Series:
+    ordered = tuple(sorted(headers, key=_by_number))
+    stacks = split_into_stacks(header for header in ordered if geometry_problem(header) is None)
+    kind, explanation = _not_readable(ordered) or _without_place(ordered, stacks) or _judge(ordered, stacks)
+    return Series(uid, study_uid, ordered, kind, explanation, stacks[0] if stacks else None)
+
+
+def _by_number(header: Header) -> tuple[float, StoredFile, int]:
+    return header.instance_number or 0, header.file, header.frame_number or 0
+
+
+def _not_readable(headers: Sequence[Header]) -> tuple[Kind, str] | None:
+    modality = headers[0].modality
+    classes = {header.sop_class_uid for header in headers}
+    if modality not in (None, "MR"):
+        return Kind.NOT_MR_IMAGE, f"modality {modality}, not MR"
+    if any(header.frame_number is None and (header.number_of_frames or 1) > 1 for header in headers):
+        return Kind.MULTI_FRAME, "multi-frame, and yet not of the SOP class Enhanced MR Image Storage"
+    if not classes <= {MR_IMAGE, ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE, None}:
+        return Kind.NOT_MR_IMAGE, "not of the SOP class MR Image Storage or Enhanced MR Image Storage"
+    if not any(header.has_pixels for header in headers):
+        return Kind.NO_PIXELS, f"its {len({header.file for header in headers})} files hold no pixel data"
+    if headers[0].samples_per_pixel not in (None, 1):
+        return Kind.NOT_MR_IMAGE, "colour images"
+    return None
+
+
+def _without_place(headers: Sequence[Header], stacks: Sequence[Stack]) -> tuple[Kind, str] | None:
+    if stacks:
+        return None
+    problems = Counter(problem for problem in map(geometry_problem, headers) if problem)
+    problem, count = problems.most_common(1)[0]
+    return Kind.NO_GEOMETRY, f"{problem} ({count} of {len(headers)} files)"
+
+
+def _judge(headers: Sequence[Header], stacks: Sequence[Stack]) -> tuple[Kind, str]:
+    text = _text(headers[0])
+    first = stacks[0]
+    if any("LOCALIZER" in header.image_type for header in headers):
+        return Kind.LOCALIZER, "ImageType says LOCALIZER"
+    if first.n_phases == 1:
+        return _judge_still(headers, stacks, text)
+    if problem := contradiction(first):
+        return Kind.NO_GEOMETRY, problem
+    return _judge_moving(first, text) or _judge_cine(first)
+
+
+def _judge_still(headers: Sequence[Header], stacks: Sequence[Stack], text: str) -> tuple[Kind, str]:
+    if len(stacks) > 1:
+        return Kind.LOCALIZER, f"one phase in {len(stacks)} orientations"
+    if _WORDS[Kind.LOCALIZER].search(text):
+        return Kind.LOCALIZER, "one phase, and its description says so"
+    shape = _shape(stacks[0])
+    if any(header.inversion_time_ms for header in headers) or _WORDS[Kind.LATE_ENHANCEMENT].search(text):
+        return Kind.LATE_ENHANCEMENT, f"{shape}: an inversion-recovery or late-enhancement image does not move"
+    return Kind.ONE_PHASE, f"{shape}: a cine has several"
+
+
+def _judge_moving(stack: Stack, text: str) -> tuple[Kind, str] | None:
+    slices = [[stack.headers[index] for index in part] for part in stack.slices]
+    if any({"P", "PHASE", "PHASE MAP", "VELOCITY MAP"} & set(header.image_type) for header in stack.headers):
+        return Kind.PHASE_CONTRAST, "ImageType says phase or velocity map"
+    for name, values in (
+        ("InversionTime", [{header.inversion_time_ms for header in part} for part in slices]),
+        ("EchoTime", [{header.echo_time_ms for header in part} for part in slices]),
+    ):
+        if min(len(part) for part in values) > 1:
+            return Kind.MAPPING, f"{name} differs between the frames of a slice"
+    for kind in (Kind.MAPPING, Kind.PERFUSION, Kind.TAGGING, Kind.PHASE_CONTRAST):
+        if match := _WORDS[kind].search(text):
+            return kind, f"its description says '{match.group(0)}'"
+    return None
+
+
+def _judge_cine(stack: Stack) -> tuple[Kind, str]:
+    shape, off = _shape(stack), off_axis_degrees(stack.normal)
+    placed = f"{shape}, across an axis {off:.0f} degrees off the usual long axis of the heart"
+    if stack.n_slices >= MIN_SLICES and off <= MAX_OFF_AXIS_DEGREES:
+        return Kind.SHORT_AXIS, placed
+    if off > MAX_OFF_AXIS_DEGREES:
+        return Kind.LONG_AXIS, placed
+    return Kind.CINE_SLICE, f"{shape}: a stack has at least {MIN_SLICES} slices"
+
+
+def _shape(stack: Stack) -> str:
+    phases = "one phase" if stack.n_phases == 1 else f"{stack.n_phases} phases"
+    if stack.n_slices == 1:
+        return f"one slice of {phases}"
+    return f"{stack.n_slices} parallel slices {stack.distance_mm:.1f} mm apart of {phases}"
+
+
+def _text(header: Header) -> str:
+    texts = (header.series_description, header.protocol_name, header.sequence_name)
+    return " ".join(text for text in texts if text).lower().replace("_", " ")
+
+
+def off_axis_degrees(normal: Floats) -> float:
+    """The angle in degrees (0 to 90) between a stack's normal and the usual long axis of the heart."""
+    return float(np.degrees(np.arccos(min(1.0, abs(float(normal @ USUAL_LONG_AXIS))))))
+
+
+def base_first(normal: Floats) -> bool | None:
+    """Whether slice 0 is the basal end when slices follow the normal; None where the axis is too unusual to tell."""
+    along = float(normal @ USUAL_LONG_AXIS)
+    return along > 0 if abs(along) > 0.5 else None
+
+
+def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stack]]:
+    """All stacks that may be the short-axis cine: of one series each, or of several that hold few slices each.
+
+    A slice of a stack that was acquired again is a series of its own on most consoles: it is joined with its stack.
+
+    Returns:
+        The series of each stack, and the stack.
+    """
+    found: list[tuple[tuple[Series, ...], Stack]] = []
+    loose: dict[str, list[Series]] = {}
+    whole: list[tuple[Series, Stack]] = []
+    for one in series:
+        if one.kind is Kind.SHORT_AXIS and one.stack is not None:
+            whole.append((one, one.stack))
+        elif one.kind is Kind.CINE_SLICE and one.stack is not None:
+            loose.setdefault(one.study_uid, []).append(one)
+    for one, stack in whole:
+        again = [other for other in loose.get(one.study_uid, []) if _is_slice_again(other, stack)]
+        found.append(((one, *again), _joined(stack, *again)))
+    for members in loose.values():
+        owner = {id(header): one for one in members for header in one.headers}
+        for stack in split_into_stacks(header for one in members if one.stack for header in one.stack.headers):
+            if stack.n_slices >= MIN_SLICES:
+                owners = {id(owner[id(header)]): owner[id(header)] for header in stack.headers}
+                found.append((tuple(owners.values()), stack))
+    return found
+
+
+def _joined(stack: Stack, *others: Series) -> Stack:
+    if not others:
+        return stack
+    more = [header for other in others if other.stack is not None for header in other.stack.headers]
+    return split_into_stacks((*stack.headers, *more))[0]
+
+
+def _is_slice_again(series: Series, stack: Stack) -> bool:
+    """Whether a series of one or two slices is these slices of a stack, acquired again in the same way."""
+    ours, theirs = (_technique(headers) for headers in (stack.headers, series.headers))
+    if not theirs <= ours or series.stack is None:
+        return False
+    joined = _joined(stack, series)
+    complete = len(joined.headers) == len(stack.headers) + len(series.stack.headers)
+    return complete and joined.n_slices == stack.n_slices and contradiction(joined) is None
+
+
+def _technique(headers: Iterable[Header]) -> set[tuple[object, ...]]:
+    """What tells a cine from other series of many frames of a slice: look-lockers, real-time and tagged cines."""
+    return {
+        (header.scanning_sequence, header.sequence_name, header.inversion_time_ms, round(header.echo_time_ms or 0, 1))
+        for header in headers
+    }
+
+
+_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*")
+
+
+def valid_uid(uid: str | None) -> bool:
+    """Whether a UID keeps the rules: at most 64 digits and dots, no component with a leading zero."""
+    return uid is not None and len(uid) <= 64 and _UID.fullmatch(uid) is not None
+
+
+def valid_date(text: str | None) -> str | None:
+    """A DICOM date (YYYYMMDD) that is one, else None."""
+    if text is None or len(text) != 8 or not text.isdigit():
+        return None
+    try:
+        date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    except ValueError:
+        return None
+    return text
+
+
+def oddities(headers: Sequence[Header]) -> list[Finding]:
+    """UIDs and dates that are not as the standard wants them, each kind once."""
+    return [*_invalid_uids(headers), *_invalid_dates(headers)]
+
+
+def _invalid_uids(headers: Sequence[Header]) -> list[Finding]:
+    names = {
+        "StudyInstanceUID": {header.study_uid for header in headers},
+        "SeriesInstanceUID": {header.series_uid for header in headers},
+        "SOPInstanceUID": {header.sop_instance_uid for header in headers},
+    }
+    bad = {name: sum(not valid_uid(uid) for uid in uids) for name, uids in names.items()}
+    if not any(bad.values()):
+        return []
+    listed = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
+    message = f"invalid UIDs ({listed}; absent, or with a leading zero in a component): kept as they are"
+    return [Finding(Code.INVALID_UID, Severity.NOTE, message)]
+
+
+def _invalid_dates(headers: Sequence[Header]) -> list[Finding]:
+    names = {
+        "StudyDate": {header.study_date for header in headers},
+        "SeriesDate": {header.series_date for header in headers},
+        "AcquisitionDate": {header.acquisition_date for header in headers},
+        "ContentDate": {header.content_date for header in headers},
+        "PatientBirthDate": {header.patient_birth_date for header in headers},
+    }
+    bad = [name for name, dates in names.items() if any(one and not valid_date(one) for one in dates)]
+    if not bad:
+        return []
+    message = f"invalid dates in {', '.join(bad)}: taken as unknown"
+    return [Finding(Code.INVALID_DATE, Severity.NOTE, message)]
+
+
+def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> list[Finding]:
+    """Whether the frames of one stack share their FrameOfReferenceUID; one finding where they do not.
+
+    Args:
+        headers: the frames of the stack.
+        ignore: take positions in a few frames of reference for positions in one.
+
+    Raises:
+        GeometryError: a few frames of reference, unless they are to be ignored.
+    """
+    uids = Counter(header.frame_of_reference_uid for header in headers)
+    if len(uids) <= 1:
+        return []
+    files = len({header.file for header in headers})
+    # Two files of many frames each may be two halves of a stack; of more, each with its own, none was scanned so.
+    if len(uids) == files > 2:
+        message = "every file has another FrameOfReferenceUID (an anonymiser's work): positions are taken to agree"
+        return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.NOTE, message)]
+    counts = ", ".join(str(count) for _, count in uids.most_common(6))
+    message = (
+        f"{len(uids)} different FrameOfReferenceUIDs in one stack (of {counts}{', ...' if len(uids) > 6 else ''} "
+        "frames): the patient may have moved between them"
+    )
+    if not ignore:
+        raise GeometryError(
+            f"{message}; read them together with --ignore-frame-of-reference, or pick one series with --series UID"
+        )
+    return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.WARNING, f"{message}; read together as was asked")]
+
+
+# JPEG baseline, JPEG extended, JPEG-LS near-lossless: whatever the header says or leaves out.
+_LOSSY_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81))
+
+
+def lossy_compression(headers: Sequence[Header]) -> list[Finding]:
+    """Whether pixels were compressed with losses before they were stored; one finding where they were."""
+    lossy = sum(header.lossy_compression == "01" or header.transfer_syntax_uid in _LOSSY_SYNTAXES for header in headers)
+    if not lossy:
+        return []
+    message = f"{lossy} of {len(headers)} frames were compressed with losses before they were stored"
+    return [Finding(Code.LOSSY_COMPRESSION, Severity.NOTE, message)]

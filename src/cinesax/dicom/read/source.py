@@ -1,0 +1,93 @@
+"""What the headers of a stack say of where it came from and whose heart it is."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from cinesax.core.cine import Patient, Source
+from cinesax.dicom.copied import read_copied
+from cinesax.dicom.read.header import Header
+from cinesax.dicom.read.series import valid_date
+from cinesax.dicom.read.stack import OrderedStack
+from cinesax.dicom.uid import derived_uid
+
+T = TypeVar("T")
+
+
+def source_of(ordered: OrderedStack) -> Source:
+    """The Source of a Cine, without why it was picked.
+
+    Raises:
+        InputError: a file that cannot be read any more.
+    """
+    first = ordered.frames[0][0]
+    everything = [header for phase in ordered.frames for header in phase]
+    numbers = [header.instance_number for header in everything]
+    countable = None not in numbers and len(set(numbers)) == len(numbers)
+    series = tuple(dict.fromkeys(header.series_uid or "" for header in everything))
+    enhanced = any(header.frame_number is not None for header in everything)
+    return Source(
+        "dicom",
+        study_uid=first.study_uid,
+        series_uids=series,
+        instance_uids=_each(ordered, lambda header: header.sop_instance_uid or ""),
+        frame_numbers=_each(ordered, lambda header: header.frame_number or 1) if enhanced else (),
+        sop_class_uid=first.sop_class_uid,
+        files=_each(ordered, lambda header: header.file),
+        instance_numbers=_each(ordered, lambda header: int(header.instance_number or 0)) if countable else (),
+        frame_series_uids=_each(ordered, lambda header: header.series_uid or "") if len(series) > 1 else (),
+        paddings_px=ordered.paddings,
+        stored_matrices=tuple((header.rows or 0, header.columns or 0) for header in ordered.frames[0])
+        if ordered.paddings
+        else (),
+        frame_of_reference_uid=_frame_of_reference(everything, first),
+        description=first.series_description,
+        study_date=valid_date(first.study_date),
+        manufacturer=first.manufacturer,
+        scanner=first.scanner,
+        field_strength_t=first.field_strength_t,
+        slice_thickness_mm=first.slice_thickness_mm,
+        protocol=first.protocol_name or first.sequence_name,
+        copied=read_copied(max(everything, key=_made)),
+    )
+
+
+def _each(ordered: OrderedStack, take: Callable[[Header], T]) -> tuple[tuple[T, ...], ...]:
+    return tuple(tuple(take(header) for header in phase) for phase in ordered.frames)
+
+
+def _frame_of_reference(headers: list[Header], first: Header) -> str | None:
+    """The one that all frames share; where they differ, one for all of them, the same each time they are read."""
+    uids = {header.frame_of_reference_uid for header in headers}
+    if len(uids) == 1:
+        return uids.pop()
+    return derived_uid("frame of reference", first.study_uid, *sorted(uid or "" for uid in uids))
+
+
+def _made(header: Header) -> tuple[str, str]:
+    """When a frame was made, as far as its header says so validly; the newest stands for the exam in new objects."""
+    date = valid_date(header.content_date) or valid_date(header.acquisition_date)
+    return (date, header.content_time or header.acquisition_time or "") if date else ("", "")
+
+
+def patient_of(header: Header) -> Patient:
+    """What a header says of the patient, without what cannot be true."""
+    return Patient(
+        name=header.patient_name,
+        patient_id=header.patient_id,
+        birth_date=valid_date(header.patient_birth_date),
+        sex=header.patient_sex if header.patient_sex in ("M", "F", "O") else None,
+        age_years=_age_years(header.patient_age),
+        height_cm=_within(100 * (header.patient_size_m or 0), 30, 250),
+        weight_kg=_within(header.patient_weight_kg, 1, 400),
+    )
+
+
+def _within(value: float | None, low: float, high: float) -> float | None:
+    return value if value is not None and low <= value <= high else None
+
+
+def _age_years(text: str | None) -> float | None:
+    years = {"Y": 1.0, "M": 1 / 12, "W": 1 / 52.18, "D": 1 / 365.25}
+    if text is None or len(text) != 4 or not text[:3].isdigit() or text[3] not in years:
+        return None
+    return int(text[:3]) * years[text[3]]

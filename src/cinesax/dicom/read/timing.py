@@ -1,0 +1,222 @@
+"""The time in a stack: doubled frames left out, phases in order, the length of each slice's beat.
+
+Phases are ordered by the first of these clues that every frame has and that tells the frames of each slice apart:
+TriggerTime (or NominalCardiacTriggerDelayTime), TemporalPositionIdentifier, AcquisitionTime, ContentTime,
+InstanceNumber. How the phases of different slices make volumes: dicom_pairing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from cinesax.core.cine import Gating
+from cinesax.core.errors import GeometryError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.grid import Floats
+from cinesax.dicom.read.header import Header
+
+_SAME_TRIGGER_MS = 0.01
+# An acquisition of a slice that lost a few phases to arrhythmia is complete; one that was stopped is not.
+_COMPLETE = 0.85
+# Retrospective gating covers the whole beat; prospective gating must leave time to wait for the next R wave.
+_WHOLE_BEAT = 0.92
+
+
+def expected_phases(slices: Sequence[Sequence[Header]]) -> tuple[int, ...]:
+    """How many phases each slice should have: its CardiacNumberOfImages where it has as many, else the usual count."""
+    usual = Counter(len(part) for part in slices).most_common(1)[0][0]
+    fewest = min(len(part) for part in slices)
+    stated = [stated_phases(part) for part in slices]
+    common = stated[0] if len(set(stated)) == 1 and 1 < (stated[0] or 0) <= fewest else None
+    return tuple(
+        common or (own if own is not None and 1 < own <= len(part) else usual)
+        for own, part in zip(stated, slices, strict=True)
+    )
+
+
+def stated_phases(part: Sequence[Header]) -> int | None:
+    """CardiacNumberOfImages of a slice, where its frames agree on it."""
+    stated = {header.cardiac_number_of_images for header in part}
+    return int(next(iter(stated)) or 0) or None if len(stated) == 1 else None
+
+
+def _moment(header: Header) -> tuple[str, str, float, float]:
+    times = header.acquisition_time or "", header.content_time or ""
+    return *times, header.series_number or 0, header.instance_number or 0
+
+
+_ACQUISITIONS: tuple[Callable[[Header], object], ...] = (
+    lambda header: header.series_uid,
+    lambda header: None if header.frame_number is None else header.sop_instance_uid,
+    lambda header: header.acquisition_number,
+    lambda header: header.acquisition_time,
+)
+
+
+def without_doubles(frames: tuple[Header, ...], index: int, expected: int) -> tuple[tuple[Header, ...], list[Finding]]:
+    """Of a slice that was acquired or stored twice, the later complete set."""
+    if len(frames) <= expected:
+        kept = _one_a_trigger(frames)
+    else:
+        kept = _later_acquisition(frames, expected) or _one_a_trigger(frames)
+    if len(kept) == len(frames):
+        return frames, []
+    message = (
+        f"{len(frames) - len(kept)} of {len(frames)} frames are doubled: the ones acquired later are used, "
+        "of complete acquisitions"
+    )
+    return kept, [Finding(Code.DUPLICATE_FRAME, Severity.WARNING, message, slice=index)]
+
+
+def _later_acquisition(frames: tuple[Header, ...], expected: int) -> tuple[Header, ...] | None:
+    for acquisition in _ACQUISITIONS:
+        groups: dict[object, list[Header]] = {}
+        for frame in frames:
+            groups.setdefault(acquisition(frame), []).append(frame)
+        fullest = max(len(group) for group in groups.values())
+        # Times of acquisition may differ from frame to frame: such a group is no acquisition of a slice.
+        if len(groups) < 2 or fullest < _COMPLETE * expected:
+            continue
+        complete = [group for group in groups.values() if len(group) >= _COMPLETE * fullest]
+        return tuple(max(complete, key=lambda group: max(_moment(frame) for frame in group)))
+    return None
+
+
+def _one_a_trigger(frames: tuple[Header, ...]) -> tuple[Header, ...]:
+    latest: dict[int, Header] = {}
+    for frame in sorted(frames, key=_moment):
+        if frame.trigger_time_ms is None:
+            return frames
+        latest[round(frame.trigger_time_ms / _SAME_TRIGGER_MS)] = frame
+    # Where most frames share their trigger time it tells nothing, and the frames are no doubles.
+    return tuple(latest.values()) if len(latest) >= max(2, len(frames) / 2) else frames
+
+
+def _seconds(time: str | None) -> float | None:
+    if time is None or len(time) < 6 or not time[:6].isdigit():
+        return None
+    try:
+        return int(time[:2]) * 3600 + int(time[2:4]) * 60 + float(time[4:])
+    except ValueError:
+        return None
+
+
+_TRIGGER = "TriggerTime"
+_CLUES: tuple[tuple[str, Callable[[Header], float | None]], ...] = (
+    (_TRIGGER, lambda header: header.trigger_time_ms),
+    ("TemporalPositionIdentifier", lambda header: header.temporal_position),
+    ("AcquisitionTime", lambda header: _seconds(header.acquisition_time)),
+    ("ContentTime", lambda header: _seconds(header.content_time)),
+    ("InstanceNumber", lambda header: header.instance_number),
+)
+
+
+def in_order_of_time(slices: Sequence[Sequence[Header]]) -> tuple[list[list[Header]], bool, list[Finding]]:
+    """The frames of each slice by the first usable clue; whether that is the trigger time; what was noticed.
+
+    Raises:
+        GeometryError: nothing tells the phases apart.
+    """
+    for name, clue in _CLUES:
+        values = [[clue(frame) for frame in part] for part in slices]
+        if any(None in part or len(set(part)) != len(part) for part in values):
+            continue
+        ordered = [sorted(part, key=lambda frame: clue(frame) or 0.0) for part in slices]
+        if name == _TRIGGER:
+            return ordered, True, []
+        message = f"no usable TriggerTime: phases are ordered by {name}, and the times in the beat are not known"
+        return ordered, False, [Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message)]
+    names = ", ".join(name for name, _ in _CLUES)
+    raise GeometryError(f"nothing tells the phases of a slice apart: {names} are absent or repeat within a slice")
+
+
+def trigger_times_ms(slices: Sequence[Sequence[Header]]) -> list[Floats]:
+    """(phase,) of each slice, of frames that all have a trigger time."""
+    return [np.array([frame.trigger_time_ms for frame in part], dtype=np.float64) for part in slices]
+
+
+def rr_intervals_ms(slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None) -> Floats | None:
+    """Of each slice NominalInterval, else 60000 / HeartRate, else trigger step x phases; the first that is possible."""
+    intervals: list[float] = []
+    for index, part in enumerate(slices):
+        times = None if times_ms is None else times_ms[index]
+        span = 0.0 if times is None else float(np.ptp(times))
+        candidates = _stated_intervals(part)
+        if times is not None and len(times) > 2:
+            candidates.append(float(np.median(np.diff(times))) * len(times))
+        possible = [value for value in candidates if 200 <= value <= 3000 and value >= 0.9 * span]
+        if not possible:
+            return None
+        intervals.append(possible[0])
+    return np.array(intervals)
+
+
+def _stated_intervals(part: Sequence[Header]) -> list[float]:
+    nominal = [frame.nominal_interval_ms for frame in part if frame.nominal_interval_ms]
+    rates = [frame.heart_rate_bpm for frame in part if frame.heart_rate_bpm and frame.heart_rate_bpm > 0]
+    candidates = [float(np.median(nominal))] if nominal else []
+    return candidates + ([60_000 / float(np.median(rates))] if rates else [])
+
+
+def gating_of(
+    slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None, intervals_ms: Floats | None
+) -> Gating | None:
+    """CardiacSynchronizationTechnique; else by how much of a stated beat the trigger times cover; else None."""
+    told = {frame.gating for part in slices for frame in part}
+    if told <= set(_GATING):
+        kinds = {_GATING[technique] for technique in told if technique is not None}
+        return kinds.pop() if len(kinds) == 1 else None
+    if times_ms is None or intervals_ms is None or not all(_stated_intervals(part) for part in slices):
+        return None
+    covered = [
+        (float(np.ptp(times)) + float(np.median(np.diff(times)))) / interval
+        for times, interval in zip(times_ms, intervals_ms, strict=True)
+        if len(times) > 2
+    ]
+    if not covered:
+        return None
+    return Gating.RETROSPECTIVE if float(np.median(covered)) >= _WHOLE_BEAT else Gating.PROSPECTIVE
+
+
+_GATING: dict[str | None, Gating] = {"RETROSPECTIVE": Gating.RETROSPECTIVE, "PROSPECTIVE": Gating.PROSPECTIVE}
+
+
+def timing_oddities(
+    slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None, intervals_ms: Floats | None
+) -> list[Finding]:
+    """Phases that are missing everywhere, beats that differ, slices that start elsewhere in the beat."""
+    found = []
+    counts = {len(part) for part in slices}
+    stated = {stated_phases(part) for part in slices}
+    count = next(iter(stated)) or 0 if len(stated) == 1 else 0
+    if count > max(counts):
+        message = f"no slice has more than {max(counts)} phases where CardiacNumberOfImages says {count}"
+        found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, message))
+    if intervals_ms is not None and float(intervals_ms.max()) > 1.15 * float(intervals_ms.min()):
+        message = (
+            f"the heart beat differs between slices, {intervals_ms.min():.0f} to {intervals_ms.max():.0f} ms: "
+            "phases of one volume lie at different times in ms"
+        )
+        found.append(Finding(Code.RR_INTERVALS_DIFFER, Severity.NOTE, message))
+    # With unequal numbers of phases a gap is what the pairing tells of, and it knows where slices start.
+    if times_ms is not None and len(counts) == 1 and len(times_ms[0]) > 2:
+        found += _trigger_oddities(np.stack(times_ms, axis=1))
+    return found
+
+
+def _trigger_oddities(triggers: Floats) -> list[Finding]:
+    found = []
+    steps = np.median(np.diff(triggers, axis=0), axis=0)
+    for index in np.flatnonzero(np.diff(triggers, axis=0).max(axis=0) > 1.6 * steps):
+        message = "the trigger times leave out a step: a phase seems to be missing"
+        found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, message, slice=int(index)))
+    # Pairing by index needs the slices to start at the same point of the beat, within half a phase.
+    starts = triggers[0] / steps
+    if float(np.ptp(starts)) > 0.5:
+        message = (
+            f"slices start at different points of the beat ({triggers[0].min():.0f} to {triggers[0].max():.0f} ms "
+            "after the R wave): their phases are paired by index all the same"
+        )
+        found.append(Finding(Code.PHASE_ORDER, Severity.WARNING, message))
+    return found

@@ -1,0 +1,302 @@
+"""What all DICOM objects that are made from an Analysis have in common: where they are filed, and what they are called.
+
+    filing = file_under(analysis, content_time=None)    patient, study, new UIDs: once for all objects of one analysis
+    sources = source_images(analysis.cine, filing)      (phase, slice) headers that highdicom takes for its references
+    dataset = highdicom.SomeObject(..., **describe(filing, Kind.SEG))
+    finish(dataset, filing)                             patient and study as they are in the source; no clock in it
+    data = to_bytes(dataset)                            the file
+
+All of it, the constructor of highdicom included, goes into one `with lenient():`, for the UIDs and dates of real exams
+are not always valid, and are copied all the same. The same analysis gives the same bytes.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from pydicom import uid as uids
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
+
+from cinesax._version import __version__
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Cine
+from cinesax.core.errors import GeometryError, InputError
+from cinesax.dicom.copied import CONTEXT, DATED, PATIENT, STUDY, copied_elements, decoded, keep_bytes, lenient
+from cinesax.dicom.read.header import ENHANCED_MR_IMAGE, MR_IMAGE
+from cinesax.dicom.read.series import valid_date
+from cinesax.dicom.uid import derived_uid
+
+NO_TIME = datetime(1900, 1, 1)
+"""The content time of objects whose source has no valid date: a time at which no exam was made."""
+
+_TYPE_2 = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+
+
+class Kind(Enum):
+    """The kinds of objects, each a series of its own: Modality, SeriesNumber, SeriesDescription."""
+
+    SEG = ("SEG", 7001, "cinesax left ventricle, segmentation")
+    SR = ("SR", 7002, "cinesax left ventricle, measurements")
+    RTSTRUCT = ("RTSTRUCT", 7003, "cinesax left ventricle, contours")
+
+    @property
+    def modality(self) -> str:
+        """Modality."""
+        return self.value[0]
+
+    @property
+    def series_number(self) -> int:
+        """SeriesNumber: far beyond those that scanners give."""
+        return self.value[1]
+
+    @property
+    def description(self) -> str:
+        """SeriesDescription."""
+        return self.value[2]
+
+
+@dataclass(frozen=True, eq=False)
+class Filing:
+    """Where the objects of one analysis are filed, and from what their UIDs are made.
+
+    Attributes:
+        copied: patient, study and dates of the source (`dicom_copied.decoded` makes a data set of it).
+        content: ContentDate and ContentTime of every object.
+        digest: of all that the objects are made from (see `file_under`).
+        study_uid: StudyInstanceUID, as it is in the source.
+        frame_of_reference_uid: the one that all frames share, as it is in the source, else one derived from the study.
+        source_class_uid: SOPClassUID of the source instances.
+    """
+
+    copied: bytes
+    content: datetime
+    digest: str
+    study_uid: str
+    frame_of_reference_uid: str
+    source_class_uid: str
+
+    def uid(self, *what: object) -> str:
+        """A new valid UID for something of this analysis, say `filing.uid("seg_ed.dcm", "BINARY")`.
+
+        The same analysis and the same words give the same UID. Name every option that changes the object and is no
+        part of the analysis.
+        """
+        return derived_uid(self.digest, *what)
+
+    def series_uid(self, kind: Kind) -> str:
+        """SeriesInstanceUID of all objects of one kind."""
+        return self.uid("series", kind.modality)
+
+
+def file_under(analysis: Analysis, *, content_time: datetime | None = None) -> Filing:
+    """Say where the objects of an analysis are filed.
+
+    Args:
+        analysis: of an exam that was read from DICOM.
+        content_time: when the content was made; None takes the newest valid date of the source, or NO_TIME where it
+            has none. Never the clock: the same input gives the same bytes.
+
+    Returns:
+        What the objects share. Its digest is the SHA-256 of source UIDs, patient and study attributes, geometry, masks,
+        contours, measurements (and with them every option), model, software version and content time.
+
+    Raises:
+        InputError: the exam was not read from DICOM, or its instances have no SOPInstanceUID to refer to.
+        GeometryError: an exam without geometry.
+    """
+    cine, source = analysis.cine, analysis.cine.source
+    if not source.copied:
+        raise InputError("DICOM objects are made from DICOM exams: this one has no patient and study to be filed under")
+    if cine.grid is None:
+        raise GeometryError("DICOM objects need to know where the pixels lie: this exam has no geometry")
+    if not source.instance_uids or not all(uid for phase in source.instance_uids for uid in phase):
+        raise InputError("some instances of this exam have no SOPInstanceUID: DICOM objects cannot refer to them")
+    copied = decoded(source.copied)
+    content = content_time or newest_time(copied) or NO_TIME
+    study = source.study_uid or derived_uid("study", *(uid for phase in source.instance_uids for uid in phase))
+    return Filing(
+        source.copied,
+        content,
+        _digest(analysis, content),
+        study,
+        source.frame_of_reference_uid or derived_uid(study, "frame of reference"),
+        source.sop_class_uid or (ENHANCED_MR_IMAGE if source.frame_numbers else MR_IMAGE),
+    )
+
+
+def newest_time(copied: Dataset) -> datetime | None:
+    """The newest of the valid dates of a source instance, with its time (midnight where that is not valid)."""
+    times = [_moment(text_of(copied, day), text_of(copied, time)) for day, time in DATED]
+    stamp = text_of(copied, "AcquisitionDateTime")
+    times.append(_moment(stamp[:8], stamp[8:21]))
+    return max((time for time in times if time is not None), default=None)
+
+
+def _moment(day: str, time: str) -> datetime | None:
+    if valid_date(day) is None:
+        return None
+    match = re.match(r"(\d\d)(\d\d)?(\d\d)?(?:\.(\d{1,6}))?", time.replace(":", ""))
+    hour, minute, second, fraction = match.groups("0") if match else ("0",) * 4
+    date = datetime(int(day[:4]), int(day[4:6]), int(day[6:]))
+    try:
+        return date.replace(
+            hour=int(hour), minute=int(minute), second=int(second), microsecond=int(fraction.ljust(6, "0"))
+        )
+    except ValueError:
+        return date
+
+
+def text_of(dataset: Dataset, keyword: str) -> str:
+    """A text without padding, undecoded where it is undecoded; "" where there is none."""
+    element = dataset.get_item(keyword)
+    value = None if element is None else element.value
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
+    return text.strip(" \0")
+
+
+def _digest(analysis: Analysis, content: datetime) -> str:
+    cine, segmentation = analysis.cine, analysis.segmentation
+    source, made = cine.source, analysis.provenance
+    hashed = hashlib.sha256()
+    for part in (
+        (source.study_uid, source.series_uids, source.instance_uids, source.frame_numbers, source.copied),
+        (source.frame_of_reference_uid, cine.grid, cine.trigger_times_ms),
+        (segmentation.labels, segmentation.known_phases, segmentation.contours, segmentation.author),
+        segmentation.papillary_muscles_included,
+        analysis.measurements,
+        (made.software, made.model, made.model_checksum, made.segmentation_source, content.isoformat()),
+    ):
+        _feed(hashed, part)
+    return hashed.hexdigest()
+
+
+def _feed(hashed: "hashlib._Hash", value: object) -> None:
+    """Add a value to a hash, so that no two values of different content add the same."""
+    if is_dataclass(value) and not isinstance(value, type):
+        _feed(hashed, {one.name: getattr(value, one.name) for one in fields(value)})
+    elif isinstance(value, Mapping):
+        _feed(hashed, tuple(value.items()))
+    elif isinstance(value, list | tuple):
+        hashed.update(f"[{len(value)}".encode())
+        for item in value:
+            _feed(hashed, item)
+    elif isinstance(value, np.ndarray):
+        hashed.update(f"a{value.dtype.str}{value.shape}".encode())
+        hashed.update(np.ascontiguousarray(value).data)
+    else:
+        data = value if isinstance(value, bytes) else repr(value).encode()
+        hashed.update(f"v{len(data)}:".encode() + data)
+
+
+def series_of_frames(cine: Cine) -> tuple[tuple[str, ...], ...]:
+    """(phase, slice): SeriesInstanceUID of every frame."""
+    source = cine.source
+    one = next(iter(source.series_uids), "") or derived_uid(source.study_uid, "series")
+    return source.frame_series_uids or ((one,) * cine.n_slices,) * cine.n_phases
+
+
+def source_images(cine: Cine, filing: Filing) -> list[list[Dataset]]:
+    """What highdicom asks of source images and evidence, made from the Cine: no file is read, no pixels are in it.
+
+    Returns:
+        [phase][slice]: data sets of classic images, with the UIDs, the place and the size of each frame. Frames of one
+        enhanced (multi-frame) instance share its SOPInstanceUID: an evidence list takes each instance once.
+    """
+    grid = cine.grid
+    if grid is None:
+        raise GeometryError("DICOM objects need to know where the pixels lie: this exam has no geometry")
+    series = series_of_frames(cine)
+    shared = Dataset()
+    for keyword in _TYPE_2:
+        setattr(shared, keyword, "")
+    shared.SOPClassUID = filing.source_class_uid
+    shared.Modality = "MR"
+    shared.StudyInstanceUID = filing.study_uid
+    shared.FrameOfReferenceUID = filing.frame_of_reference_uid
+    shared.PositionReferenceIndicator = text_of(decoded(filing.copied), "PositionReferenceIndicator")
+    shared.Rows, shared.Columns = grid.shape[1:]
+    shared.PixelSpacing = [float(value) for value in grid.spacing_mm]
+    shared.SliceThickness = cine.source.slice_thickness_mm or grid.slice_distance_mm or 1.0
+    shared.ImageOrientationPatient = [*map(float, grid.along_row), *map(float, grid.along_column)]
+    shared.file_meta = FileMetaDataset()
+    shared.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
+    return [
+        [_source_image(cine, shared, series[phase][place], phase, place) for place in range(cine.n_slices)]
+        for phase in range(cine.n_phases)
+    ]
+
+
+def _source_image(cine: Cine, shared: Dataset, series_uid: str, phase: int, place: int) -> Dataset:
+    image = Dataset()
+    image.update(shared)
+    image.file_meta = shared.file_meta
+    image.SeriesInstanceUID = series_uid
+    image.SOPInstanceUID = cine.source.instance_uids[phase][place]
+    if cine.grid is not None:
+        image.ImagePositionPatient = [float(value) for value in cine.grid.origins_mm[place]]
+    return image
+
+
+def reference(cine: Cine, filing: Filing, phase: int, place: int) -> Dataset:
+    """An item that refers to the source of one frame: class, instance, and of a multi-frame instance the frame."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = filing.source_class_uid
+    item.ReferencedSOPInstanceUID = cine.source.instance_uids[phase][place]
+    if cine.source.frame_numbers:
+        item.ReferencedFrameNumber = cine.source.frame_numbers[phase][place]
+    return item
+
+
+def describe(filing: Filing, kind: Kind) -> dict[str, Any]:
+    """What every constructor of highdicom asks: series, equipment and content time; the UID of the instance is left."""
+    return {
+        "series_instance_uid": filing.series_uid(kind),
+        "series_number": kind.series_number,
+        "series_description": kind.description,
+        "manufacturer": "cinesax",
+        "manufacturer_model_name": "cinesax",
+        "software_versions": __version__,
+        "device_serial_number": __version__,
+        "content_date": filing.content.date(),
+        "content_time": filing.content.time(),
+        "transfer_syntax_uid": uids.ExplicitVRLittleEndian,
+    }
+
+
+def finish(dataset: Dataset, filing: Filing) -> None:
+    """Put patient and study in, as they are in the source, and take every reading of the clock out.
+
+    Attributes that must be there and that the source does not have become empty. Texts of the object itself have to
+    be ASCII: SpecificCharacterSet is that of the source.
+    """
+    for keyword in (*CONTEXT, *PATIENT, *STUDY, "InstanceCreationDate", "InstanceCreationTime"):
+        if keyword in dataset:
+            del dataset[keyword]
+    for keyword in _TYPE_2:
+        setattr(dataset, keyword, "")
+    dataset.StudyInstanceUID = filing.study_uid
+    for element in copied_elements(decoded(filing.copied), (*CONTEXT, *PATIENT, *STUDY)).values():
+        dataset[element.tag] = element
+    for equipment in dataset.get("ContributingEquipmentSequence", ()):
+        if "ContributionDateTime" in equipment:
+            del equipment.ContributionDateTime
+
+
+def to_bytes(dataset: Dataset) -> bytes:
+    """The DICOM file of a data set that highdicom made."""
+    stream = BytesIO()
+    with lenient():
+        correct_ambiguous_vr(dataset, True)
+        keep_bytes(dataset)
+        dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()

@@ -1,0 +1,322 @@
+"""DICOM Segmentation (SEG) out: the masks of an analysis as objects that archives take and viewers show.
+
+seg_ed.dcm, seg_es.dcm    one phase each: a plain stack of slices, which any viewer shows
+seg_cine.dcm              all segmented phases in one object, told apart by TemporalPositionIndex, one of its dimensions
+
+Every frame refers to its source frame. Frames without a structure are left out, but for one in each phase in which a
+structure was looked for and not found: so nothing is lost when an object is read again (`dicom_seg_read`).
+
+highdicom makes the object, and refuses one in which plane positions repeat. So it gets one stack that holds whatever
+is in any of the phases, and the frames of the phases are made from those of that stack here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
+from highdicom.seg import Segmentation as SegmentationObject
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+
+from cinesax._version import __version__
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Cine
+from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.dicom.copied import lenient
+from cinesax.dicom.read.header import MR_IMAGE
+from cinesax.dicom.uid import derived_uid
+from cinesax.dicom.write.filing import Filing, Kind, describe, finish, reference, series_of_frames, source_images
+from cinesax.dicom.write.options import SEG_CINE_NAME as CINE_NAME
+from cinesax.dicom.write.options import SEG_ED_NAME as ED_NAME
+from cinesax.dicom.write.options import SEG_ES_NAME as ES_NAME
+from cinesax.dicom.write.options import SegmentationType
+
+NAMES = (ED_NAME, ES_NAME, CINE_NAME)
+
+ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
+LEFT_VENTRICLE = Code("87878005", "SCT", "Left ventricle")
+MYOCARDIUM = Code("49848007", "SCT", "Left Ventricle Myocardium")
+_ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
+_TEMPORAL_POSITION_INDEX, _FRAME_CONTENT = 0x00209128, 0x00209111
+_LONGEST_NAME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    label: str
+    code: Code
+    rgb: tuple[int, int, int]
+
+
+SEGMENTS = {
+    Structure.CAVITY: _Segment("LV cavity, papillary muscles included", LEFT_VENTRICLE, (220, 40, 50)),
+    Structure.MYOCARDIUM: _Segment("LV myocardium", MYOCARDIUM, (60, 170, 90)),
+}
+"""What each structure is called. SegmentNumber is the value of Structure where both are there."""
+_WITHOUT_PAPILLARY_MUSCLES = "LV cavity, papillary muscles excluded"
+
+
+def label_of(structure: Structure, segmentation: Segmentation) -> str:
+    """SegmentLabel: the code names the whole ventricle, so the words tell what the cavity holds."""
+    if structure is Structure.CAVITY and not segmentation.papillary_muscles_included:
+        return _WITHOUT_PAPILLARY_MUSCLES
+    return SEGMENTS[structure].label
+
+
+def tracking(filing: Filing, structure: Structure, segmentation: Segmentation) -> tuple[str, str]:
+    """TrackingID and TrackingUID of a structure: the same in every object of a study, for it is the same heart."""
+    label = label_of(structure, segmentation)
+    # A cavity without its papillary muscles is another thing to follow.
+    what = [structure.name] if label == SEGMENTS[structure].label else [structure.name, label]
+    return label, derived_uid(filing.study_uid, "tracking", *what)
+
+
+def seg_datasets(
+    analysis: Analysis, filing: Filing, *, kind: SegmentationType = SegmentationType.BINARY
+) -> dict[str, Dataset]:
+    """All SEG objects of an analysis, by the names of their files.
+
+    Args:
+        analysis: of an exam read from DICOM.
+        filing: see `dicom_out.file_under`.
+        kind: how the pixels are stored.
+
+    Returns:
+        seg_ed.dcm and seg_es.dcm where the phases are known, and seg_cine.dcm.
+
+    Raises:
+        GeometryError: an exam without geometry.
+    """
+    m, everything = analysis.measurements, tuple(range(analysis.cine.n_phases))
+    wanted = [
+        (ED_NAME, "LV_ED", "Left ventricle at end diastole", () if m.ed_phase is None else (m.ed_phase,)),
+        (ES_NAME, "LV_ES", "Left ventricle at end systole", () if m.es_phase is None else (m.es_phase,)),
+        (CINE_NAME, "LV_CINE", "Left ventricle over the heart beat", everything),
+    ]
+    made = {}
+    with lenient():
+        for number, (name, label, description, phases) in enumerate(wanted, 1):
+            frames = _frames(analysis.segmentation, phases, kind)
+            if not frames.places:
+                continue
+            dataset = _stack(analysis, filing, frames, kind, (filing.uid(name, kind.value), number, label, description))
+            _refer(dataset, analysis.cine, filing, frames)
+            _fill(dataset, analysis.cine, filing, frames, in_time=name == CINE_NAME)
+            dataset.PixelData = _pixel_data(analysis.segmentation, frames, packed=dataset.BitsAllocated == 1)
+            finish(dataset, filing)
+            made[name] = dataset
+    return made
+
+
+def _author(analysis: Analysis) -> AlgorithmIdentificationSequence | None:
+    """The algorithm that drew the segments; None where a person did."""
+    made = analysis.provenance
+    if made.model is None and analysis.segmentation.author == "manual":
+        return None
+    return AlgorithmIdentificationSequence(
+        name=_ascii(made.model or analysis.segmentation.author)[:_LONGEST_NAME],
+        family=_ARTIFICIAL_INTELLIGENCE,
+        version=f"cinesax {__version__}",
+        source="cinesax",
+        parameters=None if made.model_checksum is None else {"sha256": made.model_checksum},
+    )
+
+
+def _describe(structure: Structure, number: int, filing: Filing, analysis: Analysis) -> SegmentDescription:
+    segment, author = SEGMENTS[structure], _author(analysis)
+    label, tracking_uid = tracking(filing, structure, analysis.segmentation)
+    return SegmentDescription(
+        number,
+        label,
+        ANATOMICAL_STRUCTURE,
+        segment.code,
+        SegmentAlgorithmTypeValues.MANUAL if author is None else SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=author,
+        tracking_id=label,
+        tracking_uid=tracking_uid,
+        display_color=CIELabColor.from_rgb(*segment.rgb),
+    )
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode("ascii")
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """The frames of one object.
+
+    Attributes:
+        structures: in the order of their segment numbers.
+        places: (structure, phase, slice) of each frame, in the order of the object; the structure is None in a label
+            map, where a frame holds all of them.
+    """
+
+    structures: tuple[Structure, ...]
+    phases: tuple[int, ...]
+    places: tuple[tuple[Structure | None, int, int], ...]
+
+    def pixels(self, labels: NDArray[np.uint8], structure: Structure | None) -> NDArray[np.uint8]:
+        """Labels of any shape as an object stores them: 0 and 1 of one structure, or (None) segment numbers."""
+        if structure is not None:
+            return np.asarray(labels == structure, dtype=np.uint8)
+        numbers = np.zeros(max(Structure) + 1, dtype=np.uint8)
+        numbers[list(self.structures)] = np.arange(1, len(self.structures) + 1)
+        return numbers[labels]
+
+
+def _frames(segmentation: Segmentation, phases: tuple[int, ...], kind: SegmentationType) -> _Frames:
+    def told(structure: Structure) -> bool:
+        return any(segmentation.known_phases[structure][phase] for phase in phases)
+
+    structures = tuple(sorted(filter(told, segmentation.known_phases)))
+    places: list[tuple[Structure | None, int, int]] = []
+    for segment in structures if kind is SegmentationType.BINARY else [None] * bool(structures):
+        for phase in phases:
+            labels = segmentation.labels[phase]
+            found = np.flatnonzero(np.any(labels > 0 if segment is None else labels == segment, axis=(1, 2)))
+            looked_for = structures if segment is None else (segment,)
+            if len(found) == 0 and any(segmentation.known_phases[one][phase] for one in looked_for):
+                found = np.zeros(1, dtype=np.intp)  # one empty frame says that it was looked for and not found
+            places += [(segment, phase, int(place)) for place in found]
+    return _Frames(structures, phases, tuple(places))
+
+
+def _pixel_data(segmentation: Segmentation, frames: _Frames, *, packed: bool) -> bytes:
+    """The frames one after the other; packed: eight pixels a byte, without gaps between frames."""
+    parts = []
+    for first in range(0, len(frames.places), 8):  # eight frames are whole bytes, and little memory
+        block = [
+            frames.pixels(segmentation.labels[phase, place], structure)
+            for structure, phase, place in frames.places[first : first + 8]
+        ]
+        parts.append((np.packbits(np.stack(block), bitorder="little") if packed else np.stack(block)).tobytes())
+    data = b"".join(parts)
+    return data + b"\0" * (len(data) % 2)
+
+
+def _stack(
+    analysis: Analysis, filing: Filing, frames: _Frames, kind: SegmentationType, texts: tuple[str, int, str, str]
+) -> Dataset:
+    """What highdicom makes of one stack with a mark wherever there is a frame in any phase."""
+    cine = analysis.cine
+    uid, number, label, description = texts
+    marks = np.zeros((*cine.pixels.shape[1:], len(frames.structures)), dtype=np.uint8)
+    for structure, _, place in frames.places:
+        marks[place, 0, 0, slice(None) if structure is None else frames.structures.index(structure)] = 1
+    return SegmentationObject(
+        source_images=_one_phase(cine, filing),
+        pixel_array=marks if kind is SegmentationType.BINARY else marks.max(axis=-1),
+        segmentation_type=kind.value,
+        segment_descriptions=[_describe(one, i, filing, analysis) for i, one in enumerate(frames.structures, 1)],
+        sop_instance_uid=uid,
+        instance_number=number,
+        content_label=label,
+        content_description=description,
+        omit_empty_frames=True,
+        **describe(filing, Kind.SEG),
+    )
+
+
+def _one_phase(cine: Cine, filing: Filing) -> list[Dataset]:
+    """One phase of the source as single-frame instances named after their slices: to find them again in the frames."""
+    images = source_images(cine, filing)[0]
+    for place, image in enumerate(images):
+        image.SOPClassUID = MR_IMAGE
+        image.SOPInstanceUID, image.SeriesInstanceUID = _slice_uid(place), "2.25.1"
+    return images
+
+
+def _slice_uid(place: int) -> str:
+    return f"2.25.{place + 1}"
+
+
+def _refer(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames) -> None:
+    """Refer to the instances of the phases in the object, by their series."""
+    series = series_of_frames(cine)
+    instances: dict[str, dict[str, Dataset]] = {}
+    for phase in frames.phases:
+        for place in range(cine.n_slices):
+            item = reference(cine, filing, phase, place)
+            item.pop("ReferencedFrameNumber", None)
+            instances.setdefault(series[phase][place], {}).setdefault(item.ReferencedSOPInstanceUID, item)
+    dataset.ReferencedSeriesSequence = [_series_item(uid, list(items.values())) for uid, items in instances.items()]
+    dataset.SourceImageSequence = [item for items in instances.values() for item in items.values()]
+
+
+def _series_item(uid: str, instances: list[Dataset]) -> Dataset:
+    item = Dataset()
+    item.SeriesInstanceUID = uid
+    item.ReferencedInstanceSequence = instances
+    return item
+
+
+def _fill(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames, *, in_time: bool) -> None:
+    """Describe the frames, in the place of the marks."""
+    models = {_place(item): item for item in dataset.PerFrameFunctionalGroupsSequence}
+    items = []
+    for structure, phase, place in frames.places:
+        number = 0 if structure is None or len(frames.structures) < 2 else frames.structures.index(structure) + 1
+        model = models[number, place]
+        item = _without(model, "FrameContentSequence", "DerivationImageSequence")
+        index = [] if structure is None else [frames.structures.index(structure) + 1]
+        item.FrameContentSequence = [_frame_content([*index, *([phase + 1] if in_time else []), place + 1])]
+        if in_time:
+            item.FrameContentSequence[0].TemporalPositionIndex = phase + 1
+        item.DerivationImageSequence = [_derivation(model.DerivationImageSequence[0], cine, filing, (phase, place))]
+        items.append(item)
+    dataset.PerFrameFunctionalGroupsSequence = items
+    dataset.NumberOfFrames = len(items)
+    dataset.SegmentsOverlap = "NO"
+    _dimensions(dataset, filing.uid("dimensions", dataset.SOPInstanceUID), in_time=in_time)
+
+
+def _place(item: Dataset) -> tuple[int, int]:
+    """(segment number, or 0 where all frames are of one segment; slice) of a frame that highdicom made."""
+    uid = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+    segment = item.get("SegmentIdentificationSequence")
+    return int(segment[0].ReferencedSegmentNumber) if segment else 0, int(uid.rpartition(".")[2]) - 1
+
+
+def _frame_content(index: Sequence[int]) -> Dataset:
+    item = Dataset()
+    item.DimensionIndexValues = list(index)
+    return item
+
+
+def _derivation(model: Dataset, cine: Cine, filing: Filing, frame: tuple[int, int]) -> Dataset:
+    source = _without(model.SourceImageSequence[0], "ReferencedSOPInstanceUID", "ReferencedSOPClassUID")
+    source.update(reference(cine, filing, *frame))
+    matrices = cine.source.stored_matrices
+    if matrices and matrices[frame[1]] != cine.pixels.shape[2:]:
+        # Slices of a smaller matrix are padded to the largest: pixel for pixel it is not the same image.
+        source = _without(source, "SpatialLocationsPreserved")
+        source.SpatialLocationsPreserved = "NO"
+    item = _without(model, "SourceImageSequence")
+    item.SourceImageSequence = [source]
+    return item
+
+
+def _without(model: Dataset, *keywords: str) -> Dataset:
+    """A data set with the elements of another, but for some: to set one of those it shares would set it in both."""
+    item = Dataset()
+    item.update({element.tag: element for element in model if element.keyword not in keywords})
+    return item
+
+
+def _dimensions(dataset: Dataset, uid: str, *, in_time: bool) -> None:
+    dataset.DimensionOrganizationSequence[0].DimensionOrganizationUID = uid
+    dimensions = list(dataset.DimensionIndexSequence)
+    if in_time:
+        dataset.pop("DimensionOrganizationType", None)
+        time = Dataset()
+        time.DimensionIndexPointer, time.FunctionalGroupPointer = _TEMPORAL_POSITION_INDEX, _FRAME_CONTENT
+        time.DimensionDescriptionLabel = "Temporal Position Index"
+        dimensions.insert(len(dimensions) - 1, time)
+    for dimension in dimensions:
+        dimension.DimensionOrganizationUID = uid
+    dataset.DimensionIndexSequence = dimensions

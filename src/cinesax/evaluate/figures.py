@@ -1,0 +1,255 @@
+"""The plots of the evaluation report, laid out in the units of their SVG. Colours and fonts are the template's."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cinesax.core.grid import Floats
+from cinesax.evaluate import Evaluation, SliceScore
+from cinesax.evaluate.agreement import BlandAltman
+
+WIDTH = 560
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 46
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One measured point: where, of which kind (a CSS class), and what it says of itself."""
+
+    x: float
+    y: float
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line of a kind, with a label at its end."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    kind: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot, all in the units of its SVG.
+
+    Attributes:
+        height: of the SVG; its width is WIDTH.
+        left, right, top, bottom: the sides of the plotting area.
+        x_ticks, y_ticks: marks.
+        x_title, y_title: what the axes are.
+        dots, lines: what is drawn.
+        path: the `d` of a curve, or "".
+        about: what a reader who does not see it should be told.
+    """
+
+    height: float
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    x_title: str
+    y_title: str
+    about: str
+    dots: tuple[Dot, ...] = ()
+    lines: tuple[Line, ...] = ()
+    path: str = ""
+    left: float = _LEFT
+    right: float = WIDTH - _RIGHT
+    top: float = _TOP
+    bottom: float = field(default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From values to places along an axis."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    shape: Callable[[float], float] = float
+
+    def __call__(self, value: float) -> float:
+        low, high, value = (self.shape(v) for v in (self.low, self.high, value))
+        return round(float(self.start + (value - low) / (high - low) * (self.end - self.start)), 1)
+
+
+def _stretched(dice: float) -> float:
+    """Dice with the part near 1, where nearly all slices lie, drawn apart: 0.75 in the middle of 0 and 1."""
+    return float(1 - (1 - dice) ** 0.5)
+
+
+_DICE_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 1)
+
+
+def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round numbers that enclose low to high, about `wanted` of them."""
+    if not high > low:
+        low, high = low - 1, high + 1
+    rough = (high - low) / wanted
+    power = 10.0 ** np.floor(np.log10(rough))
+    step = float(next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999))
+    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
+    return [index * step for index in range(first, last + 1)]
+
+
+def _ticks(values: Sequence[float], scale: _Scale) -> tuple[Tick, ...]:
+    return tuple(Tick(scale(value), f"{value:g}") for value in values)
+
+
+def dice_by_patient(evaluation: Evaluation) -> Plot:
+    """Each slice a dot, each patient a row, the lowest mean on top."""
+    cases = sorted(evaluation.by_case().items(), key=lambda item: np.mean([one.dice for one in item[1]]))
+    row = 24 if len(cases) <= 40 else 14
+    left, bottom = 118, _TOP + row * len(cases)
+    across = _Scale(0, 1, left, WIDTH - _RIGHT, _stretched)
+    dots: list[Dot] = []
+    lines: list[Line] = []
+    for place, (case, scores) in enumerate(cases):
+        y = _TOP + row * (place + 0.5)
+        mean = float(np.mean([one.dice for one in scores]))
+        lines.append(Line(across(mean), y - row * 0.34, across(mean), y + row * 0.34, "mean"))
+        # Dots of equal Dice would hide one another: they are spread over the row, in order of the slices.
+        for index, one in enumerate(scores):
+            spread = ((index * 0.618) % 1 - 0.5) * row * 0.44
+            dots.append(Dot(across(one.dice), round(y + spread, 1), _kind(one), _say(one)))
+        del case
+    return Plot(
+        height=bottom + _BOTTOM,
+        x_ticks=_ticks(_DICE_TICKS, across),
+        y_ticks=tuple(Tick(_TOP + row * (place + 0.5), case) for place, (case, _) in enumerate(cases)),
+        x_title="Dice (stretched towards 1)",
+        y_title="",
+        about=f"Dice of every slice of {len(cases)} patients, with the mean of each",
+        dots=tuple(dots),
+        lines=tuple(lines),
+        left=left,
+        bottom=bottom,
+    )
+
+
+def dice_by_size(evaluation: Evaluation) -> Plot:
+    """Dice against the area in the truth, on a logarithmic axis; slices without LV are not in it."""
+    shown = [one for one in evaluation.slices if one.truth_px]
+    areas = [one.truth_px for one in shown] or [1, 10]
+    low, high = 10 ** np.floor(np.log10(min(areas))), max(10 ** np.ceil(np.log10(max(areas))), 10.0)
+    height, bottom = 300, 300 - _BOTTOM
+    across = _Scale(float(low), float(high), _LEFT, WIDTH - _RIGHT, np.log10)
+    up = _Scale(0, 1, bottom, _TOP, _stretched)
+    marks = [
+        m * 10.0**e for e in range(int(np.log10(low)), int(np.log10(high)) + 1) for m in (1, 3) if m * 10.0**e <= high
+    ]
+    return Plot(
+        height=height,
+        x_ticks=_ticks(marks, across),
+        y_ticks=_ticks(_DICE_TICKS, up),
+        x_title="area in the truth (px, logarithmic)",
+        y_title="Dice (stretched)",
+        about="Dice of every slice against its size",
+        dots=tuple(Dot(across(one.truth_px), up(one.dice), _kind(one), _say(one)) for one in shown),
+        bottom=bottom,
+    )
+
+
+def distance_shares(evaluation: Evaluation) -> Plot:
+    """The share of slices whose HD95 is at most so large; what is infinite never comes in."""
+    unit = evaluation.slices[0].unit
+    values = np.sort([one.hd95 for one in evaluation.slices])
+    finite = values[np.isfinite(values)]
+    ticks = round_ticks(0, float(np.quantile(finite, 0.98)) if len(finite) else 1.0)
+    height, bottom = 300, 300 - _BOTTOM
+    across, up = _Scale(0, ticks[-1], _LEFT, WIDTH - _RIGHT), _Scale(0, 100, bottom, _TOP)
+    path = f"M{across(0)} {up(0)}"
+    for place, value in enumerate(finite[finite <= ticks[-1]], start=1):
+        path += f"H{across(float(value))}V{up(100 * place / len(values))}"
+    path += f"H{across(ticks[-1])}"
+    median = float(np.quantile(values, 0.5, method="higher"))
+    lines = [
+        Line(_LEFT, up(50), across(median), up(50), "guide"),
+        Line(across(median), up(50), across(median), bottom, "guide"),
+    ]
+    return Plot(
+        height=height,
+        x_ticks=_ticks(ticks, across),
+        y_ticks=_ticks([0, 25, 50, 75, 100], up),
+        x_title=f"95 % Hausdorff distance ({unit})",
+        y_title="slices within it (%)",
+        about=f"Share of slices by their 95 % Hausdorff distance; median {median:.2f} {unit}",
+        lines=tuple(lines) if median <= ticks[-1] else (),
+        path=path,
+        bottom=bottom,
+    )
+
+
+def against_truth(truth: Floats, found: Floats, names: Sequence[str], what: str) -> Plot:
+    """Found against truth, with the line where both are equal."""
+    ticks = round_ticks(float(min(truth.min(), found.min(), 0)), float(max(truth.max(), found.max())))
+    height, bottom = 360, 360 - _BOTTOM
+    across, up = _Scale(ticks[0], ticks[-1], _LEFT, WIDTH - _RIGHT), _Scale(ticks[0], ticks[-1], bottom, _TOP)
+    equal = Line(across(ticks[0]), up(ticks[0]), across(ticks[-1]), up(ticks[-1]), "equal")
+    dots = [
+        Dot(across(t), up(f), "case", f"{n}: truth {t:.1f}, found {f:.1f}")
+        for t, f, n in zip(truth, found, names, strict=True)
+    ]
+    return Plot(
+        height=height,
+        x_ticks=_ticks(ticks, across),
+        y_ticks=_ticks(ticks, up),
+        x_title=f"{what}, truth",
+        y_title=f"{what}, found",
+        about=f"{what}: found against truth of {len(dots)} patients",
+        dots=tuple(dots),
+        lines=(equal,),
+        bottom=bottom,
+    )
+
+
+def differences(truth: Floats, found: Floats, names: Sequence[str], what: str, figures: BlandAltman) -> Plot:
+    """Bland and Altman's plot: difference against mean, with bias and limits of agreement."""
+    means, apart = (truth + found) / 2, found - truth
+    across_ticks = round_ticks(float(means.min()), float(means.max()))
+    up_ticks = round_ticks(float(min(apart.min(), figures.lower, 0)), float(max(apart.max(), figures.upper, 0)))
+    height, bottom = 360, 360 - _BOTTOM
+    across = _Scale(across_ticks[0], across_ticks[-1], _LEFT, WIDTH - _RIGHT)
+    up = _Scale(up_ticks[0], up_ticks[-1], bottom, _TOP)
+    named = [(0.0, "zero", ""), (figures.bias, "bias", f"bias {figures.bias:+.1f}")]
+    named += [(value, "limit", f"{value:+.1f}") for value in (figures.lower, figures.upper)]
+    lines = [Line(_LEFT, up(value), WIDTH - _RIGHT, up(value), kind, label) for value, kind, label in named]
+    dots = [Dot(across(m), up(d), "case", f"{n}: {d:+.1f}") for m, d, n in zip(means, apart, names, strict=True)]
+    return Plot(
+        height=height,
+        x_ticks=_ticks(across_ticks, across),
+        y_ticks=_ticks(up_ticks, up),
+        x_title=f"{what}, mean of truth and found",
+        y_title="found − truth",
+        about=f"Differences of {what}: bias {figures.bias:+.1f}, limits {figures.lower:+.1f} to {figures.upper:+.1f}",
+        dots=tuple(dots),
+        lines=tuple(lines),
+        bottom=bottom,
+    )
+
+
+def _kind(one: SliceScore) -> str:
+    """The CSS class of a slice's dot: its level, or what went wrong."""
+    if one.missed or one.false_positive:
+        return "failed"
+    return "slice" if one.level is None else str(one.level)
+
+
+def _say(one: SliceScore) -> str:
+    hd95 = f"{one.hd95:.1f} {one.unit}" if np.isfinite(one.hd95) else "infinite"
+    place = ", ".join(str(value) for value in (one.level, one.moment) if value is not None)
+    return f"{one.name}{f' ({place})' if place else ''}: Dice {one.dice:.3f}, HD95 {hd95}"

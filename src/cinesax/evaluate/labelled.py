@@ -1,0 +1,87 @@
+"""Where `cinesax evaluate` finds images with truth: pairs, and DICOM studies with contours."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cinesax.core.errors import DatasetError
+from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.evaluate import LabelledStudy
+
+if TYPE_CHECKING:
+    from cinesax.core.cine import Cine
+
+LABEL_SUFFIXES = (".nii.gz", ".nii")
+
+
+def of_pairs(folder: Path, *, phases: int | None = None) -> Iterator[LabelledStudy]:
+    """The labelled slices of a `pairs` folder, those of one patient as one study without geometry.
+
+    Args:
+        folder: with `images/` and `labels/`.
+        phases: of each slice, for names that count the frames of a study; None: found from the names.
+    """
+    from cinesax.formats import pair_studies
+
+    for study in pair_studies.read_studies(folder, phases=phases):
+        yield LabelledStudy(study.case, dict(study.names), study.cine, study.truth)
+
+
+def of_studies(folder: Path, truths: Path) -> Iterator[LabelledStudy]:
+    """Exams in `folder`, each with a truth of the same name in `truths`: contour files, or NIfTI labels.
+
+    All slices count at the phases where the truth has anything: those without LV too.
+
+    Args:
+        folder: one subfolder (or NIfTI file) an exam; or one exam itself, where `truths` is that exam's.
+        truths: CASE (a folder of contour files), CASE.nii or CASE.nii.gz for each; or of the one exam.
+
+    Raises:
+        DatasetError: no exam has a truth.
+        InputError: an exam or a truth that cannot be read.
+    """
+    from cinesax.inputs import open_cine
+
+    exams = {_stem(path): path for path in sorted(folder.iterdir())}
+    cases = [(case, path, truth) for case, path in exams.items() if (truth := labels_of(case, truths)) is not None]
+    if not cases:
+        raise DatasetError(
+            f"no exam of {folder} has a truth in {truths}: expected {truths.name}/CASE (contour files) or "
+            f"{truths.name}/CASE.nii.gz for {folder.name}/CASE"
+        )
+    for case, path, truth in cases:
+        cine = open_cine(path)
+        yield labelled(case, cine, read_labels(truth, cine))
+
+
+def _stem(path: Path) -> str:
+    return next((path.name.removesuffix(suffix) for suffix in LABEL_SUFFIXES if path.name.endswith(suffix)), path.name)
+
+
+def labels_of(case: str, folder: Path) -> Path | None:
+    """The labels of a patient in a folder: CASE.nii.gz, CASE.nii, or a folder CASE with files in it; else None."""
+    files = [folder / f"{case}{suffix}" for suffix in LABEL_SUFFIXES]
+    found = [path for path in files if path.is_file()]
+    found += [folder / case] if (folder / case).is_dir() and any((folder / case).iterdir()) else []
+    return found[0] if found else None
+
+
+def read_labels(path: Path, cine: "Cine") -> Segmentation:
+    """Contour files or NIfTI labels, on the grid of a cine."""
+    from cinesax.formats import contours, nifti
+
+    return nifti.read_labels(path, cine) if nifti.is_nifti(path) else contours.read_contours(path, cine)
+
+
+def labelled(case: str, cine: "Cine", truth: Segmentation) -> LabelledStudy:
+    """A whole study: every slice counts at the phases where the truth is known."""
+    from cinesax.formats.contours import frame_numbers
+
+    numbers = {place: number for number, place in frame_numbers(cine).items()}
+    known = [phase for phase in range(cine.n_phases) if truth.known_phases[Structure.CAVITY][phase]]
+    names = {
+        (phase, index): f"{case}-IM-0001-{numbers[phase, index]:04d}"
+        for phase in known
+        for index in range(cine.n_slices)
+    }
+    return LabelledStudy(case, names, cine, truth)

@@ -1,0 +1,87 @@
+"""Masks that another program predicted, in a folder: read as the segmentation of a study.
+
+For pairs: `NAME.png` for each image. For studies: `CASE.nii.gz`, or a folder `CASE` of contour files. What is not
+there counts as nothing found.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.core.errors import InputError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.evaluate import LabelledStudy
+from cinesax.evaluate.labelled import labels_of
+
+_PICTURES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
+
+
+def read_masks(folder: Path, study: LabelledStudy, *, value: int | None = None) -> Segmentation:
+    """The predicted masks of a study.
+
+    Args:
+        folder: of the masks.
+        study: what they are of.
+        value: the label of the LV cavity; None: 1 or 255 in pictures, 1 in NIfTI.
+
+    Raises:
+        InputError: a mask that cannot be read, or of another size.
+    """
+    whole = labels_of(study.case, folder)
+    if whole is not None:
+        return _read_whole(whole, study, value)
+    labels = np.zeros(study.cine.pixels.shape, np.uint8)
+    absent = 0
+    for (phase, index), name in study.names.items():
+        path = next(
+            (folder / f"{name}{suffix}" for suffix in _PICTURES if (folder / f"{name}{suffix}").is_file()), None
+        )
+        absent += path is None
+        if path is not None:
+            labels[phase, index][_read_picture(path, labels.shape[2:], value)] = Structure.CAVITY
+    known = {Structure.CAVITY: np.ones(len(labels), dtype=bool)}
+    return Segmentation(labels, known, findings=_absent(study, absent), author=folder.name)
+
+
+def _absent(study: LabelledStudy, count: int) -> tuple[Finding, ...]:
+    if not count:
+        return ()
+    message = f"{study.case}: {count} of {len(study.names)} frames have no mask: they count as nothing found"
+    return (Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, message),)
+
+
+def _read_picture(path: Path, shape: tuple[int, ...], value: int | None) -> NDArray[np.bool_]:
+    from cinesax.formats import pairs
+
+    mask = pairs.load_label(path) if value is None else pairs.load_image(path) == value
+    if mask.shape != shape:
+        raise InputError(f"{path} has shape {mask.shape}, its image {shape}: expected the same")
+    return np.asarray(mask)
+
+
+def _read_whole(path: Path, study: LabelledStudy, value: int | None) -> Segmentation:
+    from cinesax.formats import contours, nifti
+
+    if not nifti.is_nifti(path):
+        found = contours.read_contours(path, study.cine)
+    elif value is None:
+        found = nifti.read_labels(path, study.cine, author=path.name)
+    else:
+        found = _of_value(nifti.read_cine(path).pixels, path, study, value)
+    # Whoever drew nothing at a phase has found nothing there.
+    known: dict[Structure, NDArray[np.bool_]] = {Structure.CAVITY: np.ones(study.cine.n_phases, dtype=bool)}
+    known |= {structure: found.known_phases[structure] for structure in found.known_phases if structure not in known}
+    return Segmentation(found.labels, known, found.contours, author=path.name)
+
+
+def _of_value(values: NDArray[Any], path: Path, study: LabelledStudy, value: int) -> Segmentation:
+    if values.shape != study.cine.pixels.shape:
+        raise InputError(
+            f"{path} has shape {values.shape} (phase, slice, row, column), the study {study.cine.pixels.shape}: "
+            "expected the same"
+        )
+    labels = (values == value).astype(np.uint8) * np.uint8(Structure.CAVITY)
+    return Segmentation(labels, {Structure.CAVITY: np.ones(len(labels), dtype=bool)}, author=path.name)

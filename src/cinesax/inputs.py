@@ -1,0 +1,83 @@
+"""What a path holds: a short-axis cine, or a segmentation of one, in any format that is read."""
+
+from pathlib import Path
+
+from cinesax.core.cine import Cine
+from cinesax.core.errors import InputError, UsageError
+from cinesax.core.segmentation import Segmentation
+
+_KINDS = "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or a folder of contour files"
+
+
+def open_cine(
+    path: str | Path,
+    *,
+    series_uid: str | None = None,
+    study_uid: str | None = None,
+    patient_id: str | None = None,
+    ignore_frame_of_reference: bool = False,
+) -> Cine:
+    """Read the short-axis cine of a folder, file or zip of DICOM, or of a NIfTI file.
+
+    Args:
+        path: what to read.
+        series_uid: take this DICOM series, whatever it is judged to be.
+        study_uid: look only at this study, where there are several.
+        patient_id: look only at images with this PatientID, where there are several.
+        ignore_frame_of_reference: make one stack of slices that lie in a few different frames of reference,
+            although the patient may have moved between them.
+
+    Raises:
+        InputError: and its subclasses, as `open_exam`, `pick_short_axis` and `read_cine` tell.
+        UsageError: a series, study or patient that is not there, or one for a NIfTI file.
+        MissingExtraError: compressed pixels that the extra `decoders` reads, which is not installed.
+    """
+    # DICOM is loaded only where there is DICOM to read.
+    from cinesax.dicom.read.exam import open_exam
+    from cinesax.dicom.read.pick import pick_short_axis, read_cine
+    from cinesax.formats import nifti
+
+    root = Path(path)
+    if nifti.is_nifti(root):
+        if (series_uid, study_uid, patient_id) != (None, None, None):
+            raise UsageError(f"{root} is a NIfTI file and has no series, study or patient: leave the choice out")
+        return nifti.read_cine(root)
+    pick = pick_short_axis(
+        open_exam(root),
+        series_uid=series_uid,
+        study_uid=study_uid,
+        patient_id=patient_id,
+        ignore_frame_of_reference=ignore_frame_of_reference,
+    )
+    return read_cine(pick)
+
+
+def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
+    """A segmentation of `cine` from a file, and what kind of file it was: "contours", "nifti" or "dicom-seg".
+
+    Args:
+        path: a folder of contour files (Sunnybrook's text format), a NIfTI label file or a DICOM segmentation.
+        cine: the exam that was segmented.
+
+    Raises:
+        InputError: nothing there, another kind of file, or one that does not fit the cine.
+    """
+    try:
+        folder, there = path.is_dir(), path.exists()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if folder:
+        from cinesax.formats.contours import read_contours
+
+        return read_contours(path, cine), "contours"
+    if not there:
+        raise InputError(f"there is no segmentation at {path}: give {_KINDS}")
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        from cinesax.formats.nifti import read_labels
+
+        return read_labels(path, cine), "nifti"
+    from cinesax.dicom.objects.seg import is_dicom, read_seg
+
+    if not is_dicom(path):
+        raise InputError(f"{path.name} is no segmentation: expected {_KINDS}")
+    return read_seg(path, cine), "dicom-seg"

@@ -1,0 +1,271 @@
+"""Framing: native pixels <-> what the network sees. The one geometry that training and reading share.
+
+Applied when training records are prepared and when an exam is read; records and bundles name its settings by
+`Framing.digest`. It windows the intensities of the whole frame by percentiles, so any linear change of them (an
+8-bit export, a rescale slope) leaves the network's input the same.
+
+Spacing: a network sees hearts of many sizes in training, so frames whose pixels are within `native_range_mm` are
+not resampled: nothing is blurred, and a slice as PNG (no spacing) gives the same input as the same slice as DICOM.
+Outside of that range frames are resampled to `spacing_mm`. Unknown spacing (None) is taken as it is.
+
+Orientation: scanners store short-axis frames as one looks at them from the apex. Frames whose grid says that they
+are stored mirrored (NIfTI files often are) are mirrored back first.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cinesax.core.errors import GeometryError
+from cinesax.core.grid import Grid
+
+Image = NDArray[np.float32]
+
+# Of short-axis frames as scanners store them, in LPS: directions of a Sunnybrook study, rounded.
+_USUAL_ROW = np.array([0.71, 0.70, -0.03])
+_USUAL_COLUMN = np.array([-0.31, 0.27, -0.91])
+_FROM_APEX_TO_BASE = np.cross(_USUAL_ROW, _USUAL_COLUMN)
+_CLEARLY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One of the eight ways to turn or mirror a frame: transposed first, then rows and columns reversed."""
+
+    transpose: bool = False
+    reverse_rows: bool = False
+    reverse_columns: bool = False
+
+    def apply(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """The frame (row, column), turned."""
+        turned = frame.T if self.transpose else frame
+        return turned[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
+
+    def undo(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """The inverse of `apply`."""
+        back = frame[:: -1 if self.reverse_rows else 1, :: -1 if self.reverse_columns else 1]
+        return back.T if self.transpose else back
+
+
+def upright(grid: Grid | None) -> Turn:
+    """How to mirror the frames of a grid so that one looks at them from the apex, as scanners store them.
+
+    Only mirrored frames are changed (their normal runs from base to apex): a network that has learned that the
+    right ventricle lies to one side would look for the left one on the wrong side. Of the four ways to mirror, the
+    one that comes nearest to the usual in-plane directions is taken. Frames that are merely turned stay as they are:
+    scanners turn short-axis frames by any angle.
+    """
+    if grid is None or float(grid.normal @ _FROM_APEX_TO_BASE) > -_CLEARLY:
+        return Turn()
+
+    def likeness(turn: Turn) -> float:
+        right, down = grid.along_row, grid.along_column
+        right, down = (down, right) if turn.transpose else (right, down)
+        right, down = (-right if turn.reverse_columns else right), (-down if turn.reverse_rows else down)
+        return float(right @ _USUAL_ROW + down @ _USUAL_COLUMN)
+
+    return max((Turn(False, True), Turn(False, False, True), Turn(True), Turn(True, True, True)), key=likeness)
+
+
+def crop_corner(middle: Sequence[float], crop: int, size: int) -> tuple[int, int]:
+    """Where a crop of a framed square begins whose middle is at a place, or as near to it as the square has room.
+
+    Args:
+        middle: (row, column).
+        crop: rows and columns of the crop, at most size.
+        size: rows and columns of the square.
+
+    Returns:
+        Its first row and column.
+    """
+    row, column = (min(max(round(float(place)) - crop // 2, 0), size - crop) for place in middle)
+    return row, column
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a native frame lies in the framed square: framed = turned * scale + offset, along (row, column).
+
+    Attributes:
+        native_shape: (rows, columns) of the native frame, turned.
+        scale: framed pixels for one native pixel, (row, column); (1, 1) where nothing is resampled.
+        offset: framed position of native pixel (0, 0) after the turn, (row, column).
+        turn: what is done to the native frame first.
+    """
+
+    native_shape: tuple[int, int]
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+    turn: Turn = Turn()
+
+    @property
+    def is_native(self) -> bool:
+        """Whether native pixels are only cropped and padded, not resampled."""
+        return self.scale == (1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """Settings of the framing.
+
+    Attributes:
+        size: rows and columns of the framed square.
+        spacing_mm: pixel spacing that frames are resampled to where they are resampled.
+        native_range_mm: pixel spacings (both directions) at which a frame is not resampled.
+        window_percentiles: percentiles of the frame's intensities that become 0 and 1.
+    """
+
+    size: int = 256
+    spacing_mm: float = 1.4
+    native_range_mm: tuple[float, float] = (1.15, 1.7)
+    window_percentiles: tuple[float, float] = (0.5, 98.0)
+
+    def __post_init__(self) -> None:
+        low, high = self.window_percentiles
+        if not (self.size >= 16 and 0 <= low < high <= 100 and self.spacing_mm > 0):
+            raise GeometryError(f"framing settings make no sense: {asdict(self)}")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the settings: equal framings have equal digests."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values for JSON."""
+        return {
+            "size": self.size,
+            "spacing_mm": self.spacing_mm,
+            "native_range_mm": list(self.native_range_mm),
+            "window_percentiles": list(self.window_percentiles),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Framing":
+        """The inverse of `to_dict`; unknown or missing settings are a GeometryError."""
+        expected = set(cls().to_dict())
+        if set(values) != expected:
+            raise GeometryError(f"framing settings must be {sorted(expected)}, seen {sorted(values)}")
+        return cls(
+            size=int(values["size"]),
+            spacing_mm=float(values["spacing_mm"]),
+            native_range_mm=(float(values["native_range_mm"][0]), float(values["native_range_mm"][1])),
+            window_percentiles=(float(values["window_percentiles"][0]), float(values["window_percentiles"][1])),
+        )
+
+    def place_on(self, grid: Grid) -> Placement:
+        """Where the frames of a grid go: mirrored where they must be, their centre to the centre of the square."""
+        return self.place(grid.shape[1:], grid.spacing_mm, upright(grid))
+
+    def place(
+        self,
+        shape: tuple[int, int],
+        spacing_mm: tuple[float, float] | None,
+        turn: Turn = Turn(),  # noqa: B008 - frozen
+    ) -> Placement:
+        """Where a frame goes: its centre to the centre of the square.
+
+        Args:
+            shape: (rows, columns) of the native frame.
+            spacing_mm: (between rows, between columns), or None where it is not known.
+            turn: what is done to the frame first.
+        """
+        if turn.transpose:
+            shape = (shape[1], shape[0])
+            spacing_mm = None if spacing_mm is None else (spacing_mm[1], spacing_mm[0])
+        scale = self._scale(spacing_mm)
+        if scale == (1.0, 1.0):
+            # Whole pixels, so that native pixels stay what they are.
+            offset = (float((self.size - shape[0]) // 2), float((self.size - shape[1]) // 2))
+        else:
+            middle = (self.size - 1) / 2
+            offset = (middle - (shape[0] - 1) / 2 * scale[0], middle - (shape[1] - 1) / 2 * scale[1])
+        return Placement((int(shape[0]), int(shape[1])), scale, offset, turn)
+
+    def _scale(self, spacing_mm: tuple[float, float] | None) -> tuple[float, float]:
+        if spacing_mm is None:
+            return (1.0, 1.0)
+        low, high = self.native_range_mm
+        square = abs(spacing_mm[0] / spacing_mm[1] - 1) < 0.02
+        if square and low <= min(spacing_mm) and max(spacing_mm) <= high:
+            return (1.0, 1.0)
+        return (spacing_mm[0] / self.spacing_mm, spacing_mm[1] / self.spacing_mm)
+
+    def apply(self, frame: NDArray[Any], placement: Placement) -> Image:
+        """What the network sees of a frame.
+
+        Args:
+            frame: (row, column), any real type; brighter is more signal.
+            placement: from `place`, for this shape.
+
+        Returns:
+            (size, size), float32, 0 to 1; 0 outside of the frame.
+        """
+        low, high = np.percentile(frame, self.window_percentiles)
+        windowed = (placement.turn.apply(frame).astype(np.float32) - np.float32(low)) / np.float32(
+            max(high - low, 1e-6)
+        )
+        return self._forward(np.clip(windowed, 0, 1), placement, order=1)
+
+    def apply_labels(self, labels: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
+        """Labels of a frame as the network should see them: (row, column) -> (size, size); 0 outside."""
+        labels = placement.turn.apply(labels)
+        if placement.is_native:
+            return self._crop(labels, placement)
+        values = [int(value) for value in np.unique(labels) if value]
+        parts = [self._forward((labels == value).astype(np.float32), placement, order=1) for value in values]
+        framed = np.zeros((self.size, self.size), np.uint8)
+        for value, part in zip(values, parts, strict=True):
+            framed[part >= 0.5] = value
+        return framed
+
+    def undo(self, framed: NDArray[np.float32], placement: Placement) -> Image:
+        """Values on the framed square brought back to native pixels.
+
+        Args:
+            framed: (size, size), e.g. probabilities.
+            placement: the one that `apply` was called with.
+
+        Returns:
+            (rows, columns) of the native frame, float32; 0 where a native pixel lies outside of the square.
+        """
+        rows, columns = placement.native_shape
+        if placement.is_native:
+            back = np.zeros((rows, columns), np.float32)
+            native, inside = self._overlap(placement)
+            back[native] = framed[inside]
+        else:
+            matrix = np.asarray(placement.scale)
+            back = ndimage.affine_transform(framed, matrix, placement.offset, (rows, columns), order=1)
+        return np.ascontiguousarray(placement.turn.undo(back), dtype=np.float32)
+
+    def _forward(self, values: Image, placement: Placement, *, order: int) -> Image:
+        if placement.is_native:
+            return self._crop(values, placement)
+        scale = np.asarray(placement.scale)
+        # Shrinking without a low-pass would alias: the border of the cavity would jump by whole pixels.
+        sigma = np.maximum(0.0, (1 / scale - 1) / 2)
+        smooth = ndimage.gaussian_filter(values, sigma) if np.any(sigma > 0) else values
+        offset = -np.asarray(placement.offset) / scale
+        out = ndimage.affine_transform(smooth, 1 / scale, offset, (self.size, self.size), order=order)
+        return np.asarray(out, dtype=np.float32)
+
+    def _crop(self, values: NDArray[Any], placement: Placement) -> NDArray[Any]:
+        framed = np.zeros((self.size, self.size), values.dtype)
+        native, inside = self._overlap(placement)
+        framed[inside] = values[native]
+        return framed
+
+    def _overlap(self, placement: Placement) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        native, inside = [], []
+        for length, offset in zip(placement.native_shape, placement.offset, strict=True):
+            first = int(offset)
+            start, stop = max(0, first), min(self.size, first + length)
+            inside.append(slice(start, stop))
+            native.append(slice(start - first, stop - first))
+        return (native[0], native[1]), (inside[0], inside[1])

@@ -1,0 +1,1 @@
+"""The folder of results: what stands in it, and writing it."""

@@ -1,0 +1,181 @@
+"""report.html: an Analysis for people, in one file that asks nothing of the network.
+
+Phases and slices are counted from 0 in it, as in all other outputs and on the command line.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Cine
+from cinesax.core.grid import Floats
+from cinesax.core.measurements import Measurements
+from cinesax.core.segmentation import Outline, Segmentation, Structure
+from cinesax.results import figures, summary, tables
+
+STILL_QUALITY = 90
+MONTAGE_QUALITY = 80
+STILL_SIDE_PX = 320
+MONTAGE_PIXELS = 14_000_000
+"""Beyond so many pixels the montage is shown smaller: encoding them takes a second."""
+STILLS_BYTES = 1_400_000
+MONTAGE_BYTES = 3_200_000
+"""At most so much of the report: with contours and text the whole stays below 6 MB."""
+
+
+def render(analysis: Analysis, *, show_patient: bool = False) -> str:
+    """The report as HTML text.
+
+    Args:
+        analysis: what to show.
+        show_patient: whether to name the patient and the study date.
+    """
+    environment = Environment(
+        loader=PackageLoader("cinesax.results"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    told = tables.document(analysis, show_patient=show_patient)
+    return environment.get_template("report.html.j2").render(
+        told=told,
+        cards=summary.main_numbers(analysis.measurements),
+        numbers=summary.more_numbers(analysis),
+        read=summary.what_was_read(analysis, told),
+        curve=_curve(analysis.measurements),
+        measurements=analysis.measurements,
+        method=summary.area_method(analysis.measurements),
+        **_pictures(analysis),
+    )
+
+
+def _curve(m: Measurements) -> figures.Curve | None:
+    return None if m.volumes_ml is None else figures.curve(m.volumes_ml, m.phase_times_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One frame at ED or ES."""
+
+    name: str
+    uri: str
+    inner: str
+    outer: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One slice: its stills and its part of the montage."""
+
+    index: int
+    end: str
+    stills: list[Still]
+    sprite: figures.Sprite
+
+
+def _pictures(analysis: Analysis) -> dict[str, Any]:
+    """All that the template needs to show frames: tiles in the order of display, and the geometry they share."""
+    cine, segmentation, m = analysis.cine, analysis.segmentation, analysis.measurements
+    crop = figures.heart_crop(cine, segmentation)
+    frames = figures.greys(cine, crop)
+    still_frames = _shrunk(frames, STILL_SIDE_PX)
+    movie = _shrunk(frames, int(np.sqrt(MONTAGE_PIXELS / (cine.n_phases * cine.n_slices))))
+    order = list(range(cine.n_slices))[:: -1 if cine.base_first is False else 1]
+    phases = [(name, phase) for name, phase in (("ED", m.ed_phase), ("ES", m.es_phase)) if phase is not None]
+    down, right = cine.grid.spacing_mm if cine.grid else (1.0, 1.0)
+    outlines = [_outlines(segmentation, crop, index) for index in order]
+    letters = figures.edge_letters(cine.grid)
+    stills = {
+        name: figures.sprites(still_frames[[phase]], STILL_QUALITY, limit_bytes=STILLS_BYTES // 2)
+        for name, phase in phases
+    }
+    montage = figures.sprites(movie, MONTAGE_QUALITY, limit_bytes=MONTAGE_BYTES)
+    return {
+        "tiles": [
+            Tile(
+                index=index,
+                end=_end_name(cine, place),
+                stills=[
+                    Still(
+                        name,
+                        stills[name][index].uri,
+                        inner=outlines[place][0][phase],
+                        outer=outlines[place][1][phase],
+                        caption=_area_text(m, phase, index),
+                    )
+                    for name, phase in phases
+                ],
+                sprite=montage[index],
+            )
+            for place, index in enumerate(order)
+        ],
+        "crop": crop,
+        "units": figures.PATH_UNITS_A_PIXEL,
+        "aspect": round(crop.width * right / (crop.height * down), 4),
+        "bar_px": None if cine.grid is None else 20 / right,
+        "left_letter": letters[0],
+        "top_letter": letters[1],
+        "has_outer": any(any(outer) for _, outer in outlines),
+        "first_phase": m.ed_phase or 0,
+        "movie": _movie_data(analysis, outlines),
+    }
+
+
+def _shrunk(frames: figures.Greys, side_px: int) -> figures.Greys:
+    longest = max(frames.shape[-2:])
+    return frames if longest <= side_px else figures.resized(frames, side_px / longest)
+
+
+def _end_name(cine: Cine, place: int) -> str:
+    if cine.base_first is None or cine.n_slices < 2:
+        return ""
+    return {0: "base", cine.n_slices - 1: "apex"}.get(place, "")
+
+
+Outlines = tuple[list[str], list[str]]
+
+
+def _outlines(segmentation: Segmentation, crop: figures.Crop, index: int) -> Outlines:
+    """SVG paths of one slice for every phase: endocardium and epicardium."""
+
+    def of(outline: Outline) -> list[str]:
+        phases = range(segmentation.labels.shape[0])
+        return [figures.svg_path(segmentation.outline(outline, phase, index), crop) for phase in phases]
+
+    has_wall = Structure.MYOCARDIUM in segmentation.known_phases
+    return of(Outline.ENDOCARDIUM), of(Outline.EPICARDIUM) if has_wall else [""] * segmentation.labels.shape[0]
+
+
+def _area_text(m: Measurements, phase: int, index: int) -> str:
+    if not m.cavity_areas_px[phase, index] > 0:
+        return "no cavity"
+    if m.cavity_areas_mm2 is None:
+        return f"{m.cavity_areas_px[phase, index]:.0f} px²"
+    return f"{m.cavity_areas_mm2[phase, index] / 100:.1f} cm²"
+
+
+def _movie_data(analysis: Analysis, outlines: list[Outlines]) -> dict[str, Any]:
+    """What the script of the page plays."""
+    cine, m = analysis.cine, analysis.measurements
+    drawn = _curve(m)
+    return {
+        "phases": cine.n_phases,
+        "inner": [inner for inner, _ in outlines],
+        "outer": [outer for _, outer in outlines],
+        "xs": None if drawn is None else drawn.xs,
+        "times": _rounded(m.phase_times_ms),
+        "volumes": _rounded(m.volumes_ml),
+        "known": analysis.segmentation.known_phases[Structure.CAVITY].tolist(),
+        "beat": cine.rr_interval_ms or 1000.0,
+        "ed": m.ed_phase,
+        "es": m.es_phase,
+    }
+
+
+def _rounded(values: Floats | None) -> list[float | None] | None:
+    return None if values is None else [None if np.isnan(value) else round(float(value), 1) for value in values]

@@ -1,0 +1,176 @@
+"""What an analysis says, in words and rounded numbers: for the terminal and the report alike."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Cine, Gating
+from cinesax.core.measurements import AreaMethod, EfBasis, Measurements
+from cinesax.core.segmentation import Structure
+
+_SOURCES = {
+    "network": "found by a network",
+    "contours": "given, as contour files",
+    "nifti": "given, as a label file",
+    "given": "given",
+}
+_KINDS = {"dicom": "DICOM", "nifti": "a NIfTI file", "pairs": "PNG pictures", "phantom": "a phantom"}
+_METHODS = {
+    AreaMethod.POLYGONS: "Areas are taken in closed form from sub-pixel contours.",
+    AreaMethod.PIXELS: "Areas are taken by counting the pixels of the labels.",
+}
+
+
+def area_method(m: Measurements) -> str:
+    """How the areas were taken, as a sentence."""
+    return _METHODS[m.area_method]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A value as text with its unit; where it is not known, why."""
+
+    name: str
+    value: str | None
+    unit: str
+    why_not: str = ""
+
+
+def _number(name: str, value: float | None, form: str, unit: str, why_not: str = "") -> Number:
+    return Number(name, None if value is None else format(value, form), unit, why_not)
+
+
+def main_numbers(m: Measurements) -> list[Number]:
+    """The five that everybody asks for."""
+    no_volume = _why_no_volume(m)
+    ef_why = "only one phase segmented" if m.ed_phase is not None and m.es_phase is None else no_volume
+    ef_name = "Ejection fraction" + (" (of areas)" if m.ef_basis is EfBasis.AREAS else "")
+    return [
+        _number(ef_name, m.ef_percent, ".1f", "%", ef_why or "no cavity found"),
+        _number("End-diastolic volume", m.edv_ml, ".0f", "ml", no_volume),
+        _number("End-systolic volume", m.esv_ml, ".0f", "ml", no_volume or ef_why),
+        _number("Stroke volume", m.sv_ml, ".0f", "ml", no_volume or ef_why),
+        _number("Cardiac output", m.cardiac_output_l_per_min, ".1f", "l/min", _why_no_output(m)),
+    ]
+
+
+def _why_no_volume(m: Measurements) -> str:
+    if m.ed_phase is None:
+        return "no cavity found"
+    if m.cavity_areas_mm2 is None:
+        return "no pixel spacing and slice distance"
+    return "a single slice" if m.slice_extents_mm is None else ""
+
+
+def _why_no_output(m: Measurements) -> str:
+    return "no stroke volume" if m.sv_ml is None else "heart rate not known"
+
+
+def more_numbers(analysis: Analysis) -> list[Number]:
+    """The others; indexed ones one by one only where the body size is known."""
+    m = analysis.measurements
+    no_volume = _why_no_volume(m)
+    no_rate = no_volume or "needs every phase segmented, and its time"
+    prospective = analysis.cine.gating is Gating.PROSPECTIVE
+    no_filling = "prospective gating leaves out the end of the beat" if prospective and not no_volume else no_rate
+    wall_known = Structure.MYOCARDIUM in analysis.segmentation.known_phases
+    no_mass = _why_no_volume(m) or ("myocardium not segmented at ED" if wall_known else "myocardium not segmented")
+    return [
+        _number("Heart rate", m.heart_rate_bpm, ".0f", "/min", "no RR interval stored"),
+        _number("Peak ejection rate", m.peak_ejection_rate_ml_per_s, ".0f", "ml/s", no_rate),
+        _number("Peak filling rate", m.peak_filling_rate_ml_per_s, ".0f", "ml/s", no_filling),
+        _number("Myocardial mass at ED", m.lv_mass_g, ".0f", "g", no_mass),
+        *_indexed(m, no_mass),
+    ]
+
+
+def _indexed(m: Measurements, no_mass: str) -> list[Number]:
+    if m.bsa_m2 is None:
+        missing = " and ".join(
+            name for name, value in (("body height", m.height_cm), ("weight", m.weight_kg)) if value is None
+        )
+        return [Number("Indexed by body surface", None, "", f"{missing} not known")]
+    why = _why_no_volume(m) or "see above"
+    return [
+        _number("Body surface area", m.bsa_m2, ".2f", "m²"),
+        _number("EDV index", m.edv_index_ml_per_m2, ".0f", "ml/m²", why),
+        _number("ESV index", m.esv_index_ml_per_m2, ".0f", "ml/m²", why),
+        _number("Stroke volume index", m.sv_index_ml_per_m2, ".0f", "ml/m²", why),
+        _number("Cardiac index", m.cardiac_index_l_per_min_per_m2, ".1f", "l/min/m²", why),
+        _number("Mass index", m.lv_mass_index_g_per_m2, ".0f", "g/m²", no_mass),
+    ]
+
+
+def what_was_read(analysis: Analysis, told: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was read, as (name, text): only what is known.
+
+    Args:
+        analysis: the values.
+        told: `tables.document` of it, which holds only texts that may be told.
+    """
+    cine, series = analysis.cine, told["series"]
+    scanner = " ".join(text for text in (series["manufacturer"], series["scanner"]) if text)
+    field_strength = "" if series["field_strength_t"] is None else f", {series['field_strength_t']:g} T"
+    rows = [
+        ("Read from", _KINDS.get(series["kind"], "")),
+        ("Study date", series.get("study_date") or ""),
+        ("Series", " · ".join(text for text in (series["description"], series["protocol"]) if text)),
+        ("Picked because", series["picked_because"] or ""),
+        ("Not picked", "; ".join(f"{other['series']}: {other['reason']}" for other in series["not_picked"])),
+        ("Scanner", scanner + field_strength if scanner else ""),
+        ("Stack", f"{cine.n_slices} slices of {cine.pixels.shape[2]} × {cine.pixels.shape[3]} pixels"),
+        ("Phases", _phases_text(analysis)),
+        ("Pixel spacing", _spacing_text(cine)),
+        ("Slice distance", _distance_text(cine)),
+        ("Heart beat", _beat_text(cine)),
+        ("Order", _order_text(cine)),
+        ("Patient", _patient_text(told["patient"], analysis.measurements)),
+        ("Segmentation", _SOURCES.get(told["segmentation"]["source"], told["segmentation"]["source"])),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def _phases_text(analysis: Analysis) -> str:
+    known = int(analysis.segmentation.known_phases[Structure.CAVITY].sum())
+    total = analysis.cine.n_phases
+    times = analysis.measurements.phase_times_ms
+    apart = "" if times is None or total < 2 else f", {(times[-1] - times[0]) / (total - 1):.0f} ms apart"
+    return f"{total}{apart}; " + ("all segmented" if known == total else f"{known} of them segmented")
+
+
+def _spacing_text(cine: Cine) -> str:
+    if cine.grid is None:
+        return "not known"
+    down, right = cine.grid.spacing_mm
+    return f"{down:.2f} mm" if abs(down - right) < 0.005 else f"{down:.2f} mm (rows) × {right:.2f} mm (columns)"
+
+
+def _distance_text(cine: Cine) -> str:
+    if cine.grid is None or cine.grid.slice_distance_mm is None:
+        return "not known" if cine.grid is None else "a single slice"
+    distances, thickness = cine.grid.slice_distances_mm, cine.source.slice_thickness_mm
+    text = f"{cine.grid.slice_distance_mm:.1f} mm, centre to centre"
+    if not cine.grid.is_even():
+        text = f"uneven, {distances.min():.1f} to {distances.max():.1f} mm, centre to centre"
+    return text + ("" if thickness is None else f" (slice thickness {thickness:.3g} mm)")
+
+
+def _beat_text(cine: Cine) -> str:
+    if cine.rr_intervals_ms is None or cine.heart_rate_bpm is None:
+        return "RR interval not known"
+    low, high = cine.rr_intervals_ms.min(), cine.rr_intervals_ms.max()
+    spread = "" if high - low < 1 else f" ({low:.0f} to {high:.0f} ms from slice to slice)"
+    return f"{cine.heart_rate_bpm:.0f} /min, RR {cine.rr_interval_ms:.0f} ms{spread}"
+
+
+def _order_text(cine: Cine) -> str:
+    if cine.base_first is None:
+        return "base and apex not told apart: slices in stored order"
+    return f"shown from base to apex; slice 0 is the {'basal' if cine.base_first else 'apical'} end"
+
+
+def _patient_text(patient: dict[str, Any], m: Measurements) -> str:
+    named = [patient[key] for key in ("name", "patient_id", "birth_date") if patient.get(key)]
+    age = None if patient["age_years"] is None else f"{patient['age_years']:.0f} years"
+    size = [None if m.height_cm is None else f"{m.height_cm:.0f} cm", m.weight_kg and f"{m.weight_kg:.0f} kg"]
+    return ", ".join(text for text in (*named, patient["sex"], age, *size) if text)

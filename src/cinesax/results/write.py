@@ -1,0 +1,282 @@
+"""Results on disk: the folder that `cinesax analyze EXAM -o OUT` leaves behind, whole or not at all.
+
+    OUT/
+      analysis.json         everything in numbers, by a JSON Schema
+      measurements.csv      one row
+      segmentation.nii.gz   labels of every frame, 4D
+      contours/             sub-pixel outlines, in the text format of the Sunnybrook data
+      report.html           for people
+      *.dcm                 on request: the same as DICOM objects, for archives and viewers
+
+All of it is made in a hidden folder beside OUT, read again to prove where its pixels lie, and renamed when complete, so
+that nobody ever meets half a result.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from cinesax.core.analysis import Analysis
+from cinesax.core.errors import InputError, OutputError
+from cinesax.dicom.write.options import (
+    DICOM_NAMES,
+    RTSTRUCT_NAME,
+    SEG_CINE_NAME,
+    SEG_ED_NAME,
+    SEG_ES_NAME,
+    SR_NAME,
+    DicomOptions,
+)
+from cinesax.files.folder_swap import put_in_place
+from cinesax.results import tables
+
+JSON_NAME = "analysis.json"
+CSV_NAME = "measurements.csv"
+LABELS_NAME = "segmentation.nii.gz"
+CONTOURS_NAME = "contours"
+REPORT_NAME = "report.html"
+NAMES = (JSON_NAME, CSV_NAME, LABELS_NAME, CONTOURS_NAME, REPORT_NAME)
+ALL_NAMES = (*NAMES, *DICOM_NAMES)
+
+
+def write_results(
+    analysis: Analysis,
+    out: str | os.PathLike[str],
+    *,
+    show_patient: bool = False,
+    force: bool = False,
+    dicom: DicomOptions | None = None,
+) -> Path:
+    """Write all results of an analysis into the folder `out`.
+
+    Args:
+        analysis: what to write.
+        out: the folder; made with its parents where absent. An earlier result in it is replaced.
+        show_patient: whether the patient's name, ID and birth date, UIDs and the study date go in.
+        force: write into a folder that holds other files as well, contours/ included; those stay.
+        dicom: write DICOM objects as well. These carry the patient and study of the source, whatever `show_patient`
+            says: an archive files them by that.
+
+    Returns:
+        The folder, as an absolute path.
+
+    Raises:
+        OutputError: `out` cannot be written, or holds files that are no earlier result and `force` is not set; or what
+            was written does not lie where it was meant when it is read again. Nothing is kept of it then.
+        InputError: DICOM objects of an exam that was not read from DICOM.
+    """
+    target = check_output(out, force=force)
+    try:
+        with _staging(target) as stage:
+            _fill(stage, analysis, show_patient, dicom)
+            _prove(stage, analysis)
+            with _uninterrupted():
+                _install(stage, target)
+    except OSError as error:
+        raise OutputError(f"the results cannot be written to {target}: {error.strerror or error}") from error
+    return target
+
+
+def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
+    """Find out, before any work is done, whether results can be written to `out`; nothing is left behind.
+
+    Returns:
+        The absolute path, with links followed.
+
+    Raises:
+        OutputError: see `write_results`.
+    """
+    target = _absolute(out)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"{target} is a file: give a folder for the results")
+    foreign = _foreign_entries(target)
+    if foreign and not force:
+        listed = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+        raise OutputError(
+            f"{target} holds other files ({listed}): give an empty or new folder, or --force to write beside them"
+        )
+    for folder in {_nearest_folder(target), _stage_parent(target)}:
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OutputError(f"the results cannot be written to {target}: {folder}: {error.strerror}") from error
+    return target
+
+
+def _absolute(out: str | os.PathLike[str]) -> Path:
+    try:
+        target = Path(out).expanduser().resolve()
+        target.exists()  # a name that is too long shows here
+    # RuntimeError: links that lead in a circle, the home of a user who does not exist.
+    except (OSError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise OutputError(f"{out} cannot be the folder for the results: {reason}") from error
+    return target
+
+
+def _foreign_entries(target: Path) -> list[str]:
+    """Names in the folder that are not part of an earlier result; a result is known by its analysis.json."""
+    names, earlier = _listed(target), _earlier_result(target)
+    if earlier is None:
+        return names
+    ours = _own_contours(target, earlier)
+    among_contours = [name for name in _listed(target / CONTOURS_NAME) if name not in ours]
+    return [name for name in names if name not in ALL_NAMES] + [f"{CONTOURS_NAME}/{name}" for name in among_contours]
+
+
+def _listed(folder: Path) -> list[str]:
+    if not folder.is_dir() or (folder.name == CONTOURS_NAME and folder.is_symlink()):
+        return []
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be listed: {error.strerror}") from error
+
+
+def _earlier_result(target: Path) -> dict[str, Any] | None:
+    try:
+        return tables.read_json(target / JSON_NAME)
+    except InputError:
+        return None
+
+
+def _own_contours(target: Path, earlier: dict[str, Any]) -> set[str]:
+    """Names in contours/ that the earlier result can have written: "manual" ones are a person's, beside a network's."""
+    from cinesax.formats.contours import is_written_name
+
+    told = earlier.get("segmentation")
+    author = told.get("author") if isinstance(told, dict) else None
+    return {name for name in _listed(target / CONTOURS_NAME) if is_written_name(name, author)}
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The path itself where it is a folder, else the nearest of its parents that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _stage_parent(target: Path) -> Path:
+    """Where the hidden folder goes: beside the target, from where a rename is one step.
+
+    A mount point cannot be renamed, nor anything in a parent that may not be written, and the folder in which a person
+    stands should not be: then inside the target.
+    """
+    if not target.is_dir():
+        return _nearest_folder(target.parent)
+    stays = os.path.ismount(target) or target == Path.cwd() or not os.access(target.parent, os.W_OK)
+    return target if stays else target.parent
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A new hidden folder, gone at the end whatever happens, and so are parents that were made for nothing."""
+    made = [folder for folder in target.parents if not folder.exists()]
+    parent = target.parent if made else _stage_parent(target)
+    stage = parent / f".{target.name[:40]}.{secrets.token_hex(4)}.tmp"
+    try:
+        stage.mkdir(parents=True)
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _fill(stage: Path, analysis: Analysis, show_patient: bool, dicom: DicomOptions | None) -> None:
+    from cinesax.formats.contours import write_contours
+    from cinesax.formats.nifti import write_segmentation
+    from cinesax.results.html import render
+
+    write_segmentation(analysis.segmentation, analysis.cine, stage / LABELS_NAME)
+    write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
+    (stage / REPORT_NAME).write_text(render(analysis, show_patient=show_patient), encoding="utf-8")
+    (stage / CSV_NAME).write_text(tables.to_csv([analysis]), encoding="utf-8")
+    (stage / JSON_NAME).write_text(tables.to_json(analysis, show_patient=show_patient), encoding="utf-8")
+
+    if dicom is not None:
+        from cinesax.dicom.write.objects import write_objects
+
+        write_objects(analysis, stage, dicom)
+
+
+def _prove(stage: Path, analysis: Analysis) -> None:
+    """Read what has a place in the patient again; an OutputError where that is not the place that was meant."""
+    from cinesax.dicom import verify as proof
+
+    cine, segmentation, m = analysis.cine, analysis.segmentation, analysis.measurements
+    proof.prove_nifti(stage / LABELS_NAME, segmentation, cine)
+    phases = {SEG_ED_NAME: (m.ed_phase,), SEG_ES_NAME: (m.es_phase,), SEG_CINE_NAME: range(cine.n_phases)}
+    for name, held in phases.items():
+        if (stage / name).exists():
+            proof.prove_seg(stage / name, segmentation, cine, phases=(phase for phase in held if phase is not None))
+    if (stage / SR_NAME).exists():
+        from cinesax.dicom.write.sr import prove_sr
+
+        prove_sr(stage / SR_NAME, analysis)
+    if (stage / RTSTRUCT_NAME).exists():
+        from cinesax.dicom.write.rtstruct import prove_rtstruct
+
+        prove_rtstruct(stage / RTSTRUCT_NAME, analysis)
+
+
+def _install(stage: Path, target: Path) -> None:
+    if stage.parent == target or _foreign_entries(target):
+        _move_in(stage, target)
+        return
+    put_in_place(stage, target)
+
+
+def _move_in(stage: Path, target: Path) -> None:
+    """Replace the entries one by one, where the folder as a whole has to stay; analysis.json, their seal, last."""
+    earlier = _earlier_result(target)
+    if earlier is not None:
+        # What the earlier result had, and this one has not, is not of this exam.
+        for name in set(ALL_NAMES) - {entry.name for entry in stage.iterdir()}:
+            (target / name).unlink(missing_ok=True)
+        for name in _own_contours(target, earlier):
+            (target / CONTOURS_NAME / name).unlink()
+    for entry in sorted(stage.iterdir(), key=lambda path: path.name == JSON_NAME):
+        _replace(entry, target / entry.name)
+
+
+def _replace(entry: Path, place: Path) -> None:
+    """Move a file to its place, or the files of a folder into the one that is there, beside what people keep in it."""
+    if entry.is_dir() and place.is_dir() and not place.is_symlink():
+        for inner in entry.iterdir():
+            inner.replace(place / inner.name)
+        return
+    if place.is_symlink():
+        place.unlink()
+    elif place.is_dir():
+        shutil.rmtree(place)
+    entry.replace(place)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C and termination for the moment of renaming, and deliver them after it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        waiting.append(number)
+
+    handlers = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if waiting:
+            signal.raise_signal(waiting[0])

@@ -1,0 +1,1 @@
+"""From labelled exams to the batches that a network learns from."""

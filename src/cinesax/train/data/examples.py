@@ -1,0 +1,294 @@
+"""Examples: framed images with their labels, from every kind of source that a network can learn from."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.core.cine import Cine
+from cinesax.core.errors import DatasetError
+from cinesax.core.segmentation import Outline, Segmentation, Structure
+from cinesax.formats import acdc, contours, pairs
+from cinesax.network.framing import Framing, Placement, Turn, upright
+from cinesax.phantom import draw_settings, render_frames
+
+
+class Kind(StrEnum):
+    """Where an example comes from."""
+
+    PAIRS = "pairs"
+    STUDY = "study"
+    PHANTOM = "phantom"
+    ACDC = "acdc"
+
+
+class LabelClass(IntEnum):
+    """What a pixel of an example can be; LV_CAVITY and MYOCARDIUM have the values of Structure."""
+
+    BACKGROUND = 0
+    LV_CAVITY = 1
+    MYOCARDIUM = 2
+    RV = 3
+
+
+UNKNOWN = 255
+"""In a label: nobody has said what this pixel is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled frame as the network sees it.
+
+    A class that is not in `known` was not looked for in this frame: where the label says background, such a class may
+    lie. A pixel of value UNKNOWN can be anything.
+
+    Attributes:
+        name: unique in its set.
+        case: the patient: splits never divide a case.
+        kind: where it comes from.
+        image: (size, size), uint16: the framed image, 0 to 65535 for 0 to 1.
+        label: (size, size), uint8: values of LabelClass, or UNKNOWN.
+        slice: index of the slice in its stack, or -1.
+        phase: index of the phase, or -1.
+        spacing_mm: (row, column) spacing of the framed pixels, or None where it is not known.
+        known: the classes that were looked for, without the background.
+
+    Raises:
+        DatasetError: shapes or types that do not fit, a label of a class that was not looked for.
+    """
+
+    name: str
+    case: str
+    kind: Kind
+    image: NDArray[np.uint16]
+    label: NDArray[np.uint8]
+    slice: int = -1
+    phase: int = -1
+    spacing_mm: tuple[float, float] | None = None
+    known: frozenset[LabelClass] = frozenset({LabelClass.LV_CAVITY})
+
+    def __post_init__(self) -> None:
+        image, label = self.image, self.label
+        if image.shape != label.shape or image.ndim != 2 or image.dtype != np.uint16 or label.dtype != np.uint8:
+            raise DatasetError(
+                f"{self.name}: expected a uint16 image and a uint8 label of one shape, seen {image.dtype} "
+                f"{image.shape} and {label.dtype} {label.shape}"
+            )
+        present = set(np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist())
+        wrong = present - {int(one) for one in self.known} - {0, UNKNOWN}
+        if wrong:
+            raise DatasetError(f"{self.name}: the label holds {sorted(wrong)}, which was not among what was looked for")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFrame:
+    """What an expert said of one frame of a study, on its own pixels.
+
+    Attributes:
+        phase: index of the phase.
+        slice: index of the slice.
+        label: (row, column), uint8: values of LabelClass.
+        known: the classes that were looked for.
+    """
+
+    phase: int
+    slice: int
+    label: NDArray[np.uint8]
+    known: frozenset[LabelClass]
+
+
+def _framed(frame: NDArray[Any], label: NDArray[np.uint8], framing: Framing, **facts: Any) -> Example:
+    native_mm: tuple[float, float] | None = facts.pop("spacing_mm", None)
+    turn: Turn = facts.pop("turn", Turn())
+    placement = framing.place((frame.shape[0], frame.shape[1]), native_mm, turn)
+    if native_mm is not None and turn.transpose:
+        native_mm = (native_mm[1], native_mm[0])
+    image = np.round(framing.apply(frame, placement) * 65535).astype(np.uint16)
+    scale = placement.scale
+    spacing = None if native_mm is None else (native_mm[0] / scale[0], native_mm[1] / scale[1])
+    return Example(image=image, label=_framed_label(label, framing, placement), spacing_mm=spacing, **facts)
+
+
+def _framed_label(label: NDArray[np.uint8], framing: Framing, placement: Placement) -> NDArray[np.uint8]:
+    """The label as framed: where it is resampled, endocardium and outermost border lie at half of a pixel each."""
+    framed = framing.apply_labels(label, placement)
+    others = [int(value) for value in np.unique(label) if value > LabelClass.LV_CAVITY]
+    if placement.is_native or not others:
+        return framed
+    # Where three structures meet none may have half of a pixel: left alone, background would creep in between.
+    inside = framing.apply_labels((label > 0).astype(np.uint8), placement) > 0
+    framed[inside & (framed == 0)] = others[0]
+    framed[framing.apply_labels((label == LabelClass.LV_CAVITY).astype(np.uint8), placement) > 0] = LabelClass.LV_CAVITY
+    return framed
+
+
+def known_in(label: NDArray[np.uint8], looked_for: Iterable[LabelClass]) -> frozenset[LabelClass]:
+    """The classes that a label tells of, of those that were looked for somewhere in its source.
+
+    A cavity without a wall does not exist in a short-axis frame: where there is one, nobody has drawn the wall.
+    """
+    classes = frozenset(looked_for)
+    if np.any(label == LabelClass.LV_CAVITY) and not np.any(label == LabelClass.MYOCARDIUM):
+        return classes - {LabelClass.MYOCARDIUM}
+    return classes
+
+
+def from_pairs(
+    found: Path | Sequence[pairs.Pair], framing: Framing, *, looked_for: frozenset[LabelClass] | None = None
+) -> Iterator[Example]:
+    """Every image of a `pairs` folder (`images/NAME.png`, `labels/NAME.png`), or those given.
+
+    Args:
+        found: the folder, or its pairs.
+        framing: how the network sees them.
+        looked_for: the classes that were looked for; None: those that at least one label of `found` holds, and the
+            LV cavity.
+
+    Raises:
+        InputError: no such folder, an image without label, sizes that differ.
+    """
+    chosen = pairs.read_pairs(found) if isinstance(found, Path) else found
+    if looked_for is None:
+        looked_for = classes_in(chosen)
+    for pair in chosen:
+        image, label = pairs.load_classes(pair)
+        facts = {"name": pair.name, "case": pair.case, "kind": Kind.PAIRS, "known": known_in(label, looked_for)}
+        yield _framed(image, label, framing, **facts)
+
+
+def classes_in(found: Iterable[pairs.Pair]) -> frozenset[LabelClass]:
+    """The LV cavity, and what else at least one label of the pairs holds."""
+    values = {value for pair in found for value in pairs.label_values(pair.label)}
+    return frozenset(LabelClass(value) for value in values - {0, UNKNOWN}) | {LabelClass.LV_CAVITY}
+
+
+def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tuple[int, int], str]]:
+    """The frames of a study that a network can learn from, and why not the others.
+
+    Experts label ED and ES, slice by slice. Slices that they left empty there, above the base or below the apex, are
+    frames without LV. A frame without contour says nothing at another phase, in a phase where less than half of the
+    slices of the best labelled phase are labelled, or between two slices that are labelled.
+
+    Returns:
+        frames: by phase, then slice.
+        skipped: (phase, slice) -> the reason.
+    """
+    cavity = np.any(truth.labels == Structure.CAVITY, axis=(2, 3))
+    wall = np.any(truth.labels == Structure.MYOCARDIUM, axis=(2, 3))
+    cavity_phases = _looked_for(cavity | wall, truth, Structure.CAVITY)
+    wall_phases = _looked_for(wall, truth, Structure.MYOCARDIUM)
+    frames: list[LabelledFrame] = []
+    skipped: dict[tuple[int, int], str] = {}
+    for phase, index in np.ndindex(*cavity.shape):
+        reason = _not_learned(truth, cavity | wall, cavity_phases, phase=phase, index=index)
+        if reason:
+            skipped[phase, index] = reason
+            continue
+        known = {LabelClass.LV_CAVITY}
+        if wall[phase, index] or (wall_phases[phase] and not cavity[phase, index]):
+            known.add(LabelClass.MYOCARDIUM)
+        frames.append(LabelledFrame(phase, index, truth.labels[phase, index], frozenset(known)))
+    return frames, skipped
+
+
+def _looked_for(seen: NDArray[np.bool_], truth: Segmentation, structure: Structure) -> NDArray[np.bool_]:
+    """(phase,): where frames without the structure are known to be without it."""
+    known = truth.known_phases.get(structure)
+    if known is None:
+        return np.zeros(len(seen), dtype=bool)
+    counts = seen.sum(axis=1)
+    return np.asarray(known & (2 * counts >= counts.max()) & (counts > 0))
+
+
+def _not_learned(
+    truth: Segmentation, seen: NDArray[np.bool_], looked: NDArray[np.bool_], *, phase: int, index: int
+) -> str | None:
+    if seen[phase, index]:
+        outlines = truth.contours
+        if outlines is not None and (Outline.ENDOCARDIUM, phase, index) not in outlines:
+            return "an epicardium without an endocardium: the cavity is not known"
+        return None
+    if not truth.known_phases[Structure.CAVITY][phase]:
+        return "no label at this phase"
+    if not looked[phase]:
+        return "no label, at a phase where few slices are labelled"
+    labelled = np.flatnonzero(seen[phase])
+    if labelled[0] < index < labelled[-1]:
+        return "no label, between two slices that are labelled"
+    return None
+
+
+def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> Iterator[Example]:
+    """The frames of a study that experts labelled, or left empty because there is no LV: see `labelled_frames`.
+
+    Args:
+        case: the patient's key.
+        cine: the study.
+        truth: expert labels on the study's grid.
+        framing: how the network sees it.
+    """
+    spacing = cine.grid.spacing_mm if cine.grid else None
+    numbers = {place: number for number, place in contours.frame_numbers(cine).items()}
+    for frame in labelled_frames(truth)[0]:
+        place = frame.phase, frame.slice
+        facts: dict[str, Any] = {
+            "slice": frame.slice,
+            "phase": frame.phase,
+            "spacing_mm": spacing,
+            "turn": upright(cine.grid),
+        }
+        name = f"{case}-IM-0001-{numbers[place]:04d}"
+        facts |= {"name": name, "case": case, "kind": Kind.STUDY, "known": frame.known}
+        yield _framed(cine.pixels[place], frame.label, framing, **facts)
+
+
+def from_acdc(patient: acdc.AcdcPatient, framing: Framing) -> Iterator[Example]:
+    """Every slice of the labelled frames of one ACDC patient: LV cavity, myocardium and RV are known in all."""
+    classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV})
+    for frame in patient.frames:
+        grid = frame.cine.grid
+        for index in range(frame.cine.n_slices):
+            facts: dict[str, Any] = {
+                "slice": index,
+                "phase": frame.phase,
+                "spacing_mm": grid.spacing_mm if grid else None,
+            }
+            facts |= {"turn": upright(grid), "known": classes, "case": patient.case, "kind": Kind.ACDC}
+            name = f"{patient.case}-frame{frame.phase + 1:02d}-s{index:02d}"
+            yield _framed(frame.cine.pixels[0, index], frame.labels[index], framing, name=name, **facts)
+
+
+def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 8) -> Iterator[Example]:
+    """Frames of synthetic hearts, drawn over all slices and phases: slices without LV too.
+
+    Args:
+        seeds: one heart each.
+        framing: how the network sees it.
+        frames_each: how many frames of each heart.
+    """
+    classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM})
+    for seed in seeds:
+        settings = draw_settings(seed)
+        rng = np.random.default_rng((seed, 1))
+        count = settings.n_phases * settings.n_slices
+        chosen = np.sort(rng.choice(count, min(frames_each, count), replace=False))
+        frames = [(int(c) // settings.n_slices, int(c) % settings.n_slices) for c in chosen]
+        images, labels = render_frames(settings, frames)
+        spacing = settings.spacing_mm
+        for (phase, index), image, label in zip(frames, images, labels, strict=True):
+            case = f"PHANTOM-{seed:06d}"
+            facts = {"slice": index, "phase": phase, "spacing_mm": spacing, "known": classes}
+            name = f"{case}-s{index:02d}-p{phase:02d}"
+            yield _framed(image, label, framing, name=name, case=case, kind=Kind.PHANTOM, **facts)
+
+
+def as_cine(example: Example) -> tuple[Cine, Segmentation]:
+    """A single framed frame as a Cine without geometry, and its truth: what `evaluate` feeds to a segmenter."""
+    cine = Cine(example.image[None, None], None)
+    structures = [one for one in Structure if LabelClass(one.value) in example.known] or [Structure.CAVITY]
+    labels = np.where(np.isin(example.label, structures), example.label, 0).astype(np.uint8)[None, None]
+    return cine, Segmentation(labels, {one: np.ones(1, dtype=bool) for one in structures}, author="manual")

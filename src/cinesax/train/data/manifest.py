@@ -1,0 +1,277 @@
+"""What a prepared set says of itself: `dataset.json`, and `examples.csv` with one line an example; no TensorFlow."""
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cinesax.core.errors import DatasetError
+from cinesax.network.framing import Framing
+from cinesax.train.data.examples import UNKNOWN, Example, Kind, LabelClass
+
+SCHEMA = "cinesax/dataset/2"
+READABLE = ("cinesax/dataset/1", SCHEMA)
+MANIFEST, EXAMPLES, UNUSED = "dataset.json", "examples.csv", "unused.csv"
+Classes = tuple[LabelClass, ...]
+CAVITY_ONLY: Classes = (LabelClass.BACKGROUND, LabelClass.LV_CAVITY)
+_UNKNOWN_NAME = "unknown"
+_FIELDS = (
+    "name",
+    "case",
+    "kind",
+    "split",
+    "shard",
+    "slice",
+    "phase",
+    "row_spacing_mm",
+    "column_spacing_mm",
+    "known",
+    "pixels",
+    "image_sha256",
+)
+
+
+def class_name(one: LabelClass) -> str:
+    """The name of a class in dataset.json, in records and on the command line: "lv_cavity"."""
+    return one.name.lower()
+
+
+def parse_classes(names: Iterable[str]) -> Classes:
+    """Classes by their names, in the order of LabelClass, the background first.
+
+    Raises:
+        DatasetError: a name that is no class.
+    """
+    known = {class_name(one): one for one in LabelClass}
+    wanted = set(names) | {class_name(LabelClass.BACKGROUND)}
+    unknown = sorted(wanted - set(known))
+    if unknown:
+        raise DatasetError(f"no class {', '.join(unknown)}: expected some of {', '.join(list(known)[1:])}")
+    return tuple(one for name, one in known.items() if name in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What `examples.csv` says of one example.
+
+    Attributes:
+        name: of the example, unique in its set.
+        case: the patient.
+        kind: where it comes from.
+        split: of the set.
+        shard: the file that holds its record.
+        slice: index of the slice, or -1.
+        phase: index of the phase, or -1.
+        spacing_mm: (row, column) spacing of the framed pixels, or None.
+        known: the classes of the set that were looked for, without the background.
+        pixels: name of a class of the set, or "unknown" -> how many pixels are labelled so.
+        image_sha256: of the framed image: its uint16 pixels, little endian, row by row.
+    """
+
+    name: str
+    case: str
+    kind: Kind
+    split: str
+    shard: str
+    slice: int
+    phase: int
+    spacing_mm: tuple[float, float] | None
+    known: frozenset[LabelClass]
+    pixels: Mapping[str, int]
+    image_sha256: str
+
+    @property
+    def has_lv(self) -> bool:
+        """Whether a pixel is labelled as LV cavity or myocardium; of sets without either, as anything."""
+        left = [class_name(one) for one in (LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM)]
+        counted = [name for name in left if name in self.pixels] or list(self.pixels)[1:-1]
+        return sum(self.pixels[name] for name in counted) > 0
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a class of the set was not looked for, or a pixel is unknown."""
+        return len(self.known) < len(self.pixels) - 2 or self.pixels[_UNKNOWN_NAME] > 0
+
+
+def row_of(example: Example, indexed: np.ndarray[Any, Any], classes: Classes, *, split: str, shard: str) -> Row:
+    """The row of an example, of which `indexed` is the label by index of the set's classes."""
+    counts = np.bincount(indexed.ravel(), minlength=UNKNOWN + 1)
+    return Row(
+        example.name,
+        example.case,
+        example.kind,
+        split,
+        shard,
+        example.slice,
+        example.phase,
+        example.spacing_mm,
+        example.known & frozenset(classes),
+        {**{class_name(one): int(counts[i]) for i, one in enumerate(classes)}, _UNKNOWN_NAME: int(counts[UNKNOWN])},
+        hashlib.sha256(example.image.astype("<u2").tobytes()).hexdigest(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One written shard.
+
+    Attributes:
+        file: its name in the set's folder.
+        split: of the set.
+        size_bytes: of the file.
+        sha256: of the file.
+        rows: its examples, in order.
+    """
+
+    file: str
+    split: str
+    size_bytes: int
+    sha256: str
+    rows: tuple[Row, ...]
+
+
+def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, folds: int, seed: int) -> dict[str, Any]:
+    """The content of dataset.json.
+
+    Raises:
+        DatasetError: no example, one name twice, a case in two splits.
+    """
+    if not any(shard.rows for shard in shards):
+        raise DatasetError("there is not one example in the sources")
+    facts = _facts(row for shard in shards for row in shard.rows)
+    members = {split: sorted(case for case in facts if facts[case]["split"] == split) for split in _splits(shards)}
+    for cases in members.values():
+        _deal(facts, cases, folds, seed)
+    pixels: Counter[str] = Counter()
+    for row in (row for shard in shards for row in shard.rows):
+        pixels.update(row.pixels)
+    return {
+        "schema": SCHEMA,
+        "digest": hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest(),
+        "classes": [class_name(one) for one in classes],
+        "framing": framing.to_dict(),
+        "framing_digest": framing.digest,
+        "folds": folds,
+        "seed": seed,
+        "counts": {split: sum(facts[case]["n"] for case in cases) for split, cases in members.items()},
+        "class_pixels": {class_name(one): pixels[class_name(one)] for one in classes},
+        "unknown_pixels": pixels[_UNKNOWN_NAME],
+        "splits": members,
+        "cases": facts,
+        "shards": [
+            {"file": s.file, "split": s.split, "n": len(s.rows), "bytes": s.size_bytes, "sha256": s.sha256}
+            for s in shards
+        ],
+    }
+
+
+def _splits(shards: Sequence[Shard]) -> list[str]:
+    return list(dict.fromkeys(shard.split for shard in shards))
+
+
+def _facts(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
+    facts: dict[str, dict[str, Any]] = {}
+    names: set[str] = set()
+    for row in rows:
+        if row.name in names:
+            raise DatasetError(f"{row.name} comes twice as {row.kind}: name each source once, and no two alike")
+        names.add(row.name)
+        fact = facts.setdefault(
+            row.case,
+            {"split": row.split, "kind": str(row.kind), "n": 0, "n_empty": 0, "n_partial": 0, "fold": None},
+        )
+        if fact["split"] != row.split:
+            raise DatasetError(f"case {row.case} is in split {fact['split']} and in {row.split}: split by patient")
+        fact["n"] += 1
+        fact["n_empty"] += int(not row.has_lv)
+        fact["n_partial"] += int(row.is_partial)
+        if row.kind is Kind.STUDY:
+            fact["kind"] = str(Kind.STUDY)
+    return facts
+
+
+def _deal(facts: dict[str, dict[str, Any]], cases: list[str], folds: int, seed: int) -> None:
+    # Kind by kind, so that every fold holds its share of whole studies (with their empty slices).
+    rng = np.random.default_rng(seed)
+    turn = 0
+    for kind in (Kind.STUDY, Kind.PAIRS, Kind.ACDC):
+        group = sorted(case for case in cases if facts[case]["kind"] == kind)
+        for case in rng.permutation(group):
+            facts[str(case)]["fold"] = turn % folds
+            turn += 1
+
+
+def write_rows(rows: Iterable[Row], path: Path) -> None:
+    """Write examples.csv; `pixels` stands there as `background:65000 lv_cavity:536 unknown:0`."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_FIELDS)
+        for row in rows:
+            spacing = row.spacing_mm or ("", "")
+            known = " ".join(class_name(one) for one in sorted(row.known))
+            pixels = " ".join(f"{name}:{count}" for name, count in row.pixels.items())
+            place = (row.name, row.case, row.kind, row.split, row.shard, row.slice, row.phase)
+            writer.writerow([*place, *spacing, known, pixels, row.image_sha256])
+
+
+def read_rows(content: str, path: Path) -> list[Row]:
+    """The rows of an examples.csv.
+
+    Raises:
+        DatasetError: another table.
+    """
+    known = {class_name(one): one for one in LabelClass}
+    rows = []
+    try:
+        for line in csv.DictReader(io.StringIO(content), strict=True):
+            steps = line["row_spacing_mm"], line["column_spacing_mm"]
+            rows.append(
+                Row(
+                    line["name"],
+                    line["case"],
+                    Kind(line["kind"]),
+                    line["split"],
+                    line["shard"],
+                    int(line["slice"]),
+                    int(line["phase"]),
+                    (float(steps[0]), float(steps[1])) if steps[0] else None,
+                    frozenset(known[name] for name in line["known"].split()),
+                    {name: int(count) for name, count in (part.split(":") for part in line["pixels"].split())},
+                    line["image_sha256"],
+                )
+            )
+    except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
+        raise DatasetError(f"{path} is damaged ({error}); prepare the set again") from None
+    return rows
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Unused:
+    """A file of the sources that gave no example.
+
+    Attributes:
+        file: its path, from the folder that was named as the source, which comes first: "dicom/SC-HF-I-01/1.dcm".
+        reason: why, for a person; the same words for the same reason.
+    """
+
+    file: str
+    reason: str
+
+
+def write_unused(unused: Iterable[Unused], path: Path) -> None:
+    """Write unused.csv: file, reason."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("file", "reason"))
+        writer.writerows((one.file, one.reason) for one in unused)
+
+
+def by_reason(unused: Iterable[Unused]) -> Mapping[str, int]:
+    """How many files each reason has, the most frequent first."""
+    return dict(Counter(one.reason for one in unused).most_common())

@@ -1,0 +1,243 @@
+"""From sources to a set: shards written side by side in several processes, checked for leaks, then made whole at once.
+
+What a shard holds follows from the sources and not from who writes it or when: any number of processes gives the same
+files, byte for byte.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.core.errors import DatasetError
+from cinesax.network.framing import Framing
+from cinesax.train.data.examples import Example, Kind
+from cinesax.train.data.leaks import Leak, Seen, find_leaks, fine_structure
+from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Shard, Unused, describe
+from cinesax.train.data.records import Dataset, new_set, write_shard, write_tables
+from cinesax.train.data.sources import AcdcSource, PairsSource, PhantomSource, Source, StudySource, produce
+from cinesax.train.data.studies import Leftover
+from cinesax.train.data.workers import in_parallel
+
+Progress = Callable[[int, int], None]
+
+# Starting a process (it loads TensorFlow) takes some seconds of a core: it must save more than that.
+_WORTH_A_PROCESS_SECONDS = 10.0
+
+
+def _seconds(source: Source) -> float:
+    """What a source takes on one core of a desktop computer, about."""
+    match source:
+        case PhantomSource():
+            return 0.05 * len(source.seeds) * source.frames_each
+        case PairsSource():
+            return 0.01 * len(source.pairs)
+        case StudySource():
+            return 0.004 * len(source.files) + 0.5
+        case AcdcSource():
+            return 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    source: Source
+    path: Path
+    split: str
+    framing: Framing
+    classes: Classes
+    without: frozenset[str]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Done:
+    """A shard, None where its source gave no example; the fine structure of its images, for the leak check."""
+
+    shard: Shard | None
+    unused: list[Leftover]
+    fine: NDArray[np.float16]
+    left_out: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A set and what came to light while it was made.
+
+    Attributes:
+        dataset: the set.
+        unused: every file of the sources that gave no example, with the reason.
+        leaks: patients or images on both sides of two splits or folds, where these were allowed.
+    """
+
+    dataset: Dataset
+    unused: tuple[Unused, ...]
+    leaks: tuple[Leak, ...]
+
+
+def prepare(
+    splits: Mapping[str, Sequence[Source]],
+    folder: Path,
+    *,
+    framing: Framing,
+    classes: Classes = CAVITY_ONLY,
+    folds: int = 3,
+    seed: int = 0,
+    workers: int = 1,
+    unused: Callable[[Iterable[Leftover]], Iterable[Unused]] | None = None,
+    without: Iterable[str] = (),
+    allow_leaks: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Make a set of sources, atomically.
+
+    A frame that comes as DICOM and, under the same name, as a picture is taken from the DICOM.
+
+    Args:
+        splits: the sources of each split; a case may be in one split only.
+        folder: the set's folder; it must not exist yet.
+        framing: how the network sees the frames.
+        classes: what the labels tell apart.
+        folds: how many folds the cases of each split are dealt into (phantoms: none, they always train).
+        seed: of the dealing.
+        workers: processes at most; fewer run where the work is small.
+        unused: given the files that gave no example, all that the set should list.
+        without: cases to leave out (their labels are wrong, say); their examples are listed as unused.
+        allow_leaks: make the set although patients or near-identical images lie on both sides.
+        progress: told of the shards done and their total.
+
+    Raises:
+        OutputError: the folder exists or cannot be written.
+        DatasetError: no examples, one name twice, a case in two splits, a leak (the message names the pair), a case to
+            leave out that no source has.
+        InputError: pictures that cannot be read.
+    """
+    with new_set(folder) as work:
+        run = _Run(work, framing, classes, frozenset(without), workers, progress, sum(map(len, splits.values())))
+        # Studies first: of twins the DICOM is kept, and which frames there are is known only when they are read.
+        studies = {split: [one for one in some if isinstance(one, StudySource)] for split, some in splits.items()}
+        done = run.through(studies, first=0)
+        taken = {row.name for one in done for row in (one.shard.rows if one.shard else ())}
+        twins: list[Leftover] = []
+        others = {split: list(_others(some, taken, twins)) for split, some in splits.items()}
+        done += run.through(others, first=max(map(len, studies.values()), default=0))
+        shards = _in_order([one.shard for one in done if one.shard], list(splits))
+        strangers = run.without - {case for one in done for case in one.left_out}
+        if strangers:
+            raise DatasetError(f"no source has a case {min(strangers)!r} to leave out")
+        left = [*(pair for one in done for pair in one.unused), *twins]
+        listed = sorted(set(unused(left) if unused else (Unused(str(file), why) for file, why in left)))
+        if not shards:
+            raise DatasetError(_nothing(listed))
+        manifest = describe(shards, framing=framing, classes=classes, folds=folds, seed=seed)
+        leaks = _leaks(done, manifest)
+        if leaks and not allow_leaks:
+            raise DatasetError(
+                f"{len(leaks)} leak(s) between splits or folds, the first: {leaks[0]}; leave one of the two out, or "
+                "add --allow-leaks, which lists them all"
+            )
+        write_tables(work, manifest, shards, unused=listed)
+    return Prepared(Dataset(folder, manifest), tuple(listed), tuple(leaks))
+
+
+@dataclass
+class _Run:
+    work: Path
+    framing: Framing
+    classes: Classes
+    without: frozenset[str]
+    workers: int
+    progress: Progress | None
+    total: int
+    finished: int = field(default=0)
+
+    def through(self, splits: Mapping[str, Sequence[Source]], *, first: int) -> list[_Done]:
+        """Write a shard for every source; the results in the order of the sources, whoever finished first."""
+        jobs = [
+            _Job(
+                source,
+                self.work / f"{split}-{first + number:05d}.tfrecord",
+                split,
+                self.framing,
+                self.classes,
+                self.without,
+            )
+            for split, sources in splits.items()
+            for number, source in enumerate(sources)
+        ]
+        seconds = sum(_seconds(job.source) for job in jobs)
+        workers = min(self.workers, max(1, round(seconds / _WORTH_A_PROCESS_SECONDS)))
+        done: dict[int, _Done] = {}
+        for index, result in in_parallel(_work, jobs, workers=workers):
+            done[index] = result
+            self.finished += 1
+            if self.progress:
+                self.progress(self.finished, self.total)
+        return [done[index] for index in range(len(jobs))]
+
+
+def _work(job: _Job) -> _Done:
+    found, unused = produce(job.source, job.framing)
+    examples = [one for one in found if one.case not in job.without]
+    left_out = [one for one in found if one.case in job.without]
+    unused += [(Path(one.name), "its patient was to be left out") for one in left_out]
+    named = frozenset(one.case for one in left_out)
+    if not examples:
+        return _Done(None, unused, np.zeros((0, 0, 0), np.float16), named)
+    shard = write_shard(examples, job.path, split=job.split, classes=job.classes)
+    fine = [] if isinstance(job.source, PhantomSource) else [fine_structure(one.image) for one in examples]
+    return _Done(shard, unused, np.array(fine, np.float16), named)
+
+
+def _others(sources: Iterable[Source], taken: set[str], twins: list[Leftover]) -> Iterator[Source]:
+    for source in sources:
+        if isinstance(source, PairsSource):
+            doubled = [pair for pair in source.pairs if pair.name in taken]
+            twins += [(file, "the same frame comes as DICOM") for pair in doubled for file in (pair.image, pair.label)]
+            rest = tuple(pair for pair in source.pairs if pair.name not in taken)
+            yield PairsSource(rest, source.looked_for)
+        elif not isinstance(source, StudySource):
+            yield source
+
+
+def _in_order(shards: Iterable[Shard], splits: Sequence[str]) -> list[Shard]:
+    return sorted(shards, key=lambda shard: (splits.index(shard.split), shard.file))
+
+
+def _nothing(unused: Sequence[Unused]) -> str:
+    message = "there is not one example in the sources"
+    if unused:
+        message += f": {len(unused)} files were looked at; {unused[0].file}: {unused[0].reason}"
+    return f"{message}; for DICOM studies, name the folder of their contours by --contours"
+
+
+def _leaks(done: Iterable[_Done], manifest: Mapping[str, Any]) -> list[Leak]:
+    real = [one for one in done if one.shard and len(one.fine)]
+    if not real:
+        return []
+    seen = [_seen(row.name, row.case, row.kind, manifest) for one in real if one.shard for row in one.shard.rows]
+    return find_leaks(seen, np.concatenate([one.fine.astype(np.float32) for one in real]))
+
+
+def _seen(name: str, case: str, kind: Kind, manifest: Mapping[str, Any]) -> Seen:
+    facts = manifest["cases"][case]
+    side = facts["split"] if facts["fold"] is None else f"{facts['split']}, fold {facts['fold']}"
+    return Seen(name, case, kind, side)
+
+
+def leaks_of(dataset: Dataset, examples: Iterable[Example]) -> list[Leak]:
+    """Patients and near-identical images on both sides of two splits, or of two folds of one."""
+    seen: list[Seen] = []
+    fine: list[NDArray[np.float32]] = []
+    for example in examples:
+        if example.kind is not Kind.PHANTOM:
+            seen.append(_seen(example.name, example.case, example.kind, dataset.manifest))
+            fine.append(fine_structure(example.image))
+    return find_leaks(seen, np.array(fine))
+
+
+def default_workers() -> int:
+    """As many processes as there are cores for this one."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

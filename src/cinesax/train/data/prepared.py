@@ -1,0 +1,126 @@
+"""Where `cinesax evaluate` finds images with truth: prepared sets, whose examples become the studies they are of."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.core.cine import Cine
+from cinesax.core.errors import UsageError
+from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.evaluate import LabelledStudy
+from cinesax.formats.pair_studies import Place, lay_out, phases_by_numbers, place_of
+
+if TYPE_CHECKING:
+    from cinesax.train.data.examples import Example
+    from cinesax.train.data.manifest import Row
+    from cinesax.train.data.records import Dataset
+
+# Patient, kind of source, and, of a frame that stays alone, its name.
+_Group = tuple[str, ...]
+
+
+def of_dataset(
+    dataset: "Dataset", split: str | None = None, *, fold: int | None = None, seed: int = 0, phases: int | None = None
+) -> Iterator[LabelledStudy]:
+    """The examples of a prepared set as they were framed, those of one patient as one study without geometry.
+
+    As in a pairs folder; slice and phase are those of the record, and of pairs those that their names tell. Frames of
+    phantoms, which are drawn by chance from stack and beat, are studies of one frame each, and so are frames whose
+    place is not known or taken. Frames in which nobody looked for the cavity are seen, not compared.
+
+    Args:
+        dataset: the set.
+        split: of the set; or a split by name (see `cinesax.train.data.splits`): what it holds out; None: validation,
+            else train.
+        fold: only the patients of this fold.
+        seed: of the draw of a split by name.
+        phases: of each slice, for names of pairs that count the frames of a study; None: found from the names.
+
+    Raises:
+        DatasetError: no such split or fold.
+        UsageError: a split by name, and a fold.
+    """
+    from cinesax.train.data import records
+
+    listed = records.rows(dataset)
+    part, chosen = _chosen(dataset, listed, split=split, fold=fold, seed=seed)
+    groups = _groups([row for row in listed if row.split == part], phases)
+    missing = Counter(groups[name][0] for name in chosen)
+    frames: dict[_Group, dict[Place, Example]] = defaultdict(dict)
+    for example in records.read_examples(dataset, part):
+        if example.name in chosen:
+            group, place = groups[example.name]
+            frames[group][place] = example
+            if len(frames[group]) == missing[group]:
+                yield _together(frames.pop(group))
+
+
+def _chosen(
+    dataset: "Dataset", listed: Sequence["Row"], *, split: str | None, fold: int | None, seed: int
+) -> tuple[str, frozenset[str]]:
+    """The set's split, and the names of its examples that are to be compared."""
+    from cinesax.train.data.splits import is_name, split_examples
+
+    there = dataset.manifest["splits"]
+    if split is not None and split not in there and is_name(split):
+        if fold is not None:
+            raise UsageError(f"the split {split} says what is held out: leave the fold out")
+        return "train", frozenset(split_examples(dataset, split, seed=seed).held_out)
+    split = split or ("validation" if "validation" in there else "train")
+    cases = set(dataset.cases(split, fold=fold, held_out=fold is not None))
+    return split, frozenset(row.name for row in listed if row.split == split and row.case in cases)
+
+
+def _groups(listed: Sequence["Row"], phases: int | None) -> Mapping[str, tuple[_Group, Place]]:
+    """Name of an example -> the study that it belongs to, and its phase and slice there."""
+    pairs = [row for row in listed if row.slice < 0 or row.phase < 0]
+    count = phases or phases_by_numbers([row.name for row in pairs], [row.case for row in pairs])
+    groups: dict[str, tuple[_Group, Place]] = {}
+    taken: set[tuple[_Group, Place]] = set()
+    for row in listed:
+        alone: tuple[_Group, Place] = (row.case, str(row.kind), row.name), (0, 0)
+        place = _place(row, count)
+        found = alone if place is None else ((row.case, str(row.kind)), place)
+        groups[row.name] = alone if found in taken else found
+        taken.add(found)
+    return groups
+
+
+def _place(row: "Row", phases: int | None) -> Place | None:
+    from cinesax.train.data.examples import Kind
+
+    if row.kind is Kind.PHANTOM:
+        return None
+    return (row.phase, row.slice) if min(row.phase, row.slice) >= 0 else place_of(row.name, phases)
+
+
+def _together(frames: Mapping[Place, "Example"]) -> LabelledStudy:
+    layout = lay_out(frames)
+    pixels = np.stack([frames[place].image for _, place in sorted(layout.shown.items())])
+    whole = (*layout.shape, *pixels.shape[1:])
+    labels = np.zeros(whole, np.uint8)
+    own = {index: frames[place] for index, place in layout.own.items()}
+    known = {Structure.CAVITY: np.ones(whole[0], dtype=bool), Structure.MYOCARDIUM: _wall_known(own, whole[0])}
+    for (phase, index), example in own.items():
+        there = [one for one in Structure if known[one][phase]]
+        labels[phase, index] = np.where(np.isin(example.label, there), example.label, 0)
+    names = {index: example.name for index, example in own.items() if _cavity_known(example)}
+    truth = Segmentation(labels, known, author="manual")
+    return LabelledStudy(next(iter(frames.values())).case, names, Cine(pixels.reshape(whole), None), truth)
+
+
+def _cavity_known(example: "Example") -> bool:
+    from cinesax.train.data.examples import LabelClass
+
+    return LabelClass.LV_CAVITY in example.known
+
+
+def _wall_known(own: Mapping[Place, "Example"], phases: int) -> NDArray[np.bool_]:
+    """(phase,): where the wall was looked for in all frames."""
+    from cinesax.train.data.examples import LabelClass
+
+    at = [[LabelClass.MYOCARDIUM in one.known for (p, _), one in own.items() if p == phase] for phase in range(phases)]
+    return np.array([bool(every) and all(every) for every in at])

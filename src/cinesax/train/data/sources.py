@@ -1,0 +1,316 @@
+"""Sources: what lies in the folders that a set is made of, and what becomes of each of their files.
+
+`find_sources` looks at names, and at headers only where names do not tell; `produce` reads one source and gives its
+examples. Between them every file of the folders either gives an example or is listed with the reason why not.
+"""
+
+import csv
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cinesax.core.errors import InputError, UsageError
+from cinesax.dicom.read.exam import open_exam
+from cinesax.files.stored_files import list_files
+from cinesax.formats import acdc, contours, nifti, pairs
+from cinesax.network.framing import Framing
+from cinesax.train.data.examples import Example, LabelClass, classes_in, from_acdc, from_pairs, from_phantoms
+from cinesax.train.data.leaks import patient_key
+from cinesax.train.data.studies import Leftover, read_study
+
+PAIRS_EACH, PHANTOMS_EACH = 128, 4
+_PAPILLARY = re.compile(r"(?:.*-)?IM-\d+-\d+-p\d+contour-(manual|auto)\.txt", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PairsSource:
+    """Some pairs of a folder, and the classes that the whole folder's labels hold."""
+
+    pairs: tuple[pairs.Pair, ...]
+    looked_for: frozenset[LabelClass]
+
+
+@dataclass(frozen=True, slots=True)
+class StudySource:
+    """The DICOM files of one patient.
+
+    Attributes:
+        case: the patient.
+        folder: holds the files.
+        files: all of them.
+        labels: a folder of contour files, a NIfTI or DICOM SEG file; None: a DICOM SEG among `files`.
+    """
+
+    case: str
+    folder: Path
+    files: tuple[Path, ...]
+    labels: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class AcdcSource:
+    """The folder of one ACDC patient."""
+
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomSource:
+    """Synthetic hearts by their seeds."""
+
+    seeds: tuple[int, ...]
+    frames_each: int
+
+
+Source = PairsSource | StudySource | AcdcSource | PhantomSource
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found.
+
+    Attributes:
+        sources: to be read.
+        unused: (file, reason) of files that belong to none of them.
+    """
+
+    sources: list[Source] = field(default_factory=list)
+    unused: list[Leftover] = field(default_factory=list)
+
+
+def phantom_sources(seeds: Iterable[int], frames_each: int) -> list[Source]:
+    """Synthetic hearts, a few in each source."""
+    listed = tuple(seeds)
+    starts = range(0, len(listed), PHANTOMS_EACH)
+    return [PhantomSource(listed[start : start + PHANTOMS_EACH], frames_each) for start in starts]
+
+
+def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
+    """Look through folders, each of which is one of
+
+    - pairs: `images/` and `labels/`;
+    - ACDC: `patientNNN_frameFF_gt.nii.gz` files at any depth;
+    - studies: DICOM files at any depth, in folders by patient, whose contours or label files lie in `labels`, among
+      them, or (DICOM SEG) beside the images.
+
+    Patient folders and label folders belong together where their names agree but for zeros and case (SC-HF-I-1,
+    SC-HF-I-01), where a CSV file with the columns PatientID and OriginalID says so (SCD0000101, SC-HF-I-1), or where
+    the PatientID in the DICOM headers is that of the labels.
+
+    Args:
+        folders: the sources.
+        labels: a folder of contours or label files by patient, for all studies.
+
+    Raises:
+        InputError: no such folder, pairs that are none.
+        UsageError: a folder without files.
+    """
+    missing = [str(folder) for folder in (*folders, *([labels] if labels else [])) if not folder.is_dir()]
+    if missing:
+        raise InputError(f"no such folder: {', '.join(missing)}")
+    found = Found()
+    for folder in folders:
+        files = [file.path for file in list_files(folder)]
+        if any(file.parent == folder / pairs.IMAGES and pairs.is_picture(file) for file in files):
+            _add_pairs(found, folder, files)
+        elif any(acdc.is_truth(file) for file in files):
+            _add_acdc(found, files)
+        elif files:
+            _add_studies(found, folder, files, labels)
+        else:
+            raise UsageError(f"{folder} has no images/ and labels/; for DICOM studies add --contours")
+    return found
+
+
+def _add_pairs(found: Found, folder: Path, files: Sequence[Path]) -> None:
+    listed = pairs.read_pairs(folder)
+    looked_for = classes_in(listed)
+    for start in range(0, len(listed), PAIRS_EACH):
+        found.sources.append(PairsSource(tuple(listed[start : start + PAIRS_EACH]), looked_for))
+    taken = {path for pair in listed for path in (pair.image, pair.label)}
+    found.unused.extend((file, "no picture of a pair") for file in files if file not in taken)
+
+
+def _add_acdc(found: Found, files: Sequence[Path]) -> None:
+    patients = sorted({file.parent for file in files if acdc.is_truth(file)})
+    found.sources.extend(AcdcSource(folder) for folder in patients)
+    for file in files:
+        if not any(folder in file.parents for folder in patients):
+            found.unused.append((file, "no file of a labelled ACDC patient"))
+
+
+def _add_studies(found: Found, folder: Path, files: Sequence[Path], labels: Path | None) -> None:
+    label_files = [file.path for file in list_files(labels)] if labels else [f for f in files if _is_contour(f)]
+    by_patient = _labels_by_patient(label_files, labels or folder, any_kind=labels is not None)
+    aliases = _aliases([*files, *label_files])
+    others = [file for file in files if file not in set(label_files) and file.suffix.lower() != ".csv"]
+    groups, leftover = _by_patient(folder, others, by_patient, aliases)
+    found.unused.extend(leftover)
+    for (case, place, path), members in sorted(groups.items(), key=lambda item: item[0][:2]):
+        found.sources.append(StudySource(case, place, tuple(sorted(members)), path))
+    found.unused.extend((file, "a table of patients") for file in files if file.suffix.lower() == ".csv")
+    if labels is None:
+        used = {path for _, _, path in groups if path is not None}
+        found.unused.extend(unmatched_labels(label_files, used))
+
+
+def unmatched_labels(files: Iterable[Path], used: Iterable[Path]) -> list[Leftover]:
+    """(file, reason) of every label file that lies in none of the folders (or files) that studies were read with."""
+    places = set(used)
+    left = [file for file in files if not places & {file, *file.parents}]
+    return [(file, _why_no_labels(file)) for file in left]
+
+
+def _why_no_labels(file: Path) -> str:
+    if _is_contour(file) or _is_label_file(file):
+        return "labels of a patient of whom there are no images here"
+    return "a table of patients" if file.suffix.lower() == ".csv" else "no contour or label file"
+
+
+def _is_contour(file: Path) -> bool:
+    return contours.is_contour_file(file) or _PAPILLARY.fullmatch(file.name) is not None
+
+
+def _is_label_file(file: Path) -> bool:
+    return nifti.is_nifti(file) or file.suffix.lower() == ".dcm"
+
+
+Key = tuple[str, ...]
+
+
+def _labels_by_patient(files: Sequence[Path], root: Path, *, any_kind: bool) -> dict[Key, tuple[str, Path]]:
+    """Key of the patient -> (name of the patient, its folder of contours or its label file)."""
+    found: dict[Key, tuple[str, Path]] = {}
+    for file in files:
+        if _is_contour(file):
+            parents = [folder for folder in (file, *file.parents) if root in folder.parents]
+            named = [folder for folder in parents[1:] if re.search(r"\d", folder.name)]
+            place = (named or parents[1:] or [root])[0]
+            name = place.name
+        elif any_kind and _is_label_file(file):
+            place, name = file, re.sub(r"\.(nii\.gz|nii|dcm)$", "", file.name, flags=re.IGNORECASE)
+            if file.parent != root and re.search(r"\d", file.parent.name):
+                name = file.parent.name
+        else:
+            continue
+        earlier = found.setdefault(patient_key(name), (name, place))
+        if earlier[1] != place:
+            raise InputError(f"{place} and {earlier[1]} are labels of one patient: keep one")
+    return found
+
+
+def _aliases(files: Iterable[Path]) -> dict[Key, Key]:
+    """PatientID -> OriginalID, as the tables of the distribution have them."""
+    found: dict[Key, Key] = {}
+    for file in files:
+        if file.suffix.lower() != ".csv":
+            continue
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as stream:
+                for line in csv.DictReader(stream):
+                    if line.get("PatientID") and line.get("OriginalID"):
+                        found[patient_key(line["PatientID"])] = patient_key(line["OriginalID"])
+        except (OSError, UnicodeDecodeError, csv.Error):
+            continue  # no table of patients; it is listed as unused like any other file
+    return found
+
+
+Groups = dict[tuple[str, Path, Path | None], list[Path]]
+
+
+def _by_patient(
+    root: Path, files: Sequence[Path], labels: Mapping[Key, tuple[str, Path]], aliases: Mapping[Key, Key]
+) -> tuple[Groups, list[Leftover]]:
+    """(patient, folder of the images, labels) -> files of the images; and the files that are of no patient."""
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for file in files:
+        by_folder[file.parent].append(file)
+
+    def match(name: str | None) -> tuple[str, Path] | None:
+        key = patient_key(name or "")
+        return labels.get(key) or labels.get(aliases.get(key, ()))
+
+    groups: Groups = defaultdict(list)
+    by_identity: dict[tuple[str, Path], list[Path]] = defaultdict(list)
+    unused: list[Leftover] = []
+    for folder, members in by_folder.items():
+        place, known = _named(folder, root, match)
+        if place is not None and known is not None:
+            groups[known[0], place, known[1]].extend(members)
+            continue
+        is_dicom, identity = _identity(members)
+        if not is_dicom:
+            unused.extend((file, "not DICOM") for file in members)
+        elif known := match(identity):
+            by_identity[known].extend(members)
+        else:
+            # A patient of whom there may be a DICOM SEG beside the images.
+            place = root / folder.relative_to(root).parts[0] if folder != root else root
+            groups[place.name, place, None].extend(members)
+    for (case, path), members in by_identity.items():
+        groups[case, Path(os.path.commonpath([file.parent for file in members])), path].extend(members)
+    return groups, [*unused, *_without_mixtures(groups)]
+
+
+def _without_mixtures(groups: Groups) -> list[Leftover]:
+    """Drop groups whose folder also holds files of another group: an exam is read from its whole folder."""
+    mixed = [
+        key for key in groups if any(other is not key and key[1] in (other[1], *other[1].parents) for other in groups)
+    ]
+    return [(file, "in a folder with files of several patients") for key in mixed for file in groups.pop(key)]
+
+
+def _named(
+    folder: Path, root: Path, match: Callable[[str], tuple[str, Path] | None]
+) -> tuple[Path | None, tuple[str, Path] | None]:
+    for place in (folder, *folder.parents):
+        if known := match(place.name):
+            return place, known
+        if place == root:
+            break
+    return None, None
+
+
+def _identity(files: Iterable[Path]) -> tuple[bool, str | None]:
+    """Whether there is a DICOM instance among files of one folder, and the PatientID of the first."""
+    for file in files:
+        try:
+            return True, open_exam(file).series[0].headers[0].patient_id
+        except InputError:
+            continue
+    return False, None
+
+
+def produce(source: Source, framing: Framing) -> tuple[list[Example], list[Leftover]]:
+    """Read one source.
+
+    A patient whose files cannot be read as what they should be, or whose labels do not fit the images, gives no
+    example: half of a patient's labels would teach the other half as background.
+
+    Returns:
+        Its examples, and (file, reason) for every file of it that gave none.
+
+    Raises:
+        InputError: pictures that cannot be read.
+    """
+    match source:
+        case PairsSource():
+            return list(from_pairs(source.pairs, framing, looked_for=source.looked_for)), []
+        case PhantomSource():
+            return list(from_phantoms(source.seeds, framing, frames_each=source.frames_each)), []
+        case AcdcSource():
+            return _produce_acdc(source, framing)
+        case StudySource():
+            return read_study(source.case, source.folder, source.files, source.labels, framing=framing)
+
+
+def _produce_acdc(source: AcdcSource, framing: Framing) -> tuple[list[Example], list[Leftover]]:
+    try:
+        patient = acdc.read_patient(source.folder)
+        return list(from_acdc(patient, framing)), list(patient.unused)
+    except InputError as error:
+        files = [path for path in sorted(source.folder.rglob("*")) if path.is_file()]
+        return [], [(path, f"patient left out: {error}") for path in files]

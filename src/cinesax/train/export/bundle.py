@@ -1,0 +1,303 @@
+"""Export: a finished run -> a bundle. Other formats: `export_files`."""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from cinesax._version import __version__
+from cinesax.core.errors import InputError
+from cinesax.core.segmentation import Structure
+from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, OtherClass, write_bundle
+from cinesax.network.framing import Framing
+from cinesax.train.data.examples import LabelClass
+from cinesax.train.data.manifest import class_name, parse_classes
+from cinesax.train.data.records import Dataset
+from cinesax.train.export.card import card
+from cinesax.train.export.formats import INPUT, LABELS, PROBABILITIES, Precision, onnx_runner, processors
+from cinesax.train.export.parity import SLICES, Exported, report
+from cinesax.train.fit.train import NETWORK, Run, load_network, open_run
+from cinesax.train.nets import build, from_dict
+from cinesax.train.nets.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
+from cinesax.train.nets.metrics import SliceDice  # noqa: F401 - likewise
+
+_TOLERANCE = 1e-3
+_HALF_TOLERANCE = 2e-2
+_FEWEST_WEIGHTS = 64
+
+
+def fixed_size(run: Run) -> keras.Model:
+    """The finished network of a run, for one size only: ONNX Runtime plans its memory once.
+
+    The size is that of the framed images, or of the crop where the network learned on crops round the heart.
+
+    Raises:
+        InputError: the run has no finished network.
+    """
+    path = run.folder / NETWORK
+    if not path.is_file():
+        raise InputError(f"{run.folder} has no {NETWORK}: the training has not finished; go on with --resume")
+    trained = load_network(path)
+    size = heart_crop(run) or Framing.from_dict(run.config["dataset"]["framing"]).size
+    model = build(from_dict(run.config["config"]["model"]), size=size)
+    model.set_weights(trained.get_weights())
+    return model
+
+
+def heart_crop(run: Run) -> int | None:
+    """Rows and columns of the crop round the heart on which a run's network has learned; None: on whole frames."""
+    settings = run.config["config"]["pipeline"]
+    return None if settings.get("jitter_px") is None else settings["crop"]
+
+
+def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
+    """Write the network as ONNX, and compare it with Keras on noise; another result is an InputError.
+
+    Its outputs are the probabilities and "labels" (batch, row, column), int32: their arg-max.
+
+    Args:
+        model: the network.
+        path: of the file.
+        half: store the weights in half precision: half the size, computed in single precision all the same.
+            Probabilities may then differ by 0.02, else by 0.001.
+    """
+    import onnxruntime
+
+    image = np.random.default_rng(0).random((2, *model.input_shape[1:]), dtype=np.float32)
+    expected = np.asarray(model(image))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tf2onnx probes NumPy names that are gone
+        model.export(path, format="onnx", verbose=False)
+    _add_labels(path)
+    if half:
+        halve_weights(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    seen = session.run(None, {session.get_inputs()[0].name: image})[0]
+    worst = float(np.abs(seen - expected).max())
+    if not worst <= (_HALF_TOLERANCE if half else _TOLERANCE):
+        raise InputError(f"the exported graph differs from the network by {worst:.4f} in probability")
+
+
+def _add_labels(path: Path) -> None:
+    """Give an ONNX file a second output, "labels" (batch, row, column), int32: the arg-max over the classes.
+
+    By a node of our own: Keras writes its arg-max with operations that ONNX does not have.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    model = onnx.load(path)
+    probabilities = model.graph.output[0]
+    shape = [side.dim_param or side.dim_value for side in probabilities.type.tensor_type.shape.dim][:-1]
+    wide = f"{LABELS}/int64"
+    model.graph.node.append(helper.make_node("ArgMax", [probabilities.name], [wide], axis=-1, keepdims=0))
+    model.graph.node.append(helper.make_node("Cast", [wide], [LABELS], to=TensorProto.INT32))
+    model.graph.output.append(helper.make_tensor_value_info(LABELS, TensorProto.INT32, shape))
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def halve_weights(path: Path) -> None:
+    """Store the weights of an ONNX file in half precision, cast back to single where the graph is loaded."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for item in model.graph.initializer:
+        values = numpy_helper.to_array(item)
+        if values.dtype != np.float32 or values.size < _FEWEST_WEIGHTS:
+            continue
+        name = item.name
+        item.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
+        casts.append(helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One of the networks of an export.
+
+    Attributes:
+        stem: of its file: "graph" sees whole frames, "heart" a crop round the heart.
+        run: whose network it is.
+        model: of one input size.
+        crop: rows and columns of what it sees, where that is a crop.
+    """
+
+    stem: str
+    run: Run
+    model: keras.Model
+    crop: int | None = None
+
+
+def open_passes(run_folder: Path, finder: Path | None = None) -> list[Pass]:
+    """The network of a run that learned on whole frames, or that of its finder and its own.
+
+    Args:
+        run_folder: a finished run.
+        finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
+
+    Raises:
+        InputError: a run is not finished, the two do not fit, or a finder is missing.
+    """
+    close = open_run(run_folder)
+    whole = close if finder is None else open_run(finder)
+    _check_passes(whole, close if finder is not None else None)
+    first = Pass(Path(GRAPH).stem, whole, fixed_size(whole))
+    if finder is None:
+        return [first]
+    return [first, Pass(Path(HEART).stem, close, fixed_size(close), heart_crop(close))]
+
+
+def classes_of(run: Run) -> dict[int, LabelClass]:
+    """Channel -> class of a run's network, as its set has them; the background, channel 0, is left out.
+
+    Raises:
+        InputError: the LV cavity is not among them.
+    """
+    classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(run.classes) if channel}
+    if LabelClass.LV_CAVITY not in classes.values():
+        raise InputError(
+            f"{run.folder} has learned {', '.join(run.classes)}: the LV cavity is not among them, and without it "
+            "nothing is measured; train on a set with lv_cavity among its --classes"
+        )
+    return classes
+
+
+def describe(
+    passes: Sequence[Pass], out: Path, *, name: str, version: str, scores: Mapping[str, Any], images: Sequence[str]
+) -> Bundle:
+    """What a bundle's manifest and card say of these networks; checksums are not known yet."""
+    crop, classes = passes[-1].crop, classes_of(passes[0].run)
+    return Bundle(
+        out,
+        name,
+        version,
+        framing=Framing.from_dict(passes[0].run.config["dataset"]["framing"]),
+        classes={channel: Structure(one) for channel, one in classes.items() if one is not LabelClass.RV},
+        input_name=INPUT,
+        output_name=PROBABILITIES,
+        graph_sha256="",
+        heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES),
+        others={channel: OtherClass.RV for channel, one in classes.items() if one is LabelClass.RV},
+        training=_training([one.run for one in passes], images),
+        scores=dict(scores),
+    )
+
+
+def export(
+    run_folder: Path,
+    out: Path,
+    *,
+    name: str = "sax-lv",
+    version: str = "1",
+    scores: Mapping[str, Any] | None = None,
+    finder: Path | None = None,
+    images: Sequence[str] = (),
+    half: bool = False,
+    data: Dataset | None = None,
+    slices: int = SLICES,
+) -> Bundle:
+    """A run's network as a bundle.
+
+    Args:
+        run_folder: a finished run.
+        out: the bundle's folder.
+        name: of the network.
+        version: of the network.
+        scores: what was measured of it, e.g. {"validation": {...}}; goes into bundle.json and the card.
+        finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
+        images: fingerprints of the images that it learned from (see `cinesax.network.fingerprint`).
+        half: store the weights in half precision.
+        data: a prepared set: how the graphs differ from Keras on its slices goes into the bundle as parity.json.
+        slices: how many of them, at most.
+
+    Raises:
+        InputError: a run is not finished, the two do not fit, a finder is missing, or a graph differs from Keras.
+        OutputError: the bundle cannot be written.
+    """
+    passes = open_passes(run_folder, finder)
+    bundle = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
+    with tempfile.TemporaryDirectory() as folder:
+        graphs = [Path(folder) / f"{one.stem}.onnx" for one in passes]
+        for one, graph in zip(passes, graphs, strict=True):
+            to_onnx(one.model, graph, half=half)
+        names = [_names(graph) for graph in graphs]
+        bundle = replace(bundle, input_name=names[0][0], output_name=names[0][1])
+        if bundle.heart is not None:
+            bundle = replace(bundle, heart=HeartPass(bundle.heart.crop, *names[1]))
+        text = None if data is None else _parity(passes, graphs, data, half=half, slices=slices)
+        heart = graphs[1] if len(graphs) > 1 else None
+        return write_bundle(bundle, graphs[0], card(bundle, parameters(passes)), heart=heart, parity=text)
+
+
+def parameters(passes: Sequence[Pass]) -> int:
+    """Of all networks together."""
+    return sum(int(one.model.count_params()) for one in passes)
+
+
+def _parity(passes: Sequence[Pass], graphs: Sequence[Path], data: Dataset, *, half: bool, slices: int) -> str:
+    threads, precision = processors(), Precision.FLOAT16 if half else Precision.FLOAT32
+    exports = [
+        Exported(graph, onnx_runner(graph, threads=threads), one.model, precision, one.crop)
+        for one, graph in zip(passes, graphs, strict=True)
+    ]
+    return json.dumps(report(exports, data, count=slices, threads=threads), indent=1) + "\n"
+
+
+def _check_passes(whole: Run, close: Run | None) -> None:
+    classes = classes_of(whole)
+    if close is None:
+        if heart_crop(whole) is not None:
+            raise InputError(f"{whole.folder} learned on crops round the heart: give --finder RUN, one on whole frames")
+        return
+    if heart_crop(close) is None:
+        raise InputError(f"{close.folder} learned on whole frames: it needs no finder")
+    if heart_crop(whole) is not None:
+        raise InputError(f"{whole.folder} learned on crops round the heart: a finder must have learned on whole frames")
+    framings = [run.config["dataset"]["framing"] for run in (whole, close)]
+    if framings[0] != framings[1]:
+        raise InputError(f"{whole.folder} and {close.folder} saw images framed differently; train both on one set")
+    if classes_of(close) != classes:
+        names = [", ".join(class_name(one) for one in told.values()) for told in (classes, classes_of(close))]
+        raise InputError(
+            f"{whole.folder} tells apart {names[0]}, and {close.folder} {names[1]}: where both see, their mean counts; "
+            "train both on one set"
+        )
+
+
+def _training(runs: Sequence[Run], images: Sequence[str]) -> dict[str, Any]:
+    seen = sorted({case for run in runs for case in run.cases_seen})
+    whole = runs[0].config
+    return {
+        "dataset": whole["dataset"]["digest"],
+        "cases": [case for case in seen if not case.startswith("PHANTOM")],
+        "images": sorted(set(images)),
+        "phantoms": sum(case.startswith("PHANTOM") for case in seen),
+        "config": whole["config"],
+        **({"started_from": whole["started_from"]["config"]} if "started_from" in whole else {}),
+        **(
+            {"heart": {"dataset": runs[1].config["dataset"]["digest"], "config": runs[1].config["config"]}}
+            if runs[1:]
+            else {}
+        ),
+        "software": runs[-1].config["software"] | {"exported_with": f"cinesax {__version__}"},
+    }
+
+
+def _names(graph: Path) -> tuple[str, str]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return str(session.get_inputs()[0].name), str(session.get_outputs()[0].name)

@@ -1,0 +1,101 @@
+"""The model card of an export: what the network is, what it learned from, its scores and its limits, in Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cinesax.core.segmentation import Structure
+from cinesax.network.bundle import Bundle, OtherClass
+
+_WORDS = {"CAVITY": "LV cavity", "MYOCARDIUM": "LV myocardium", "RV": "right ventricle"}
+_KINDS = {"unet": "U-Net", "fcn": "sequential network without skips"}
+_SUNNYBROOK = """
+Patients named SC-* are of the Sunnybrook Cardiac Data (CC0 1.0; Radau et al., The MIDAS Journal, 2009): one scanner
+(GE Signa 1.5 T), expert contours at end-diastole and end-systole."""
+
+
+def card(bundle: Bundle, parameters: int) -> str:
+    """The model card, Markdown.
+
+    Args:
+        bundle: what its manifest says.
+        parameters: of all its networks together.
+    """
+    training, cases = bundle.training, list(bundle.training["cases"])
+    scores = "\n".join(_lines(bundle.scores)) or "Not measured yet."
+    return f"""# {bundle.name} {bundle.version}
+
+Left ventricular {_drawn(bundle)} in short-axis cine cardiac MR images.
+
+**For research. Not a medical device.**
+
+## What it is
+{_passes(bundle)}
+{parameters:,} parameters. It sees one frame at a time, {bundle.framing.size} x {bundle.framing.size} pixels, and gives
+{_given(bundle)}. Frames with pixels outside of {bundle.framing.native_range_mm[0]} to
+{bundle.framing.native_range_mm[1]} mm are resampled to {bundle.framing.spacing_mm} mm.
+
+## What it learned from
+{len(cases)} patients: {", ".join(cases) or "none"}.
+Synthetic hearts: {training["phantoms"]}.{_SUNNYBROOK if _of_sunnybrook(cases) else ""}
+
+## Scores
+{scores}
+
+## Intended use and limits
+Research on short-axis balanced-SSFP cine. {_seen(cases)}
+Not for long-axis views, late enhancement, or children. {_not_drawn(bundle)}
+"""
+
+
+def _of_sunnybrook(cases: list[str]) -> list[str]:
+    return [case for case in cases if case.startswith("SC-")]
+
+
+def _seen(cases: list[str]) -> str:
+    if not cases:
+        return "It has learned from no patient: look at the contours."
+    if _of_sunnybrook(cases) == cases:
+        return "It has learned from one vendor's images: look at the contours on others."
+    return "Look at the contours on images of scanners that it has not learned from."
+
+
+def _drawn(bundle: Bundle) -> str:
+    wall = Structure.MYOCARDIUM in bundle.classes.values()
+    return "cavity (papillary muscles included)" + (" and myocardium" if wall else "")
+
+
+def _given(bundle: Bundle) -> str:
+    names = bundle.class_names
+    if list(names.values()) == [Structure.CAVITY.name]:
+        return "a probability of LV cavity for each"
+    listed = ", ".join(f"{channel} {_WORDS[name]}" for channel, name in names.items())
+    return f"the probability of each class for each (0 background, {listed}); the highest one counts"
+
+
+def _not_drawn(bundle: Bundle) -> str:
+    wall, right = Structure.MYOCARDIUM in bundle.classes.values(), OtherClass.RV in bundle.others.values()
+    if right:
+        told = "It tells the right ventricle from the rest; cinesax leaves it out."
+        return told if wall else f"It draws no myocardium. {told}"
+    return "It draws no right ventricle." if wall else "It draws no myocardium and no right ventricle."
+
+
+def _passes(bundle: Bundle) -> str:
+    if bundle.heart is None:
+        kind = bundle.training["config"]["model"].get("network", "unet")
+        return f"A {_KINDS.get(kind, kind)} with transposed convolutions."
+    return (
+        "Two U-Nets with transposed convolutions: the first sees the whole frames at half resolution and finds the "
+        f"heart,\nthe second sees {bundle.heart.crop} x {bundle.heart.crop} pixels round it at full resolution; where "
+        "both see, their mean counts."
+    )
+
+
+def _lines(scores: Mapping[str, Any], indent: str = "") -> list[str]:
+    lines = []
+    for name, value in scores.items():
+        if isinstance(value, Mapping):
+            lines += [f"{indent}- {name}:", *_lines(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}- {name}: {value}")
+    return lines

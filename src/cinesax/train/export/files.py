@@ -1,0 +1,151 @@
+"""Export to other runtimes: a finished run -> a folder of SavedModels or LiteRT files, with what is needed to run them.
+
+network.json   format, files, framing, classes, names of input and outputs, training data, scores, checksums
+graph...       the network for whole frames; with a second pass heart..., that for a crop round the heart
+parity.json    how the files differ from Keras on real slices, where a prepared set was given
+CARD.md        the model card
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cinesax.core.errors import UsageError
+from cinesax.network.bundle import CARD, PARITY, Bundle, file_sha256
+from cinesax.train.data.records import Dataset, new_set
+from cinesax.train.export.bundle import Pass, describe, open_passes, parameters
+from cinesax.train.export.card import card
+from cinesax.train.export.formats import (
+    INPUT,
+    LABELS,
+    PROBABILITIES,
+    Format,
+    Precision,
+    litert_runner,
+    processors,
+    savedmodel_runner,
+    to_litert,
+    to_savedmodel,
+)
+from cinesax.train.export.parity import CALIBRATION_IMAGES, SLICES, Exported, check_on_noise, real_slices, report
+
+SCHEMA = "cinesax/network/1"
+MANIFEST = "network.json"
+
+
+def export_files(
+    run_folder: Path,
+    out: Path,
+    kind: Format,
+    *,
+    name: str = "sax-lv",
+    version: str = "1",
+    scores: Mapping[str, Any] | None = None,
+    finder: Path | None = None,
+    images: Sequence[str] = (),
+    precisions: Sequence[Precision] = (),
+    data: Dataset | None = None,
+    slices: int = SLICES,
+) -> Path:
+    """A run's network as SavedModel or LiteRT files.
+
+    Args:
+        run_folder: a finished run.
+        out: the folder, which must not exist yet.
+        kind: SAVEDMODEL or LITERT; a bundle is `cinesax.train.export.bundle.export`'s.
+        name: of the network.
+        version: of the network.
+        scores: what was measured of it.
+        finder: as in `export`.
+        images: fingerprints of the images that it learned from.
+        precisions: of the LiteRT files, one each; none: all that can be had (int8 needs `data`).
+        data: the prepared set that it learned from: int8 is calibrated on it, and all files are compared on it.
+        slices: how many slices are compared, at most.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: a run is not finished, the two do not fit, a finder is missing, or a file differs from Keras.
+        UsageError: int8 without data, or precisions of a SavedModel.
+        OutputError: the folder exists, or cannot be written.
+    """
+    wanted = _precisions(kind, precisions, data)
+    threads = processors()
+    with new_set(out) as work:
+        passes = open_passes(run_folder, finder)
+        exports = [
+            _write(one, work, kind, precision=precision, data=data, threads=threads)
+            for one in passes
+            for precision in wanted
+        ]
+        if data is None:
+            for exported in exports:
+                check_on_noise(exported)
+        else:
+            compared = report(exports, data, count=slices, threads=threads)
+            (work / PARITY).write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
+        told = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
+        (work / CARD).write_text(card(told, parameters(passes)), encoding="utf-8")
+        manifest = _manifest(told, kind, exports) | {"checksums": _checksums(work)}
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    return out
+
+
+def _precisions(kind: Format, asked: Sequence[Precision], data: Dataset | None) -> list[Precision]:
+    if kind is Format.SAVEDMODEL:
+        if asked:
+            raise UsageError("a SavedModel is float32: precisions are for LiteRT")
+        return [Precision.FLOAT32]
+    if Precision.INT8 in asked and data is None:
+        raise UsageError("int8 is calibrated on training images: give --data SET, the prepared set")
+    return list(dict.fromkeys(asked)) or [one for one in Precision if data is not None or one is not Precision.INT8]
+
+
+def _write(
+    one: Pass, folder: Path, kind: Format, *, precision: Precision, data: Dataset | None, threads: int
+) -> Exported:
+    if kind is Format.SAVEDMODEL:
+        path = folder / one.stem
+        to_savedmodel(one.model, path)
+        return Exported(path, savedmodel_runner(path), one.model, precision, one.crop)
+    path = folder / f"{one.stem}-{precision}.tflite"
+    calibration = None
+    if precision is Precision.INT8 and data is not None:
+        calibration = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=one.crop).images
+    to_litert(one.model, path, precision, calibration=calibration)
+    return Exported(path, litert_runner(path, threads=threads), one.model, precision, one.crop)
+
+
+def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "format": str(kind),
+        "name": told.name,
+        "version": told.version,
+        "classes": told.class_names,
+        "framing": told.framing.to_dict(),
+        "framing_digest": told.framing.digest,
+        "input": {"name": INPUT, "axes": "batch, row, column, 1", "type": "float32", "from": 0, "to": 1},
+        "outputs": {
+            PROBABILITIES: {"axes": "batch, row, column, class", "type": "float32"},
+            LABELS: {"axes": "batch, row, column", "type": "int32"},
+        },
+        "networks": [
+            {
+                "file": one.path.name,
+                "sees": "whole frames" if one.crop is None else "a crop round the heart",
+                "size": one.crop or told.framing.size,
+                "precision": str(one.precision),
+            }
+            for one in exports
+        ],
+        "training": dict(told.training),
+        "scores": dict(told.scores),
+    }
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}

@@ -1,0 +1,163 @@
+"""A network as a file of another runtime: TensorFlow's SavedModel, and LiteRT for phones. Both ways: written and run.
+
+Every one takes frames (batch, row, column, 1), float32, 0 to 1, as "image" and gives "probabilities" (batch, row,
+column, classes), float32, and "labels" (batch, row, column), int32: normalisation, softmax and arg-max are inside.
+A LiteRT file takes one frame at a time (batch is 1): a phone plans its memory once.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cinesax.core.errors import MissingExtraError, UsageError
+from cinesax.train import quiet_libraries
+
+INPUT, PROBABILITIES, LABELS = "image", "probabilities", "labels"
+
+Images = NDArray[np.float32]
+Answer = tuple[NDArray[np.float32], NDArray[np.int32]]
+Runner = Callable[[Images], Answer]
+"""Images (n, row, column, 1) -> probabilities (n, row, column, classes) and labels (n, row, column)."""
+
+
+class Format(StrEnum):
+    """What a network is exported as."""
+
+    ONNX = "onnx"
+    SAVEDMODEL = "savedmodel"
+    LITERT = "litert"
+
+
+class Precision(StrEnum):
+    """What the weights of a LiteRT file are stored in; int8 also computes in whole numbers."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+def processors() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def to_savedmodel(model: keras.Model, path: Path, *, batch: int | None = None) -> None:
+    """Write a network as a SavedModel; its signature is "serving_default".
+
+    Args:
+        model: of one input size.
+        path: of the folder.
+        batch: frames at a time; None: any number.
+    """
+
+    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities = model(image, training=False)
+        labels = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
+        return {PROBABILITIES: probabilities, LABELS: labels}
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    shape = tf.TensorSpec((batch, *model.input_shape[1:]), tf.float32, name=INPUT)
+    archive.add_endpoint("serve", serve, input_signature=[shape])
+    archive.write_out(path, verbose=False)
+
+
+def to_litert(model: keras.Model, path: Path, precision: Precision, *, calibration: Images | None = None) -> None:
+    """Write a network as a LiteRT (.tflite) file.
+
+    Args:
+        model: of one input size.
+        path: of the file.
+        precision: of its weights. With int8 all that it computes between the frame and the probabilities is in
+            whole numbers; frames and probabilities are float32 all the same.
+        calibration: framed training images (n, row, column, 1), from which int8 learns its ranges.
+
+    Raises:
+        UsageError: int8 without images.
+    """
+    frames = () if calibration is None else calibration
+    if precision is Precision.INT8 and not len(frames):
+        raise UsageError("int8 is calibrated on training images: give --data SET, the prepared set")
+    with tempfile.TemporaryDirectory() as folder, quiet_libraries():
+        to_savedmodel(model, Path(folder), batch=1)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if precision is not Precision.FLOAT32:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision is Precision.FLOAT16:
+            converter.target_spec.supported_types = [tf.float16]
+        if precision is Precision.INT8:
+            converter.representative_dataset = lambda: ([frame[None]] for frame in frames)
+            # Without this, what has no int8 kernel would silently stay in float.
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        path.write_bytes(converter.convert())
+
+
+def keras_runner(model: keras.Model) -> Runner:
+    """A network as Keras computes it, and the arg-max of that."""
+    compute = tf.function(lambda image: model(image, training=False))
+
+    def run(images: Images) -> Answer:
+        probabilities = np.asarray(compute(tf.constant(images)))
+        return probabilities, probabilities.argmax(axis=-1).astype(np.int32)
+
+    return run
+
+
+def onnx_runner(path: Path, *, threads: int) -> Runner:
+    """An ONNX graph of `to_onnx`, by ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [session.get_inputs()[0].name, *(output.name for output in session.get_outputs())]
+
+    def run(images: Images) -> Answer:
+        probabilities, labels = session.run(names[1:], {names[0]: images})
+        return probabilities, labels
+
+    return run
+
+
+def savedmodel_runner(path: Path) -> Runner:
+    """A SavedModel, by TensorFlow alone."""
+    loaded = tf.saved_model.load(str(path))  # its functions live as long as it does
+    serve = loaded.signatures["serving_default"]
+
+    def run(images: Images) -> Answer:
+        answer = serve(**{INPUT: tf.constant(images)})
+        return answer[PROBABILITIES].numpy(), answer[LABELS].numpy()
+
+    run.loaded = loaded  # type: ignore[attr-defined]
+    return run
+
+
+def litert_runner(path: Path, *, threads: int) -> Runner:
+    """A LiteRT file, by the LiteRT interpreter, one frame at a time, as on a phone.
+
+    Raises:
+        MissingExtraError: the interpreter is not installed.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise MissingExtraError("this needs ai_edge_litert; install the extra: pip install 'cinesax[train]'") from None
+    with quiet_libraries():
+        interpreter = Interpreter(str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    serve = interpreter.get_signature_runner("serving_default")
+
+    def run(images: Images) -> Answer:
+        answers = [serve(**{INPUT: image[None]}) for image in images]
+        probabilities, labels = ([answer[name] for answer in answers] for name in (PROBABILITIES, LABELS))
+        return np.concatenate(probabilities), np.concatenate(labels)
+
+    return run

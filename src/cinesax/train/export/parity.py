@@ -1,0 +1,309 @@
+"""Parity: is an exported network still the network? On real slices of a prepared set, against Keras.
+
+Tolerances: graphs in single precision may differ from Keras by 0.001 in probability, those with weights in half
+precision by 0.02 (2^-11 relative in each weight, through some twenty layers). With int8, single pixels at borders
+may differ by a lot; there, masks count: a mean Dice between both below 0.9, of any class, is another network.
+"""
+
+import json
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from cinesax.core.errors import DatasetError, InputError
+from cinesax.network.bundle import PARITY
+from cinesax.network.framing import crop_corner
+from cinesax.train.data.examples import UNKNOWN, Example, Kind, LabelClass
+from cinesax.train.data.records import Dataset, read_examples
+from cinesax.train.export.formats import Images, Precision, Runner, keras_runner
+
+SCHEMA = "cinesax/parity/1"
+CALIBRATION_IMAGES = 100
+SLICES = 64
+LARGEST_DIFFERENCE = {Precision.FLOAT32: 1e-3, Precision.FLOAT16: 2e-2}
+LEAST_DICE = 0.9
+_BATCH = 8
+_TIMED = 12
+_SOFTWARE = ("keras", "numpy", "onnxruntime", "ai-edge-litert")
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Real slices, as a network sees them.
+
+    Attributes:
+        names: of the examples.
+        images: (n, row, column, 1), float32, 0 to 1.
+        cavity: (n, row, column), bool: the LV cavity by the experts.
+        known: (n, row, column), bool: where they have said what a pixel is.
+    """
+
+    names: tuple[str, ...]
+    images: Images
+    cavity: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How an exported network differs from Keras.
+
+    Attributes:
+        slices: how many were compared.
+        largest_difference: in probability, over all pixels and classes.
+        changed_pixels: of another label.
+        pixels: in all.
+        dice: mean over slices, of the LV cavity between both; 1 where both are empty.
+        lowest_dice: the same, of the worst slice.
+        dice_with_experts_keras: mean over slices, of Keras.
+        dice_with_experts: the same, of the exported network.
+        class_dice: mean over slices, between both, of each class but the background, by channel.
+    """
+
+    slices: int
+    largest_difference: float
+    changed_pixels: int
+    pixels: int
+    dice: float
+    lowest_dice: float
+    dice_with_experts_keras: float
+    dice_with_experts: float
+    class_dice: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Milliseconds for one frame, alone in its batch: the median of frames computed in turns.
+
+    Attributes:
+        keras_ms: by Keras, as a compiled function.
+        exported_ms: by the runtime of the format.
+    """
+
+    keras_ms: float
+    exported_ms: float
+
+
+def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = None) -> Slices:
+    """Slices of patients (of phantoms where a split has nothing else), spread evenly over a split.
+
+    Args:
+        dataset: the prepared set.
+        split: of it.
+        count: how many at most.
+        crop: rows and columns cut out round the LV, for a network that sees only these; None: whole frames.
+
+    Raises:
+        DatasetError: no such split, an empty one, or a crop that is larger than the frames.
+    """
+    cases, facts = dataset.cases(split), dataset.manifest["cases"]
+    patients = [case for case in cases if facts[case]["kind"] != Kind.PHANTOM] or cases
+    total = sum(int(facts[case]["n"]) for case in patients)
+    if not total or count < 1:
+        raise DatasetError(f"{dataset.folder} has no slices in {split}, or none were asked for")
+    if crop is not None and crop > dataset.framing.size:
+        raise DatasetError(f"a crop of {crop} pixels cannot be cut out of frames of {dataset.framing.size}")
+    wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
+    chosen = [one for k, one in enumerate(read_examples(dataset, split, patients)) if k in wanted]
+    windows = [_window(one, crop) for one in chosen]
+    return Slices(
+        tuple(one.name for one in chosen),
+        np.stack([np.float32(one.image[w] / 65535) for one, w in zip(chosen, windows, strict=True)])[..., None],
+        np.stack([one.label[w] == LabelClass.LV_CAVITY for one, w in zip(chosen, windows, strict=True)]),
+        np.stack([_known(one)[w] for one, w in zip(chosen, windows, strict=True)]),
+    )
+
+
+def _known(one: Example) -> NDArray[np.bool_]:
+    return np.asarray((one.label != UNKNOWN) & (LabelClass.LV_CAVITY in one.known))
+
+
+def _window(one: Example, crop: int | None) -> tuple[slice, slice]:
+    size = one.image.shape[0]
+    if crop is None:
+        return slice(None), slice(None)
+    places = np.argwhere(one.label == LabelClass.LV_CAVITY)
+    middle = places.mean(axis=0) if len(places) else (size / 2, size / 2)
+    row, column = crop_corner(middle, crop, size)
+    return slice(row, row + crop), slice(column, column + crop)
+
+
+def compare(reference: Runner, exported: Runner, slices: Slices, *, channel: int = 1) -> Parity:
+    """Run both on the same slices.
+
+    Args:
+        reference: the network in Keras.
+        exported: the same in another runtime.
+        slices: what they see.
+        channel: of the LV cavity.
+    """
+    difference, changed, ours, theirs = 0.0, 0, [], []
+    both: dict[int, list[float]] = defaultdict(list)
+    for first in range(0, len(slices.names), _BATCH):
+        part = slice(first, first + _BATCH)
+        expected, labels = reference(slices.images[part])
+        seen, seen_labels = exported(slices.images[part])
+        difference = max(difference, float(np.abs(seen - expected).max()))
+        changed += int((labels != seen_labels).sum())
+        for number in range(1, expected.shape[-1]):
+            both[number] += _dice(labels == number, seen_labels == number)
+        one, other, known = labels == channel, seen_labels == channel, slices.known[part]
+        ours += _dice(one & known, slices.cavity[part] & known)
+        theirs += _dice(other & known, slices.cavity[part] & known)
+    pixels = int(slices.cavity.size)
+    means = {number: float(np.mean(values)) for number, values in both.items()}
+    return Parity(
+        slices=len(slices.names),
+        largest_difference=difference,
+        changed_pixels=changed,
+        pixels=pixels,
+        dice=means[channel],
+        lowest_dice=min(both[channel]),
+        dice_with_experts_keras=float(np.mean(ours)),
+        dice_with_experts=float(np.mean(theirs)),
+        class_dice=tuple(means.values()),
+    )
+
+
+def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> list[float]:
+    shared, total = (one & other).sum(axis=(1, 2)), one.sum(axis=(1, 2)) + other.sum(axis=(1, 2))
+    return [2 * float(s) / float(t) if t else 1.0 for s, t in zip(shared, total, strict=True)]
+
+
+def check(parity: Parity, precision: Precision, name: str) -> None:
+    """An InputError where the exported network is another one: see the tolerances above."""
+    if precision is Precision.INT8:
+        lowest = min((parity.dice, *parity.class_dice))
+        if not lowest >= LEAST_DICE:
+            raise InputError(
+                f"{name} is another network than Keras's: the mean Dice between both is {lowest:.3f}, expected "
+                f"{LEAST_DICE} or more; int8 is too coarse for this network, export it as float16"
+            )
+    elif not parity.largest_difference <= LARGEST_DIFFERENCE[precision]:
+        raise InputError(
+            f"{name} is another network than Keras's: probabilities differ by {parity.largest_difference:.4f}, "
+            f"expected {LARGEST_DIFFERENCE[precision]} or less"
+        )
+
+
+def speed(
+    reference: Runner, exported: Runner, images: Images, *, clock: Callable[[], float] = time.perf_counter
+) -> Speed:
+    """Time both, frame by frame, in turns, so that other work on the machine slows both alike.
+
+    Args:
+        reference: the network in Keras.
+        exported: the same in another runtime.
+        images: (n, row, column, 1).
+        clock: seconds.
+    """
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for runner in (reference, exported):
+        runner(images[:1])  # the first one plans
+    for turn in range(_TIMED):
+        frame = images[turn % len(images)][None]
+        for runner, taken in zip((reference, exported), seconds, strict=True):
+            began = clock()
+            runner(frame)
+            taken.append(clock() - began)
+    return Speed(*(float(np.median(taken)) * 1e3 for taken in seconds))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file (or folder) of an export, and what it was made of.
+
+    Attributes:
+        path: of it.
+        runner: runs it.
+        model: the network in Keras.
+        precision: of its weights.
+        crop: rows and columns of its frames, where it sees a crop round the LV only.
+    """
+
+    path: Path
+    runner: Runner
+    model: keras.Model
+    precision: Precision
+    crop: int | None = None
+
+
+def check_on_noise(exported: Exported) -> None:
+    """Compare where there are no slices to compare on; another network is an InputError."""
+    images = np.random.default_rng(0).random((2, *exported.model.input_shape[1:]), dtype=np.float32)
+    nothing = np.zeros(images.shape[:3], bool)
+    slices = Slices(("noise 1", "noise 2"), images, nothing, nothing)
+    check(compare(keras_runner(exported.model), exported.runner, slices), exported.precision, exported.path.name)
+
+
+def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads: int) -> dict[str, Any]:
+    """Compare every file of an export with Keras, on slices of the split "validation", or "train" without one.
+
+    Args:
+        exports: the files.
+        dataset: the prepared set.
+        count: of slices, at most.
+        threads: of the processor, that each runtime was given.
+
+    Returns:
+        What `parity.json` says.
+
+    Raises:
+        InputError: a file is another network than Keras's.
+        DatasetError: the set has no slices.
+    """
+    split = "validation" if dataset.manifest["splits"].get("validation") else "train"
+    networks = []
+    for one in exports:
+        slices, reference = real_slices(dataset, split, count=count, crop=one.crop), keras_runner(one.model)
+        parity = compare(reference, one.runner, slices)
+        check(parity, one.precision, one.path.name)
+        timed = speed(reference, one.runner, slices.images)
+        facts = {"file": one.path.name, "precision": str(one.precision), "bytes": bytes_of(one.path)}
+        networks.append(facts | asdict(parity) | asdict(timed))
+    return {
+        "schema": SCHEMA,
+        "data": {"digest": dataset.digest, "split": split},
+        "machine": {"processor": processor(), "system": platform.system(), "threads": threads},
+        "software": {"tensorflow": tf.__version__} | {name: version(name) for name in _SOFTWARE if _installed(name)},
+        "networks": networks,
+    }
+
+
+def _installed(name: str) -> bool:
+    return find_spec(name.replace("-", "_")) is not None
+
+
+def processor() -> str:
+    """The processor's name, as well as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def read_report(folder: Path) -> dict[str, Any] | None:
+    """The report in an export's folder; None where it has none."""
+    path = folder / PARITY
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def bytes_of(path: Path) -> int:
+    """Size of a file, or of all files in a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(os.path.getsize(one) for one in path.rglob("*") if one.is_file())

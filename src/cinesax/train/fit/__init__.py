@@ -1,0 +1,1 @@
+"""The training itself: settings, run folder, and what watches it."""

@@ -1,0 +1,136 @@
+"""Cross-validation: the same training fold by fold, and one summary."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.console import Console
+
+from cinesax.core.errors import OutputError, UsageError
+from cinesax.files.stored_files import replacing
+from cinesax.train.data.records import Dataset
+from cinesax.train.fit.config import TrainConfig
+from cinesax.train.fit.curves import read_history
+from cinesax.train.fit.runs import NETWORK, Run
+from cinesax.train.fit.train import Execution, train
+
+SCHEMA = "cinesax/folds/1"
+SUMMARY, TABLE = "summary.json", "summary.md"
+
+
+def fold_folder(folder: Path, fold: int) -> Path:
+    """The run folder of a fold."""
+    return folder / f"fold-{fold}"
+
+
+def cross_validate(
+    dataset: Dataset,
+    folder: Path,
+    config: TrainConfig,
+    *,
+    folds: int,
+    start_from: Path | None = None,
+    resume: bool = False,
+    execution: Execution | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train once for every fold of a set, each time without that fold's patients, and judge on them.
+
+    Args:
+        dataset: a prepared set; its split "train".
+        folder: gets a run folder for each fold (fold-0, fold-1, ...), summary.json and summary.md.
+        config: of every training.
+        folds: how many; the set must be dealt into as many, so that `cinesax evaluate --fold` means the same.
+        start_from: as in `train`.
+        resume: go on: finished folds stay as they are, an interrupted one goes on, the others begin.
+        execution: as in `train`.
+        console: where progress goes.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        UsageError: the set has another number of folds.
+        OutputError: the folder is not empty and not to be resumed.
+    """
+    dealt = int(dataset.manifest["folds"])
+    if folds != dealt or folds < 2:
+        raise UsageError(
+            f"{dataset.folder} is dealt into {dealt} folds: give --folds {dealt}, or prepare it with --folds {folds}"
+            if folds >= 2
+            else f"cross-validation needs at least 2 folds, seen {folds}"
+        )
+    if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} is not empty; add --resume to go on with it, or name a new folder")
+    console = console or Console(stderr=True)
+    runs = []
+    for fold in range(folds):
+        console.print(f"fold {fold} of {folds}", highlight=False)
+        runs.append(
+            train(
+                dataset,
+                fold_folder(folder, fold),
+                config,
+                fold=fold,
+                start_from=start_from,
+                resume=resume,
+                execution=execution,
+                console=console,
+            )
+        )
+        keras.backend.clear_session()
+    summary = summarise(runs)
+    with replacing(folder / SUMMARY) as work:
+        work.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    with replacing(folder / TABLE) as work:
+        work.write_text(table(summary), encoding="utf-8")
+    return summary
+
+
+def summarise(runs: Sequence[Run]) -> dict[str, Any]:
+    """Of each finished fold the measures of its network on its held-out cases, their mean and standard deviation."""
+    each = [_fold(run) for run in runs]
+    names = [name for name in each[0]["measures"] if all(name in fold["measures"] for fold in each)]
+    columns = {name: [fold["measures"][name] for fold in each] for name in names}
+    return {
+        "schema": SCHEMA,
+        "config": runs[0].config["config"],
+        "dataset": runs[0].config["dataset"],
+        "folds": each,
+        "mean": {name: statistics.fmean(values) for name, values in columns.items()},
+        "standard_deviation": {name: statistics.stdev(values) for name, values in columns.items()},
+    }
+
+
+def _fold(run: Run) -> dict[str, Any]:
+    # With patience the network that is kept is that of the best look, else that of the last.
+    history = read_history(run.folder / "history.csv")
+    best, kept_best = run.state.best, run.config["config"]["patience"] is not None
+    epoch = best.epoch if best is not None and kept_best else run.state.epochs - 1
+    row = history["epoch"].index(epoch)
+    return {
+        "fold": run.config["fold"],
+        "held_out_cases": run.config["held_out_cases"],
+        "epoch": epoch,
+        "network": f"{run.folder.name}/{NETWORK}",
+        "measures": {
+            name.removeprefix("val_"): values[row] for name, values in history.items() if name.startswith("val_")
+        },
+    }
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The summary as a Markdown table: a row a fold, then mean and standard deviation."""
+    names = list(summary["mean"])
+    lines = [f"| fold | patients | {' | '.join(names)} |", "| --- |" + " ---: |" * (len(names) + 1)]
+    for fold in summary["folds"]:
+        values = " | ".join(f"{fold['measures'][name]:.4f}" for name in names)
+        lines.append(f"| {fold['fold']} | {len(fold['held_out_cases'])} | {values} |")
+    patients = sum(len(fold["held_out_cases"]) for fold in summary["folds"])
+    lines.append(f"| mean | {patients} | " + " | ".join(f"{summary['mean'][name]:.4f}" for name in names) + " |")
+    spread = " | ".join(f"{summary['standard_deviation'][name]:.4f}" for name in names)
+    lines.append(f"| standard deviation | | {spread} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,111 @@
+"""Before a training starts: what it will need."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cinesax.train.nets.cost import cost
+
+# The way back costs about twice the way there; it keeps what each layer gave, and the gradient of it.
+_BACK_AND_FORTH = 3
+_KEPT = 2
+# Weights, gradients, two moments of AdamW, moving average: five times 4 bytes each.
+_BYTES_A_PARAMETER = 20
+# TensorFlow itself, loaded and at work; seen: 0.6 to 0.7 GB.
+_LIBRARIES_BYTES = 650_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """What a training will need.
+
+    Attributes:
+        memory_bytes: about, at its peak.
+        seconds: about; None where all is done.
+        device: what it runs on.
+    """
+
+    memory_bytes: int
+    seconds: float | None
+    device: str
+
+    def line(self) -> str:
+        """In words."""
+        free = free_bytes()
+        short = free is not None and self.memory_bytes > free
+        there = "" if free is None else f" ({free / 1e9:.1f} GB free{': too little' if short else ''})"
+        lasts = "nothing left to do" if self.seconds is None else f"about {_duration(self.seconds)}"
+        return f"preflight: about {self.memory_bytes / 1e9:.1f} GB of memory{there}, {lasts}, on {self.device}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def free_bytes() -> int | None:
+    """Memory that is free now; None where the system does not tell (Windows, macOS)."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def device_name(threads: int) -> str:
+    """The devices that TensorFlow sees."""
+    cards = tf.config.list_physical_devices("GPU")
+    if not cards:
+        return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    return ", ".join(
+        str(tf.config.experimental.get_device_details(card).get("device_name", card.name)) for card in cards
+    )
+
+
+def preflight(
+    model: keras.Model,
+    batches: Any,
+    *,
+    steps: int,
+    images_bytes: int,
+    threads: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Preflight:
+    """Look at one batch on its way forward, and reckon from it.
+
+    Args:
+        model: the network.
+        batches: of the training.
+        steps: batches that are to come.
+        images_bytes: what the training images take in memory.
+        threads: of the processor.
+        clock: seconds.
+
+    Returns:
+        The estimate. Time is that of a batch made and passed forward, thrice; other work on the machine and XLA
+        make it a rough one.
+    """
+    source = iter(batches)
+    images, _ = next(source)
+    size, batch = int(images.shape[1]), int(images.shape[0])
+    one = cost(model, size)
+    memory = (
+        _LIBRARIES_BYTES + images_bytes + one.parameters * _BYTES_A_PARAMETER + one.activation_bytes * batch * _KEPT
+    )
+    if steps < 1:
+        return Preflight(memory, None, device_name(threads))
+    began = clock()
+    for _ in range(2):
+        next(source)
+    made = (clock() - began) / 2
+    forward = tf.function(lambda x: model(x, training=False))
+    forward(images)  # the first one plans
+    began = clock()
+    forward(images)
+    seconds = steps * ((clock() - began) * _BACK_AND_FORTH + made)
+    return Preflight(memory, seconds, device_name(threads))

@@ -1,0 +1,388 @@
+"""Training: a prepared set and a config -> a run folder with checkpoints, logs and the finished network."""
+
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from cinesax._version import __version__
+from cinesax.core.errors import DatasetError, OutputError, UsageError
+from cinesax.train.data.disk import system_errors
+from cinesax.train.data.pipeline import count_examples, training_batches, validation_batches
+from cinesax.train.data.records import Dataset, verify
+from cinesax.train.data.splits import ExampleSplit, cases_of
+from cinesax.train.fit.board import Board, Pictures
+from cinesax.train.fit.callbacks import (
+    Checkpoint,
+    EpochSeeds,
+    HistoryFile,
+    Look,
+    Pulse,
+    Standing,
+    StopOnNaN,
+    averaged_weights,
+    plain_copy,
+)
+from cinesax.train.fit.config import TrainConfig
+from cinesax.train.fit.curves import draw_curves
+from cinesax.train.fit.display import Display
+from cinesax.train.fit.preflight import device_name, preflight
+from cinesax.train.fit.runs import (
+    COMMANDS,
+    NAN_BATCH,
+    NETWORK,
+    SCHEMA,
+    Run,
+    begin,
+    go_on,
+    load_network,
+    open_run,
+    save_network,
+)
+from cinesax.train.fit.schedule import Rate
+from cinesax.train.fit.start import Start, check_start, keep_part, open_start, take_over
+from cinesax.train.nets import build
+from cinesax.train.nets.losses import CrossEntropyDice
+from cinesax.train.nets.metrics import metrics
+
+__all__ = ["NETWORK", "Execution", "Run", "TrainConfig", "load_network", "open_run", "train"]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a training is carried out, whatever it learns.
+
+    Attributes:
+        threads: of the processor, for the augmentation.
+        deterministic: the same seed gives the same weights to the last bit, in one go or interrupted and resumed;
+            somewhat slower. It cannot be taken back in the process that used it.
+        eager: step by step, for debugging; slow.
+        devices: train on these together by data parallelism, such as ("GPU:0", "GPU:1"); None: on all GPUs where
+            there are several.
+        command: what the user typed, for the run folder.
+    """
+
+    threads: int = 2
+    deterministic: bool = False
+    eager: bool = False
+    devices: tuple[str, ...] | None = None
+    command: str = "from Python"
+
+
+def train(
+    dataset: Dataset,
+    folder: Path,
+    config: TrainConfig,
+    *,
+    fold: int | None = None,
+    split: ExampleSplit | None = None,
+    start_from: Path | None = None,
+    resume: bool = False,
+    extension_rate: float | None = None,
+    execution: Execution | None = None,
+    console: Console | None = None,
+) -> Run:
+    """Train a network.
+
+    Args:
+        dataset: a prepared set; its split "train".
+        folder: the run folder to make (see `runs`).
+        config: how.
+        fold: the fold of the split to hold out and validate on; None: train on all, without validation (the
+            split "validation" is for one look at the end, with `cinesax evaluate`).
+        split: instead of a fold: train on exactly these examples, validate on exactly those (see `splits`).
+        start_from: a finished run or a bundle ("default": the one that ships) whose weights to begin with; its
+            network must be the same but for its classes, its framing too, and it must not have seen the patients
+            that this training holds out.
+        resume: go on with an interrupted run of the same config, or, where the config has more epochs, extend it.
+        extension_rate: the highest learning rate of the epochs that are added; None: they keep the rate with which
+            the training ended.
+        execution: threads, devices and the like.
+        console: where progress goes.
+
+    Returns:
+        The finished run; `network.keras` has the averaged weights of the last epoch, or, with `patience`, of the
+        best look at the held-out cases.
+
+    Raises:
+        DatasetError: a damaged set, a fold that leaves nobody to train or to validate on, or a split of another set.
+        UsageError: a fold and a split, the fold or the config does not fit, or the loss became no number.
+        OutputError, InputError: the run folder cannot be written, or not be resumed.
+    """
+    execution = execution or Execution()
+    console = console or Console(stderr=True)
+    if fold is not None and split is not None:
+        raise UsageError(f"fold {fold} and split {split.name} each say what to hold out: give one of them")
+    held, cases = _cases(dataset, fold) if split is None else cases_of(dataset, split)
+    _check_config(dataset, config, held, execution)
+    verify(dataset)
+    start = None if start_from is None else open_start(start_from, config.model)
+    if start is None and config.keep_start:
+        raise UsageError("keep_start has no run to keep a part of: name one by --from")
+    if start is not None:
+        check_start(start, config, dataset.framing.to_dict(), held, classes=dataset.manifest["classes"])
+    description = _description(dataset, config, execution, cases=cases, held=held, start=start)
+    description |= {"fold": fold, "split": None if split is None else split.to_dict()}
+    run = _enter(folder, description, config, resume=resume, extension_rate=extension_rate)
+    _note_command(folder, execution.command)
+    if execution.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(config.seed)
+    with _writing(folder):
+        if run.state.epochs < run.epochs and not run.state.stopped:
+            _fit(dataset, run, config, execution=execution, start=start, console=console)
+            _check_finished(open_run(folder))
+        _finish(open_run(folder), config, start)
+    return open_run(folder)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Tell of a disk that is full, or that takes no more for another reason, in one line."""
+    try:
+        with system_errors():
+            yield
+    except OSError as error:
+        reason = error.strerror or str(error).partition("\n")[0]
+        raise OutputError(f"{folder} cannot be written: {reason}; mend that, and go on with --resume") from None
+
+
+def _cases(dataset: Dataset, fold: int | None) -> tuple[list[str], list[str]]:
+    cases = dataset.cases("train", fold=fold)
+    held = dataset.cases("train", fold=fold, held_out=True) if fold is not None else []
+    if not cases or (fold is not None and not held):
+        raise DatasetError(f"fold {fold} leaves no patients to {'validate' if cases else 'train'} on; use fewer folds")
+    return held, cases
+
+
+def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execution: Execution) -> None:
+    classes = dataset.manifest["classes"]
+    if config.model.classes != len(classes):
+        raise UsageError(
+            f"{dataset.folder} has {len(classes)} classes ({', '.join(classes)}), and the network "
+            f"{config.model.classes}: give --set model.classes={len(classes)}"
+        )
+    if config.patience is not None and not held:
+        raise UsageError("patience needs held-out cases to look at: name a fold, or set patience=none")
+    together = len(execution.devices or ())
+    if together and config.pipeline.batch % together:
+        raise UsageError(f"a batch of {config.pipeline.batch} cannot be shared by {together} devices evenly")
+
+
+def _description(
+    dataset: Dataset,
+    config: TrainConfig,
+    execution: Execution,
+    *,
+    cases: list[str],
+    held: list[str],
+    start: Start | None,
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "config": config.to_dict(),
+        "stages": [{"epochs": config.epochs, "learning_rate": config.learning_rate}],
+        "dataset": {
+            "digest": dataset.digest,
+            "framing": dataset.framing.to_dict(),
+            "classes": list(dataset.manifest["classes"]),
+        },
+        "train_cases": cases,
+        "held_out_cases": held,
+        "cases_seen": sorted({*cases, *(start.cases_seen if start else ())}),
+        "deterministic": execution.deterministic,
+        "command": execution.command,
+        "device": device_name(execution.threads),
+        "software": {
+            "cinesax": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.machine()}",
+        },
+        **({} if start is None else start.record),
+    }
+
+
+def _enter(
+    folder: Path, description: dict[str, Any], config: TrainConfig, *, resume: bool, extension_rate: float | None
+) -> Run:
+    if resume and folder.is_dir() and any(folder.iterdir()):
+        return go_on(folder, description, config, extension_rate)
+    return begin(folder, description)
+
+
+def _note_command(folder: Path, command: str) -> None:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    try:
+        with (folder / COMMANDS).open("a", encoding="utf-8") as stream:
+            stream.write(f"{moment} {command}\n")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from None
+
+
+def _compile(run: Run, config: TrainConfig, execution: Execution) -> keras.Model:
+    optimizer = keras.optimizers.AdamW(
+        _rate(run, config),
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clip_norm,
+        use_ema=True,
+        ema_momentum=config.average,
+    )
+    with _policy(config.precision.value):
+        model = build(config.model)
+    model.compile(
+        optimizer=optimizer,
+        loss=CrossEntropyDice(config.dice_over, false_positives=config.false_positives),
+        metrics=metrics(run.classes),
+        auto_scale_loss=True,
+    )
+    # Before the first step is traced: made in it, its variables would have it traced twice.
+    model.optimizer.build(model.trainable_variables)
+    _set_execution(model, config, execution)
+    return model
+
+
+def _rate(run: Run, config: TrainConfig) -> Rate:
+    stages = [(stage.epochs * config.steps, stage.learning_rate) for stage in run.stages]
+    return Rate(stages, config.warmup_steps)
+
+
+def _set_execution(model: keras.Model, config: TrainConfig, execution: Execution) -> None:
+    model.run_eagerly = execution.eager
+    model.jit_compile = config.xla and not execution.eager and not execution.deterministic
+
+
+@contextmanager
+def _policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(str(name))
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _scope(execution: Execution) -> Any:
+    devices = execution.devices or tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU"))))
+    if len(devices) < 2:
+        return nullcontext()
+    return tf.distribute.MirroredStrategy(list(devices)).scope()
+
+
+def _fit(
+    dataset: Dataset, run: Run, config: TrainConfig, *, execution: Execution, start: Start | None, console: Console
+) -> None:
+    cases, done = run.config["train_cases"], run.state.epochs
+    facts: dict[str, Any] = {"seed": config.seed, "only": run.train_names, "threads": execution.threads}
+
+    def batches(first: int) -> tf.data.Dataset:
+        return training_batches(dataset, cases, config.pipeline, start=first, **facts)
+
+    source = batches(done * config.steps)
+    with _scope(execution):
+        if done:
+            model = load_network(run.folder / str(run.state.last))
+            model.optimizer.learning_rate = _rate(run, config)
+            _set_execution(model, config, execution)
+        else:
+            model = _compile(run, config, execution)
+            if start is not None:
+                _begin_with(start, model, source, classes=run.classes, console=console)
+        told = preflight(
+            model,
+            source,
+            steps=(run.epochs - done) * config.steps,
+            images_bytes=_images_bytes(dataset, run),
+            threads=execution.threads,
+        )
+        console.print(told.line(), highlight=False, soft_wrap=True)
+        display = Display(console, steps=config.steps, epochs=run.epochs, done=done)
+        callbacks = [*_callbacks(dataset, run, config, lambda step: next(iter(batches(step)))), display]
+        try:
+            model.fit(
+                source,
+                initial_epoch=done,
+                epochs=run.epochs,
+                steps_per_epoch=config.steps,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=0,
+            )
+        finally:
+            display.on_train_end()  # Keras says so only where nothing interrupts; the terminal's cursor is hidden
+
+
+def _begin_with(
+    start: Start, model: keras.Model, batches: tf.data.Dataset, *, classes: Sequence[str], console: Console
+) -> None:
+    images = np.concatenate([np.asarray(image) for image, _ in batches.take(4)])
+    anew = take_over(start, model, images, classes=classes)
+    if anew:
+        console.print(f"begins anew: {', '.join(anew)}; the rest as in {start.source}", highlight=False, soft_wrap=True)
+
+
+def _images_bytes(dataset: Dataset, run: Run) -> int:
+    # 16-bit images and 8-bit labels lie in memory, decoded.
+    examples = count_examples(dataset, run.config["train_cases"], run.train_names)
+    return int(examples * dataset.framing.size**2 * 3)
+
+
+def _callbacks(
+    dataset: Dataset, run: Run, config: TrainConfig, batch_of: Callable[[int], tuple[Any, Any]]
+) -> list[keras.callbacks.Callback]:
+    folder, done, standing = run.folder, run.state.epochs, Standing(run.state)
+    held, board = run.config["held_out_cases"], folder / "tensorboard"
+    shown, only = (held, run.held_out_names) if held else (run.config["train_cases"], run.train_names)
+    pictures = Pictures(dataset, shown, board, held_out=bool(held), config=config.pipeline, only=only)
+    look = Look(
+        folder,
+        standing,
+        validation_batches(dataset, "train", held, only=only, config=config.pipeline) if held else None,
+        every=config.validate_every,
+        epochs=run.epochs,
+        patience=config.patience,
+        pictures=pictures.draw,
+    )
+    # In this order: what is measured, what is looked at, what is written of it, and the state last.
+    return [
+        EpochSeeds(config.seed),
+        Pulse(config.steps * config.pipeline.batch),
+        StopOnNaN(folder, config.steps, batch_of),
+        look,
+        Board(board, run.config["config"], size=config.pipeline.crop or dataset.framing.size, done=done),
+        HistoryFile(folder / "history.csv", done=done),
+        Checkpoint(folder, standing),
+    ]
+
+
+def _check_finished(run: Run) -> None:
+    if run.state.epochs < run.epochs and not run.state.stopped:
+        raise UsageError(
+            f"the loss is no number in epoch {run.state.epochs + 1}; {run.folder} keeps the state before it, and the "
+            f"batch in {NAN_BATCH}: lower the learning rate and begin again in a new folder"
+        )
+
+
+def _finish(run: Run, config: TrainConfig, start: Start | None) -> None:
+    # Reloading the checkpoint gives the same network whether or not this process ran the last epoch.
+    best = run.state.best
+    if config.patience is not None and best is not None:
+        network = load_network(run.folder / best.file)
+    else:
+        saved = load_network(run.folder / str(run.state.last))
+        with averaged_weights(saved):
+            network = plain_copy(saved)
+    if start is not None and config.keep_start:
+        keep_part(start, network, config.keep_start)
+    save_network(network, run.folder / NETWORK)
+    draw_curves(run.folder / "history.csv", run.folder / "curves.png")

@@ -1,0 +1,97 @@
+"""Networks: each a readable function of a small frozen config.
+
+A network is a config (a frozen dataclass with `classes` and `factor`) and a function `(config, *, size) ->
+keras.Model` that maps images (batch, row, column, 1), float32, 0 to 1, to probabilities (batch, row, column,
+classes), float32. Normalisation and softmax are inside; no layer is a custom one, so that every exporter knows them.
+A new network is a file of this package and a line in `NETWORKS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol, get_origin, get_type_hints
+
+import keras
+
+from cinesax.core.errors import InputError
+from cinesax.train.nets.fcn import FCNConfig, fcn
+from cinesax.train.nets.unet import UNetConfig, unet
+
+__all__ = [
+    "NETWORKS",
+    "FCNConfig",
+    "Network",
+    "NetworkConfig",
+    "UNetConfig",
+    "build",
+    "fcn",
+    "from_dict",
+    "to_dict",
+    "unet",
+]
+
+
+class NetworkConfig(Protocol):
+    """What every network's config tells."""
+
+    @property
+    def classes(self) -> int:
+        """Of the output, background included."""
+
+    @property
+    def factor(self) -> int:
+        """Rows and columns of an image are multiples of this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A kind of network: the type of its config, and the function that builds it."""
+
+    config: type
+    build: Callable[..., keras.Model]
+
+
+NETWORKS: Mapping[str, Network] = {
+    "unet": Network(UNetConfig, unet),
+    "fcn": Network(FCNConfig, fcn),
+}
+
+
+def _name(config: NetworkConfig) -> str:
+    return next(name for name, network in NETWORKS.items() if type(config) is network.config)
+
+
+def build(config: NetworkConfig, *, size: int | None = None) -> keras.Model:
+    """The network of a config.
+
+    Args:
+        config: of one of `NETWORKS`.
+        size: rows and columns; None: any multiple of `config.factor`.
+    """
+    return NETWORKS[_name(config)].build(config, size=size)
+
+
+def to_dict(config: NetworkConfig) -> dict[str, Any]:
+    """The config as JSON knows it, with "network": the kind."""
+    return {"network": _name(config), **asdict(config)}  # type: ignore[call-overload]
+
+
+def from_dict(values: Mapping[str, Any]) -> NetworkConfig:
+    """The config that `to_dict` gave; without a kind, which early runs and bundles do not tell, it is a U-Net's.
+
+    Raises:
+        InputError: a kind or a setting that this version does not know.
+    """
+    name = values.get("network", "unet")
+    if name not in NETWORKS:
+        raise InputError(f"this version knows no network {name!r}; it knows {', '.join(NETWORKS)}")
+    kind = NETWORKS[name].config
+    hints = get_type_hints(kind)
+    known = {field.name for field in fields(kind)}
+    unknown = sorted(set(values) - known - {"network"})
+    if unknown:
+        raise InputError(
+            f"this version's network {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}"
+        )
+    settings = {key: value for key, value in values.items() if key in known}
+    settings |= {key: tuple(value) for key, value in settings.items() if get_origin(hints[key]) is tuple}
+    return kind(**settings)

@@ -1,0 +1,130 @@
+"""Metrics, in keras.ops: they work on any backend of Keras.
+
+Labels are those of `losses`: what is not known of a pixel counts nowhere.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from cinesax.train.nets.losses import decided
+
+
+def overlap(
+    y_true: keras.KerasTensor, y_pred: keras.KerasTensor, structure: int | None
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Pixels in common, and the sum of both areas, of hard labels, for each slice.
+
+    Args:
+        y_true: labels (batch, row, column, classes).
+        y_pred: probabilities, likewise.
+        structure: the class; None: all but the background together.
+
+    Returns:
+        Two times (batch,), float32, in pixels. A pixel counts where it is known whether it belongs.
+    """
+    chosen = ops.argmax(y_pred, axis=-1)
+    known = decided(y_true)
+    if structure is None:
+        truth, guess, known = 1 - y_true[..., 0], ops.cast(chosen > 0, "float32"), known[..., 0]
+    else:
+        truth, guess = y_true[..., structure], ops.cast(chosen == structure, "float32")
+        known = known[..., structure]
+    truth, guess = truth * known, guess * known
+    return ops.sum(truth * guess, axis=(1, 2)), ops.sum(truth, axis=(1, 2)) + ops.sum(guess, axis=(1, 2))
+
+
+class _SliceMean(keras.metrics.Metric):
+    """The mean over slices of a measure of overlap; a slice with nothing known of the structure is left out."""
+
+    def __init__(self, structure: int | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.structure = structure
+        self.total = self.add_weight(name="total", initializer="zeros")
+        self.count = self.add_weight(name="count", initializer="zeros")
+
+    def measure(self, both: keras.KerasTensor, total: keras.KerasTensor) -> keras.KerasTensor:
+        """Of each slice, from the pixels in common and the sum of both areas."""
+        raise NotImplementedError
+
+    def update_state(
+        self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor, sample_weight: keras.KerasTensor | None = None
+    ) -> None:
+        """Add a batch: labels and probabilities, both (batch, row, column, classes)."""
+        y_true = ops.cast(y_true, "float32")
+        both, total = overlap(y_true, y_pred, self.structure)
+        value = ops.where(total > 0, self.measure(both, ops.maximum(total, 1.0)), 1.0)
+        known = ops.cast(ops.max(decided(y_true)[..., self.structure or 0], axis=(1, 2)) > 0, "float32")
+        self.total.assign_add(ops.sum(value * known))
+        self.count.assign_add(ops.sum(known))
+
+    def result(self) -> keras.KerasTensor:
+        """The mean so far, a scalar."""
+        return self.total / ops.maximum(self.count, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving."""
+        return {**super().get_config(), "structure": self.structure}
+
+
+@keras.saving.register_keras_serializable(package="cinesax")
+class SliceDice(_SliceMean):
+    """Mean over slices of the Dice of one structure, or of all together, on hard labels, nothing left out.
+
+    A slice that is empty in truth counts 1 when it is empty in the prediction and 0 when it is not.
+    """
+
+    def __init__(self, structure: int | None = None, *, name: str = "dice", **options: Any) -> None:
+        super().__init__(structure, name=name, **options)
+
+    def measure(self, both: keras.KerasTensor, total: keras.KerasTensor) -> keras.KerasTensor:
+        """Twice the pixels in common, by the sum of both areas."""
+        return 2 * both / total
+
+
+@keras.saving.register_keras_serializable(package="cinesax")
+class SliceIoU(_SliceMean):
+    """Mean over slices of the intersection over union, counted like `SliceDice`."""
+
+    def __init__(self, structure: int | None = None, *, name: str = "iou", **options: Any) -> None:
+        super().__init__(structure, name=name, **options)
+
+    def measure(self, both: keras.KerasTensor, total: keras.KerasTensor) -> keras.KerasTensor:
+        """The pixels in common, by those of either."""
+        return both / ops.maximum(total - both, 1.0)
+
+
+@keras.saving.register_keras_serializable(package="cinesax")
+class PixelAccuracy(keras.metrics.Mean):
+    """The part of the known pixels whose most probable class is right: high for a network that finds nothing."""
+
+    def __init__(self, name: str = "accuracy", **options: Any) -> None:
+        super().__init__(name=name, **options)
+
+    def update_state(
+        self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor, sample_weight: keras.KerasTensor | None = None
+    ) -> None:
+        """Add a batch: labels and probabilities, both (batch, row, column, classes)."""
+        y_true = ops.cast(y_true, "float32")
+        known = ops.cast(ops.abs(ops.sum(y_true, axis=-1) - 1) < 0.5, "float32")
+        right = ops.cast(ops.argmax(y_true, axis=-1) == ops.argmax(y_pred, axis=-1), "float32")
+        super().update_state(right, sample_weight=known)
+
+
+def metrics(classes: Sequence[str]) -> list[keras.metrics.Metric]:
+    """What a training watches.
+
+    Args:
+        classes: the names of the channels, background first.
+
+    Returns:
+        accuracy, dice (all structures together), and dice_NAME and iou_NAME of each structure.
+    """
+    each = [
+        metric
+        for number, name in enumerate(classes[1:], start=1)
+        for metric in (SliceDice(number, name=f"dice_{name}"), SliceIoU(number, name=f"iou_{name}"))
+    ]
+    return [PixelAccuracy(), SliceDice(), *each]

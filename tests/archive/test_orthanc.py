@@ -1,0 +1,195 @@
+"""A real archive (Orthanc) takes what cinesax writes, by both protocols, and gives it back unchanged."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pydicom
+import pytest
+from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset
+
+import filed
+from checkers import absent
+from cinesax.analyze import analyze
+from cinesax.dicom.write.options import RTSTRUCT_NAME, SR_NAME, DicomOptions
+from cinesax.results.write import write_results
+from servers import orthanc
+
+# One server for all of them.
+pytestmark = pytest.mark.xdist_group("archive")
+
+MR, SEG, SR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.33"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[orthanc.Orthanc]:
+    reason = orthanc.missing()
+    if reason is not None:
+        absent(reason)
+    with orthanc.running(tmp_path_factory.mktemp("orthanc")) as running:
+        yield running
+
+
+@pytest.fixture
+def empty(server: orthanc.Orthanc) -> orthanc.Orthanc:
+    server.clear()
+    return server
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An exam, and the folder of what was written of it."""
+    folder = tmp_path_factory.mktemp("results")
+    of = filed.analysis(folder / "exam")
+    return folder / "exam", write_results(of, folder / "out", dicom=DicomOptions(rtstruct=True))
+
+
+def send(server: orthanc.Orthanc, what: Path, to: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "cinesax", "send", str(what), "--to", to, "--format", "json"]
+    with server.entered():
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@contextmanager
+def client(server: orthanc.Orthanc) -> Iterator[DICOMwebClient]:
+    with server.entered(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield DICOMwebClient(server.web, permissive_uid=True)
+
+
+def read(paths: list[Path]) -> dict[str, Dataset]:
+    """SOPInstanceUID -> object, by files."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [pydicom.dcmread(path) for path in paths]
+        for one in found:
+            # Lengths of groups are retired, and written by nobody any more.
+            for element in list(one):
+                if element.tag.element == 0:
+                    del one[element.tag]
+        return {str(one.SOPInstanceUID): one for one in found}
+
+
+def back(server: orthanc.Orthanc, study_uid: str) -> dict[str, Dataset]:
+    """SOPInstanceUID -> object, found by QIDO-RS and fetched by WADO-RS."""
+    with client(server) as web:
+        listed = web.search_for_instances(study_instance_uid=study_uid)
+        uids = [(one["0020000E"]["Value"][0], one["00080018"]["Value"][0]) for one in listed]
+        return {uid: web.retrieve_instance(study_uid, series, uid) for series, uid in uids}
+
+
+def numbers(report: Dataset) -> list[tuple[str, float]]:
+    """(code, value) of every measurement of a report."""
+    found = []
+    for item in report.get("ContentSequence", ()):
+        if item.ValueType == "NUM":
+            value = item.MeasuredValueSequence[0]
+            found.append((item.ConceptNameCodeSequence[0].CodeValue, float(value.NumericValue)))
+        found += numbers(item)
+    return found
+
+
+@pytest.mark.parametrize("protocol", ["node", "web"])
+def test_source_and_results_come_back_as_they_were_sent(
+    empty: orthanc.Orthanc, results: tuple[Path, Path], protocol: str
+) -> None:
+    exam, out = results
+    for folder, kinds in ((exam, [MR] * 60), (out, [SEG] * 3 + ["1.2.840.10008.5.1.4.1.1.481.3", SR])):
+        done = send(empty, folder, getattr(empty, protocol))
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)["objects"]
+        assert {(one["fate"], one["attempts"]) for one in told} == {("taken", 1)}
+        assert sorted(one["sop_class_uid"] for one in told) == sorted(kinds)
+    sent = read([*exam.iterdir(), *out.glob("*.dcm")])
+    arrived = back(empty, "1.2.3.4")
+    assert set(arrived) == set(sent)
+    for uid, one in sent.items():
+        assert arrived[uid].get("PixelData") == one.get("PixelData")
+        assert arrived[uid] == one, uid
+    [report] = [one for one in arrived.values() if one.SOPClassUID == SR]
+    m = json.loads((out / "analysis.json").read_text())["measurements"]
+    named = {
+        "8821-1": "edv_ml",
+        "8823-7": "esv_ml",
+        "90096001": "sv_ml",
+        "8811-2": "ef_percent",
+        "18087-7": "lv_mass_g",
+    }
+    named |= {"82799009": "cardiac_output_l_per_min", "8867-4": "heart_rate_bpm"}
+    assert dict(numbers(report)) == {code: m[name] for code, name in named.items()}
+
+
+def test_the_archive_files_everything_under_one_patient_and_study(
+    empty: orthanc.Orthanc, results: tuple[Path, Path]
+) -> None:
+    for folder in results:
+        assert send(empty, folder, empty.node).returncode == 0
+    assert len(empty.ask("/patients")) == len(empty.ask("/studies")) == 1
+    with client(empty) as web:
+        series = web.search_for_series(study_instance_uid="1.2.3.4")
+        [report] = web.search_for_instances(search_filters={"Modality": "SR"})
+    assert sorted(one["00080060"]["Value"][0] for one in series) == ["MR", "RTSTRUCT", "SEG", "SR"]
+    assert report["00100020"]["Value"] == ["ID-77"]
+
+
+def test_sending_twice_does_no_harm(empty: orthanc.Orthanc, results: tuple[Path, Path]) -> None:
+    for to in (empty.node, empty.web):
+        for _ in range(2):
+            assert send(empty, results[1], to).returncode == 0
+    assert len(empty.ask("/instances")) == 5
+
+
+def test_an_archive_that_does_not_know_the_caller_takes_nothing(
+    empty: orthanc.Orthanc, results: tuple[Path, Path]
+) -> None:
+    command = [sys.executable, "-m", "cinesax", "send", str(results[1]), "--to", empty.node, "--from", "STRANGER"]
+    with empty.entered():
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 9 and "Traceback" not in done.stderr
+    assert re.search(r"took 0 of 5 objects; the first it did not: .+", done.stderr)
+    assert "taken: 0 of 5" in done.stdout and SR_NAME in done.stdout and RTSTRUCT_NAME in done.stdout
+    assert empty.ask("/instances") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to make network namespaces")
+def test_the_server_is_out_of_reach_of_the_network(server: orthanc.Orthanc) -> None:
+    if server.namespace is None:
+        pytest.skip("no network namespaces here: the server refuses all but this machine instead")
+    with server.entered():
+        links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
+    assert [line.split()[0] for line in links.splitlines()] == ["lo"]
+    with pytest.raises(OSError, match="refused"):
+        orthanc.Orthanc(server.dicom_port, server.http_port, None).ask("/system")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("protocol", ["node", "web"])
+def test_a_real_exam_with_identifiers_that_are_not_valid_comes_back_unchanged(
+    empty: orthanc.Orthanc, sunnybrook: Path, tmp_path: Path, protocol: str
+) -> None:
+    exam = sunnybrook / "dicom" / "SC-HF-I-04" / "cine_sax"
+    of = analyze(exam, segmentation=sunnybrook / "contours" / "SC-HF-I-04")
+    out = write_results(of, tmp_path / "out", dicom=DicomOptions(rtstruct=True))
+    (tmp_path / "some").mkdir()
+    for number in range(1, 11):
+        (tmp_path / "some" / f"{number}.dcm").symlink_to(exam / f"{number}.dcm")
+    for folder in (tmp_path / "some", out):
+        done = send(empty, folder, getattr(empty, protocol))
+        assert done.returncode == 0, done.stderr
+    sent = read([*(tmp_path / "some").iterdir(), *out.glob("*.dcm")])
+    arrived = back(empty, str(of.cine.source.study_uid))
+    assert set(arrived) == set(sent) and len(sent) == 15
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for uid, one in sent.items():
+            assert arrived[uid].get("PixelData") == one.get("PixelData")
+            assert numbers(arrived[uid]) == numbers(one)
+            assert arrived[uid] == one, uid
+    assert len(empty.ask("/studies")) == 1

@@ -1,0 +1,131 @@
+"""Doubts: none on what is clean, the right one on what is damaged."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import hearts
+from cinesax.core.cine import Cine, Patient
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.segmentation import Outline, Segmentation, Structure, from_contours
+from cinesax.measure.plausibility import check
+from cinesax.measure.volumes import measure
+from cinesax.phantom import draw_settings, make_truth
+
+
+def doubts(segmentation: Segmentation, exam: Cine | None = None, **given: int) -> tuple[Finding, ...]:
+    cine = hearts.cine() if exam is None else exam
+    return check(cine, segmentation, measure(cine, segmentation, **given))
+
+
+def codes(findings: tuple[Finding, ...]) -> list[Code]:
+    return [finding.code for finding in findings]
+
+
+BIG = tuple(2 * side for side in hearts.BEAT)
+"""Sides of a cavity of a plausible size: 64 ml at ED."""
+
+
+def changed(phase: int | slice, index: int | slice, value: int) -> Segmentation:
+    labels = hearts.labels(BIG).labels.copy()
+    labels[phase, index] = value
+    return Segmentation(labels, {Structure.CAVITY: np.ones(10, dtype=bool)})
+
+
+def test_a_clean_result_gives_nothing_to_doubt() -> None:
+    assert doubts(hearts.labels(BIG)) == ()
+
+
+@pytest.mark.parametrize("seed", [101, 104, 112, 118, 143])
+def test_the_truth_of_a_phantom_gives_nothing_to_doubt(seed: int) -> None:
+    settings = draw_settings(seed)
+    grid, truth, _ = make_truth(settings)
+    rr_ms = np.array(settings.rr_intervals_ms)
+    cine = Cine(np.zeros(truth.labels.shape, np.uint8), grid, None, rr_ms, base_first=settings.base_first)
+    assert doubts(truth, cine) == ()
+
+
+def test_a_phantom_that_lost_its_cavity_in_one_phase_is_doubted() -> None:
+    grid, truth, _ = make_truth(draw_settings(104))
+    labels = truth.labels.copy()
+    labels[5] = 0
+    cine = Cine(np.zeros(labels.shape, np.uint8), grid, None, np.full(labels.shape[1], 900.0), base_first=True)
+    jump = [f for f in doubts(Segmentation(labels, truth.known_phases), cine) if f.code is Code.VOLUME_JUMP]
+    assert [(f.phase, f.severity) for f in jump] == [(5, Severity.WARNING)]
+
+
+def test_no_cavity_at_all() -> None:
+    found = doubts(hearts.labels(inside=range(0)))
+    assert codes(found) == [Code.NO_LV_FOUND] and found[0].severity is Severity.ERROR
+
+
+def test_a_hole_in_the_stack_names_its_frame() -> None:
+    found = doubts(changed(6, 2, 0))
+    assert [(f.code, f.phase, f.slice) for f in found] == [(Code.GAP_INSIDE_LV, 6, 2)]
+
+
+def test_a_phase_in_which_the_volume_breaks_down_is_named() -> None:
+    found = doubts(changed(8, slice(2, 6), 0))
+    assert [(f.code, f.phase) for f in found] == [(Code.VOLUME_JUMP, 8)]
+    assert "below" in found[0].message
+
+
+@pytest.mark.parametrize(("base_first", "end"), [(True, "basal"), (False, "apical"), (None, "an end")])
+def test_a_ventricle_that_is_cut_off_by_the_stack(base_first: bool | None, end: str) -> None:
+    found = doubts(hearts.labels(BIG, inside=range(4)), hearts.cine(base_first=base_first))
+    cut = [f for f in found if f.code is Code.LV_AT_STACK_END]
+    assert [f.slice for f in cut] == [0] and end in cut[0].message
+
+
+def test_the_tip_of_the_apex_in_the_last_slice_is_no_cut() -> None:
+    labels = hearts.labels(BIG, inside=range(1, 6)).labels.copy()
+    labels[:, 5] = 0
+    labels[0, 5, 20:32, 20:32] = Structure.CAVITY
+    assert doubts(Segmentation(labels, {Structure.CAVITY: np.ones(10, dtype=bool)})) == ()
+
+
+def test_values_no_heart_has() -> None:
+    found = doubts(hearts.labels(tuple(6 if side < 20 else 20 for side in BIG)))
+    assert Code.IMPLAUSIBLE_VALUE in codes(doubts(hearts.labels()))  # 16 ml
+    assert all(f.code is not Code.VOLUME_JUMP for f in found)
+    assert Code.IMPLAUSIBLE_VALUE in codes(doubts(hearts.labels((40, 4, 4, 4, 4, 4, 4, 4, 4, 40))))
+    slow = hearts.cine(rr_intervals_ms=np.full(6, 4000.0))
+    assert any("heart rate of 15" in f.message for f in doubts(hearts.labels(BIG), slow))
+
+
+def test_a_stored_size_no_body_has() -> None:
+    found = doubts(hearts.labels(BIG), hearts.cine(patient=Patient(height_cm=1.8)))
+    assert [(f.code, f.severity) for f in found] == [(Code.IMPLAUSIBLE_VALUE, Severity.NOTE)]
+
+
+def test_given_phases_are_told() -> None:
+    found = doubts(hearts.labels(BIG), ed_phase=9, es_phase=5)
+    assert codes(found) == [Code.OVERRIDDEN_PHASE, Code.OVERRIDDEN_PHASE]
+    assert "phase 3" in found[1].message
+    assert doubts(hearts.labels(BIG), ed_phase=0, es_phase=3) == ()
+
+
+def test_what_was_segmented_in_part_is_told() -> None:
+    labels = hearts.labels(BIG).labels
+    two = doubts(Segmentation(labels, {Structure.CAVITY: np.isin(np.arange(10), (0, 3))}))
+    assert [(f.code, f.severity) for f in two] == [(Code.PARTIAL_SEGMENTATION, Severity.NOTE)]
+    one = doubts(Segmentation(labels, {Structure.CAVITY: np.arange(10) == 0}))
+    assert [(f.code, f.severity) for f in one] == [(Code.PARTIAL_SEGMENTATION, Severity.WARNING)]
+
+
+def test_a_wall_that_is_missing_in_some_slices_at_ed_makes_the_mass_too_small() -> None:
+    inner = np.array([[8.0, 8], [40, 8], [40, 40], [8, 40]])
+    contours = {(Outline.ENDOCARDIUM, phase, index): (inner,) for phase in (0, 3) for index in range(1, 5)}
+    contours |= {(Outline.EPICARDIUM, 0, index): ((inner - 24) * 1.2 + 24,) for index in (1, 2, 3)}
+    found = doubts(from_contours(contours, (10, 6, 48, 48)))
+    wall = [f for f in found if f.code is Code.PARTIAL_SEGMENTATION and f.slice is not None]
+    assert [(f.phase, f.slice) for f in wall] == [(0, 4)]
+
+
+def test_unknowns_are_told_once() -> None:
+    bare = hearts.cine(rr_intervals_ms=None, base_first=None)
+    assert codes(doubts(hearts.labels(BIG), bare)) == [Code.APEX_BASE_UNKNOWN, Code.UNKNOWN_HEART_RATE]
+    told = replace(bare, findings=(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, "as the reader said"),))
+    assert codes(doubts(hearts.labels(BIG), told)) == [Code.UNKNOWN_HEART_RATE]
+    assert codes(doubts(hearts.labels(BIG), hearts.cine(grid=None))) == [Code.UNKNOWN_SPACING]

@@ -1,0 +1,73 @@
+"""The network that ships: what it promises, on the real data, the whole way."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cinesax
+from cinesax.cli.evaluate import of_pairs
+from cinesax.evaluate import Evaluation, evaluate
+from cinesax.network.bundle import open_bundle
+from cinesax.network.segmenter import load_segmenter
+
+pytestmark = pytest.mark.xdist_group("network")  # the validation slices are segmented once
+
+# The labels of this patient do not lie on the left ventricle of its images, but up to 18 pixels beside it, in each
+# slice by another amount (drawn on other images of the same heart, it seems). They count in every mean.
+MISPLACED = {"SC-N-06"}
+
+EXPERT = {"SC-HF-I-01": (191.32, 26.16), "SC-HF-I-02": (241.92, 25.46), "SC-HF-I-04": (229.70, 21.82)}
+
+
+def test_the_bundle_is_small_and_says_what_it_learned_from():
+    bundle = open_bundle()
+    assert sum(path.stat().st_size for path in bundle.folder.iterdir()) <= 10e6
+    assert len(bundle.training["cases"]) == 15
+    assert bundle.scores
+    card = (bundle.folder / "CARD.md").read_text()
+    assert "Not a medical device" in card and "Not measured" not in card
+
+
+@pytest.fixture(scope="module")
+def validation(sunnybrook: Path) -> Evaluation:
+    return evaluate(of_pairs(sunnybrook / "validation"), load_segmenter().segment)
+
+
+@pytest.mark.data
+def test_dice_on_patients_that_it_has_not_seen(validation):
+    assert not set(validation.by_case()) & set(open_bundle().training["cases"])
+    assert len(validation.slices) == 226
+    assert validation.dice.mean() >= 0.88
+    by_patient = {case: np.mean([s.dice for s in scores]) for case, scores in validation.by_case().items()}
+    assert min(dice for case, dice in by_patient.items() if case not in MISPLACED) >= 0.75, by_patient
+
+
+@pytest.mark.data
+def test_ejection_fraction_by_summed_areas_follows_the_experts(validation):
+    assert len(validation.functions) == 13
+    ef = validation.agreement()["ef_percent"]
+    assert ef.mean_absolute <= 5
+    assert 0.85 <= ef.slope <= 1.15
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("case", EXPERT)
+def test_volumes_of_whole_exams_agree_with_expert_contours(sunnybrook, case):
+    edv_ml, ef_percent = EXPERT[case]
+    contours = cinesax.analyze(sunnybrook / "dicom" / case, segmentation=sunnybrook / "contours" / case).measurements
+    assert contours.edv_ml == pytest.approx(edv_ml, abs=0.01)
+    assert contours.ef_percent == pytest.approx(ef_percent, abs=0.01)
+    found = cinesax.analyze(sunnybrook / "dicom" / case).measurements
+    assert found.ef_percent == pytest.approx(ef_percent, abs=5)
+    assert found.edv_ml == pytest.approx(edv_ml, rel=0.10)
+
+
+def test_a_phantom_is_found_and_measured(tmp_path):
+    from cinesax.phantom import draw_settings, make_phantom
+
+    phantom = make_phantom(draw_settings(900_001, n_phases=12))
+    seen = cinesax.analyze(phantom.cine).measurements
+    truth = cinesax.analyze(phantom.cine, segmentation=phantom.truth).measurements
+    assert seen.ef_percent == pytest.approx(truth.ef_percent, abs=5)
+    assert seen.edv_ml == pytest.approx(truth.edv_ml, rel=0.1)

@@ -1,0 +1,248 @@
+"""A bundle of several classes: the highest probability counts, and the wall belongs to its cavity."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cinesax.core.cine import Cine
+from cinesax.core.errors import BundleError
+from cinesax.core.findings import Code
+from cinesax.core.grid import stacked_grid
+from cinesax.core.segmentation import Outline, Segmentation, Structure, polygon_area
+from cinesax.measure.plausibility import check
+from cinesax.measure.volumes import MYOCARDIAL_DENSITY_G_PER_ML, measure
+from cinesax.network.bundle import HeartPass, OtherClass, open_bundle
+from cinesax.network.cleaning import DEFAULT_RULES, Rule, clean, clean_ventricle
+from cinesax.network.segmenter import NetworkSegmenter, load_segmenter, share
+
+ALL = {1: Structure.CAVITY, 2: Structure.MYOCARDIUM}
+SIDE, MM = 120, 1.25
+INNER, OUTER = 14.0, 22.0
+
+
+class Greys:
+    """A network whose classes are grey values: 0 background, then each a step brighter, with soft borders."""
+
+    def __init__(self, classes: int = 4, order: tuple[int, ...] | None = None) -> None:
+        self.classes, self.order = classes, order or tuple(range(classes))
+        self.seen: list[np.ndarray] = []
+
+    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        (image,) = feeds.values()
+        self.seen.append(image)
+        far = np.abs(image * (self.classes - 1) - np.array(self.order))
+        nearness = np.exp(-8 * far.astype(np.float64))
+        return [(nearness / nearness.sum(axis=-1, keepdims=True)).astype(np.float32)]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> NetworkSegmenter:
+    return load_segmenter(threads=1)
+
+
+def network(shipped: NetworkSegmenter, *, heart: int | None = None, **changes: Any) -> NetworkSegmenter:
+    """Grey values as classes: 1 cavity, 2 myocardium, 3 right ventricle."""
+    framing = replace(shipped.bundle.framing, window_percentiles=(0.0, 100.0))
+    second = None if heart is None else HeartPass(heart, "x", "y")
+    bundle = replace(shipped.bundle, framing=framing, classes=ALL, others={3: OtherClass.RV}, heart=second)
+    return NetworkSegmenter(bundle, Greys(), None if heart is None else Greys(), **changes)
+
+
+def discs(*, phases: int = 3, slices: int = 4, inner: float = INNER, outer: float = OUTER) -> np.ndarray:
+    """Classes as painted: an LV with its wall, an RV beside it, and a pixel of RV in a corner so that 3 is the whitest.
+
+    The first slice has no LV, the last one nothing but wall.
+    """
+    rows, columns = np.indices((SIDE, SIDE))
+    far = np.hypot(rows - 60, columns - 66)
+    frame = np.zeros((SIDE, SIDE), np.uint8)
+    frame[np.hypot(rows - 60, columns - 30) < 15] = 3
+    frame[far < outer] = 2
+    painted = np.tile(frame, (phases, slices, 1, 1))
+    painted[:, :-1][..., far < inner] = 1
+    painted[:, 0] = 0
+    painted[..., 0, 0] = 3
+    return painted
+
+
+def exam(painted: np.ndarray) -> Cine:
+    grid = stacked_grid((0, 0, 0), spacing_mm=(MM, MM), slice_distance_mm=8.0, shape=painted.shape[1:])
+    return Cine(painted * np.uint16(100), grid)
+
+
+def areas_mm2(found: Segmentation, outline: Outline) -> list[float]:
+    return [sum(polygon_area(p) for p in found.outline(outline, 0, index)) * MM**2 for index in range(4)]
+
+
+def test_a_share_is_half_or_more_exactly_where_the_arg_max_is_one_of_the_classes():
+    rng = np.random.default_rng(3)
+    probabilities = rng.dirichlet(np.ones(4), size=(50, 50)).astype(np.float32)
+    for channels in ([1], [2], [1, 2]):
+        seen = share(probabilities, channels)
+        np.testing.assert_array_equal(seen >= 0.5, np.isin(probabilities.argmax(axis=-1), channels))
+        assert seen.min() >= 0 and seen.max() <= 1
+    # Whatever is cavity is ventricle.
+    assert np.all(share(probabilities, [1, 2]) >= share(probabilities, [1]))
+    two = rng.dirichlet(np.ones(2), size=20).astype(np.float32)
+    np.testing.assert_array_equal(share(two, [1]), two[:, 1])
+
+
+@pytest.mark.parametrize("heart", [None, 96])
+def test_cavity_and_wall_are_drawn_measured_and_the_right_ventricle_left_out(shipped, heart):
+    painted = discs()
+    cine = exam(painted)
+    found = network(shipped, heart=heart).segment(cine)
+    wanted = np.where(painted == 3, 0, painted)
+    assert np.mean(found.labels != wanted) < 1e-3
+    assert set(found.known_phases) == {Structure.CAVITY, Structure.MYOCARDIUM}
+    assert all(known.all() for known in found.known_phases.values())
+    inner, outer = np.pi * (INNER * MM) ** 2, np.pi * (OUTER * MM) ** 2
+    assert areas_mm2(found, Outline.ENDOCARDIUM) == pytest.approx([0, inner, inner, 0], rel=0.02)
+    assert areas_mm2(found, Outline.EPICARDIUM) == pytest.approx([0, outer, outer, outer], rel=0.02)
+    measured = measure(cine, found)
+    true_ml = (2 * (outer - inner) + outer) * 8 / 1000
+    assert measured.lv_mass_g == pytest.approx(MYOCARDIAL_DENSITY_G_PER_ML * true_ml, rel=0.02)
+    assert measured.edv_ml == pytest.approx(2 * inner * 8 / 1000, rel=0.02)
+    assert not [f for f in check(cine, found, measured) if f.code is Code.PARTIAL_SEGMENTATION]
+
+
+def test_a_network_of_two_classes_says_nothing_of_the_wall(shipped):
+    alone = network(shipped)
+    alone = replace(alone, bundle=replace(alone.bundle, classes={1: Structure.CAVITY}, others={}))
+    found = alone.segment(exam(discs()))
+    assert set(found.known_phases) == {Structure.CAVITY} and set(np.unique(found.labels)) == {0, 1}
+    assert {key[0] for key in found.contours} == {Outline.ENDOCARDIUM}
+
+
+def test_the_order_of_the_channels_is_the_bundle_s(shipped):
+    painted = discs()
+    usual = network(shipped)
+    swapped = replace(
+        usual,
+        bundle=replace(usual.bundle, classes={3: Structure.CAVITY, 1: Structure.MYOCARDIUM}, others={2: OtherClass.RV}),
+        session=Greys(order=(0, 2, 3, 1)),
+    )
+    np.testing.assert_array_equal(swapped.segment(exam(painted)).labels, usual.segment(exam(painted)).labels)
+
+
+def test_resampled_frames_keep_the_cavity_inside_of_the_wall(shipped):
+    painted = discs()
+    grid = stacked_grid((0, 0, 0), spacing_mm=(0.8, 0.8), slice_distance_mm=8.0, shape=painted.shape[1:])
+    found = network(shipped).segment(Cine(painted * np.uint16(100), grid))
+    for structure, inside in ((Structure.CAVITY, painted == 1), (Structure.MYOCARDIUM, painted == 2)):
+        both = (found.mask(structure) & inside).sum()
+        assert 2 * both / (found.mask(structure).sum() + inside.sum()) > 0.93
+    for phase, index in np.ndindex(3, 4):
+        inner, outer = (found.outline(o, phase, index) for o in (Outline.ENDOCARDIUM, Outline.EPICARDIUM))
+        if inner:
+            ((low, high), (least, most)) = ((p[0].min(axis=0), p[0].max(axis=0)) for p in (outer, inner))
+            assert np.all(low < least) and np.all(most < high)
+
+
+def test_between_cavity_and_wall_there_is_no_hole(shipped):
+    painted = discs()
+    rows, columns = np.indices((SIDE, SIDE))
+    far = np.hypot(rows - 60, columns - 66)
+    wanted = np.where(painted == 3, 0, painted)
+    painted[:, 1:3][..., (far >= INNER) & (far < INNER + 2)] = 0  # a gap of background between the two
+    painted[:, 1, 60, 66] = 2  # a papillary muscle
+    found = network(shipped).segment(exam(painted))
+    assert np.mean(found.labels != wanted) < 2e-3
+    assert areas_mm2(found, Outline.EPICARDIUM)[1] == pytest.approx(np.pi * (OUTER * MM) ** 2, rel=0.02)
+
+
+def test_a_frame_without_any_wall_has_no_epicardium_and_is_told(shipped):
+    painted = discs()
+    painted[:, 1][painted[:, 1] == 2] = 0
+    cine = exam(painted)
+    found = network(shipped).segment(cine)
+    assert found.outline(Outline.ENDOCARDIUM, 0, 1) and not found.outline(Outline.EPICARDIUM, 0, 1)
+    told = [f.message for f in check(cine, found, measure(cine, found))]
+    assert any("slices 1 have a cavity and no myocardium" in message for message in told)
+
+
+def test_a_wall_without_its_cavity_goes_and_the_apex_stays(shipped):
+    painted = discs()
+    painted[:, 1, 100:112, 20:50] = 2  # larger than nothing, and far from any cavity
+    painted[0, 3, 5:9, 100:104] = 2
+    found = network(shipped).segment(exam(painted))
+    assert not found.labels[:, 1, 95:, :55].any() and not found.labels[0, 3, :12, 95:].any()
+    assert found.mask(Structure.MYOCARDIUM)[:, 3].any(axis=(1, 2)).all()
+    assert Code.REMOVED_REGION in [finding.code for finding in found.findings]
+
+
+def test_what_was_taken_for_cavity_outside_does_not_become_wall(shipped):
+    painted = discs()
+    painted[:, 1:3][..., 55:65, 26:46] = 1  # blood of the right ventricle, up to the septum
+    found = network(shipped).segment(exam(painted))
+    assert not found.labels[..., :, 26:42].any()
+
+
+def test_of_two_bodies_the_wall_of_the_kept_cavity_is_kept_though_it_is_smaller():
+    shape = (1, 3, 40, 40)
+    cavity, ventricle = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    cavity[:, :, 5:11, 5:11], ventricle[:, :, 3:13, 3:13] = 0.9, 0.9
+    ventricle[:, :, 18:38, 18:38] = 0.9
+    cavity[:, 1, 30:34, 30:34] = 0.9
+    first = clean(cavity, DEFAULT_RULES)
+    both = clean_ventricle(ventricle, cavity=cavity, cleaned=first.probabilities, rules=DEFAULT_RULES)
+    assert both.probabilities[:, :, 3:13, 3:13].min() > 0.5 and not both.probabilities[:, :, 16:, 16:].any()
+    assert both.removed.all()
+    for rules in (frozenset[Rule](), frozenset({Rule.STEADY}), frozenset(Rule)):
+        done = clean(cavity, rules).probabilities
+        assert np.all(
+            clean_ventricle(ventricle, cavity=cavity, cleaned=done, rules=rules).probabilities >= done
+        )  # the cavity is always inside
+
+
+def test_a_second_pass_counts_as_much_as_the_first(shipped):
+    cine = exam(discs())
+    both = network(shipped, heart=96)
+    first = replace(both, bundle=replace(both.bundle, heart=None))
+    other = replace(both, heart_session=Greys(order=(0, 2, 1, 3)))  # takes cavity for wall, and wall for cavity
+    placement = both.placement(cine)
+    alone, mixed = first.scores(cine, placement), other.scores(cine, placement)
+    middle = (0, 1, 128, 134)
+    assert alone.cavity[middle] > 0.9 and alone.ventricle[middle] > 0.9
+    assert mixed.cavity[middle] == pytest.approx(0.5, abs=0.05) and mixed.ventricle[middle] > 0.9
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    shutil.copytree(open_bundle().folder, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({"1": "CAVITY", "2": "AORTA"}, "cannot be used"),
+        ({"1": "CAVITY", "2": "CAVITY"}, "name one thing twice"),
+        ({"1": "MYOCARDIUM"}, "no class for the LV cavity"),
+        ({"1": "RV"}, "no class for the LV cavity"),
+        ({"1": "CAVITY", "2": "RV"}, r"does not fit bundle.json: squares of 256, classes \[1, 2\]"),
+        ({"0": "MYOCARDIUM", "1": "CAVITY"}, "does not fit bundle.json"),
+        ({"1": ["CAVITY"]}, "cannot be used"),
+    ],
+)
+def test_classes_that_cannot_be_meant_are_one_line(classes, message, copy):
+    told = json.loads((copy / "bundle.json").read_text())
+    (copy / "bundle.json").write_text(json.dumps(told | {"classes": classes}))
+    with pytest.raises(BundleError, match=message):
+        load_segmenter(copy)
+
+
+def test_classes_come_back_from_a_bundle(copy, tmp_path):
+    from cinesax.network.bundle import write_bundle
+
+    bundle = replace(open_bundle(copy), folder=tmp_path / "new", classes=ALL, others={3: OtherClass.RV}, heart=None)
+    again = write_bundle(bundle, copy / "graph.onnx", "card")
+    assert (again.classes, again.others) == (ALL, {3: OtherClass.RV})
+    assert again.class_names == {"1": "CAVITY", "2": "MYOCARDIUM", "3": "RV"}
+    only = replace(again, classes={1: Structure.CAVITY})
+    assert again.checksum != only.checksum == replace(only, others={}).checksum

@@ -1,0 +1,175 @@
+"""analysis.json and measurements.csv: what they say, and what they keep to themselves."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+import cinesax
+import hearts
+from cinesax.core.cine import Patient, Source
+from cinesax.core.errors import InputError
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.results import tables
+
+
+def analysis(**changes: object) -> cinesax.Analysis:
+    return cinesax.analyze(hearts.cine(**changes), segmentation=hearts.labels(), height_cm=180, weight_kg=80)
+
+
+def valid(document: dict[str, object]) -> bool:
+    jsonschema.Draft202012Validator(tables.json_schema()).validate(document)
+    return True
+
+
+def test_the_schema_is_a_schema_and_closed() -> None:
+    schema = tables.json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert set(schema["properties"]["measurements"]["properties"]) == {*tables.SCALARS, *tables.ARRAYS}
+    with pytest.raises(jsonschema.ValidationError):
+        valid({**tables.document(analysis()), "more": 1})
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"grid": None}, {"trigger_times_ms": None, "rr_intervals_ms": None}, {"base_first": None}]
+)
+@pytest.mark.parametrize("show_patient", [False, True])
+def test_every_document_follows_the_schema(changes: dict[str, object], show_patient: bool) -> None:
+    assert valid(json.loads(tables.to_json(analysis(**changes), show_patient=show_patient)))
+
+
+def test_an_analysis_without_a_ventricle_follows_the_schema_too() -> None:
+    empty = cinesax.analyze(hearts.cine(), segmentation=hearts.labels(inside=range(0)))
+    told = json.loads(tables.to_json(empty))
+    assert valid(told)
+    assert told["measurements"]["edv_ml"] is None and told["measurements"]["volumes_ml"] == [0.0] * 10
+
+
+def test_numbers_are_those_measured_and_what_is_not_known_is_null() -> None:
+    made = analysis(rr_intervals_ms=None)
+    told = json.loads(tables.to_json(made))["measurements"]
+    assert told["ef_percent"] == pytest.approx(75.0) and told["edv_ml"] == pytest.approx(16.0)
+    assert told["cardiac_output_l_per_min"] is None and told["lv_mass_g"] is None
+    assert told["volumes_ml"] == pytest.approx(made.measurements.volumes_ml)
+    assert np.shape(told["cavity_areas_mm2"]) == (10, 6)
+
+
+def test_phases_that_were_not_segmented_are_null_in_lists() -> None:
+    known = {cinesax.Structure.CAVITY: np.isin(np.arange(10), (0, 3))}
+    given = cinesax.Segmentation(hearts.labels().labels, known)
+    text = tables.to_json(cinesax.analyze(hearts.cine(), segmentation=given))
+    assert json.loads(text)["measurements"]["volumes_ml"] == [16.0, None, None, 4.0, *[None] * 6]
+    assert "NaN" not in text
+
+
+def test_json_is_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "analysis.json"
+    path.write_text(tables.to_json(analysis()), encoding="utf-8")
+    assert tables.read_json(path) == tables.document(analysis()) | {"software": tables.read_json(path)["software"]}
+
+
+def test_texts_that_look_like_lists_of_numbers_stay_as_they_are_and_cost_no_time() -> None:
+    described = "[ 1.5  2 ] and [ " + "1" * 60 + " x"
+    made = analysis(source=Source("dicom", study_uid="1.2.3", description=described))
+    told = json.loads(tables.to_json(made, show_patient=True))
+    assert told["series"]["description"] == described
+
+
+def test_rows_of_numbers_are_on_one_line() -> None:
+    assert '"volumes_ml": [16.0, 12.96, 7.84, 4.0, 4.0, 5.76, 9.0, 12.96, 14.44, 16.0]' in tables.to_json(analysis())
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "cinesax/analysis/9"}', "\x00"])
+def test_other_files_are_no_analysis(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "analysis.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"analysis\.json"):
+        tables.read_json(path)
+
+
+def test_the_columns_of_the_table_are_stable() -> None:
+    assert tables.to_csv([]).strip() == (
+        "case,ed_phase,es_phase,edv_ml,esv_ml,sv_ml,ef_percent,ef_basis,heart_rate_bpm,cardiac_output_l_per_min,"
+        "peak_ejection_rate_ml_per_s,peak_filling_rate_ml_per_s,lv_mass_g,height_cm,weight_kg,bsa_m2,"
+        "edv_index_ml_per_m2,esv_index_ml_per_m2,sv_index_ml_per_m2,cardiac_index_l_per_min_per_m2,"
+        "lv_mass_index_g_per_m2,area_method,errors,warnings,notes,segmentation_source,model,software,research_use"
+    )
+
+
+def test_csv_is_read_back_with_what_json_says(tmp_path: Path) -> None:
+    path = tmp_path / "measurements.csv"
+    path.write_text(tables.to_csv([analysis(), analysis(rr_intervals_ms=None)]), encoding="utf-8")
+    rows = tables.read_csv(path)
+    told = tables.document(analysis())["measurements"]
+    assert len(rows) == 2 and tuple(rows[0]) == tables.CSV_COLUMNS
+    assert {name: rows[0][name] for name in tables.SCALARS} == {name: told[name] for name in tables.SCALARS}
+    assert rows[1]["cardiac_output_l_per_min"] is None and rows[0]["model"] is None
+    assert rows[0]["warnings"] == 1  # 16 ml at ED
+
+
+def test_another_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "measurements.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="columns"):
+        tables.read_csv(path)
+
+
+def leaky() -> cinesax.Analysis:
+    """An exam that says who the patient is wherever a scanner's user can type."""
+    source = Source(
+        "dicom",
+        study_uid="1.2.840.99.1.2.3.4711",
+        series_uids=("1.2.840.99.1.2.3.4712",),
+        description="SAX cine Doe, Jane PID-4711",
+        protocol="doe^JANE heart",
+        study_date="20120304",
+        picked_because="series 3 of study 1.2.840.99.1.2.3.4711",
+        not_picked=(("7 'JANE'", "one phase"),),
+    )
+    findings = (
+        Finding(Code.UNREADABLE_FILE, Severity.WARNING, "1 file(s) were left out, the first is x/secret.dcm: damaged"),
+        Finding(Code.INVALID_DATE, Severity.NOTE, "born 1961-02-03 or 19610203, says pid-4711"),
+    )
+    return cinesax.analyze(hearts.cine(source=source, findings=findings), segmentation=hearts.labels())
+
+
+SECRETS = ("doe", "jane", "4711", "4712", "19610203", "1961-02-03", "20120304", "secret", "1.2.840")
+
+
+def test_nothing_names_the_patient_unless_asked_for() -> None:
+    told = (tables.to_json(leaky()) + tables.to_csv([leaky()])).lower()
+    assert [secret for secret in SECRETS if secret in told] == []
+    assert "sax cine" in told and "heart" in told
+
+
+def test_the_patient_is_named_when_asked_for() -> None:
+    told = tables.document(leaky(), show_patient=True)
+    assert told["patient"]["name"] == "Doe^Jane" and told["patient"]["patient_id"] == "PID-4711"
+    assert told["series"]["study_uid"] == "1.2.840.99.1.2.3.4711" and told["series"]["study_date"] == "20120304"
+
+
+def test_a_file_name_is_no_description() -> None:
+    made = replace(analysis(), cine=hearts.cine(source=Source("nifti", description="jane_doe.nii.gz")))
+    assert tables.document(made)["series"]["description"] is None
+
+
+def test_what_the_vendor_says_stays_even_where_the_patient_has_the_same_name() -> None:
+    patient = Patient(name="Phantom^Siemens", patient_id="case")
+    source = Source("dicom", study_uid="1", manufacturer="Siemens", scanner="Phantom 3", description="case of Phantom")
+    told = tables.document(analysis(source=source, patient=patient))
+    assert (told["series"]["manufacturer"], told["series"]["scanner"]) == ("Siemens", "Phantom 3")
+    assert told["series"]["description"] == "[removed] of [removed]" and told["case"].startswith("case-")
+
+
+def test_the_oldest_are_not_told_apart() -> None:
+    old = analysis(patient=Patient(age_years=97.0))
+    assert tables.document(old)["patient"] == {"sex": None, "age_years": 90.0}
+    assert tables.document(old, show_patient=True)["patient"]["age_years"] == 97.0
+
+
+def test_the_case_is_the_same_for_the_same_study_only() -> None:
+    other = analysis(source=Source("dicom", study_uid="1.2.4"))
+    assert analysis().case == analysis().case != other.case

@@ -1,0 +1,234 @@
+"""Bundles of one network and of two: what goes in, what is refused, what comes back."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+import keras  # noqa: E402
+import onnx  # noqa: E402
+import onnxruntime  # noqa: E402
+
+from cinesax.cli.main import main  # noqa: E402
+from cinesax.core.cine import Cine  # noqa: E402
+from cinesax.core.errors import BundleError, InputError  # noqa: E402
+from cinesax.network.bundle import open_bundle  # noqa: E402
+from cinesax.network.segmenter import load_segmenter  # noqa: E402
+from cinesax.train.export.bundle import export, to_onnx  # noqa: E402
+from cinesax.train.fit.start import open_start, take_over  # noqa: E402
+from cinesax.train.fit.train import train  # noqa: E402
+from cinesax.train.nets import FCNConfig, build  # noqa: E402
+
+from .conftest import QUICK, disc_example  # noqa: E402
+
+CROP = 64
+HEART_NETWORK = FCNConfig(channels=(6,), bottom=(6,), kernel=3, dropout=0.0)
+
+
+@pytest.fixture(scope="module")
+def heart_run(discs, tmp_path_factory) -> Path:
+    """A finished training on crops round the LV."""
+    pipeline = replace(QUICK.pipeline, crop=CROP, jitter_px=3.0)
+    folder = tmp_path_factory.mktemp("runs") / "heart"
+    train(discs, folder, replace(QUICK, model=HEART_NETWORK, pipeline=pipeline, epochs=1), fold=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two_passes(quick_run, heart_run, discs, tmp_path_factory) -> Path:
+    """A bundle of both, stored in half precision, compared on slices."""
+    out = tmp_path_factory.mktemp("bundles") / "two"
+    words = ["--finder", quick_run, "--data", discs.folder, "--slices", "3", "--half", "--name", "two"]
+    assert main(["export", str(heart_run), "-o", str(out), *map(str, words)]) == 0
+    return out
+
+
+def run_graph(path: Path, images: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})
+
+
+def noise(size: int, *, count: int = 2) -> np.ndarray:
+    return np.random.default_rng(5).random((count, size, size, 1)).astype(np.float32)
+
+
+def kept(run: Path) -> keras.Model:
+    return keras.models.load_model(run / "network.keras", compile=False)
+
+
+def test_two_runs_become_one_bundle_that_says_of_both(two_passes, quick_run, heart_run, discs):
+    bundle = open_bundle(two_passes)
+    assert bundle.heart.crop == CROP
+    assert sorted(path.name for path in two_passes.iterdir()) == [
+        "CARD.md", "bundle.json", "graph.onnx", "heart.onnx", "parity.json"
+    ]  # fmt: skip
+    told = bundle.training
+    assert told["config"]["model"]["channels"] == [4] and told["heart"]["config"]["model"]["channels"] == [6]
+    trained = json.loads((heart_run / "config.json").read_text())["train_cases"]
+    assert told["cases"] == sorted(case for case in trained if not case.startswith("PHANTOM"))
+    assert len(told["images"]) == len(set(told["images"])) > 0
+    both = sum(int(kept(run).count_params()) for run in (quick_run, heart_run))
+    card = (two_passes / "CARD.md").read_text()
+    assert f"{both:,} parameters" in card and f"{CROP} x {CROP} pixels" in card
+
+
+@pytest.mark.parametrize("name", ["graph.onnx", "heart.onnx"])
+def test_halved_weights_give_what_keras_gives(name, two_passes, quick_run, heart_run):
+    run, size = (quick_run, 256) if name == "graph.onnx" else (heart_run, CROP)
+    stored = onnx.load(two_passes / name).graph.initializer
+    large = [item for item in stored if np.prod(item.dims) >= 64 and item.data_type != onnx.TensorProto.INT64]
+    assert large and {item.data_type for item in large} == {onnx.TensorProto.FLOAT16}
+    images = noise(size)
+    probabilities, labels = run_graph(two_passes / name, images)
+    np.testing.assert_allclose(probabilities, np.asarray(kept(run)(images)), atol=2e-2)
+    np.testing.assert_array_equal(labels, probabilities.argmax(axis=-1))
+
+
+def test_half_precision_is_about_half_the_size(tmp_path):
+    model = build(FCNConfig(channels=(16,), bottom=(32,)), size=32)
+    for half in (False, True):
+        to_onnx(model, tmp_path / f"{half}.onnx", half=half)
+    whole, halved = ((tmp_path / f"{half}.onnx").stat().st_size for half in (False, True))
+    assert halved < 0.6 * whole
+
+
+def test_the_bundle_holds_how_its_graphs_compare_with_keras(two_passes):
+    told = json.loads((two_passes / "parity.json").read_text())
+    assert [(one["file"], one["precision"]) for one in told["networks"]] == [
+        ("graph.onnx", "float16"),
+        ("heart.onnx", "float16"),
+    ]
+    assert [one["pixels"] for one in told["networks"]] == [3 * 256**2, 3 * CROP**2]
+    for one in told["networks"]:
+        assert one["bytes"] == (two_passes / one["file"]).stat().st_size
+        assert 0 < one["largest_difference"] < 2e-2
+    assert "parity.json" in json.loads((two_passes / "bundle.json").read_text())["checksums"]
+
+
+@pytest.mark.parametrize(("network", "run"), [(QUICK.model, "quick_run"), (HEART_NETWORK, "heart_run")])
+def test_either_network_of_a_halved_bundle_can_be_trained_further(network, run, two_passes, request):
+    start = open_start(two_passes, network)
+    assert start.config.channels == network.channels and start.cases_seen
+    model = build(network)
+    images = noise(64)
+    assert take_over(start, model, images, classes=start.classes) == []
+    np.testing.assert_allclose(
+        np.asarray(model(images)), np.asarray(kept(request.getfixturevalue(run))(images)), atol=2e-2
+    )
+
+
+def test_runs_that_do_not_fit_are_refused(quick_run, heart_run, tmp_path):
+    out = tmp_path / "bundle"
+    with pytest.raises(InputError, match="learned on crops round the heart: give --finder RUN"):
+        export(heart_run, out)
+    with pytest.raises(InputError, match="learned on whole frames: it needs no finder"):
+        export(quick_run, out, finder=quick_run)
+    with pytest.raises(InputError, match="a finder must have learned on whole frames"):
+        export(heart_run, out, finder=heart_run)
+    with pytest.raises(InputError, match="is no run folder"):
+        export(heart_run, out, finder=tmp_path)
+    other = tmp_path / "other"
+    shutil.copytree(quick_run, other)
+    config = json.loads((other / "config.json").read_text())
+    config["dataset"]["framing"]["spacing_mm"] = 1.0
+    (other / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="framed differently"):
+        export(heart_run, out, finder=other)
+    (other / "network.keras").unlink()
+    with pytest.raises(InputError, match="has not finished"):
+        export(other, out)
+    assert not out.exists()
+
+
+def test_a_graph_that_differs_from_keras_is_not_written(quick_run, tmp_path, monkeypatch):
+    from cinesax.train.export import bundle as room
+
+    monkeypatch.setattr(room, "halve_weights", spoil)
+    with pytest.raises(InputError, match="differs from the network by"):
+        export(quick_run, tmp_path / "bundle", half=True)
+    assert not (tmp_path / "bundle").exists()
+
+
+def spoil(path: Path) -> None:
+    model = onnx.load(path)
+    for item in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(item)
+        if values.dtype == np.float32 and values.ndim == 4:
+            item.CopyFrom(onnx.numpy_helper.from_array(-3 * values, item.name))
+    onnx.save(model, path)
+
+
+def test_the_checksum_covers_both_graphs(two_passes):
+    bundle = open_bundle(two_passes)
+    assert len({bundle.graph_sha256, bundle.heart_sha256, ""}) == 3
+    changed = {
+        replace(bundle, graph_sha256="0").checksum,
+        replace(bundle, heart_sha256="0").checksum,
+        bundle.checksum,
+    }
+    assert len(changed) == 3
+    assert load_segmenter(two_passes, threads=1).checksum == bundle.checksum
+
+
+@pytest.fixture
+def copy(two_passes, tmp_path) -> Path:
+    shutil.copytree(two_passes, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_a_second_graph_that_is_missing_or_changed_is_an_error(copy):
+    graph = copy / "heart.onnx"
+    content = graph.read_bytes()
+    graph.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(BundleError, match="wrong checksum"):
+        load_segmenter(copy)
+    graph.unlink()
+    with pytest.raises(BundleError, match=r"heart\.onnx is missing"):
+        load_segmenter(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda told: told["heart"].update(crop=257), "no valid 'heart'"),
+        (lambda told: told["heart"].update(crop="64"), "no valid 'heart'"),
+        (lambda told: told["heart"].pop("input_name"), "no valid 'heart'"),
+        (lambda told: told["checksums"].pop("heart.onnx"), "names no checksum of heart.onnx"),
+        (lambda told: told["heart"].update(crop=CROP // 2), "does not fit bundle.json"),
+        (lambda told: told["heart"].update(output_name="nothing"), "not those of bundle.json"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_the_second_graph_is_an_error(change, message, copy):
+    told = json.loads((copy / "bundle.json").read_text())
+    change(told)
+    (copy / "bundle.json").write_text(json.dumps(told))
+    with pytest.raises(BundleError, match=message):
+        load_segmenter(copy)
+
+
+def test_both_graphs_of_a_bundle_are_run(two_passes):
+    frames = np.stack([disc_example("E", number).image for number in range(9)])[None]
+    cine, steps = Cine(frames, None), []
+    segmenter = load_segmenter(two_passes, threads=1)
+    # This network has hardly learned: its own first answers, made sure of, point to where the second looks.
+    sure = replace(segmenter, session=Sure(segmenter.session))
+    found = sure.segment(cine, lambda done, total: steps.append((done, total)))
+    assert found.labels.shape == cine.pixels.shape and steps[-1] == (9, 9)
+    framed = sure.scores(cine, sure.placement(cine)).cavity
+    assert set(np.unique(framed[0, 0])) - {0.0, 1.0}  # the mean with what the second graph gave
+
+
+class Sure:
+    """A first pass that finds the bright disc."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self.session = session
+
+    def run(self, names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        assert self.session.run(names, feeds)[0].shape[-1] == 2
+        disc = (next(iter(feeds.values())) > 0.65).astype(np.float32)
+        return [np.concatenate([1 - disc, disc], axis=-1)]

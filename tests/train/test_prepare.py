@@ -1,0 +1,156 @@
+"""Sets made of sources: the same files whoever writes them, whole or not at all, and no leak unseen."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow")
+
+from cinesax.cli.main import main  # noqa: E402
+from cinesax.formats import pairs  # noqa: E402
+from cinesax.network.framing import Framing  # noqa: E402
+from cinesax.train.data.prepare import prepare  # noqa: E402
+from cinesax.train.data.records import verify  # noqa: E402
+from cinesax.train.data.sources import PairsSource, find_sources, phantom_sources  # noqa: E402
+
+
+def _picture(seed: int) -> np.ndarray:
+    """Structure of all sizes, as an image has; no two seeds alike."""
+    rng = np.random.default_rng(seed)
+    coarse = np.kron(rng.normal(0, 1, (16, 16)), np.ones((8, 8))) + np.kron(rng.normal(0, 1, (32, 32)), np.ones((4, 4)))
+    return np.clip(128 + 40 * coarse, 0, 255).astype(np.uint8)
+
+
+def _pairs(folder: Path, cases: dict[str, int], *, each: int = 2) -> Path:
+    for case, seed in cases.items():
+        for number in range(each):
+            image = _picture(100 * seed + number)
+            label = np.zeros(image.shape, bool)
+            label[40:60, 40 : 60 + number] = True
+            pairs.write_pair(folder, f"{case}-IM-0001-{number:04d}", image, label)
+    return folder
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_any_number_of_processes_gives_the_same_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("cinesax.train.data.prepare._WORTH_A_PROCESS_SECONDS", 0.001)
+    found = find_sources([_pairs(tmp_path / "pairs", {"A": 1, "B": 2, "C": 3})]).sources
+    (whole,) = found
+    assert isinstance(whole, PairsSource)
+    sources = [PairsSource((pair,), whole.looked_for) for pair in whole.pairs]
+    told: list[tuple[int, int]] = []
+    for workers in (1, 2):
+        prepare(
+            {"train": sources},
+            tmp_path / f"by{workers}",
+            framing=Framing(),
+            workers=workers,
+            progress=lambda done, total: told.append((done, total)),
+        )
+    assert _files(tmp_path / "by1") == _files(tmp_path / "by2")
+    assert told == [(done, 6) for done in range(1, 7)] * 2
+    assert len(list((tmp_path / "by1").glob("*.tfrecord"))) == 6
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
+def test_ended_in_the_middle_it_leaves_no_set_and_no_process(how, tmp_path):
+    command = [sys.executable, "-m", "cinesax", "prepare", "--phantoms", "4000", "--jobs", "2"]
+    begun = subprocess.Popen([*command, "-o", str(tmp_path / "set")], stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children")
+    if not children.exists():
+        begun.kill()
+        pytest.skip("needs the list of child processes that Linux gives")
+    workers = _until(lambda: [int(one) for one in children.read_text().split() if _works(int(one))], at_least=2)
+    begun.send_signal(signal.Signals[how])
+    begun.wait(60)
+    _until(lambda: [1] if not any(_works(one) for one in workers) else [], at_least=1)
+    assert not (tmp_path / "set").exists()
+    if how == "SIGTERM":
+        assert begun.returncode == 143 and list(tmp_path.iterdir()) == []
+
+
+def _works(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" and "spawn_main" in Path(f"/proc/{process}/cmdline").read_text()
+    except OSError:
+        return False
+
+
+def _until(look, *, at_least: int, seconds: float = 120) -> list[int]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if len(found := look()) >= at_least:
+            return found
+        time.sleep(0.1)
+    pytest.fail("nothing happened")
+
+
+def test_a_copy_of_an_image_in_the_other_split_stops_the_set(tmp_path, capsys):
+    train, validation = _pairs(tmp_path / "train", {"A": 1, "B": 2}), _pairs(tmp_path / "validation", {"V": 7})
+    # The same picture under another patient's name: darker, shifted by 6 rows, mirrored, a label of its own.
+    copy = np.roll(_picture(101)[:, ::-1] // 2 + 20, 6, axis=0)
+    pairs.write_pair(validation, "W-IM-0001-0000", copy, copy > 300)
+    command = ["prepare", str(train), "--validation", str(validation), "-o", str(tmp_path / "set"), "--jobs", "1"]
+    assert main(command) == 3
+    error = capsys.readouterr().err
+    assert "A-IM-0001-0001 and W-IM-0001-0000" in error and error.count("\n") == 1
+    assert not (tmp_path / "set").exists()
+    assert main([*command, "--allow-leaks"]) == 0
+    assert "warning: leak: A (train" in capsys.readouterr().out
+    assert main(["dataset", "verify", str(tmp_path / "set")]) == 3
+    said = capsys.readouterr()
+    assert "A-IM-0001-0001 and W-IM-0001-0000" in said.out and "1 leak(s)" in said.err
+
+
+def test_a_sound_set_is_verified(tmp_path, capsys):
+    train, validation = _pairs(tmp_path / "train", {"A": 1, "B": 2}), _pairs(tmp_path / "validation", {"V": 7})
+    assert main(["prepare", str(train), "--validation", str(validation), "-o", str(tmp_path / "set")]) == 0
+    assert main(["dataset", "verify", str(tmp_path / "set")]) == 0
+    assert "6 examples of 3 cases in 2 shards: checksums right" in capsys.readouterr().out
+
+
+def test_one_patient_by_two_spellings_stops_the_set(tmp_path, capsys):
+    train, validation = _pairs(tmp_path / "t", {"SC-HF-I-1": 1}), _pairs(tmp_path / "v", {"SC-HF-I-01": 2})
+    assert main(["prepare", str(train), "--validation", str(validation), "-o", str(tmp_path / "set")]) == 3
+    assert "SC-HF-I-1 (train, fold 0) and SC-HF-I-01 (validation, fold 0) are one" in capsys.readouterr().err
+
+
+def test_the_manifest_says_what_was_not_used(tmp_path):
+    source = _pairs(tmp_path / "pairs", {"A": 1, "B": 2})
+    (source / "README").write_text("")
+    done = prepare({"train": find_sources([source]).sources}, tmp_path / "set", framing=Framing())
+    assert done.unused == ()  # what readers left; the command adds what belongs to no source
+    assert main(["prepare", str(source), "-o", str(tmp_path / "by-command")]) == 0
+    manifest = json.loads((tmp_path / "by-command" / "dataset.json").read_text())
+    assert manifest["unused"] == {"no picture of a pair": 1}
+    verify(done.dataset)
+
+
+def test_phantoms_know_their_wall_and_not_their_rv(tmp_path):
+    command = ["prepare", "--phantoms", "1", "--frames-each", "2", "--classes", "lv_cavity,myocardium,rv"]
+    assert main([*command, "-o", str(tmp_path / "set"), "--jobs", "1"]) == 0
+    lines = (tmp_path / "set" / "examples.csv").read_text().splitlines()[1:]
+    assert len(lines) == 2 and all(",lv_cavity myocardium," in line for line in lines)
+    assert [source.seeds for source in phantom_sources(range(6), 2)] == [(0, 1, 2, 3), (4, 5)]
+
+
+def test_a_patient_left_out_is_listed_and_an_unknown_one_is_an_error(tmp_path, capsys):
+    source = str(_pairs(tmp_path / "pairs", {"A": 1, "B": 2, "C": 3}))
+    assert main(["prepare", source, "-o", str(tmp_path / "set"), "--without", "B"]) == 0
+    manifest = json.loads((tmp_path / "set" / "dataset.json").read_text())
+    assert set(manifest["cases"]) == {"A", "C"}
+    listed = (tmp_path / "set" / "unused.csv").read_text()
+    assert listed.count("left out") == 2 and "B-IM-0001-0000" in listed
+    assert main(["prepare", source, "-o", str(tmp_path / "none"), "--without", "B", "Z"]) != 0
+    assert "no source has a case 'Z'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
