@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cinesax.core.errors import GeometryError, printable
 from cinesax.core.findings import Finding
 from cinesax.core.grid import Floats, Grid
+from cinesax.core.values import ArrayValue, frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +110,13 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Cine:
+class Cine(ArrayValue):
     """A short-axis stack over the heart beat.
 
     Attributes:
         pixels: (phase, slice, row, column): the stored integers, or float32 where a rescale slope or
-            intercept applies. Brighter is more signal (MONOCHROME1 is turned round when read).
+            intercept applies. Brighter is more signal (MONOCHROME1 is turned round when read). A view, which cannot be
+            written to, of the array that was given.
         grid: where the pixels lie in the patient; None only where the source has no geometry at all
             (PNG pairs): then nothing is measured in mm or ml.
         trigger_times_ms: (phase, slice), ms after the R wave: each slice has its own heart beat. None
@@ -152,7 +154,7 @@ class Cine:
             raise GeometryError("pixels hold values that are not finite (NaN or infinity)")
         if self.grid is not None and self.grid.shape != pixels.shape[1:]:
             raise GeometryError(f"the grid's shape {self.grid.shape} does not fit pixels of shape {pixels.shape}")
-        pixels.setflags(write=False)
+        object.__setattr__(self, "pixels", frozen(pixels))
         for name, shape in (("trigger_times_ms", pixels.shape[:2]), ("rr_intervals_ms", pixels.shape[1:2])):
             value = getattr(self, name)
             if value is None:
@@ -160,8 +162,7 @@ class Cine:
             array = np.asarray(value, dtype=np.float64)
             if array.shape != shape or not np.all(np.isfinite(array)):
                 raise GeometryError(f"{name} must be finite and of shape {shape}, seen shape {array.shape}")
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(array))
 
     @property
     def n_phases(self) -> int:

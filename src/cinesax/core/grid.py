@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cinesax.core.errors import GeometryError
+from cinesax.core.values import ArrayValue, frozen
 
 Floats = NDArray[np.float64]
 
 _UNIT_TOLERANCE = 1e-3
+_ROUNDING = 4 * float(np.finfo(np.float64).eps)
 _IN_PLANE_SHIFT_TOLERANCE_MM = 0.01
 
 
@@ -26,11 +28,12 @@ def _unit(vector: ArrayLike, name: str) -> Floats:
     length = float(np.linalg.norm(direction))
     if abs(length - 1) > _UNIT_TOLERANCE:
         raise GeometryError(f"{name} must have length 1, seen {length:.4f} in {direction.tolist()}")
-    return direction / length
+    # A direction of length 1 stays as it is, so that a Grid made from the fields of another is equal to it.
+    return direction if abs(length - 1) <= _ROUNDING else direction / length
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class Grid(ArrayValue):
     """The pixel centres of `n` parallel slices of one in-plane matrix.
 
     Attributes:
@@ -71,11 +74,9 @@ class Grid:
         shape = (int(self.shape[0]), int(self.shape[1]), int(self.shape[2]))
         if min(shape) < 1 or shape[0] != len(origins):
             raise GeometryError(f"the grid's shape {shape} does not fit its {len(origins)} slice origins")
-        for array in (origins, along_row, along_column):
-            array.setflags(write=False)
-        object.__setattr__(self, "origins_mm", origins)
-        object.__setattr__(self, "along_row", along_row)
-        object.__setattr__(self, "along_column", along_column)
+        object.__setattr__(self, "origins_mm", frozen(origins))
+        object.__setattr__(self, "along_row", frozen(along_row))
+        object.__setattr__(self, "along_column", frozen(along_column))
         object.__setattr__(self, "spacing_mm", spacing)
         object.__setattr__(self, "shape", shape)
         if len(origins) > 1 and float(self.slice_distances_mm.min()) <= 0:
@@ -88,17 +89,17 @@ class Grid:
     def normal(self) -> Floats:
         """(3,), unit vector: along_row x along_column, the direction in which the slice index grows."""
         normal = np.cross(self.along_row, self.along_column)
-        return np.asarray(normal / np.linalg.norm(normal), dtype=np.float64)
+        return frozen(np.asarray(normal / np.linalg.norm(normal), dtype=np.float64))
 
     @cached_property
     def positions_mm(self) -> Floats:
         """(slice,), mm: the position of each slice along the normal."""
-        return np.asarray(self.origins_mm @ self.normal, dtype=np.float64)
+        return frozen(np.asarray(self.origins_mm @ self.normal, dtype=np.float64))
 
     @cached_property
     def slice_distances_mm(self) -> Floats:
         """(slice - 1,), mm: distance along the normal from each slice to the next, centre to centre."""
-        return np.diff(self.positions_mm)
+        return frozen(np.diff(self.positions_mm))
 
     @cached_property
     def slice_distance_mm(self) -> float | None:

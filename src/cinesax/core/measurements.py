@@ -1,11 +1,12 @@
 """Measurements: what was measured on one segmentation. Values only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
 
 from cinesax.core.grid import Floats
+from cinesax.core.values import ArrayValue, frozen
 
 
 class AreaMethod(StrEnum):
@@ -27,7 +28,7 @@ class EfBasis(StrEnum):
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Measurements:
+class Measurements(ArrayValue):
     """What was measured on one segmentation. What cannot be known is None (nan inside arrays).
 
     Attributes:
@@ -70,6 +71,12 @@ class Measurements:
     lv_mass_g: float | None
     height_cm: float | None
     weight_kg: float | None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, field.name, frozen(value))
 
     @property
     def edv_ml(self) -> float | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Finding
 from cinesax.core.grid import Floats
+from cinesax.core.values import ArrayValue, frozen
 
 Polygons = tuple[Floats, ...]
 
@@ -39,7 +40,7 @@ ContourKey = tuple[Outline, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
+class Segmentation(ArrayValue):
     """Labels of every frame on the grid of its Cine, and where there are any, the contours they came from.
 
     Attributes:
@@ -81,9 +82,9 @@ class Segmentation:
         for structure, known in self.known_phases.items():
             if known.shape != self.labels.shape[:1] or known.dtype != np.bool_:
                 raise GeometryError(f"known_phases of {structure.name} must be bool of shape {self.labels.shape[:1]}")
-            known.setflags(write=False)
-        self.labels.setflags(write=False)
-        object.__setattr__(self, "known_phases", MappingProxyType(dict(self.known_phases)))
+        known_phases = {structure: frozen(known) for structure, known in self.known_phases.items()}
+        object.__setattr__(self, "labels", frozen(self.labels))
+        object.__setattr__(self, "known_phases", MappingProxyType(known_phases))
         if self.contours is not None:
             object.__setattr__(self, "contours", MappingProxyType(_checked(self.contours, self.labels.shape[:2])))
 

@@ -13,6 +13,7 @@ from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Finding
 from cinesax.core.measurements import EfBasis
 from cinesax.core.segmentation import Outline, Polygons, Segmentation
+from cinesax.core.values import ArrayValue, frozen
 from cinesax.evaluate.agreement import BlandAltman, Interval, bland_altman, bootstrap
 from cinesax.evaluate.function import CaseFunction, case_function
 from cinesax.evaluate.miccai2009 import MiccaiCase, miccai_case
@@ -26,7 +27,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Picture:
+class Picture(ArrayValue):
     """One frame with both contours, to look at.
 
     Attributes:
@@ -42,6 +43,11 @@ class Picture:
     truth: Polygons
     found: Polygons
     spacing_mm: tuple[float, float] | None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pixels", frozen(self.pixels))
+        for name in ("truth", "found"):
+            object.__setattr__(self, name, tuple(map(frozen, getattr(self, name))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,8 @@ def _median(values: Iterable[float]) -> float:
     return float(np.quantile(np.array(list(values)), 0.5, method="higher"))
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+@dataclass(frozen=True, eq=False, slots=True)
+class Evaluation(ArrayValue):
     """The scores of all frames.
 
     Attributes:

@@ -65,9 +65,6 @@ def measure(
     if cine.gating is Gating.PROSPECTIVE:
         # The end of the beat, when the atria contract, was not recorded.
         rise = None
-    for array in (areas_px, areas_mm2, extents, volumes, times):
-        if array is not None:
-            array.setflags(write=False)
     return Measurements(
         area_method=AreaMethod.PIXELS if segmentation.contours is None else AreaMethod.POLYGONS,
         cavity_areas_px=areas_px,
