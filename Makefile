@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint bench docs tutorials clean
+# The tested versions: `make test` and continuous integration install exactly these. `make lock` renews them.
+LOCK := constraints.txt
+
+.PHONY: demo test lint lock newest bench fuzz docs tutorials clean
 
 # Each set of packages has a stamp, so that nothing is installed twice.
 $(VENV)/.core: pyproject.toml
@@ -13,9 +16,9 @@ $(VENV)/.core: pyproject.toml
 	$(PIP) install --quiet --editable .
 	touch $@
 
-$(VENV)/.dev: pyproject.toml $(VENV)/.core
+$(VENV)/.dev: pyproject.toml $(LOCK) $(VENV)/.core
 	$(PIP) install --quiet "pip>=25.1"
-	$(PIP) install --quiet --editable ".[all]" --group dev
+	$(PIP) install --quiet --constraint $(LOCK) --editable ".[all]" --group dev
 	touch $@
 
 demo: $(VENV)/.core
@@ -29,7 +32,28 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term
+
+# The newest version of everything that pyproject.toml allows, in an environment of its own, as constraints.txt.
+lock: $(VENV)/.core
+	rm -rf build/newest
+	$(PYTHON) -m venv build/newest
+	build/newest/bin/python -m pip --disable-pip-version-check install --quiet "pip>=25.1"
+	build/newest/bin/python -m pip --disable-pip-version-check install --quiet --editable ".[all]" --group dev
+	build/newest/bin/python -m pip --disable-pip-version-check freeze --exclude-editable > $(LOCK)
+
+# What a user gets who installs today: the tests that need no training, with the newest versions. Where these are
+# the tested ones, there is nothing more to run.
+newest:
+	rm -rf build/newest
+	$(PYTHON) -m venv build/newest
+	build/newest/bin/python -m pip --disable-pip-version-check install --quiet "pip>=25.1"
+	build/newest/bin/python -m pip --disable-pip-version-check install --quiet --editable ".[all]" --group dev
+	if build/newest/bin/python -m pip --disable-pip-version-check freeze --exclude-editable | diff $(LOCK) -; then \
+	  echo "the newest versions are the tested ones"; \
+	else \
+	  build/newest/bin/python -m pytest -q -n 2 --dist loadgroup -m "not train" tests; \
+	fi
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/discretisation.py

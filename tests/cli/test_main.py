@@ -1,6 +1,7 @@
 """The command as a whole: help, version, exit codes, and how it ends when it is made to."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_help_tells_every_command_and_that_it_is_for_research() -> None:
     done = command("--help")
     assert done.returncode == 0 and done.stderr == ""
     for name in cli.COMMANDS:
-        assert f"\n    {name} " in done.stdout
+        assert re.search(rf"^ +{name}\b", done.stdout, flags=re.MULTILINE)
     assert "not a medical device" in done.stdout
 
 
@@ -75,6 +76,49 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     done = subprocess.run([sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("anlyze x", "analyze"),
+        ("inspct x", "inspect"),
+        ("analyze x --hieght-cm 3", "--height-cm"),
+        ("train x -o r --sett a", "--set"),
+    ],
+)
+def test_a_misspelt_word_gets_the_one_that_was_meant(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(typed.split())
+    message = capsys.readouterr().err
+    assert end.value.code == 2 and f"did you mean {meant}" in message
+
+
+def test_the_help_page_waits_for_no_library() -> None:
+    code = "import sys; from cinesax.cli.main import build_parser; build_parser().format_help();"
+    code += "print(*({'scipy', 'pydicom', 'tensorflow', 'onnxruntime', 'jinja2'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_name_the_command(shell: str) -> None:
+    done = command("completion", shell)
+    assert done.returncode == 0 and "cinesax" in done.stdout and "argcomplete" in done.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [("cinesax ana", "analyze"), ("cinesax analyze --hei", "--height-cm"), ("cinesax completion f", "fish")],
+)
+def test_the_shell_is_told_what_can_follow(line: str, wanted: str, tmp_path: Path) -> None:
+    answer = tmp_path / "answer"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    asked |= {"_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_SUPPRESS_SPACE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer)}
+    command(env={**os.environ, **asked})
+    assert wanted in answer.read_text().split("\n")
 
 
 def test_what_libraries_log_of_a_damaged_exam_is_for_those_who_ask(tmp_path: Path) -> None:

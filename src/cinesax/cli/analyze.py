@@ -22,8 +22,6 @@ from cinesax.core.errors import UsageError
 if TYPE_CHECKING:
     from cinesax.dicom.write.options import DicomOptions
 
-HELP = "measure the left ventricle of an exam and write the results"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from cinesax.train.data.manifest import Row
     from cinesax.train.data.records import Dataset
 
-HELP = "verify, list or show a prepared set"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""

@@ -26,9 +26,8 @@ from cinesax.network.fingerprint import Learned, Overlap
 if TYPE_CHECKING:
     from cinesax.train.data.records import Dataset
 
-__all__ = ["HELP", "configure", "learned_by", "of_pairs", "run"]
+__all__ = ["configure", "learned_by", "of_pairs", "run"]
 
-HELP = "compare a network, or masks of another program, with expert labels"
 _GALLERY = 24
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cinesax.train.data.records import Dataset
     from cinesax.train.export.formats import Precision
 
-HELP = "make a bundle, SavedModel or LiteRT files of a finished run"
 _NEEDS = {"onnx": ("onnx", "tf2onnx"), "savedmodel": (), "litert": ("ai_edge_litert",)}
 
 

@@ -20,7 +20,6 @@ from cinesax.dicom.read.pick import Pick, pick_short_axis
 from cinesax.dicom.read.series import Series
 from cinesax.dicom.read.stack import order
 
-HELP = "list the series of an exam and which is the short-axis cine"
 SCHEMA = "cinesax/inspection/1"
 _PIPED_WIDTH = 160
 

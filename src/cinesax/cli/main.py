@@ -1,6 +1,7 @@
 """The command `cinesax`: finds the subcommand, runs it, and turns errors into one line and an exit code."""
 
 import argparse
+import difflib
 import importlib
 import logging
 import os
@@ -17,32 +18,74 @@ from cinesax.core.errors import CinesaxError, printable
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 
-# Each is a module of this package with HELP, configure(parser) and run(args): imported only when it is asked for
-# by name (or for the help page), so that `cinesax inspect` never waits for what only `cinesax train` needs.
-COMMANDS = ("analyze", "inspect", "phantom", "prepare", "train", "export", "evaluate", "send", "dataset")
+# Each is a module of this package with configure(parser) and run(args). A module is imported only when its command is
+# asked for: `cinesax --help` and `cinesax inspect` must not wait for what only `cinesax train` needs.
+COMMANDS = {
+    "analyze": "measure the left ventricle of an exam and write the results",
+    "inspect": "list the series of an exam and which is the short-axis cine",
+    "phantom": "make a synthetic exam with known volumes",
+    "prepare": "make a training set from labelled images, studies with contours, and phantoms",
+    "train": "train a network on a prepared set",
+    "export": "make a bundle, SavedModel or LiteRT files of a finished run",
+    "evaluate": "compare a network, or masks of another program, with expert labels",
+    "send": "send DICOM objects to an archive (C-STORE, STOW-RS)",
+    "dataset": "verify, list or show a prepared set",
+    "completion": "print the completion script of a shell (bash, zsh, fish)",
+}
 
 
-def _load(name: str) -> ModuleType:
-    return importlib.import_module(f"cinesax.cli.{name}")
+class _Parser(argparse.ArgumentParser):
+    """Says which option or command may have been meant where one is misspelt."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse does it, but an unknown option is an error here, where its neighbours are known."""
+        parsed, rest = super().parse_known_args(args, namespace)
+        unknown = [word for word in rest if word.startswith("--")]
+        if unknown:
+            option = unknown[0].partition("=")[0]
+            known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+            self.error(f"there is no option {option}{_did_you_mean(option, known)}")
+        return parsed, rest
 
 
-def build_parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The argument parser, with all commands or (faster to build) only one of them."""
-    parser = argparse.ArgumentParser(
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def build_parser(only: str | None = None, *, complete: bool = False) -> argparse.ArgumentParser:
+    """The argument parser.
+
+    Args:
+        only: the one command whose options are wanted; None: no options of commands, only their names.
+        complete: the options of all commands, which imports all of them.
+    """
+    parser = _Parser(
         prog="cinesax",
         description="Short-axis cine cardiac MRI: from DICOM to LV contours, volumes and ejection fraction. "
         "For research; not a medical device.",
     )
     parser.add_argument("--version", action="version", version=f"cinesax {__version__}")
-    parser.add_argument("--verbose", action="store_true", help="log what is done, to standard error")
+    parser.add_argument("--verbose", action="store_true", help="log each step and what libraries log")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in (only,) if only else COMMANDS:
-        module = _load(name)
-        command = commands.add_parser(name, help=module.HELP, description=module.__doc__)
-        command.formatter_class = argparse.RawDescriptionHelpFormatter
-        module.configure(command)
-        command.set_defaults(run=module.run)
+    for name, summary in COMMANDS.items():
+        if only is None or name == only:
+            _add(commands.add_parser(name, help=summary), name if only or complete else None)
     return parser
+
+
+def _add(command: argparse.ArgumentParser, name: str | None) -> None:
+    if name is None:
+        return
+    module = _load(name)
+    command.description = module.__doc__
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    module.configure(command)
+    command.set_defaults(run=module.run)
+
+
+def _load(name: str) -> ModuleType:
+    return importlib.import_module(f"cinesax.cli.{name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,12 +115,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     first = next((word for word in arguments if not word.startswith("-")), None)
-    args = build_parser(first if first in COMMANDS else None).parse_args(arguments)
+    parser = build_parser(first if first in COMMANDS else None)
+    if first is not None and first not in COMMANDS:
+        parser.error(f"there is no command {first!r}{_did_you_mean(first, list(COMMANDS))} (cinesax --help lists them)")
+    args = parser.parse_args(arguments)
     _log(verbose=args.verbose)
     args.run(args)
     sys.stdout.flush()
     return 0
+
+
+def _complete() -> None:
+    """Answer the shell, which runs the command with the words typed so far in the environment, and exit."""
+    import argcomplete
+
+    argcomplete.autocomplete(build_parser(complete=True))
 
 
 def _log(*, verbose: bool) -> None:

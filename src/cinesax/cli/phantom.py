@@ -28,7 +28,6 @@ from cinesax.inputs import open_cine
 from cinesax.phantom import DecoyKind, Oddity, Phantom, Scan, draw_settings, make_decoys, make_phantom, scan
 from cinesax.phantom.dicom import HeaderOddity, SeriesIdentity, TransferSyntax, Vendor, write_scan, write_series
 
-HELP = "make a synthetic exam with known volumes"
 SCHEMA = "cinesax/phantom-truth/1"
 _TRUTH = Path("truth", "truth.json")
 _MYOCARDIUM_G_PER_ML = 1.05

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from cinesax.train.data.sources import Found
     from cinesax.train.data.studies import Leftover
 
-HELP = "make a training set from labelled images, studies with contours, and phantoms"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""

@@ -21,8 +21,6 @@ from cinesax.core.errors import DeliveryError, InputError, UsageError
 if TYPE_CHECKING:
     from cinesax.archive import Delivery, Destination
 
-HELP = "hand DICOM objects over to an archive (C-STORE, STOW-RS)"
-
 SCHEMA = "cinesax/delivery/1"
 
 

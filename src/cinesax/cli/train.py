@@ -17,7 +17,6 @@ from rich.console import Console
 
 from cinesax.core.errors import UsageError
 
-HELP = "train a network on a prepared set"
 # What is set so often that it has an option of its own.
 SHORT = {
     "epochs": "epochs",

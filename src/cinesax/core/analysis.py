@@ -45,7 +45,7 @@ class Analysis:
 
 
 def case_key(cine: Cine) -> str:
-    """ "case-" and ten hexadecimal digits of a hash of the StudyInstanceUID, or of the pixels where there is none."""
+    """Give "case-" and ten hexadecimal digits: a hash of the StudyInstanceUID, or of the pixels if there is none."""
     uid = cine.source.study_uid
     digest = hashlib.sha256(uid.encode() if uid else cine.pixels.tobytes()).hexdigest()
     return f"case-{digest[:10]}"

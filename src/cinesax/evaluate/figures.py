@@ -217,7 +217,7 @@ def against_truth(truth: Floats, found: Floats, names: Sequence[str], what: str)
     )
 
 
-def differences(truth: Floats, found: Floats, names: Sequence[str], what: str, figures: BlandAltman) -> Plot:
+def differences(truth: Floats, found: Floats, names: Sequence[str], *, what: str, figures: BlandAltman) -> Plot:
     """Bland and Altman's plot: difference against mean, with bias and limits of agreement."""
     means, apart = (truth + found) / 2, found - truth
     across_ticks = round_ticks(float(means.min()), float(means.max()))

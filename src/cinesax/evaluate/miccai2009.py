@@ -108,7 +108,7 @@ def miccai_case(study: LabelledStudy, found: Segmentation) -> MiccaiCase | None:
         if manual is None:
             continue
         auto = _largest(found, phase, index)
-        one = _slice(name, auto, manual, grid.spacing_mm[0], (shape[2], shape[3]))
+        one = _slice(name, auto, manual, spacing_mm=grid.spacing_mm[0], shape=(shape[2], shape[3]))
         slices.append(one)
         manual_ml[phase, index] = polygon_area(manual) * ml_per_px
         found_ml[phase, index] = polygon_area(auto) * ml_per_px if auto is not None and one.averaged else 0
@@ -134,7 +134,7 @@ def _volumes(volumes: NDArray[np.float64], ed: int, es: int) -> tuple[float, flo
     return float(volumes[ed, both].sum()), float(volumes[es, both].sum())
 
 
-def _slice(name: str, auto: Floats | None, manual: Floats, spacing_mm: float, shape: tuple[int, int]) -> MiccaiSlice:
+def _slice(name: str, auto: Floats | None, manual: Floats, *, spacing_mm: float, shape: tuple[int, int]) -> MiccaiSlice:
     if auto is None:
         return MiccaiSlice(name, present=False, apd_mm=None, dice=None)
     rows, columns = shape

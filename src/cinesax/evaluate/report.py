@@ -160,12 +160,13 @@ def _agreement(evaluation: Evaluation) -> Iterator[Compared]:
     for name, figures_ in evaluation.agreement().items():
         cases = [case for case, _, _ in values[name]]
         truth, found = (np.array([row[i] for row in values[name]]) for i in (1, 2))
-        yield Compared(_NAMES[name], figures_, _both(truth, found, cases, name, figures_))
+        yield Compared(_NAMES[name], figures_, _both(truth, found, cases, name=name, figures_=figures_))
 
 
-def _both(truth: Floats, found: Floats, cases: list[str], name: str, figures_: Any) -> tuple[plots.Plot, plots.Plot]:
+def _both(truth: Floats, found: Floats, cases: list[str], *, name: str, figures_: Any) -> tuple[plots.Plot, plots.Plot]:
     what = _NAMES[name]
-    return plots.against_truth(truth, found, cases, what), plots.differences(truth, found, cases, what, figures_)
+    apart = plots.differences(truth, found, cases, what=what, figures=figures_)
+    return plots.against_truth(truth, found, cases, what), apart
 
 
 def patients(evaluation: Evaluation) -> list[dict[str, Any]]:

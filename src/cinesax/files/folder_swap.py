@@ -1,5 +1,7 @@
-"""Folders that appear whole or not at all, and are replaced in one step where the system can: a kill at any moment
-leaves the one or the other whole in its place."""
+"""Folders that appear whole or not at all, and are replaced in one step where the system can.
+
+A kill at any moment leaves the old folder or the new one in its place, whole.
+"""
 
 import ctypes
 import os

@@ -58,8 +58,8 @@ def measure(
     curve_ed, curve_es = _extremes(curve)
     ed = curve_ed if ed_phase is None else _given_phase(ed_phase, "ED", curve)
     es = curve_es if es_phase is None else _given_phase(es_phase, "ES", curve)
-    _refuse_the_other(ed_phase, "ED", es, "ES", "smallest")
-    _refuse_the_other(es_phase, "ES", ed, "ED", "largest")
+    _refuse_the_other(ed_phase, "ED", es, other="ES", extreme="smallest")
+    _refuse_the_other(es_phase, "ES", ed, other="ED", extreme="largest")
     times = phase_times_ms(cine)
     fall, rise = (None, None) if volumes is None else peak_rates(volumes, times, cine.rr_interval_ms)
     if cine.gating is Gating.PROSPECTIVE:
@@ -109,7 +109,7 @@ def check_given(
             raise UsageError(f"the body {name} must lie in {low:g} to {high:g} {unit}, seen {size:g} {unit}")
 
 
-def _refuse_the_other(given: int | None, name: str, found: int | None, other: str, extreme: str) -> None:
+def _refuse_the_other(given: int | None, name: str, found: int | None, *, other: str, extreme: str) -> None:
     """One phase for both would be an ejection fraction of 0."""
     if given is not None and given == found:
         raise UsageError(

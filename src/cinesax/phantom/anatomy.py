@@ -72,6 +72,7 @@ class Waves:
         self._phase = rng.uniform(0, 2 * np.pi, n).astype(np.float32)
 
     def __call__(self, points_mm: Singles) -> Singles:
+        """Values at points (n, 3), of mean 0."""
         total = np.zeros(len(points_mm), dtype=np.float32)
         for k, phase in zip(self._k, self._phase, strict=True):
             total += np.sin(points_mm @ k + phase)
@@ -286,7 +287,7 @@ class Torso:
 
     @property
     def front_mm(self) -> float:
-        """y of the skin in front, LPS, negative."""
+        """Position of the skin in front: y in LPS, negative."""
         return float(-(self.inner_mm[1] + self.muscle_mm + self.fat_mm))
 
     def tissue(self, points_mm: Singles) -> Codes:

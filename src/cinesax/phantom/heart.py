@@ -67,7 +67,7 @@ class Shape:
         return float(1 / np.sqrt(1 + sum(c * c for _, c, _ in self.terms) / 2))
 
     def __call__(self, angle: NDArray[np.floating]) -> NDArray[np.floating]:
-        """r at angles in radians, in the precision of the angles."""
+        """Radius at angles in radians, in the precision of the angles."""
         radius = np.full_like(angle, self.scale)
         for order, amplitude, phase in self.terms:
             radius += np.cos(angle * order - angle.dtype.type(phase)) * angle.dtype.type(self.scale * amplitude)
@@ -144,15 +144,21 @@ class Ventricle:
 
     def outer_at(self, w: NDArray[np.floating], phase: int) -> NDArray[np.floating]:
         """Radius of the outer circle at heights w; 0 below the apex and from the base plane on."""
-        return _profile(w, 0.0, self.outer_axis_mm[phase], self.outer_radius_mm[phase], self.base_mm[phase])
+        return _profile(
+            w,
+            start=0.0,
+            axis=self.outer_axis_mm[phase],
+            radius=self.outer_radius_mm[phase],
+            base=self.base_mm[phase],
+        )
 
     def inner_at(self, w: NDArray[np.floating], phase: int) -> NDArray[np.floating]:
         """Radius of the inner circle at heights w; 0 below the cavity and from the base plane on."""
         apex, base = self.apex_mm[phase], self.base_mm[phase]
-        return _profile(w, apex, self.inner_axis_mm[phase], self.inner_radius_mm[phase], base)
+        return _profile(w, start=apex, axis=self.inner_axis_mm[phase], radius=self.inner_radius_mm[phase], base=base)
 
     def middle_at(self, w: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """x and y of the outer outline's centre at heights w: it drifts along the axis."""
+        """Position, x and y, of the outer outline's centre at heights w: it drifts along the axis."""
         along = w - w.dtype.type(self.base_mm[0] / 2)
         shear = self.settings.axis_shear
         return along * w.dtype.type(shear[0]), along * w.dtype.type(shear[1])
@@ -190,7 +196,7 @@ class Ventricle:
         )
 
 
-def _profile(w: NDArray[np.floating], start: float, axis: float, radius: float, base: float) -> NDArray[np.floating]:
+def _profile(w: NDArray[np.floating], *, start: float, axis: float, radius: float, base: float) -> NDArray[np.floating]:
     kind = w.dtype.type
     u = (w - kind(start)) / kind(axis) - 1
     inside = (w > start) & (w < base)

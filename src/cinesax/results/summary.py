@@ -36,7 +36,7 @@ class Number:
     why_not: str = ""
 
 
-def _number(name: str, value: float | None, form: str, unit: str, why_not: str = "") -> Number:
+def _number(name: str, value: float | None, form: str, *, unit: str, why_not: str = "") -> Number:
     return Number(name, None if value is None else format(value, form), unit, why_not)
 
 
@@ -46,11 +46,11 @@ def main_numbers(m: Measurements) -> list[Number]:
     ef_why = "only one phase segmented" if m.ed_phase is not None and m.es_phase is None else no_volume
     ef_name = "Ejection fraction" + (" (of areas)" if m.ef_basis is EfBasis.AREAS else "")
     return [
-        _number(ef_name, m.ef_percent, ".1f", "%", ef_why or "no cavity found"),
-        _number("End-diastolic volume", m.edv_ml, ".0f", "ml", no_volume),
-        _number("End-systolic volume", m.esv_ml, ".0f", "ml", no_volume or ef_why),
-        _number("Stroke volume", m.sv_ml, ".0f", "ml", no_volume or ef_why),
-        _number("Cardiac output", m.cardiac_output_l_per_min, ".1f", "l/min", _why_no_output(m)),
+        _number(ef_name, m.ef_percent, ".1f", unit="%", why_not=ef_why or "no cavity found"),
+        _number("End-diastolic volume", m.edv_ml, ".0f", unit="ml", why_not=no_volume),
+        _number("End-systolic volume", m.esv_ml, ".0f", unit="ml", why_not=no_volume or ef_why),
+        _number("Stroke volume", m.sv_ml, ".0f", unit="ml", why_not=no_volume or ef_why),
+        _number("Cardiac output", m.cardiac_output_l_per_min, ".1f", unit="l/min", why_not=_why_no_output(m)),
     ]
 
 
@@ -76,10 +76,10 @@ def more_numbers(analysis: Analysis) -> list[Number]:
     wall_known = Structure.MYOCARDIUM in analysis.segmentation.known_phases
     no_mass = _why_no_volume(m) or ("myocardium not segmented at ED" if wall_known else "myocardium not segmented")
     return [
-        _number("Heart rate", m.heart_rate_bpm, ".0f", "/min", "no RR interval stored"),
-        _number("Peak ejection rate", m.peak_ejection_rate_ml_per_s, ".0f", "ml/s", no_rate),
-        _number("Peak filling rate", m.peak_filling_rate_ml_per_s, ".0f", "ml/s", no_filling),
-        _number("Myocardial mass at ED", m.lv_mass_g, ".0f", "g", no_mass),
+        _number("Heart rate", m.heart_rate_bpm, ".0f", unit="/min", why_not="no RR interval stored"),
+        _number("Peak ejection rate", m.peak_ejection_rate_ml_per_s, ".0f", unit="ml/s", why_not=no_rate),
+        _number("Peak filling rate", m.peak_filling_rate_ml_per_s, ".0f", unit="ml/s", why_not=no_filling),
+        _number("Myocardial mass at ED", m.lv_mass_g, ".0f", unit="g", why_not=no_mass),
         *_indexed(m, no_mass),
     ]
 
@@ -92,12 +92,12 @@ def _indexed(m: Measurements, no_mass: str) -> list[Number]:
         return [Number("Indexed by body surface", None, "", f"{missing} not known")]
     why = _why_no_volume(m) or "see above"
     return [
-        _number("Body surface area", m.bsa_m2, ".2f", "m²"),
-        _number("EDV index", m.edv_index_ml_per_m2, ".0f", "ml/m²", why),
-        _number("ESV index", m.esv_index_ml_per_m2, ".0f", "ml/m²", why),
-        _number("Stroke volume index", m.sv_index_ml_per_m2, ".0f", "ml/m²", why),
-        _number("Cardiac index", m.cardiac_index_l_per_min_per_m2, ".1f", "l/min/m²", why),
-        _number("Mass index", m.lv_mass_index_g_per_m2, ".0f", "g/m²", no_mass),
+        _number("Body surface area", m.bsa_m2, ".2f", unit="m²"),
+        _number("EDV index", m.edv_index_ml_per_m2, ".0f", unit="ml/m²", why_not=why),
+        _number("ESV index", m.esv_index_ml_per_m2, ".0f", unit="ml/m²", why_not=why),
+        _number("Stroke volume index", m.sv_index_ml_per_m2, ".0f", unit="ml/m²", why_not=why),
+        _number("Cardiac index", m.cardiac_index_l_per_min_per_m2, ".1f", unit="l/min/m²", why_not=why),
+        _number("Mass index", m.lv_mass_index_g_per_m2, ".0f", unit="g/m²", why_not=no_mass),
     ]
 
 

@@ -412,7 +412,7 @@ def _labelled(labels: NDArray[np.uint8], structure: Structure) -> NDArray[np.boo
 
 
 def _author(dataset: Dataset) -> str:
-    """ "manual" where all segments were drawn by hand, else the name of the algorithm."""
+    """Give "manual" where all segments were drawn by hand, else the name of the algorithm."""
     items = list(dataset.get("SegmentSequence", ()))
     if all(item.get("SegmentAlgorithmType") == "MANUAL" for item in items):
         return "manual"

@@ -231,12 +231,13 @@ def source_images(cine: Cine, filing: Filing) -> list[list[Dataset]]:
     shared.file_meta = FileMetaDataset()
     shared.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
     return [
-        [_source_image(cine, shared, series[phase][place], phase, place) for place in range(cine.n_slices)]
+        [_source_image(cine, shared, series[phase][place], frame=(phase, place)) for place in range(cine.n_slices)]
         for phase in range(cine.n_phases)
     ]
 
 
-def _source_image(cine: Cine, shared: Dataset, series_uid: str, phase: int, place: int) -> Dataset:
+def _source_image(cine: Cine, shared: Dataset, series_uid: str, *, frame: tuple[int, int]) -> Dataset:
+    phase, place = frame
     image = Dataset()
     image.update(shared)
     image.file_meta = shared.file_meta

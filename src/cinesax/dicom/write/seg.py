@@ -103,7 +103,9 @@ def seg_datasets(
             frames = _frames(analysis.segmentation, phases, kind)
             if not frames.places:
                 continue
-            dataset = _stack(analysis, filing, frames, kind, (filing.uid(name, kind.value), number, label, description))
+            dataset = _stack(
+                analysis, filing, frames, kind=kind, texts=(filing.uid(name, kind.value), number, label, description)
+            )
             _refer(dataset, analysis.cine, filing, frames)
             _fill(dataset, analysis.cine, filing, frames, in_time=name == CINE_NAME)
             dataset.PixelData = _pixel_data(analysis.segmentation, frames, packed=dataset.BitsAllocated == 1)
@@ -200,7 +202,7 @@ def _pixel_data(segmentation: Segmentation, frames: _Frames, *, packed: bool) ->
 
 
 def _stack(
-    analysis: Analysis, filing: Filing, frames: _Frames, kind: SegmentationType, texts: tuple[str, int, str, str]
+    analysis: Analysis, filing: Filing, frames: _Frames, *, kind: SegmentationType, texts: tuple[str, int, str, str]
 ) -> Dataset:
     """What highdicom makes of one stack with a mark wherever there is a frame in any phase."""
     cine = analysis.cine

@@ -109,7 +109,7 @@ def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) 
     with lenient():
         images = source_images(analysis.cine, filing)
         algorithm = _algorithm(analysis)
-        groups: list[Group] = [_volume(roi, analysis, filing, segs, (papillary, algorithm)) for roi in rois]
+        groups: list[Group] = [_volume(roi, analysis, filing, segs, shared=(papillary, algorithm)) for roi in rois]
         groups += _function(analysis, filing, (papillary, algorithm))
         if not groups:
             return None
@@ -146,6 +146,7 @@ def _volume(
     analysis: Analysis,
     filing: Filing,
     segs: Mapping[str, Dataset],
+    *,
     shared: tuple[QualitativeEvaluation, AlgorithmIdentification],
 ) -> Group:
     """TID 1411: one structure at one phase."""

@@ -89,7 +89,9 @@ def phantom_sources(seeds: Iterable[int], frames_each: int) -> list[Source]:
 
 
 def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
-    """Look through folders, each of which is one of
+    """Look through folders for what can be learned from.
+
+    Each folder is one of
 
     - pairs: `images/` and `labels/`;
     - ACDC: `patientNNN_frameFF_gt.nii.gz` files at any depth;
