@@ -1,11 +1,13 @@
 """The pages that scripts are written by tell what the code does."""
 
+import argparse
 import re
 from pathlib import Path
 
+from cinesax.cli.main import COMMANDS, build_parser
 from cinesax.core import errors
 from cinesax.core.findings import Code
-from cinesax.measure import plausibility
+from cinesax.measure import plausibility, volumes
 from cinesax.results import tables
 from cinesax.results import write as results
 
@@ -39,3 +41,49 @@ def test_the_limits_told_are_those_used() -> None:
         assert f"outside {low:.0f} to {high:.0f}" in page, name
     for part in (plausibility.END_AREA_PART, plausibility.JUMP_OF_EDV, plausibility.JUMP_OF_STROKE):
         assert f"{100 * part:.0f} %" in page
+
+
+# Options of other programs that the pages show: TensorBoard's, the benchmarks'.
+ELSEWHERE = {"--logdir", "--constraint", "--help"}
+
+
+def options_of(name: str) -> set[str]:
+    parsers = next(action for action in build_parser(name)._actions if action.dest == "command").choices
+    return options_below(parsers[name])  # type: ignore[index, call-overload]
+
+
+def options_below(parser: argparse.ArgumentParser) -> set[str]:
+    """The options of a parser and of the parsers of its subcommands."""
+    found = {option for action in parser._actions for option in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found = found.union(*(options_below(below) for below in action.choices.values()))
+    return found
+
+
+def test_options_that_the_pages_name_are_there() -> None:
+    """In a line `cinesax COMMAND ...` those of the command; elsewhere those of any."""
+    options = {name: options_of(name) for name in COMMANDS}
+    known = ELSEWHERE.union(*options.values(), *(benchmark_options()))
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
+        text = page.read_text()
+        unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - known
+        assert not unknown, f"{page.name} names options that no command has: {unknown}"
+        shown = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL))
+        for name, line in re.findall(r"^ *cinesax ([a-z]+) ([^#\n]*)", shown, flags=re.MULTILINE):
+            used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", line))
+            assert name in options and used <= options[name], f"{page.name}: cinesax {name} {line}"
+
+
+def benchmark_options() -> list[set[str]]:
+    scripts = (DOCS.parent / "benchmarks").glob("*.py")
+    return [set(re.findall(r"[\"'](--[a-z][a-z-]+)[\"']", script.read_text())) for script in scripts]
+
+
+def test_measuring_tells_the_numbers_that_the_code_uses() -> None:
+    page = " ".join((DOCS / "measuring.md").read_text().split())
+    words = ("zero", "one", "two", "three", "four", "five", "six")
+    assert f"{words[volumes.RATE_HARMONICS]} harmonics" in page
+    assert f"{volumes.MYOCARDIAL_DENSITY_G_PER_ML:g} g/ml" in page
+    for low, high, unit in ((*volumes.BODY_LIMITS["height"], "cm"), (*volumes.BODY_LIMITS["weight"], "kg")):
+        assert f"outside {low:g} to {high:g} {unit}" in page
