@@ -16,7 +16,7 @@ from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, Usa
 from cinesax.core.grid import stacked_grid
 from cinesax.dicom.read.exam import open_exam
 from cinesax.dicom.read.pick import pick_short_axis, read_cine
-from cinesax.dicom.read.series import Kind, base_first, off_axis_degrees
+from cinesax.dicom.read.series import Kind
 from cinesax.dicom.write.options import DicomOptions
 from cinesax.inputs import open_cine
 from cinesax.results.write import write_results
@@ -353,13 +353,6 @@ class TestPicking:
         cine = open_cine(tmp_path)
         assert cine.n_slices == exams.SLICES - 1
         assert "other-candidates" in exams.codes(cine)
-
-    def test_base_and_apex(self):
-        usual = np.array([0.65, -0.65, -0.40]) / np.linalg.norm([0.65, -0.65, -0.40])
-        assert base_first(usual) is True
-        assert base_first(-usual) is False
-        assert base_first(np.array([0.0, 0.0, 1.0])) is None
-        assert off_axis_degrees(-usual) == pytest.approx(0, abs=1e-5)
 
 
 class TestBadInput:

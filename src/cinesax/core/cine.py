@@ -127,7 +127,7 @@ class Cine(ArrayValue):
         source: where it came from.
         patient: what the source says of the patient.
         base_first: True where slice 0 is the basal end, False where it is the apical end, None where
-            that is not known.
+            that is not known. Readers ask `cinesax.core.orientation.base_first`.
         findings: what the reader of the source noticed.
 
     Raises:

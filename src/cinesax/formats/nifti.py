@@ -23,6 +23,7 @@ from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import GeometryError, InputError, OutputError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats, Grid
+from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.files.stored_files import replacing
 
@@ -86,13 +87,14 @@ def read_cine(path: Path) -> Cine:
     if step is None and phases > 1:
         message = "the file does not say how long a phase lasts: heart rate and rates of filling are not known"
         findings.append(Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message))
-    findings.append(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, "NIfTI does not say which end is the base"))
+    grid = volume.grid if volume.measured else None
     return Cine(
         volume.values,
-        volume.grid if volume.measured else None,
+        grid,
         triggers,
         None if step is None else np.full(slices, step * phases),
         source=Source("nifti", description=path.name),
+        base_first=base_first(grid),
         findings=tuple(findings),
     )
 

@@ -13,16 +13,15 @@ import numpy as np
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.orientation import base_first, off_axis_degrees
 from cinesax.dicom.pixels.pixels import read_pixels
 from cinesax.dicom.read.exam import Exam, chosen_part, refuse_several_studies
 from cinesax.dicom.read.series import (
     Kind,
     Series,
-    base_first,
     cine_stacks,
     frames_of_reference,
     lossy_compression,
-    off_axis_degrees,
 )
 from cinesax.dicom.read.source import patient_of, source_of
 from cinesax.dicom.read.stack import Stack, geometry_problem, order, split_into_stacks
@@ -245,10 +244,6 @@ def read_cine(source: Exam | Pick) -> Cine:
     pick = pick_short_axis(source) if isinstance(source, Exam) else source
     ordered = order(pick.stack)
     findings = [*pick.exam.findings, *pick.findings, *ordered.findings]
-    direction = base_first(ordered.grid.normal)
-    if direction is None:
-        message = "the stack lies at an unusual angle: which end is the base is not known"
-        findings.append(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, message))
     return Cine(
         read_pixels(ordered.frames, ordered.paddings),
         ordered.grid,
@@ -261,6 +256,6 @@ def read_cine(source: Exam | Pick) -> Cine:
             not_picked=tuple((one.name, why) for one, why in pick.rejections),
         ),
         patient=patient_of(ordered.frames[0][0]),
-        base_first=direction,
+        base_first=base_first(ordered.grid),
         findings=tuple(findings),
     )

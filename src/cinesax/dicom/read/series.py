@@ -8,21 +8,14 @@ from datetime import date
 from enum import StrEnum
 from functools import cached_property
 
-import numpy as np
-
 from cinesax.core.cine import Patient, StoredFile
 from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Code, Finding, Severity
-from cinesax.core.grid import Floats
 from cinesax.core.identity import identifying_texts, remove_names
+from cinesax.core.orientation import MAX_OFF_AXIS_DEGREES, off_axis_degrees
 from cinesax.dicom.read.header import ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE, MR_IMAGE, Header
 from cinesax.dicom.read.stack import Stack, contradiction, geometry_problem, split_into_stacks
 
-# From base to apex in a usual heart: to the left, to the front, to the feet (LPS). The three Sunnybrook exams
-# lie 3 to 5 degrees from it.
-USUAL_LONG_AXIS = np.array([0.65, -0.65, -0.40]) / np.linalg.norm([0.65, -0.65, -0.40])
-# A stack across an axis that is further off than this is not short axis. (Body planes lie 50 to 66 degrees off.)
-MAX_OFF_AXIS_DEGREES = 60.0
 MIN_SLICES = 3
 
 
@@ -228,17 +221,6 @@ def _shape(stack: Stack) -> str:
 def _text(header: Header) -> str:
     texts = (header.series_description, header.protocol_name, header.sequence_name)
     return " ".join(text for text in texts if text).lower().replace("_", " ")
-
-
-def off_axis_degrees(normal: Floats) -> float:
-    """The angle in degrees (0 to 90) between a stack's normal and the usual long axis of the heart."""
-    return float(np.degrees(np.arccos(min(1.0, abs(float(normal @ USUAL_LONG_AXIS))))))
-
-
-def base_first(normal: Floats) -> bool | None:
-    """Whether slice 0 is the basal end when slices follow the normal; None where the axis is too unusual to tell."""
-    along = float(normal @ USUAL_LONG_AXIS)
-    return along > 0 if abs(along) > 0.5 else None
 
 
 def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stack]]:
