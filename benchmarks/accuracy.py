@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy.py [--model BUNDLE ...] [--peer] [--split validation|train] [--html FOLDER]
 
-Validation: 226 labelled slices of 13 patients. They carry no spacing, so the ejection fraction is that of summed areas
+Validation: 213 labelled slices of 12 patients. They carry no spacing, so the ejection fraction is that of summed areas
 (spacing cancels). Studies: the three DICOM patients, the whole way as `cinesax analyze` goes it, against the expert
 contours. Patients that a network has learned from are marked IN-SAMPLE. `--peer` sets the public network of the PyPI
 package myopari beside ours, on the same slices (benchmarks/peers.py tells how to get it).

@@ -48,5 +48,6 @@ def expert_contours(folder: Path, exam: Cine) -> Segmentation:
         if name is not None:
             place, phase = divmod(int(name[1]) - 1, exam.n_phases)
             index = place if exam.base_first else exam.n_slices - 1 - place
-            contours[Outline(name[2]), phase, index] = (np.loadtxt(path),)
+            # The first pixel's centre is (0.5, 0.5) in the files.
+            contours[Outline(name[2]), phase, index] = (np.loadtxt(path) - 0.5,)
     return from_contours(contours, exam.pixels.shape)

@@ -1,5 +1,6 @@
 """Contour files: the experts' own, the round trip, and what is no contour."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 import exams
 import orientations
 from cinesax.core.errors import InputError, OutputError
-from cinesax.core.segmentation import Outline, area_px, from_contours, polygon_area
+from cinesax.core.segmentation import Outline, area_px, from_contours, polygon_area, rasterise
+from cinesax.formats.contour_convention import first_pixel_centres
 from cinesax.formats.contours import join, read_contours, read_polygon, write_contours
 from cinesax.inputs import open_cine
 
@@ -150,6 +152,101 @@ class TestRoundTrip:
         np.testing.assert_array_equal(read_polygon(path), [[1, 1], [5, 1], [5, 5]])
 
 
+class TestConvention:
+    """Where the first pixel's centre is: (0.5, 0.5), but in what older versions wrote."""
+
+    NAME = "IM-0001-0001-icontour-auto.txt"
+    SQUARE = np.array([[4.5, 5.5], [9.5, 5.5], [9.5, 12.5], [4.5, 12.5]])
+    MARKER = '{"schema": "cinesax/contours/1", "first_pixel_centre": [%s], "exceptions": {%s}}'
+
+    def _read(self, folder):
+        return read_contours(folder, exams.small_cine()).contours[Outline.ENDOCARDIUM, 0, 0][0] - self.SQUARE
+
+    def _write(self, folder):
+        folder.mkdir(parents=True)
+        np.savetxt(folder / self.NAME, self.SQUARE)
+        return folder
+
+    def test_files_of_which_nothing_is_said(self, tmp_path):
+        np.testing.assert_array_equal(self._read(self._write(tmp_path / "contours")), -0.5)
+        np.testing.assert_array_equal(self._read(tmp_path / "contours" / self.NAME), -0.5)
+
+    def test_what_is_written_says_so_and_covers_the_pixels_that_it_is_of(self, tmp_path):
+        cine = exams.small_cine()
+        drawn = from_contours({(Outline.ENDOCARDIUM, 0, 0): (self.SQUARE,)}, cine.pixels.shape)
+        (path,) = write_contours(drawn, cine, tmp_path)
+        np.testing.assert_array_equal(np.loadtxt(path), self.SQUARE + 0.5)
+        told = json.loads((tmp_path / "convention.json").read_text())
+        assert told == {"schema": "cinesax/contours/1", "first_pixel_centre": [0.5, 0.5]}
+        # From corner to corner of the pixels of rows 6 to 12 and columns 5 to 9.
+        assert np.argwhere(drawn.labels[0, 0]).min(axis=0).tolist() == [6, 5]
+        np.testing.assert_array_equal(read_contours(tmp_path, cine).labels, drawn.labels)
+
+    @pytest.mark.parametrize(
+        ("told", "moved"),
+        [
+            ('{"schema": "cinesax/analysis/1", "segmentation": {"author": "net"}}', 0),
+            ('{"schema": "cinesax/analysis/1", "segmentation": {"contour_first_pixel_centre": [0.5, 0.5]}}', -0.5),
+            ('{"schema": "cinesax/analysis/1", "segmentation": {"contour_first_pixel_centre": [1, 1]}}', -1),
+            ('{"schema": "another/1"}', -0.5),
+            ("no JSON", -0.5),
+        ],
+    )
+    def test_without_a_marker_the_result_counts_that_they_are_part_of(self, tmp_path, told, moved):
+        (tmp_path / "analysis.json").write_text(told)
+        np.testing.assert_array_equal(self._read(self._write(tmp_path / "contours")), moved)
+        np.testing.assert_array_equal(self._read(self._write(tmp_path / "other")), -0.5)
+
+    def test_the_marker_counts_before_the_result_and_travels(self, tmp_path):
+        (tmp_path / "analysis.json").write_text('{"schema": "cinesax/analysis/1", "segmentation": {}}')
+        folder = self._write(tmp_path / "contours" / "corrected")
+        np.testing.assert_array_equal(self._read(folder), 0)
+        (tmp_path / "contours" / "convention.json").write_text(self.MARKER % ("0.5, 0.5", ""))
+        np.testing.assert_array_equal(self._read(folder), -0.5)
+        (tmp_path / "contours").rename(tmp_path / "moved")
+        np.testing.assert_array_equal(self._read(tmp_path / "moved"), -0.5)
+
+    def test_files_of_another_convention_keep_theirs_when_contours_are_written_beside_them(self, tmp_path):
+        (tmp_path / "analysis.json").write_text('{"schema": "cinesax/analysis/1", "segmentation": {}}')
+        folder, cine = self._write(tmp_path / "contours"), exams.small_cine()
+        drawn = from_contours({(Outline.EPICARDIUM, 0, 0): (self.SQUARE,)}, cine.pixels.shape, author="net")
+        write_contours(drawn, cine, folder)
+        again = read_contours(folder, cine).contours
+        assert len(again) == 2
+        for polygons in again.values():
+            np.testing.assert_array_equal(polygons[0], self.SQUARE)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["{", MARKER % ("0.5", ""), MARKER % ("NaN, 1", ""), MARKER % ('"a", 1', ""), MARKER % ("0, 0", '"x": 3')],
+    )
+    def test_a_broken_marker(self, tmp_path, text):
+        (self._write(tmp_path / "c") / "convention.json").write_text(text)
+        with pytest.raises(InputError, match=r"convention\.json") as caught:
+            self._read(tmp_path / "c")
+        assert "\n" not in str(caught.value)
+
+    def test_one_of_another_program(self, tmp_path):
+        (self._write(tmp_path / "c") / "convention.json").write_text('{"first_pixel_centre": [0, 0]}')
+        np.testing.assert_array_equal(self._read(tmp_path / "c"), -0.5)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("kind", "letter", "count"), [("labels", "i", 155), ("walls", "o", 77)])
+def test_masks_of_the_expert_contours_are_the_labels_of_the_pairs(sunnybrook, kind, letter, count):
+    """Of every patient that has contour points, to the pixel."""
+    from cinesax.formats.pairs import load_label
+
+    files = sorted((sunnybrook / "contours").rglob(f"*-{letter}contour-manual.txt"))
+    assert len(files) == count
+    centres = first_pixel_centres(files)
+    for path in files:
+        name = f"{path.parent.name}-{path.name.removesuffix(f'-{letter}contour-manual.txt')}.png"
+        (label,) = (file for file in sunnybrook.glob(f"*/{kind}/{name}"))
+        mask = load_label(label)
+        np.testing.assert_array_equal(rasterise([read_polygon(path) - centres[path]], mask.shape), mask, str(path))
+
+
 class TestBadInput:
     NAME = "IM-0001-0001-icontour-manual.txt"
 
@@ -228,7 +325,7 @@ def test_in_every_orientation_they_lie_on_the_millimetres_of_the_solid(pose, tmp
     for path in paths:
         number, kind = int(path.name.split("-")[2]), path.name.split("-")[3][0]
         phase, index = place[number]
-        points = np.loadtxt(path)
+        points = np.loadtxt(path) - 0.5  # the first pixel's centre is (0.5, 0.5) in the files
         # A border lies between what is inside and what is not: half a pixel to either side tells them apart.
         middle = (points + np.roll(points, -1, axis=0)) / 2
         along = np.roll(points, -1, axis=0) - points
@@ -236,12 +333,12 @@ def test_in_every_orientation_they_lie_on_the_millimetres_of_the_solid(pose, tmp
         across = (along[:, ::-1] * (1, -1) / np.where(length == 0, 1, length))[length[:, 0] > 0]
         sides = [
             orientations.labels_at(_patient(cine, middle[length[:, 0] > 0] + side * across, index), phase=phase)
-            for side in (-1, 1)
+            for side in (-0.5, 0.5)
         ]
         ours = [labels == 1 if kind == "i" else labels > 0 for labels in sides]
         parted += list(ours[0] != ours[1])
     # Corners are cut.
-    assert np.mean(parted) > 0.9
+    assert np.mean(parted) > 0.98
     assert len(paths) == sum(
         bool(hit.any()) for labels in truth.labels for one in labels for hit in (one == 1, one > 0)
     )

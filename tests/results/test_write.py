@@ -1,6 +1,7 @@
 """Results on disk: whole or not at all, and never over what is not theirs."""
 
 import dataclasses
+import json
 import os
 import stat
 from pathlib import Path
@@ -130,12 +131,58 @@ def test_contours_that_are_of_no_result_stay(analysis: cinesax.Analysis, tmp_pat
     assert len(list((tmp_path / "contours").glob("*icontour*"))) == 41
 
 
+def made_before_conventions_were_named(out: Path) -> None:
+    """Turn a result into what an older version wrote: the first pixel's centre at (0, 0), and nothing says so."""
+    told = json.loads((out / "analysis.json").read_text())
+    del told["segmentation"]["contour_first_pixel_centre"]
+    (out / "analysis.json").write_text(json.dumps(told))
+    (out / "contours" / "convention.json").unlink()
+    for path in (out / "contours").iterdir():
+        np.savetxt(path, np.loadtxt(path) - 0.5)
+
+
+def test_an_older_result_is_read_as_it_was_meant_and_replaced(analysis: cinesax.Analysis, tmp_path: Path) -> None:
+    out = cinesax.write_results(analysis, tmp_path / "out")
+    made_before_conventions_were_named(out)
+    again = cinesax.analyze(hearts.cine(), segmentation=out / "contours")
+    np.testing.assert_array_equal(again.segmentation.labels, analysis.segmentation.labels)
+    cinesax.write_results(analysis, out)
+    again = cinesax.analyze(hearts.cine(), segmentation=out / "contours")
+    np.testing.assert_array_equal(again.segmentation.labels, analysis.segmentation.labels)
+
+
+def test_corrections_in_an_older_result_keep_their_meaning_when_it_is_replaced(tmp_path: Path) -> None:
+    made = by("net 1.0")
+    out = cinesax.write_results(made, tmp_path / "out")
+    made_before_conventions_were_named(out)
+    name = "IM-0001-0011-icontour-manual.txt"
+    square = np.array([[11.5, 12.5], [31.5, 12.5], [31.5, 32.5], [11.5, 32.5]])
+    np.savetxt(out / "contours" / name, square)
+    before = cinesax.analyze(hearts.cine(), segmentation=out / "contours").segmentation
+    for _ in range(2):
+        cinesax.write_results(made, out, force=True)
+        after = cinesax.analyze(hearts.cine(), segmentation=out / "contours").segmentation
+        np.testing.assert_array_equal(after.labels, before.labels)
+        np.testing.assert_array_equal(after.contours["i", 0, 1][0], square)
+    np.testing.assert_array_equal(np.loadtxt(out / "contours" / name), square)
+
+
+def test_a_marker_of_somebody_else_in_an_older_result_is_not_touched(tmp_path: Path) -> None:
+    made = by("net 1.0")
+    out = cinesax.write_results(made, tmp_path / "out")
+    made_before_conventions_were_named(out)
+    (out / "contours" / "convention.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"contours/convention\.json.*--force"):
+        cinesax.write_results(made, out)
+
+
 @pytest.mark.parametrize("author", ["manual", "net 1.0", "truth"])
 def test_a_result_is_known_as_one_whoever_drew_it(tmp_path: Path, author: str) -> None:
     out = cinesax.write_results(by(author), tmp_path / "out")
     cinesax.write_results(by("manual"), out)
     cinesax.write_results(by("net 1.0"), out)
-    assert {path.name.rpartition("-")[2] for path in (out / "contours").iterdir()} == {"auto.txt"}
+    names = {path.name.rpartition("-")[2] for path in (out / "contours").iterdir()}
+    assert names == {"auto.txt", "convention.json"}
 
 
 def test_forced_results_are_written_beside_other_files(analysis: cinesax.Analysis, tmp_path: Path) -> None:

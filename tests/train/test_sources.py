@@ -144,7 +144,8 @@ def test_contours_of_another_patient_are_refused(tmp_path, capsys):
     unused = _prepare(tmp_path, tmp_path / "dicom", "--contours", tmp_path / "contours")
     assert open_dataset(tmp_path / "set").cases("train") == ["P-01"]
     left = [file for file, reason in unused if "do not lie on the blood" in reason]
-    assert len(left) == PHASES * SLICES + 9 and all("/P-02/" in file for file in left)
+    # The images, nine contours and the file that says how they are meant.
+    assert len(left) == PHASES * SLICES + 9 + 1 and all("/P-02/" in file for file in left)
     assert "patient left out" in capsys.readouterr().out
 
 

@@ -1,7 +1,7 @@
 """Segmentation: which pixels are which structure; and contours, the same thing as sub-pixel polygons.
 
 A polygon is an array (point, 2) of x (column) and y (row) in pixels, whole numbers at pixel centres, closed
-implicitly (the last point joins the first): the convention of the Sunnybrook contour files.
+implicitly (the last point joins the first). The Sunnybrook contour files count half a pixel more: `formats.contours`.
 """
 
 from collections.abc import Iterable, Mapping

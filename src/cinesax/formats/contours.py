@@ -1,10 +1,12 @@
 """Contour text files as the Sunnybrook Cardiac Data have them, both ways.
 
 A file `IM-0001-NNNN-{i,o}contour-{manual,auto}.txt` holds one closed polygon: a point `x y` a line, in pixels, x to
-the right, y down, whole numbers at pixel centres; i is the endocardium, o the epicardium. NNNN counts the frames of
-the study as the study does: it is the InstanceNumber, where every frame has its own, else
-slice * phases + phase + 1 in the order of the Cine. (In Sunnybrook the study counts from base to apex, which is
-against the order along the slice normal that a Cine has.)
+the right, y down, from the outer corner of the first pixel: its centre is (0.5, 0.5). In a Segmentation it is (0, 0),
+so half a pixel is added on the way out and taken away on the way in; `contour_convention` tells the files apart that
+older versions wrote without it. i is the endocardium, o the epicardium. NNNN counts the frames of the study as the
+study does: it is the InstanceNumber, where every frame has its own, else slice * phases + phase + 1 in the order of the
+Cine. (In Sunnybrook the study counts from base to apex, which is against the order along the slice normal that a Cine
+has.)
 """
 
 import math
@@ -19,8 +21,10 @@ from cinesax.core.errors import GeometryError, InputError, OutputError
 from cinesax.core.grid import Floats
 from cinesax.core.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
 from cinesax.files.stored_files import replacing
+from cinesax.formats.contour_convention import MARKER_NAME, STANDARD, first_pixel_centres, write_marker
 
 _NAME = re.compile(r"(?:.*-)?IM-\d+-(\d+)-([io])contour-(manual|auto)\.txt", re.IGNORECASE)
+_ANY_CONTOUR = re.compile(r"(?:.*-)?IM-\d+-\d+-[a-z]\d?contour-(manual|auto)\.txt", re.IGNORECASE)
 _MAX_FILE_BYTES = 16 * 1024**2
 
 
@@ -44,10 +48,11 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
 
     Raises:
         InputError: no contour file there, a file with anything but points in it, a frame that the cine does not
-            have, points outside of the image, two files of one contour.
+            have, points outside of the image, two files of one contour, a broken `convention.json`.
     """
     numbers = frame_numbers(cine)
     chosen = chosen_files(folder)
+    centres = first_pixel_centres(chosen.values())
     contours: dict[ContourKey, Polygons] = {}
     for (number, letter), path in chosen.items():
         if number not in numbers:
@@ -56,7 +61,7 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
                 "do the contours belong to this exam?"
             )
         phase, place = numbers[number]
-        polygon = read_polygon(path) + _padding_xy(cine, place)
+        polygon = read_polygon(path) - centres[path] + _padding_xy(cine, place)
         _refuse_outside(path, polygon, cine)
         contours[Outline(letter), phase, place] = (polygon,)
     manual = any("manual" in path.name.lower() for path in chosen.values())
@@ -67,6 +72,11 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
 def is_contour_file(path: Path) -> bool:
     """Whether the name is that of a contour of the endocardium or the epicardium."""
     return _NAME.fullmatch(path.name) is not None
+
+
+def contour_files(folder: Path) -> list[Path]:
+    """All contours in a folder (any depth), those of papillary muscles included."""
+    return sorted(path for path in folder.rglob("*.[tT][xX][tT]") if _ANY_CONTOUR.fullmatch(path.name))
 
 
 def chosen_files(folder: Path) -> dict[tuple[int, str], Path]:
@@ -105,7 +115,7 @@ def read_polygon(path: Path) -> Floats:
     """The points of one contour file.
 
     Returns:
-        (point, 2): x, y in pixels; a last point that repeats the first is left out.
+        (point, 2): x, y in pixels, as the file counts them; a last point that repeats the first is left out.
 
     Raises:
         InputError: with file and line, where a line is not two finite numbers, or there are fewer than three points.
@@ -140,6 +150,7 @@ def _point(line: str, path: Path, number: int) -> tuple[float, float]:
 def _refuse_outside(path: Path, polygon: Floats, cine: Cine) -> None:
     rows, columns = cine.pixels.shape[2:]
     if np.any(polygon < -1) or np.any(polygon > [columns, rows]):
+        polygon = polygon + STANDARD
         raise InputError(
             f"{path} leaves the image of {columns} columns and {rows} rows: x {polygon[:, 0].min():.1f} to "
             f"{polygon[:, 0].max():.1f}, y {polygon[:, 1].min():.1f} to {polygon[:, 1].max():.1f}"
@@ -150,10 +161,11 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
     """Write one file for each frame and outline; reading them back gives the same contours and areas.
 
     A frame of several polygons becomes one file, as the format wants it: the polygons are joined by cuts of no
-    width, which leaves the total area as it is. Existing contour files of the folder are left alone.
+    width, which leaves the total area as it is. Existing contour files of the folder are left alone. Beside them a
+    `convention.json` says where the first pixel's centre is.
 
     Returns:
-        The files.
+        The contour files.
 
     Raises:
         GeometryError: a segmentation that does not fit the cine.
@@ -163,12 +175,17 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
         raise GeometryError(f"labels of shape {segmentation.labels.shape} do not fit a cine of {cine.pixels.shape}")
     maker = _maker(segmentation.author)
     places = {place: number for number, place in frame_numbers(cine).items()}
-    written = []
+    written: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for (outline, phase, place), polygons in sorted(_outlines(segmentation).items()):
-            path = folder / f"IM-0001-{places[phase, place]:04d}-{outline.value}contour-{maker}.txt"
-            _write_polygon(join(polygons) - _padding_xy(cine, place), path)
+        outlines = {
+            folder / f"IM-0001-{places[phase, place]:04d}-{outline.value}contour-{maker}.txt": (polygons, place)
+            for (outline, phase, place), polygons in sorted(_outlines(segmentation).items())
+        }
+        # First, so that no file is ever there without what it means.
+        write_marker(folder, others=[path for path in contour_files(folder) if path not in outlines])
+        for path, (polygons, place) in outlines.items():
+            _write_polygon(join(polygons) - _padding_xy(cine, place) + STANDARD, path)
             written.append(path)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -177,7 +194,10 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
 
 def is_written_name(name: str, author: object) -> bool:
     """Whether `write_contours` gives files such a name, of a segmentation by this author."""
-    return re.fullmatch(rf"IM-0001-[-0-9][0-9]{{3,}}-[io]contour-{_maker(author)}\.txt", name) is not None
+    return (
+        name == MARKER_NAME
+        or re.fullmatch(rf"IM-0001-[-0-9][0-9]{{3,}}-[io]contour-{_maker(author)}\.txt", name) is not None
+    )
 
 
 def _maker(author: object) -> str:

@@ -24,6 +24,7 @@ from cinesax.core.errors import InputError
 from cinesax.core.findings import Finding, Severity
 from cinesax.core.identity import identifying_texts, remove_texts
 from cinesax.core.measurements import Measurements
+from cinesax.formats import contour_convention
 
 SCHEMA = "cinesax/analysis/1"
 RESEARCH_USE = "For research use; not a medical device."
@@ -100,6 +101,7 @@ def document(analysis: Analysis, *, show_patient: bool = False) -> dict[str, Any
             "source": provenance.segmentation_source,
             "author": segmentation.author,
             "papillary_muscles_included": segmentation.papillary_muscles_included,
+            contour_convention.FIELD: contour_convention.STANDARD,
             "known_phases": {
                 structure.name.lower(): np.flatnonzero(known).tolist()
                 for structure, known in segmentation.known_phases.items()

@@ -4,7 +4,7 @@
       analysis.json         everything in numbers, by a JSON Schema
       measurements.csv      one row
       segmentation.nii.gz   labels of every frame, 4D
-      contours/             sub-pixel outlines, in the text format of the Sunnybrook data
+      contours/             sub-pixel outlines, in the text format of the Sunnybrook data, and how they are meant
       report.html           for people
       *.dcm                 on request: the same as DICOM objects, for archives and viewers
 
@@ -151,11 +151,14 @@ def _earlier_result(target: Path) -> dict[str, Any] | None:
 
 def _own_contours(target: Path, earlier: dict[str, Any]) -> set[str]:
     """Names in contours/ that the earlier result can have written: "manual" ones are a person's, beside a network's."""
+    from cinesax.formats.contour_convention import FIELD, MARKER_NAME
     from cinesax.formats.contours import is_written_name
 
-    told = earlier.get("segmentation")
-    author = told.get("author") if isinstance(told, dict) else None
-    return {name for name in _listed(target / CONTOURS_NAME) if is_written_name(name, author)}
+    segmentation = earlier.get("segmentation")
+    told = segmentation if isinstance(segmentation, dict) else {}
+    ours = {name for name in _listed(target / CONTOURS_NAME) if is_written_name(name, told.get("author"))}
+    # A result from before conventions were named has not written that one.
+    return ours if FIELD in told else ours - {MARKER_NAME}
 
 
 def _nearest_folder(path: Path) -> Path:
@@ -238,6 +241,7 @@ def _install(stage: Path, target: Path) -> None:
 def _move_in(stage: Path, target: Path) -> None:
     """Replace the entries one by one, where the folder as a whole has to stay; analysis.json, their seal, last."""
     earlier = _earlier_result(target)
+    _keep_conventions(stage, target, set() if earlier is None else _own_contours(target, earlier))
     if earlier is not None:
         # What the earlier result had, and this one has not, is not of this exam.
         for name in set(ALL_NAMES) - {entry.name for entry in stage.iterdir()}:
@@ -246,6 +250,22 @@ def _move_in(stage: Path, target: Path) -> None:
             (target / CONTOURS_NAME / name).unlink()
     for entry in sorted(stage.iterdir(), key=lambda path: path.name == JSON_NAME):
         _replace(entry, target / entry.name)
+
+
+def _keep_conventions(stage: Path, target: Path, ours: set[str]) -> None:
+    """Contours that people keep beside an earlier result's go on to mean what they meant beside those."""
+    from cinesax.formats.contour_convention import add_exceptions, exceptions_among
+    from cinesax.formats.contours import contour_files
+
+    kept = target / CONTOURS_NAME
+    if kept.is_symlink() or not kept.is_dir():
+        return
+    new = {path.name for path in (stage / CONTOURS_NAME).iterdir()}
+    theirs = [path for path in contour_files(kept) if path.parent != kept or path.name not in ours | new]
+    try:
+        add_exceptions(stage / CONTOURS_NAME, exceptions_among(kept, theirs))
+    except InputError as error:
+        raise OutputError(f"the results cannot be written to {target}: {error}") from error
 
 
 def _replace(entry: Path, place: Path) -> None:

@@ -16,6 +16,7 @@ from cinesax.core.errors import InputError, UsageError
 from cinesax.dicom.read.exam import open_exam
 from cinesax.files.stored_files import list_files
 from cinesax.formats import acdc, contours, nifti, pairs
+from cinesax.formats.contour_convention import MARKER_NAME
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import Example, LabelClass, classes_in, from_acdc, from_pairs, from_phantoms
 from cinesax.train.data.leaks import patient_key
@@ -148,7 +149,8 @@ def _add_studies(found: Found, folder: Path, files: Sequence[Path], labels: Path
     label_files = [file.path for file in list_files(labels)] if labels else [f for f in files if _is_contour(f)]
     by_patient = _labels_by_patient(label_files, labels or folder, any_kind=labels is not None)
     aliases = _aliases([*files, *label_files])
-    others = [file for file in files if file not in set(label_files) and file.suffix.lower() != ".csv"]
+    aside = {*label_files, *(file for file in files if file.suffix.lower() == ".csv" or file.name == MARKER_NAME)}
+    others = [file for file in files if file not in aside]
     groups, leftover = _by_patient(folder, others, by_patient, aliases)
     found.unused.extend(leftover)
     for (case, place, path), members in sorted(groups.items(), key=lambda item: item[0][:2]):

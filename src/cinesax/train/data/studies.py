@@ -14,6 +14,7 @@ from cinesax.dicom.read.pick import Pick, pick_short_axis, read_cine
 from cinesax.dicom.read.series import Kind
 from cinesax.dicom.read.stack import order
 from cinesax.formats import contours
+from cinesax.formats.contour_convention import MARKER_NAME
 from cinesax.inputs import read_segmentation
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import Example, from_study, labelled_frames
@@ -144,7 +145,8 @@ def _unused_labels(place: Path | None) -> list[Leftover]:
     if place is None or not place.is_dir():
         return []
     chosen = set(contours.chosen_files(place).values())
-    return [(file, _why_not(file)) for file in _files_under(place) if file not in chosen]
+    listed = [file for file in _files_under(place) if file.name != MARKER_NAME]
+    return [(file, _why_not(file)) for file in listed if file not in chosen]
 
 
 def _why_not(file: Path) -> str:

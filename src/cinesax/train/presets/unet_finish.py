@@ -4,7 +4,7 @@ Purpose: of a trained first look, one that holds at more noise and any tilt; see
 Command: cinesax train DATA -o RUN2 --from RUN --preset unet_finish; RUN: finished, of the preset `unet`
 Time: 9,600 images; 6 to 10 minutes on one core.
 Score to expect of both looks, finished, trained as said in `unet` and `heart`: mean Dice by slice 0.880, mean error of
-EF 3.2 points, slope 0.865 on the 13 validation patients of Sunnybrook.
+EF 3.2 points, slope 0.865 on the 13 validation patients of Sunnybrook, with the labels of before they were re-made.
 """
 
 from dataclasses import replace
