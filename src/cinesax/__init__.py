@@ -13,7 +13,7 @@ from cinesax._version import __version__
 # The module and the function share a name, and the function is meant by `cinesax.analyze`. Python sets the attribute of
 # the package to a submodule once, when it is first loaded: loading it here lets the function take its place for good.
 from cinesax.analyze import analyze
-from cinesax.core.analysis import Analysis, Provenance
+from cinesax.core.analysis import Analysis, Provenance, Views
 from cinesax.core.cine import Cine, Patient, Source
 from cinesax.core.errors import CinesaxError
 from cinesax.core.findings import Code, Finding, Severity
@@ -67,6 +67,22 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
+
+
+def _to_dict(analysis: Analysis, *, show_patient: bool) -> dict[str, Any]:
+    from cinesax.results.tables import document
+
+    return document(analysis, show_patient=show_patient)
+
+
+def _to_html(analysis: Analysis) -> str:
+    from cinesax.results.html import render_short
+
+    return render_short(analysis)
+
+
+# An Analysis can show itself, and yet the rooms in which values lie know nothing of those that write and draw.
+Analysis.views = Views(_to_dict, _to_html)
 
 
 def __dir__() -> list[str]:

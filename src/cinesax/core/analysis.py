@@ -1,7 +1,9 @@
 """Analysis: everything that is known after the main path has run. Values only."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 from cinesax.core.cine import Cine
 from cinesax.core.findings import Finding
@@ -28,9 +30,32 @@ class Provenance:
     seconds: tuple[tuple[str, float], ...] = ()
 
 
+class ToDict(Protocol):
+    """An Analysis as plain values."""
+
+    def __call__(self, analysis: "Analysis", *, show_patient: bool) -> dict[str, Any]:
+        """What analysis.json holds."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
+class Views:
+    """How an Analysis is shown: as a dictionary, and as HTML in a notebook."""
+
+    to_dict: ToDict
+    to_html: "Callable[[Analysis], str]"
+
+
+@dataclass(frozen=True, repr=False, slots=True)
 class Analysis:
-    """A cine, its segmentation, what was measured on it, what a reader should know, and what made it."""
+    """A cine, its segmentation, what was measured on it, what a reader should know, and what made it.
+
+    Attributes:
+        views: how `to_dict` and notebooks show it. A value knows nothing of the rooms above it that write and draw:
+            `cinesax/__init__.py`, which lies above all rooms and is always imported first, hands the functions down.
+    """
+
+    views: ClassVar[Views]
 
     cine: Cine
     segmentation: Segmentation
@@ -42,6 +67,24 @@ class Analysis:
     def case(self) -> str:
         """A pseudonymous key of the study: the same for the same study, and no way back to the patient."""
         return case_key(self.cine)
+
+    def __repr__(self) -> str:
+        return (
+            f"Analysis({self.case} by {self.segmentation.author!r}: {self.measurements.shown}, "
+            f"findings: {len(self.findings)})"
+        )
+
+    def to_dict(self, *, show_patient: bool = False) -> dict[str, Any]:
+        """What `write_results` puts into analysis.json, as plain values.
+
+        Args:
+            show_patient: whether to add who the patient is, the UIDs and the study date.
+        """
+        return self.views.to_dict(self, show_patient=show_patient)
+
+    def _repr_html_(self) -> str:
+        """Numbers, volume-time curve and findings, in a notebook."""
+        return self.views.to_html(self)
 
 
 def case_key(cine: Cine) -> str:

@@ -109,7 +109,7 @@ class Source:
     copied: bytes = field(default=b"", repr=False)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cine(ArrayValue):
     """A short-axis stack over the heart beat.
 
@@ -163,6 +163,14 @@ class Cine(ArrayValue):
             if array.shape != shape or not np.all(np.isfinite(array)):
                 raise GeometryError(f"{name} must be finite and of shape {shape}, seen shape {array.shape}")
             object.__setattr__(self, name, frozen(array))
+
+    def __repr__(self) -> str:
+        phases, slices, rows, columns = self.pixels.shape
+        place = "" if self.grid is None else f", {self.grid.spacing_mm[0]:.3g} x {self.grid.spacing_mm[1]:.3g} mm"
+        return (
+            f"Cine({self.source.kind}: {phases} phases, {slices} slices of {rows} x {columns} "
+            f"{self.pixels.dtype}{place})"
+        )
 
     @property
     def n_phases(self) -> int:

@@ -32,7 +32,7 @@ def _unit(vector: ArrayLike, name: str) -> Floats:
     return direction if abs(length - 1) <= _ROUNDING else direction / length
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid(ArrayValue):
     """The pixel centres of `n` parallel slices of one in-plane matrix.
 
@@ -84,6 +84,11 @@ class Grid(ArrayValue):
                 "slices must be in order along their normal (row direction x column direction) and not coincide; "
                 f"seen positions {np.round(self.positions_mm, 2).tolist()} mm"
             )
+
+    def __repr__(self) -> str:
+        (slices, rows, columns), (down, right) = self.shape, self.spacing_mm
+        apart = "" if self.slice_distance_mm is None else f", {self.slice_distance_mm:.4g} mm apart"
+        return f"Grid({slices} slices of {rows} x {columns} pixels of {down:.3g} x {right:.3g} mm{apart})"
 
     @cached_property
     def normal(self) -> Floats:

@@ -27,7 +27,7 @@ class EfBasis(StrEnum):
     """Summed areas of the slices, as if all were equally far apart: there are no distances to take."""
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True, kw_only=True)
 class Measurements(ArrayValue):
     """What was measured on one segmentation. What cannot be known is None (nan inside arrays).
 
@@ -77,6 +77,23 @@ class Measurements(ArrayValue):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
                 object.__setattr__(self, field.name, frozen(value))
+
+    def __repr__(self) -> str:
+        return f"Measurements({self.shown})"
+
+    @property
+    def shown(self) -> str:
+        """The main numbers on one line."""
+        numbers = (
+            ("EDV", self.edv_ml, "{:.1f} ml"),
+            ("ESV", self.esv_ml, "{:.1f} ml"),
+            ("EF", self.ef_percent, "{:.1f} %"),
+            ("ED phase", self.ed_phase, "{}"),
+            ("ES phase", self.es_phase, "{}"),
+        )
+        return ", ".join(
+            f"{name} {'unknown' if value is None else form.format(value)}" for name, value, form in numbers
+        )
 
     @property
     def edv_ml(self) -> float | None:

@@ -39,7 +39,7 @@ class Outline(StrEnum):
 ContourKey = tuple[Outline, int, int]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Segmentation(ArrayValue):
     """Labels of every frame on the grid of its Cine, and where there are any, the contours they came from.
 
@@ -87,6 +87,12 @@ class Segmentation(ArrayValue):
         object.__setattr__(self, "known_phases", MappingProxyType(known_phases))
         if self.contours is not None:
             object.__setattr__(self, "contours", MappingProxyType(_checked(self.contours, self.labels.shape[:2])))
+
+    def __repr__(self) -> str:
+        phases, slices = self.labels.shape[:2]
+        names = ", ".join(structure.name.lower() for structure in self.known_phases)
+        drawn = "labels only" if self.contours is None else f"{len(self.contours)} contours"
+        return f"Segmentation({names} by {self.author!r}: {phases} phases, {slices} slices, {drawn})"
 
     def mask(self, structure: Structure) -> NDArray[np.bool_]:
         """(phase, slice, row, column), bool: where the structure is."""

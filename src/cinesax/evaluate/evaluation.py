@@ -26,7 +26,7 @@ _NAMED = 3
 """Patients who are named with a finding; of others only their number is told."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Picture(ArrayValue):
     """One frame with both contours, to look at.
 
@@ -48,6 +48,10 @@ class Picture(ArrayValue):
         object.__setattr__(self, "pixels", frozen(self.pixels))
         for name in ("truth", "found"):
             object.__setattr__(self, name, tuple(map(frozen, getattr(self, name))))
+
+    def __repr__(self) -> str:
+        rows, columns = self.pixels.shape
+        return f"Picture({self.score.name}, Dice {self.score.dice:.3f}, {rows} x {columns} pixels)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ def _median(values: Iterable[float]) -> float:
     return float(np.quantile(np.array(list(values)), 0.5, method="higher"))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Evaluation(ArrayValue):
     """The scores of all frames.
 
@@ -119,6 +123,11 @@ class Evaluation(ArrayValue):
     miccai: tuple[MiccaiCase, ...] = ()
     pictures: tuple[Picture, ...] = ()
     training_known: bool = False
+
+    def __repr__(self) -> str:
+        mean = f", mean Dice {self.dice.mean():.3f}" if self.slices else ""
+        frames = f"{len(self.slices)} frames of {len(self.by_case())} patients"
+        return f"Evaluation({frames}{mean}, findings: {len(self.findings)})"
 
     @property
     def dice(self) -> NDArray[np.float64]:

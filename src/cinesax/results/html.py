@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
@@ -33,15 +33,8 @@ def render(analysis: Analysis, *, show_patient: bool = False) -> str:
         analysis: what to show.
         show_patient: whether to name the patient and the study date.
     """
-    environment = Environment(
-        loader=PackageLoader("cinesax.results"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     told = tables.document(analysis, show_patient=show_patient)
-    return environment.get_template("report.html.j2").render(
+    return _template("report.html.j2").render(
         told=told,
         cards=summary.main_numbers(analysis.measurements),
         numbers=summary.more_numbers(analysis),
@@ -51,6 +44,27 @@ def render(analysis: Analysis, *, show_patient: bool = False) -> str:
         method=summary.area_method(analysis.measurements),
         **_pictures(analysis),
     )
+
+
+def render_short(analysis: Analysis) -> str:
+    """Numbers, volume-time curve and findings as a piece of HTML, for a notebook; it names no patient."""
+    return _template("notebook.html.j2").render(
+        told=tables.document(analysis),
+        numbers=[*summary.main_numbers(analysis.measurements), *summary.more_numbers(analysis)],
+        curve=_curve(analysis.measurements),
+        measurements=analysis.measurements,
+    )
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=PackageLoader("cinesax.results"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def _curve(m: Measurements) -> figures.Curve | None:
