@@ -37,6 +37,7 @@ def analyze(
     study_uid: str | None = None,
     patient_id: str | None = None,
     ignore_frame_of_reference: bool = False,
+    nifti_geometry: str | None = None,
     ed_phase: int | None = None,
     es_phase: int | None = None,
     height_cm: float | None = None,
@@ -58,6 +59,8 @@ def analyze(
         patient_id: the PatientID of the images to read, where images of several patients lie in one folder.
         ignore_frame_of_reference: read slices of a few different frames of reference as one stack, although the
             patient may have moved between them.
+        nifti_geometry: "sform", "qform" or "pixdim": the part of a NIfTI header to believe, of the exam and of the
+            segmentation, where its parts contradict one another.
         ed_phase: end diastole (0-based) instead of the phase of largest volume.
         es_phase: end systole (0-based) instead of the phase of smallest volume.
         height_cm: body height instead of the source's.
@@ -89,6 +92,7 @@ def analyze(
                 study_uid=study_uid,
                 patient_id=patient_id,
                 ignore_frame_of_reference=ignore_frame_of_reference,
+                nifti_geometry=nifti_geometry,
             )
         check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
     if segmentation is None:
@@ -98,7 +102,7 @@ def analyze(
             found, source = segmenter.segment(cine, progress), "network"
     else:
         with clock.step("read segmentation"):
-            found, source = _given(segmentation, cine)
+            found, source = _given(segmentation, cine, nifti_geometry)
             if papillary_muscles_included is not None:
                 found = replace(found, papillary_muscles_included=papillary_muscles_included)
     with clock.step("measure"):
@@ -113,12 +117,14 @@ def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter"
     return load_segmenter(None if model is None else str(model), threads=threads)
 
 
-def _given(segmentation: str | PathLike[str] | Segmentation, cine: Cine) -> tuple[Segmentation, str]:
+def _given(
+    segmentation: str | PathLike[str] | Segmentation, cine: Cine, nifti_geometry: str | None
+) -> tuple[Segmentation, str]:
     if isinstance(segmentation, Segmentation):
         return segmentation, "given"
     from cinesax.inputs import read_segmentation
 
-    return read_segmentation(Path(segmentation), cine)
+    return read_segmentation(Path(segmentation), cine, nifti_geometry=nifti_geometry)
 
 
 def _provenance(segmenter: "Segmenter | None", source: str, clock: "_Clock") -> Provenance:

@@ -1,10 +1,14 @@
 """What a path holds: a short-axis cine, or a segmentation of one, in any format that is read."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.segmentation import Segmentation
+
+if TYPE_CHECKING:
+    from cinesax.formats.nifti_header import NiftiGeometry
 
 _KINDS = "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or a folder of contour files"
 
@@ -16,6 +20,7 @@ def open_cine(
     study_uid: str | None = None,
     patient_id: str | None = None,
     ignore_frame_of_reference: bool = False,
+    nifti_geometry: str | None = None,
 ) -> Cine:
     """Read the short-axis cine of a folder, file or zip of DICOM, or of a NIfTI file.
 
@@ -26,6 +31,8 @@ def open_cine(
         patient_id: look only at images with this PatientID, where there are several.
         ignore_frame_of_reference: make one stack of slices that lie in a few different frames of reference,
             although the patient may have moved between them.
+        nifti_geometry: "sform", "qform" or "pixdim": the part of a NIfTI header to believe, where its parts contradict
+            one another.
 
     Raises:
         InputError: and its subclasses, as `open_exam`, `pick_short_axis` and `read_cine` tell.
@@ -41,7 +48,7 @@ def open_cine(
     if nifti.is_nifti(root):
         if (series_uid, study_uid, patient_id) != (None, None, None):
             raise UsageError(f"{root} is a NIfTI file and has no series, study or patient: leave the choice out")
-        return nifti.read_cine(root)
+        return nifti.read_cine(root, geometry=_geometry(nifti_geometry))
     pick = pick_short_axis(
         open_exam(root),
         series_uid=series_uid,
@@ -52,12 +59,21 @@ def open_cine(
     return read_cine(pick)
 
 
-def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
+def _geometry(name: str | None) -> "NiftiGeometry | None":
+    from cinesax.formats.nifti_header import NiftiGeometry
+
+    if name is not None and name not in set(NiftiGeometry):
+        raise UsageError(f"the geometry of a NIfTI file is sform, qform or pixdim, seen {name}")
+    return None if name is None else NiftiGeometry(name)
+
+
+def read_segmentation(path: Path, cine: Cine, *, nifti_geometry: str | None = None) -> tuple[Segmentation, str]:
     """A segmentation of `cine` from a file, and what kind of file it was: "contours", "nifti" or "dicom-seg".
 
     Args:
         path: a folder of contour files (Sunnybrook's text format), a NIfTI label file or a DICOM segmentation.
         cine: the exam that was segmented.
+        nifti_geometry: as `open_cine` takes it.
 
     Raises:
         InputError: nothing there, another kind of file, or one that does not fit the cine.
@@ -75,7 +91,7 @@ def read_segmentation(path: Path, cine: Cine) -> tuple[Segmentation, str]:
     if path.name.lower().endswith((".nii", ".nii.gz")):
         from cinesax.formats.nifti import read_labels
 
-        return read_labels(path, cine), "nifti"
+        return read_labels(path, cine, geometry=_geometry(nifti_geometry)), "nifti"
     from cinesax.dicom.objects.seg import is_dicom, read_seg
 
     if not is_dicom(path):

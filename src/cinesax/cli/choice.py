@@ -11,6 +11,7 @@ class Choice(TypedDict):
     study_uid: str | None
     patient_id: str | None
     ignore_frame_of_reference: bool
+    nifti_geometry: str | None
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +25,11 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="read slices as one stack although the patient may have moved between them",
     )
+    chosen.add_argument(
+        "--nifti-geometry",
+        choices=("sform", "qform", "pixdim"),
+        help="the part of a NIfTI header to believe, where its parts contradict one another",
+    )
 
 
 def choice(args: argparse.Namespace) -> Choice:
@@ -33,4 +39,5 @@ def choice(args: argparse.Namespace) -> Choice:
         study_uid=args.study,
         patient_id=args.patient,
         ignore_frame_of_reference=args.ignore_frame_of_reference,
+        nifti_geometry=args.nifti_geometry,
     )

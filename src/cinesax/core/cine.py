@@ -83,6 +83,8 @@ class Source:
         not_picked: (series, why not) of every other series, for a person.
         copied: patient, study and dates of one instance as they are stored, for DICOM objects that are made from this
             Cine (see `cinesax.dicom.copied`); b"" where the source is not DICOM.
+        stored_axes: of a file whose axes may come in any order (NIfTI): for column, row and slice the axis of the file,
+            counted from 1, negative where it runs backwards.
     """
 
     kind: str
@@ -107,6 +109,7 @@ class Source:
     picked_because: str | None = None
     not_picked: tuple[tuple[str, str], ...] = ()
     copied: bytes = field(default=b"", repr=False)
+    stored_axes: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

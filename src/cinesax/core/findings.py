@@ -34,6 +34,8 @@ class Code(StrEnum):
     APEX_BASE_UNKNOWN = "apex-base-unknown"
     LOSSY_COMPRESSION = "lossy-compression"
     UNKNOWN_SPACING = "unknown-spacing"
+    GEOMETRY_CHOSEN = "geometry-chosen"
+    SLICE_AXIS_UNCLEAR = "slice-axis-unclear"
     OTHER_CANDIDATES = "other-candidates"
     # the segmentation
     RULES_OFF = "rules-off"
@@ -41,6 +43,7 @@ class Code(StrEnum):
     REMOVED_REGION = "removed-region"
     NO_LV_FOUND = "no-lv-found"
     PARTIAL_SEGMENTATION = "partial-segmentation"
+    LABELS_WITHOUT_PLACE = "labels-without-place"
     # the measurements
     VOLUME_JUMP = "volume-jump"
     IMPLAUSIBLE_VALUE = "implausible-value"

@@ -1,7 +1,8 @@
 """NIfTI, both ways: cines and labels in (3D, or 3D and time), segmentations out.
 
-NIfTI's world is RAS (x to the right, y to the front), DICOM's and cinesax's is LPS. Array axes are (column, row,
-slice, phase), as converters from DICOM write them.
+NIfTI's world is RAS (x to the right, y to the front), DICOM's and cinesax's is LPS. Array axes are written as (column,
+row, slice, phase), as converters from DICOM do, and read in any order: see `nifti_axes`. What the header says of place
+and time is in `nifti_header`.
 """
 
 import math
@@ -26,6 +27,9 @@ from cinesax.core.grid import Floats, Grid
 from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.files.stored_files import replacing
+from cinesax.formats.nifti_axes import Axes, arrange, axes_onto, grid_of, on_grid, slice_axis
+from cinesax.formats.nifti_header import HeaderGeometry, NiftiGeometry, phase_step_ms
+from cinesax.formats.nifti_header import geometry as geometry_of
 
 SUFFIXES = (".nii", ".nii.gz")
 _ERRORS = (
@@ -42,26 +46,28 @@ _ERRORS = (
     struct.error,
 )
 _MAX_BYTES = 8 * 1024**3
-_MM = {"mm": 1.0, "meter": 1000.0, "micron": 0.001}
-_MS = {"msec": 1.0, "sec": 1000.0, "usec": 0.001}
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
-class _Volume:
-    """A NIfTI file on the axes of cinesax: values (phase, slice, row, column), slices along the normal.
+class _File:
+    """A NIfTI file as it is stored.
 
     Attributes:
-        oriented: whether the affine places the file in the patient.
-        measured: whether affine or pixdim gives a spacing.
+        values: (first, second, third axis, phase).
+        place: where the voxels lie.
+        step_ms: from phase to phase by pixdim[4], where that can be; else None.
     """
 
+    path: Path
     values: NDArray[Any]
-    grid: Grid
+    place: HeaderGeometry
     step_ms: float | None
-    findings: tuple[Finding, ...]
-    oriented: bool
-    measured: bool
+
+    @property
+    def affine_lps(self) -> Floats:
+        """(4, 4): array indices to LPS mm."""
+        return _RAS_TO_LPS @ self.place.affine_ras
 
 
 def is_nifti(path: Path) -> bool:
@@ -69,38 +75,49 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def read_cine(path: Path) -> Cine:
-    """Read a cine: 4D (column, row, slice, phase), or 3D, which is one phase.
+def read_cine(path: Path, *, geometry: NiftiGeometry | None = None) -> Cine:
+    """Read a cine: 4D (two axes of pixels, one of slices in any order, then phases), or 3D, which is one phase.
 
-    Spacing comes from pixdim where the affine is a unit matrix (as some public sets have it), else from the
-    affine. Times are those of pixdim[4]; no trigger times where they cannot be a heart beat.
+    Times are those of pixdim[4]; no trigger times where they cannot be a heart beat.
+
+    Args:
+        path: the file.
+        geometry: the part of the header that gives place and spacing, where its parts disagree.
 
     Raises:
         InputError: not a NIfTI file, damaged, or not of images in grey.
-        GeometryError: axes that are not at right angles, spacing that is not positive.
+        GeometryError: a header that contradicts itself, axes that are not at right angles, spacing that cannot be.
+        UsageError: a part of the header was chosen that it does not have.
     """
-    volume = _read(path)
-    phases, slices = volume.values.shape[:2]
-    step = volume.step_ms
-    triggers = None if step is None else np.repeat(np.arange(phases)[:, None] * step, slices, axis=1)
-    findings = list(volume.findings)
+    file = _read(path, geometry)
+    slices, clear = slice_axis(file.values.shape, file.affine_lps, oriented=file.place.oriented)
+    pixels, placed, axes = on_grid(file.values, file.affine_lps, slices, oriented=file.place.oriented)
+    phases, count = pixels.shape[:2]
+    step = file.step_ms
+    triggers = None if step is None else np.repeat(np.arange(phases)[:, None] * step, count, axis=1)
+    findings = list(file.place.findings)
+    if not clear:
+        message = "axes and spacings do not tell which axis counts slices: the third was taken, as the format has it"
+        findings.append(Finding(Code.SLICE_AXIS_UNCLEAR, Severity.WARNING, message))
     if step is None and phases > 1:
         message = "the file does not say how long a phase lasts: heart rate and rates of filling are not known"
         findings.append(Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message))
-    grid = volume.grid if volume.measured else None
+    grid = placed if file.place.measured else None
     return Cine(
-        volume.values,
+        pixels,
         grid,
         triggers,
-        None if step is None else np.full(slices, step * phases),
-        source=Source("nifti", description=path.name),
+        None if step is None else np.full(count, step * phases),
+        source=Source("nifti", description=path.name, stored_axes=axes),
         base_first=base_first(grid),
         findings=tuple(findings),
     )
 
 
-def read_labels(path: Path, cine: Cine, *, author: str = "manual") -> Segmentation:
-    """Read labels (0, 1 cavity, 2 myocardium) that lie on the grid of a cine.
+def read_labels(
+    path: Path, cine: Cine, *, author: str = "manual", geometry: NiftiGeometry | None = None
+) -> Segmentation:
+    """Read labels (0, 1 cavity, 2 myocardium) that lie on the grid of a cine, their axes in any order.
 
     A phase without any label counts as not looked at.
 
@@ -109,19 +126,14 @@ def read_labels(path: Path, cine: Cine, *, author: str = "manual") -> Segmentati
         cine: whose grid the labels must share; where the label file has no geometry (a unit affine and unit
             spacing), its shape alone decides.
         author: who made them.
+        geometry: the part of the header that gives place and spacing, where its parts disagree.
 
     Raises:
         InputError: not a NIfTI file, damaged, or not of labels.
         GeometryError: labels on another grid than the cine's.
     """
-    volume = _read(path)
-    values = volume.values
-    if values.shape != cine.pixels.shape:
-        raise GeometryError(
-            f"{path} has shape {values.shape} (phase, slice, row, column) where the cine has {cine.pixels.shape}"
-        )
-    if volume.oriented and cine.grid is not None and not _lies_on(volume.grid, cine.grid):
-        raise GeometryError(f"{path} does not lie where the cine lies: the labels are of another grid")
+    file = _read(path, geometry)
+    values = _on_cine(file, cine)
     whole = np.rint(values)
     if np.any(whole != values) or values.min() < 0 or values.max() > max(Structure):
         raise InputError(f"{path} holds values other than the labels 0, 1 (cavity) and 2 (myocardium)")
@@ -129,11 +141,44 @@ def read_labels(path: Path, cine: Cine, *, author: str = "manual") -> Segmentati
     known = {Structure.CAVITY: labels.any(axis=(1, 2, 3))}
     if np.any(labels == Structure.MYOCARDIUM):
         known[Structure.MYOCARDIUM] = np.any(labels == Structure.MYOCARDIUM, axis=(1, 2, 3))
-    return Segmentation(labels, known, author=author)
+    return Segmentation(labels, known, author=author, findings=_of_place(file, cine))
 
 
-def _lies_on(grid: Grid, of_cine: Grid) -> bool:
+def _of_place(file: _File, cine: Cine) -> tuple[Finding, ...]:
+    """A file without a place may count its slices from the other end, and nothing in it would show that."""
+    if file.place.oriented or cine.grid is None or cine.source.stored_axes is not None or cine.n_slices == 1:
+        return ()
+    message = "the label file does not say where it lies: its slices were taken to be in the order of the exam's"
+    return (Finding(Code.LABELS_WITHOUT_PLACE, Severity.WARNING, message),)
+
+
+def _on_cine(file: _File, cine: Cine) -> NDArray[Any]:
+    """(phase, slice, row, column): the values of a file on the grid of a cine.
+
+    Where both have a place, the affines say which axis is which. Else the file's axes are those of the cine's own file,
+    or, of a cine from DICOM, column, row, slice.
+    """
+    by_place = cine.grid if file.place.oriented else None
+    axes = (cine.source.stored_axes or (1, 2, 3)) if by_place is None else axes_onto(file.affine_lps, by_place)
+    seen, expected = _shape(file.values, axes or (1, 2, 3)), cine.pixels.shape
+    if seen != expected:
+        raise GeometryError(f"{file.path} has shape {seen} (phase, slice, row, column) where the cine has {expected}")
+    if axes is None or (by_place is not None and not _lies_on(file, axes, by_place)):
+        raise GeometryError(f"{file.path} does not lie where the cine lies: the labels are of another grid")
+    return arrange(file.values, axes)
+
+
+def _shape(values: NDArray[Any], axes: Axes) -> tuple[int, ...]:
+    column, row, slices = (values.shape[abs(axis) - 1] for axis in axes)
+    return values.shape[3], slices, row, column
+
+
+def _lies_on(file: _File, axes: Axes, of_cine: Grid) -> bool:
     """Whether a file's grid is that of the cine, or what one affine makes of it where slices are not evenly placed."""
+    try:
+        grid = grid_of(file.values.shape, file.affine_lps, axes)
+    except GeometryError:
+        return False
     steps = np.arange(of_cine.shape[0])[:, None] * of_cine.affine_lps()[:3, 2]
     evened = replace(of_cine, origins_mm=of_cine.origins_mm[0] + steps)
     return grid.same_as(of_cine, tolerance_mm=1.0) or grid.same_as(evened, tolerance_mm=1.0)
@@ -183,21 +228,19 @@ def _step_ms(cine: Cine) -> float | None:
     return None if cine.rr_interval_ms is None else cine.rr_interval_ms / cine.n_phases
 
 
-def _read(path: Path) -> _Volume:
+def _read(path: Path, chosen: NiftiGeometry | None) -> _File:
     try:
         with LoggingOutputSuppressor():
             image: Any = nib.load(path)
             header = image.header
             values = _values(path, image)
-            affine, findings, oriented = _affine(image, header)
+            place = geometry_of(path, header, chosen)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
     except _ERRORS as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not a readable NIfTI file: {reason}") from error
-    values = np.ascontiguousarray(values.transpose(3, 2, 1, 0))
-    values, grid = _on_grid(values, _RAS_TO_LPS @ affine)
-    return _Volume(values, grid, _phase_ms(header, len(values)), findings, oriented, measured=not findings)
+    return _File(path, values, place, phase_step_ms(header, values.shape[3]))
 
 
 def _values(path: Path, image: Any) -> NDArray[Any]:
@@ -218,44 +261,3 @@ def _values(path: Path, image: Any) -> NDArray[Any]:
         if not np.all(np.isfinite(values)):
             raise InputError(f"{path} holds values that are not finite (NaN or infinity)")
     return np.asarray(values, dtype=values.dtype.newbyteorder("="))
-
-
-def _affine(image: Any, header: Any) -> tuple[Floats, tuple[Finding, ...], bool]:
-    unit = _MM.get(header.get_xyzt_units()[0], 1.0)
-    affine = np.array(image.affine, dtype=np.float64)
-    zooms = np.array(header.get_zooms()[:3], dtype=np.float64)
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.all(np.isfinite(affine)) or np.any(lengths == 0) or np.any(zooms <= 0):
-        raise GeometryError("the affine or pixdim is not finite and positive")
-    # Turned axes of length 1 were measured: a scan of 1 mm in each direction.
-    oriented = not np.allclose(np.abs(affine[:3, :3]), np.eye(3), atol=1e-4)
-    spaced = not np.allclose(zooms, 1, atol=1e-4)
-    findings: tuple[Finding, ...] = ()
-    if not oriented and not spaced:
-        message = "neither affine nor pixdim gives a spacing: no volumes, the ejection fraction is one of summed areas"
-        findings = (Finding(Code.UNKNOWN_SPACING, Severity.WARNING, message),)
-    elif spaced and np.allclose(lengths, 1, atol=1e-4):
-        affine[:3, :3] *= zooms
-    affine[:3] *= unit
-    return affine, findings, oriented
-
-
-def _on_grid(values: NDArray[Any], affine: Floats) -> tuple[NDArray[Any], Grid]:
-    slices, rows, columns = values.shape[1:]
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    along_row, along_column = affine[:3, 0] / lengths[0], affine[:3, 1] / lengths[1]
-    origins = affine[:3, 3] + np.arange(slices)[:, None] * affine[:3, 2]
-    if float(np.cross(along_row, along_column) @ affine[:3, 2]) < 0:
-        # Left-handed axes: the slices run against row x column. Their order is turned, the pixels stay.
-        values, origins = values[:, ::-1], origins[::-1]
-    return values, Grid(origins, along_row, along_column, (lengths[1], lengths[0]), (slices, rows, columns))
-
-
-def _phase_ms(header: Any, phases: int) -> float | None:
-    if phases < 2:
-        return None
-    step = float(header["pixdim"][4])
-    name = header.get_xyzt_units()[1]
-    # Where the unit is not told, below 1 can only be seconds: no cine has phases of less than 1 ms.
-    step *= _MS.get(name, 1000.0 if step < 1 else 1.0)
-    return step if math.isfinite(step) and 300 <= step * phases <= 2500 else None
