@@ -124,7 +124,7 @@ def test_what_the_network_learned_from_is_marked():
 
 def test_the_table_has_a_line_a_slice():
     result = score([(study(), wider())])
-    rows = list(csv.DictReader(io.StringIO(table(result))))
+    rows = list(csv.DictReader(io.StringIO(table(result.slices))))
     assert tuple(rows[0]) == COLUMNS and len(rows) == 60
     assert [float(row["dice"]) for row in rows] == pytest.approx(result.dice.tolist(), rel=1e-5)
     assert {row["moment"] for row in rows} == {"ED", "ES", ""}

@@ -9,8 +9,7 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
-from cinesax.archive.deliver import Fate
-from cinesax.archive.statuses import answer_of
+from cinesax.archive.answers import Fate, answer_of
 from cinesax.dicom.read import header as dicom_header
 from cinesax.dicom.write import options as dicom_options
 from cinesax.dicom.write import seg as dicom_seg

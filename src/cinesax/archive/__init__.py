@@ -6,7 +6,8 @@
 Needs the extra `send`. Nothing else in cinesax talks to a network.
 """
 
-from cinesax.archive.deliver import Answer, Delivery, Fate, send
+from cinesax.archive.answers import Answer, Fate
+from cinesax.archive.deliver import Delivery, send
 from cinesax.archive.destinations import Destination, DicomNode, DicomWeb, parse_destination
 from cinesax.archive.objects import DicomObject, find_objects
 

@@ -2,40 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from enum import StrEnum
 
+from cinesax.archive.answers import Answer, Connect, Fate, Unreachable
 from cinesax.archive.destinations import Destination, DicomNode
 from cinesax.archive.objects import DicomObject
 
 FIRST_PAUSE_S = 1.0
 """Before the second round; each further pause is twice as long."""
-
-
-class Fate(StrEnum):
-    """What became of an object."""
-
-    TAKEN = "taken"
-    TAKEN_CHANGED = "taken, changed"
-    """Taken with a warning: the archive says that it changed or dropped elements."""
-    REFUSED = "refused"
-    NOT_SENT = "not sent"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the archive said to one object.
-
-    Attributes:
-        fate: what became of it.
-        reason: why, for a person; "" where there is nothing to say.
-        again: whether the same may go well a moment later (the archive is busy, the network failed).
-    """
-
-    fate: Fate
-    reason: str = ""
-    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +25,6 @@ class Delivery:
     def arrived(self) -> bool:
         """Whether the archive has the object now."""
         return self.fate in (Fate.TAKEN, Fate.TAKEN_CHANGED)
-
-
-class Unreachable(Exception):
-    """No connection, or one that broke; never leaves this package."""
-
-    def __init__(self, reason: str, *, again: bool = True) -> None:
-        super().__init__(reason)
-        self.answer = Answer(Fate.NOT_SENT, reason, again)
-
-
-Store = Callable[[DicomObject], Answer]
-Connect = Callable[[Sequence[DicomObject]], AbstractContextManager[Store]]
 
 
 def send(

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from cinesax.archive.deliver import Answer, Connect, Fate, Store, Unreachable
+from cinesax.archive.answers import Answer, Connect, Fate, Store, Unreachable, answer_of
 from cinesax.archive.destinations import DicomNode
 from cinesax.archive.objects import DicomObject
-from cinesax.archive.statuses import answer_of
 from cinesax.core.errors import MissingExtraError
 from cinesax.dicom.read.header import DICOM_ERRORS
 

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     if args.csv:
         from cinesax.evaluate.document import table
 
-        _write(table(result), args.csv)
+        _write(table(result.slices), args.csv)
     if args.html:
         from cinesax.evaluate.report import render
 

@@ -1,4 +1,4 @@
-"""An Evaluation as plain values: JSON of schema cinesax/evaluation/1, and a table of slices.
+"""The parts of an Evaluation as plain values, for JSON of schema cinesax/evaluation/1, and a table of slices.
 
 JSON has no infinity: a distance (or an interval's end) that is infinite is the text "infinite".
 """
@@ -6,9 +6,9 @@ JSON has no infinity: a distance (or an interval's end) that is infinite is the 
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from cinesax.evaluate.miccai2009 import MiccaiCase
 from cinesax.evaluate.slices import SliceScore
 from cinesax.evaluate.study import Moment
 
-if TYPE_CHECKING:
-    from cinesax.evaluate.evaluation import Evaluation
-
 SCHEMA = "cinesax/evaluation/1"
 INFINITE = "infinite"
 COLUMNS = (
@@ -29,42 +26,16 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def document(evaluation: "Evaluation") -> dict[str, Any]:
-    """Plain values for JSON."""
-    dice = evaluation.dice
-    written = {
-        "schema": SCHEMA,
-        "n": len(dice),
-        "dice": {
-            "mean": float(dice.mean()),
-            "median": float(np.median(dice)),
-            "std": float(dice.std()),
-            "min": float(dice.min()),
-        },
-        "false_positives": evaluation.false_positives,
-        "misses": evaluation.misses,
-        "groups": {name: asdict(figures) for name, figures in evaluation.groups()},
-        "intervals_95": {name: asdict(interval) for name, interval in evaluation.intervals().items()},
-        "agreement": {name: asdict(figures) for name, figures in evaluation.agreement().items()},
-        "training_known": evaluation.training_known,
-        "in_sample": {case: str(overlap) for case, overlap in evaluation.in_sample.items()},
-        "cases": _cases(evaluation),
-        "functions": {one.case: _function(one) for one in evaluation.functions},
-        "miccai2009": {one.case: _miccai(one) for one in evaluation.miccai},
-        "slices": [row(one) for one in evaluation.slices],
-        "findings": [str(finding) for finding in evaluation.findings],
-    }
-    return dict(_plain(written))
-
-
-def _cases(evaluation: "Evaluation") -> dict[str, Any]:
+def by_case(scores: Mapping[str, Sequence[SliceScore]]) -> dict[str, Any]:
+    """The slices of each patient as plain values."""
     return {
-        case: {"n": len(scores), "dice_mean": float(np.mean([score.dice for score in scores]))}
-        for case, scores in evaluation.by_case().items()
+        case: {"n": len(ours), "dice_mean": float(np.mean([score.dice for score in ours]))}
+        for case, ours in scores.items()
     }
 
 
-def _function(one: CaseFunction) -> dict[str, Any]:
+def function(one: CaseFunction) -> dict[str, Any]:
+    """Volumes (or areas) and EF of one patient as plain values."""
     ed, es = ("edv_ml", "esv_ml") if one.basis is EfBasis.VOLUMES else ("ed_area_px", "es_area_px")
     sides = {"truth": one.truth, "found": one.found}
     return {
@@ -87,7 +58,8 @@ def _function(one: CaseFunction) -> dict[str, Any]:
     }
 
 
-def _miccai(one: MiccaiCase) -> dict[str, Any]:
+def miccai(one: MiccaiCase) -> dict[str, Any]:
+    """The measures of the MICCAI 2009 challenge for one patient as plain values."""
     return {
         "good_percent": one.good_percent,
         "apd_mm": one.apd_mm,
@@ -120,13 +92,13 @@ def row(one: SliceScore) -> dict[str, Any]:
     }
 
 
-def table(evaluation: "Evaluation") -> str:
+def table(slices: Iterable[SliceScore]) -> str:
     """The slices as CSV with a line of names; what is not known is empty, true and false are 1 and 0."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for one in evaluation.slices:
-        values = _plain(row(one))
+    for one in slices:
+        values = plain(row(one))
         writer.writerow({name: _cell(values[name]) for name in COLUMNS})
     return stream.getvalue()
 
@@ -139,11 +111,12 @@ def _cell(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """What JSON can hold: nan becomes null, infinity a text, keys become texts."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else INFINITE
     return value

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from cinesax.core.findings import Finding
 from cinesax.core.measurements import EfBasis
 from cinesax.core.segmentation import Outline, Polygons, Segmentation
 from cinesax.core.values import ArrayValue, frozen
+from cinesax.evaluate import document
 from cinesax.evaluate.agreement import BlandAltman, Interval, bland_altman, bootstrap
 from cinesax.evaluate.function import CaseFunction, case_function
 from cinesax.evaluate.miccai2009 import MiccaiCase, miccai_case
@@ -211,9 +212,30 @@ class Evaluation(ArrayValue):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, of schema cinesax/evaluation/1."""
-        from cinesax.evaluate.document import document
-
-        return document(self)
+        dice = self.dice
+        written = {
+            "schema": document.SCHEMA,
+            "n": len(dice),
+            "dice": {
+                "mean": float(dice.mean()),
+                "median": float(np.median(dice)),
+                "std": float(dice.std()),
+                "min": float(dice.min()),
+            },
+            "false_positives": self.false_positives,
+            "misses": self.misses,
+            "groups": {name: asdict(figures) for name, figures in self.groups()},
+            "intervals_95": {name: asdict(interval) for name, interval in self.intervals().items()},
+            "agreement": {name: asdict(figures) for name, figures in self.agreement().items()},
+            "training_known": self.training_known,
+            "in_sample": {case: str(overlap) for case, overlap in self.in_sample.items()},
+            "cases": document.by_case(self.by_case()),
+            "functions": {one.case: document.function(one) for one in self.functions},
+            "miccai2009": {one.case: document.miccai(one) for one in self.miccai},
+            "slices": [document.row(one) for one in self.slices],
+            "findings": [str(finding) for finding in self.findings],
+        }
+        return dict(document.plain(written))
 
 
 def _goodness(one: SliceScore) -> tuple[float, float, int]:
