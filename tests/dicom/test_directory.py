@@ -12,7 +12,8 @@ from pydicom.fileset import FileSet
 
 import exams
 from cinesax.core.errors import InputError
-from cinesax.dicom.read.exam import open_exam
+from cinesax.dicom.read.exam import Ignored, open_exam
+from cinesax.dicom.read.header import Reason
 from cinesax.inputs import open_cine
 
 
@@ -34,7 +35,7 @@ def disc(tmp_path):
 
 def test_the_folder_of_a_dicomdir(disc):
     np.testing.assert_array_equal(open_cine(disc).pixels, exams.small_cine().pixels)
-    assert open_exam(disc).ignored == (("DICOMDIR", "a DICOMDIR, not an image"),)
+    assert open_exam(disc).ignored == (Ignored("DICOMDIR", Reason.DIRECTORY),)
     assert open_cine(disc).findings == ()
 
 
@@ -75,9 +76,10 @@ def test_a_dicomdir_in_a_zip(disc):
             if file != lost:
                 archive.write(file, f"export/{file.relative_to(disc)}")
     exam = open_exam(path)
-    assert exam.ignored == (("export/DICOMDIR", "a DICOMDIR, not an image"),)
+    assert exam.ignored == (Ignored("export/DICOMDIR", Reason.DIRECTORY),)
     (finding,) = exam.findings
-    assert f"the first is {lost.relative_to(disc).as_posix()}" in finding.message
+    assert finding.files == (lost.relative_to(disc).as_posix(),)
+    assert f"the first is {finding.files[0]}" in str(finding)
 
 
 def test_a_dicomdir_alone(disc, tmp_path):

@@ -14,7 +14,8 @@ import objects
 from cinesax.analyze import analyze
 from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.core.grid import stacked_grid
-from cinesax.dicom.read.exam import open_exam
+from cinesax.dicom.read.exam import Ignored, open_exam
+from cinesax.dicom.read.header import Reason
 from cinesax.dicom.read.pick import pick_short_axis, read_cine
 from cinesax.dicom.read.series import Kind
 from cinesax.dicom.write.options import DicomOptions
@@ -392,7 +393,7 @@ class TestBadInput:
 
         monkeypatch.setattr(Path, "open", refuse)
         exam = open_exam(tmp_path)
-        assert exam.ignored == ((files[-1].name, "cannot be read: Permission denied"),)
+        assert exam.ignored == (Ignored(files[-1].name, Reason.CANNOT_BE_READ, "Permission denied"),)
         with pytest.raises(GeometryError, match="slice 4 has 5, the others 6"):
             read_cine(exam)
 
@@ -456,7 +457,7 @@ class TestBadInput:
     def test_a_pipe_does_not_block(self, tmp_path):
         exams.write_exam(tmp_path)
         os.mkfifo(tmp_path / "pipe")
-        assert ("pipe", "cannot be read: not a plain file") in open_exam(tmp_path).ignored
+        assert Ignored("pipe", Reason.CANNOT_BE_READ, "not a plain file") in open_exam(tmp_path).ignored
 
     def test_copies_are_left_out(self, tmp_path):
         files = exams.write_exam(tmp_path / "a")

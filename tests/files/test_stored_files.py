@@ -8,7 +8,8 @@ import pytest
 
 import exams
 from cinesax.core.errors import InputError
-from cinesax.dicom.read.exam import open_exam
+from cinesax.dicom.read.exam import Ignored, open_exam
+from cinesax.dicom.read.header import Reason
 from cinesax.files import stored_files
 from cinesax.inputs import open_cine
 
@@ -29,7 +30,7 @@ def test_a_zip_reads_as_its_folder(tmp_path):
     found, expected = open_cine(path), open_cine(tmp_path / "exam")
     np.testing.assert_array_equal(found.pixels, expected.pixels)
     assert found.source == expected.source
-    assert open_exam(path).ignored == (("readme.txt", "not DICOM"),)
+    assert open_exam(path).ignored == (Ignored("readme.txt", Reason.NOT_DICOM),)
 
 
 def test_members_that_cannot_be_unpacked_are_damaged_whatever_packed_them(tmp_path):
@@ -58,8 +59,13 @@ def test_a_file_that_is_called_dicom_and_is_none_is_told(tmp_path):
     (tmp_path / "notes.txt").write_bytes(b"notes")
     cine = open_cine(tmp_path)
     assert cine.n_slices == exams.SLICES - 1
-    messages = [finding.message for finding in cine.findings if finding.code == "unreadable-file"]
-    assert len(messages) == 1 and messages[0].startswith(f"{len(last)} file(s) could not be read")
+    (finding,) = [finding for finding in cine.findings if finding.code == "unreadable-file"]
+    assert finding.numbers == {"unreadable": len(last)}
+    assert finding.files == tuple(sorted(path.name for path in last))
+    assert str(finding) == (
+        f"warning: {len(last)} file(s) could not be read and were left out "
+        f"(named as DICOM, but the content is not DICOM), the first is {finding.files[0]}"
+    )
 
 
 def test_reading_a_zip_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -127,7 +133,8 @@ def test_a_damaged_member_is_told(tmp_path):
     data[3000:3010] = b"\0" * 10
     path.write_bytes(bytes(data))
     exam = open_exam(path)
-    assert [reason for _, reason in exam.ignored if "damaged zip member" in reason]
+    (ignored,) = exam.ignored
+    assert ignored.reason is Reason.CANNOT_BE_READ and "damaged zip member" in ignored.detail
     assert [one.code for one in exam.findings] == ["unreadable-file"]
 
 

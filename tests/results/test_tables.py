@@ -57,6 +57,14 @@ def test_numbers_are_those_measured_and_what_is_not_known_is_null() -> None:
     assert np.shape(told["cavity_areas_mm2"]) == (10, 6)
 
 
+def test_findings_carry_their_numbers() -> None:
+    told = tables.document(analysis())["findings"]
+    assert [(one["code"], one["numbers"]) for one in told] == [
+        ("implausible-value", {"edv_ml": 16.0, "low": 30.0, "high": 600.0})
+    ]
+    assert told[0]["message"] == "the end-diastolic volume of 16 ml lies outside 30 to 600 ml"
+
+
 def test_phases_that_were_not_segmented_are_null_in_lists() -> None:
     known = {cinesax.Structure.CAVITY: np.isin(np.arange(10), (0, 3))}
     given = cinesax.Segmentation(hearts.labels().labels, known)
@@ -130,7 +138,7 @@ def leaky() -> cinesax.Analysis:
         not_picked=(("7 'JANE'", "one phase"),),
     )
     findings = (
-        Finding(Code.UNREADABLE_FILE, Severity.WARNING, "1 file(s) were left out, the first is x/secret.dcm: damaged"),
+        Finding(Code.UNREADABLE_FILE, Severity.WARNING, "1 file(s) were left out", files=("x/secret.dcm",)),
         Finding(Code.INVALID_DATE, Severity.NOTE, "born 1961-02-03 or 19610203, says pid-4711"),
     )
     return cinesax.analyze(hearts.cine(source=source, findings=findings), segmentation=hearts.labels())
@@ -147,6 +155,7 @@ def test_nothing_names_the_patient_unless_asked_for() -> None:
 
 def test_the_patient_is_named_when_asked_for() -> None:
     told = tables.document(leaky(), show_patient=True)
+    assert told["findings"][0]["files"] == ["x/secret.dcm"]
     assert told["patient"]["name"] == "Doe^Jane" and told["patient"]["patient_id"] == "PID-4711"
     assert told["series"]["study_uid"] == "1.2.840.99.1.2.3.4711" and told["series"]["study_date"] == "20120304"
 

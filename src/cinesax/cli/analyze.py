@@ -215,7 +215,8 @@ def _print(analysis: Analysis, show_patient: bool, written: Path | None) -> None
     for finding in told["findings"]:
         place = ", ".join(f"{name} {finding[name]}" for name in ("slice", "phase") if finding[name] is not None)
         at = f" ({place})" if place else ""
-        console.print(f"{finding['severity']}: {finding['message']}{at}", soft_wrap=True, markup=False)
+        files = f", the first is {finding['files'][0]}" if finding.get("files") else ""
+        console.print(f"{finding['severity']}: {finding['message']}{files}{at}", soft_wrap=True, markup=False)
     if written is not None:
         console.print(f"written: {written / 'report.html'}", soft_wrap=True, markup=False)
     console.print(tables.RESEARCH_USE)

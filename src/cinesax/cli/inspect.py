@@ -92,7 +92,7 @@ def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *,
     return {
         "schema": SCHEMA,
         "series": rows,
-        "ignored": [{"file": file, "reason": reason} for file, reason in exam.ignored],
+        "ignored": [{"file": one.file, "reason": one.explanation} for one in exam.ignored],
         "findings": [
             {
                 "code": str(finding.code),
@@ -100,6 +100,8 @@ def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *,
                 "message": finding.message,
                 "phase": finding.phase,
                 "slice": finding.slice,
+                "numbers": dict(finding.numbers),
+                "files": list(finding.files),
             }
             for finding in findings
         ],
@@ -130,8 +132,9 @@ def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *
             shown = ", ".join(f"{name} {_plain(value or '-')}" for name, value in patient)
             console.print(f"patient: {shown}", markup=False)
     if exam.ignored:
-        file, reason = exam.ignored[0]
-        console.print(f"{len(exam.ignored)} file(s) ignored, the first: {file} ({reason})", markup=False)
+        first = exam.ignored[0]
+        shown = f"{first.file} ({first.explanation})"
+        console.print(f"{len(exam.ignored)} file(s) ignored, the first: {shown}", markup=False)
     if pick is not None:
         console.print(f"picked: {', '.join(series.uid for series in pick.series)}", markup=False, highlight=False)
     for finding in findings:

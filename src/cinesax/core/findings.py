@@ -1,7 +1,15 @@
 """Finding: something that a person who reads the result should know."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from numbers import Integral
+from typing import TypeVar
+
+Fact = TypeVar("Fact", float, str)
+
+_PLACE = re.compile(r"\{(?P<name>\w+)(?::(?P<form>[^{}]*))?\}")
 
 
 class Severity(StrEnum):
@@ -53,26 +61,88 @@ class Code(StrEnum):
     UNKNOWN_HEART_RATE = "unknown-heart-rate"
 
 
+class Facts(Mapping[str, Fact]):
+    """A few named values that stay as they are: they can be compared, hashed, copied and pickled."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self, held: Mapping[str, Fact] | None = None) -> None:
+        self._held: dict[str, Fact] = dict(held) if held else {}
+
+    def __getitem__(self, name: str) -> Fact:
+        return self._held[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._held.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._held)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know, with its place in the stack where it has one.
+    """One thing to know: facts as fields, and last a sentence made from them for people.
+
+    A program asks `code` and the fields, never the sentence. What names a patient can only be in `files` and `texts`.
 
     Attributes:
         code: what it is about.
         severity: how much it matters.
-        message: one sentence for a person: what was seen, and what was done about it.
+        sentence: what was seen, and what was done about it, in the words of this program; "{name}" or "{name:.1f}"
+            stands for a number or a text of that name. Braces around anything else stay as they are.
         phase: index of the phase (0-based), or None when it is not about one phase.
         slice: index of the slice (0-based), or None when it is not about one slice.
+        numbers: what was counted and measured, by name; names end with the unit where there is one.
+        files: names of the files that it is about.
+        texts: what others wrote (names of series, cases), and choices that the sentence names.
+        message: the sentence with its numbers and texts. It never names a file.
+
+    Raises:
+        ValueError: a number and a text of one name.
     """
 
     code: Code
     severity: Severity
-    message: str
+    sentence: str = field(repr=False, compare=False)
     phase: int | None = None
     slice: int | None = None
+    numbers: Mapping[str, float] = field(default_factory=Facts)
+    files: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=Facts, repr=False, compare=False)
+    message: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Numbers of NumPy become plain ones: they go to JSON and into other processes.
+        plain = {name: int(one) if isinstance(one, Integral) else float(one) for name, one in self.numbers.items()}
+        if both := self.numbers.keys() & self.texts.keys():
+            raise ValueError(f"a number and a text of a finding have one name: {', '.join(sorted(both))}")
+        object.__setattr__(self, "numbers", Facts(plain))
+        object.__setattr__(self, "texts", Facts(self.texts))
+        object.__setattr__(self, "files", tuple(self.files))
+        object.__setattr__(self, "message", worded(self))
 
     def __str__(self) -> str:
-        place = ", ".join(
-            f"{name} {value}" for name, value in (("slice", self.slice), ("phase", self.phase)) if value is not None
-        )
-        return f"{self.severity}: {self.message}" + (f" ({place})" if place else "")
+        places = (("slice", self.slice), ("phase", self.phase))
+        place = ", ".join(f"{name} {value}" for name, value in places if value is not None)
+        return f"{self.severity}: {with_files(self)}" + (f" ({place})" if place else "")
+
+
+def worded(finding: Finding) -> str:
+    """The message of a finding: the one place where its facts become a sentence."""
+    facts: dict[str, float | str] = {**finding.texts, **finding.numbers}
+
+    def fact(place: re.Match[str]) -> str:
+        return format(facts[place["name"]], place["form"] or "") if place["name"] in facts else place[0]
+
+    return _PLACE.sub(fact, finding.sentence)
+
+
+def with_files(finding: Finding) -> str:
+    """The message and the first of the files, where it has any."""
+    return finding.message + (f", the first is {finding.files[0]}" if finding.files else "")

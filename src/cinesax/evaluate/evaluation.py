@@ -110,7 +110,7 @@ class Evaluation(ArrayValue):
 
     Attributes:
         slices: one score a frame, in the order of the studies.
-        findings: what the segmenter said (each message once), e.g. rules that were off; with the patients of whom it
+        findings: what the segmenter said (each finding once), e.g. rules that were off; with the patients of whom it
             said so, where these are not all.
         functions: volumes and EF of each patient of whom ED and ES are known.
         miccai: the measures of the MICCAI 2009 challenge of each patient with spacing.
@@ -306,7 +306,8 @@ def _of_whom(finding: Finding, told: Sequence[str], cases: Set[str]) -> Finding:
     if len(names) == len(cases):
         return finding
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return replace(finding, message=f"{', '.join(names[:_NAMED])}{more}: {finding.message}")
+    texts = {**finding.texts, "of_whom": f"{', '.join(names[:_NAMED])}{more}"}
+    return replace(finding, sentence="{of_whom}: " + finding.sentence, texts=texts)
 
 
 def _marked(one: SliceScore, study: LabelledStudy, learned: Learned | None) -> SliceScore:

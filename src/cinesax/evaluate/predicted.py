@@ -49,8 +49,11 @@ def read_masks(folder: Path, study: LabelledStudy, *, value: int | None = None) 
 def _absent(study: LabelledStudy, count: int) -> tuple[Finding, ...]:
     if not count:
         return ()
-    message = f"{study.case}: {count} of {len(study.names)} frames have no mask: they count as nothing found"
-    return (Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, message),)
+    sentence = "{case}: {missing} of {frames} frames have no mask: they count as nothing found"
+    numbers = {"missing": count, "frames": len(study.names)}
+    return (
+        Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, sentence, numbers=numbers, texts={"case": study.case}),
+    )
 
 
 def _read_picture(path: Path, shape: tuple[int, ...], value: int | None) -> NDArray[np.bool_]:

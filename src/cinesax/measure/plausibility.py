@@ -69,25 +69,36 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
 def _no_lv(measurements: Measurements) -> Iterator[Finding]:
     if measurements.curve_ed_phase is None:
         known = int(np.count_nonzero(~np.isnan(measurements.cavity_areas_px[:, 0])))
-        message = f"no left ventricle was found in any slice of the {known} segmented phases: there are no volumes"
-        yield Finding(Code.NO_LV_FOUND, Severity.ERROR, message)
+        sentence = "no left ventricle was found in any slice of the {phases} segmented phases: there are no volumes"
+        yield Finding(Code.NO_LV_FOUND, Severity.ERROR, sentence, numbers={"phases": known})
 
 
 def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator[Finding]:
     known = np.flatnonzero(segmentation.known_phases[Structure.CAVITY])
     total = segmentation.labels.shape[0]
     if len(known) == 1:
-        message = f"only phase {known[0]} of {total} was segmented: there is one volume and no ejection fraction"
-        yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, message, phase=int(known[0]))
+        sentence = (
+            "only phase {segmented_phase} of {phases} was segmented: there is one volume and no ejection fraction"
+        )
+        numbers = {"segmented_phase": int(known[0]), "segmented": 1, "phases": total}
+        yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, sentence, phase=int(known[0]), numbers=numbers)
     elif len(known) < total:
         listed = f"phases {', '.join(map(str, known))}" if len(known) <= 4 else f"{len(known)} phases"
-        message = f"only {listed} of {total} were segmented: ED and ES are the extremes of these"
-        yield Finding(Code.PARTIAL_SEGMENTATION, Severity.NOTE, message)
+        sentence = "only {listed} of {phases} were segmented: ED and ES are the extremes of these"
+        numbers = {"segmented": len(known), "phases": total}
+        yield Finding(Code.PARTIAL_SEGMENTATION, Severity.NOTE, sentence, numbers=numbers, texts={"listed": listed})
     missing = _slices_without_wall(segmentation, measurements.ed_phase)
     if missing and measurements.lv_mass_g is not None:
-        listed = ", ".join(map(str, missing))
-        message = f"at ED, slices {listed} have a cavity and no myocardium: the myocardial mass is too small"
-        yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, message, measurements.ed_phase, missing[0])
+        sentence = "at ED, slices {listed} have a cavity and no myocardium: the myocardial mass is too small"
+        yield Finding(
+            Code.PARTIAL_SEGMENTATION,
+            Severity.WARNING,
+            sentence,
+            measurements.ed_phase,
+            missing[0],
+            numbers={"slices": len(missing)},
+            texts={"listed": ", ".join(map(str, missing))},
+        )
 
 
 def _slices_without_wall(segmentation: Segmentation, phase: int | None) -> list[int]:
@@ -107,9 +118,9 @@ def _gap_inside(measurements: Measurements) -> Iterator[Finding]:
     if len(gaps) == 0:
         return
     phase, slice_index = (int(value) for value in gaps[0])
-    frames = "one frame has" if len(gaps) == 1 else f"{len(gaps)} frames have"
-    message = f"{frames} no cavity although slices on both sides of it do: the volume is too small there"
-    yield Finding(Code.GAP_INSIDE_LV, Severity.WARNING, message, phase, slice_index)
+    frames = "one frame has" if len(gaps) == 1 else "{frames} frames have"
+    sentence = f"{frames} no cavity although slices on both sides of it do: the volume is too small there"
+    yield Finding(Code.GAP_INSIDE_LV, Severity.WARNING, sentence, phase, slice_index, numbers={"frames": len(gaps)})
 
 
 def _gaps(present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
@@ -128,8 +139,9 @@ def _at_stack_end(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
         if areas[index] <= END_AREA_PART * areas.max():
             continue
         end = "an" if cine.base_first is None else "the basal" if is_base else "the apical"
-        message = f"at ED the cavity reaches {end} end slice of the stack: part of the ventricle may lie outside"
-        yield Finding(Code.LV_AT_STACK_END, Severity.WARNING, message, ed, index)
+        sentence = f"at ED the cavity reaches {end} end slice of the stack: part of the ventricle may lie outside"
+        numbers = {"area_px": float(areas[index]), "largest_area_px": float(areas.max())}
+        yield Finding(Code.LV_AT_STACK_END, Severity.WARNING, sentence, ed, index, numbers=numbers)
 
 
 def _volume_jump(measurements: Measurements) -> Iterator[Finding]:
@@ -142,12 +154,13 @@ def _volume_jump(measurements: Measurements) -> Iterator[Finding]:
     if jumps == 0:
         return
     worst = int(np.nanargmax(np.abs(off)))
-    more = "" if jumps == 1 else f" ({jumps} phases do so)"
-    message = (
-        f"the volume of {volumes[worst]:.0f} ml lies {abs(off[worst]):.0f} ml {'above' if off[worst] > 0 else 'below'} "
+    more = "" if jumps == 1 else " ({jumps} phases do so)"
+    sentence = (
+        f"the volume of {{volume_ml:.0f}} ml lies {{off_ml:.0f}} ml {'above' if off[worst] > 0 else 'below'} "
         f"the mean of the phases beside it{more}: look at its contours"
     )
-    yield Finding(Code.VOLUME_JUMP, Severity.WARNING, message, worst)
+    numbers = {"volume_ml": float(volumes[worst]), "off_ml": abs(float(off[worst])), "jumps": jumps}
+    yield Finding(Code.VOLUME_JUMP, Severity.WARNING, sentence, worst, numbers=numbers)
 
 
 def _off_neighbours(volumes_ml: Floats) -> Floats:
@@ -160,14 +173,19 @@ def _implausible(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     for name, (what, low, high, unit) in PLAUSIBLE.items():
         value = getattr(measurements, name)
         if value is not None and not low <= value <= high:
-            message = f"{what} of {value:.0f} {unit} lies outside {low:.0f} to {high:.0f} {unit}"
-            yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.WARNING, message)
+            sentence = f"{what} of {{{name}:.0f}} {unit} lies outside {{low:.0f}} to {{high:.0f}} {unit}"
+            numbers = {name: value, "low": low, "high": high}
+            yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.WARNING, sentence, numbers=numbers)
     sizes = (("height", cine.patient.height_cm, "cm"), ("weight", cine.patient.weight_kg, "kg"))
     for name, stored, unit in sizes:
         low, high = BODY_LIMITS[name]
         if stored is not None and not low <= stored <= high and getattr(measurements, f"{name}_{unit}") is None:
-            message = f"the stored body {name} of {stored:g} {unit} lies outside {low:g} to {high:g} {unit}: not used"
-            yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.NOTE, message)
+            size = f"{name}_{unit}"
+            sentence = (
+                f"the stored body {name} of {{{size}:g}} {unit} lies outside {{low:g}} to {{high:g}} {unit}: not used"
+            )
+            numbers = {size: stored, "low": low, "high": high}
+            yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.NOTE, sentence, numbers=numbers)
 
 
 def _overridden(measurements: Measurements) -> Iterator[Finding]:
@@ -177,20 +195,22 @@ def _overridden(measurements: Measurements) -> Iterator[Finding]:
     )
     for name, extreme, used, found in phases:
         if used is not None and used != found:
-            at = "" if found is None else f"; the {extreme} volume is at phase {found}"
-            yield Finding(Code.OVERRIDDEN_PHASE, Severity.NOTE, f"{name} was given as phase {used}{at}", used)
+            at = "" if found is None else f"; the {extreme} volume is at phase {{extreme_phase}}"
+            numbers = {"given_phase": used} | ({} if found is None else {"extreme_phase": found})
+            sentence = f"{name} was given as phase {{given_phase}}{at}"
+            yield Finding(Code.OVERRIDDEN_PHASE, Severity.NOTE, sentence, used, numbers=numbers)
 
 
 def _unknowns(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     if cine.grid is None:
-        message = "no pixel spacing or slice distance: no volumes, and the ejection fraction is one of summed areas"
-        yield Finding(Code.UNKNOWN_SPACING, Severity.WARNING, message)
+        sentence = "no pixel spacing or slice distance: no volumes, and the ejection fraction is one of summed areas"
+        yield Finding(Code.UNKNOWN_SPACING, Severity.WARNING, sentence)
     elif measurements.slice_extents_mm is None:
-        message = "a single slice has no volume: the ejection fraction is one of its areas"
-        yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, message)
+        sentence = "a single slice has no volume: the ejection fraction is one of its areas"
+        yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, sentence)
     if cine.base_first is None and cine.n_slices > 1:
-        message = "base and apex could not be told apart: slices are shown in their stored order"
-        yield Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, message)
+        sentence = "base and apex could not be told apart: slices are shown in their stored order"
+        yield Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, sentence)
     if measurements.sv_ml is not None and measurements.heart_rate_bpm is None:
-        message = "the heart rate is not stored: there is no cardiac output"
-        yield Finding(Code.UNKNOWN_HEART_RATE, Severity.NOTE, message)
+        sentence = "the heart rate is not stored: there is no cardiac output"
+        yield Finding(Code.UNKNOWN_HEART_RATE, Severity.NOTE, sentence)

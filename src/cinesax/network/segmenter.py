@@ -270,13 +270,13 @@ def place_of_heart(probabilities: NDArray[np.float32], crop: int) -> tuple[slice
 def _findings(off: Sequence[Rule], removed: NDArray[np.bool_]) -> list[Finding]:
     found = []
     if off:
-        names = ", ".join(off)
-        message = f"neighbouring slices or phases are missing, so these cleaning rules are off: {names}"
-        found.append(Finding(Code.RULES_OFF, Severity.NOTE, message))
+        sentence = "neighbouring slices or phases are missing, so these cleaning rules are off: {rules}"
+        found.append(Finding(Code.RULES_OFF, Severity.NOTE, sentence, texts={"rules": ", ".join(off)}))
     if removed.any():
-        number = np.count_nonzero(removed)
-        message = f"regions that cannot be LV were removed from {number} {'frame' if number == 1 else 'frames'}"
-        found.append(Finding(Code.REMOVED_REGION, Severity.NOTE, message))
+        number = int(np.count_nonzero(removed))
+        frames = "frame" if number == 1 else "frames"
+        sentence = f"regions that cannot be LV were removed from {{frames}} {frames}"
+        found.append(Finding(Code.REMOVED_REGION, Severity.NOTE, sentence, numbers={"frames": number}))
     return found
 
 
@@ -285,11 +285,11 @@ def _outside(placement: Placement, size: int) -> list[Finding]:
     if not any(lost):
         return []
     rows, columns = placement.native_shape
-    message = (
-        f"the frames of {rows} x {columns} pixels are larger than what the network sees: "
-        f"only their middle was searched for the LV"
+    sentence = (
+        "the frames of {rows} x {columns} pixels are larger than what the network sees: "
+        "only their middle was searched for the LV"
     )
-    return [Finding(Code.FRAME_CROPPED, Severity.NOTE, message)]
+    return [Finding(Code.FRAME_CROPPED, Severity.NOTE, sentence, numbers={"rows": rows, "columns": columns})]
 
 
 def load_segmenter(

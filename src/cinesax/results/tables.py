@@ -85,16 +85,7 @@ def document(analysis: Analysis, *, show_patient: bool = False) -> dict[str, Any
         "case": analysis.case,
         "research_use": RESEARCH_USE,
         "measurements": _measurements(analysis.measurements),
-        "findings": [
-            {
-                "code": finding.code.value,
-                "severity": finding.severity.value,
-                "message": _message(finding, show_patient),
-                "phase": finding.phase,
-                "slice": finding.slice,
-            }
-            for finding in analysis.findings
-        ],
+        "findings": [_finding(finding, show_patient) for finding in analysis.findings],
         "series": _series(analysis.cine, show_patient),
         "patient": _patient(analysis.cine.patient, show_patient),
         "segmentation": {
@@ -121,9 +112,17 @@ def _without_identity(told: dict[str, Any], identifying: tuple[str, ...]) -> dic
     return told | {"findings": _without(told["findings"], identifying), "series": told["series"] | typed}
 
 
-def _message(finding: Finding, show_patient: bool) -> str:
+def _finding(finding: Finding, show_patient: bool) -> dict[str, Any]:
+    told = {
+        "code": finding.code.value,
+        "severity": finding.severity.value,
+        "message": finding.message,
+        "phase": finding.phase,
+        "slice": finding.slice,
+        "numbers": dict(finding.numbers),
+    }
     # Names of files are the user's own affair, and are often those of patients.
-    return finding.message if show_patient else re.sub(r",? the first is .*$", "", finding.message, flags=re.DOTALL)
+    return told | {"files": finding.files} if show_patient else told
 
 
 def _measurements(measurements: Measurements) -> dict[str, Any]:

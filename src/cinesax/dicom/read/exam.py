@@ -10,9 +10,35 @@ from cinesax.core.errors import InputError, NoShortAxisError, UsageError, printa
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.dicom.read.directory import missing_files, referenced_names
 from cinesax.dicom.read.frames import read_headers
-from cinesax.dicom.read.header import DICOMDIR, Header, NotDicomError
+from cinesax.dicom.read.header import DICOMDIR, Header, NotDicomError, Reason
 from cinesax.dicom.read.series import Series, group, oddities
 from cinesax.files.stored_files import Opener, list_files, opener
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ignored:
+    """A file of an exam that is not read.
+
+    Attributes:
+        file: its name, as seen from the folder or zip that was opened.
+        reason: why it is not read.
+        detail: more on it for a person, say what the system said or which file it is a copy of; or "".
+    """
+
+    file: str
+    reason: Reason
+    detail: str = ""
+
+    @property
+    def explanation(self) -> str:
+        """Why it is not read, for a person."""
+        if not self.detail:
+            return str(self.reason)
+        form = _EXPLANATIONS.get(self.reason, "{reason} ({detail})")
+        return form.format(reason=self.reason, detail=self.detail)
+
+
+_EXPLANATIONS = {Reason.COPY: "{reason} of {detail}", Reason.CANNOT_BE_READ: "{reason}: {detail}"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +48,13 @@ class Exam:
     Attributes:
         path: what was opened.
         series: every series of DICOM instances.
-        ignored: (file, reason) for every file that is not an instance, or a copy of one.
+        ignored: every file that is not an instance, or a copy of one.
         findings: what a person should know of the files as they are stored.
     """
 
     path: Path
     series: tuple[Series, ...]
-    ignored: tuple[tuple[str, str], ...]
+    ignored: tuple[Ignored, ...]
     findings: tuple[Finding, ...]
 
 
@@ -65,7 +91,7 @@ class _Found:
 
     def __init__(self) -> None:
         self.headers: list[Header] = []
-        self.ignored: list[tuple[str, str]] = []
+        self.ignored: list[Ignored] = []
         self.directories: dict[StoredFile, tuple[str, ...]] = {}
 
     def read(self, file: StoredFile, open_file: Opener, root: Path) -> None:
@@ -76,24 +102,24 @@ class _Found:
                 if headers[0].sop_class_uid == DICOMDIR:
                     stream.seek(0)
                     self.directories[file] = referenced_names(stream)
-                    self.ignored.append((_shown(file, root), "a DICOMDIR, not an image"))
+                    self.ignored.append(Ignored(_shown(file, root), Reason.DIRECTORY))
                 else:
                     self.headers += headers
         except NotDicomError as error:
-            reason = _CALLED_DICOM if str(error) == _NOT_DICOM and _is_called_dicom(file) else str(error)
-            self.ignored.append((_shown(file, root), reason))
+            named = error.reason is Reason.NOT_DICOM and _is_named_dicom(file)
+            self.ignored.append(
+                Ignored(_shown(file, root), Reason.NAMED_DICOM if named else error.reason, error.detail)
+            )
         except OSError as error:
-            self.ignored.append((_shown(file, root), f"cannot be read: {error.strerror or error}"))
+            self.ignored.append(Ignored(_shown(file, root), Reason.CANNOT_BE_READ, error.strerror or str(error)))
 
 
-_NOT_DICOM = "not DICOM"
 # Modalities of objects that are made from images.
 _RESULTS = frozenset({"SEG", "SR", "RTSTRUCT"})
-_CALLED_DICOM = "damaged (called DICOM, and its bytes are not)"
 
 
-def _is_called_dicom(file: StoredFile) -> bool:
-    """Whether a file goes by the name of an image: where it is none, a slice may be missing.
+def _is_named_dicom(file: StoredFile) -> bool:
+    """Whether a file is named as an image: where its content is not one, a slice may be missing.
 
     Names that begin with a dot are what systems leave beside files: macOS does so on every disc.
     """
@@ -104,8 +130,11 @@ def _is_called_dicom(file: StoredFile) -> bool:
 def _incomplete(absent: Sequence[str]) -> list[Finding]:
     if not absent:
         return []
-    message = f"{len(absent)} file(s) that the DICOMDIR names are not there, the first is {absent[0]}"
-    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
+    sentence = "{absent} file(s) that the DICOMDIR names are not there"
+    numbers = {"absent": len(absent)}
+    return [
+        Finding(Code.UNREADABLE_FILE, Severity.WARNING, sentence, numbers=numbers, files=tuple(map(printable, absent)))
+    ]
 
 
 def _shown(file: StoredFile, root: Path) -> str:
@@ -115,31 +144,40 @@ def _shown(file: StoredFile, root: Path) -> str:
     return printable(str(file.path.relative_to(root)) if inside else file.path.name)
 
 
-def _nothing_found(root: Path, ignored: Sequence[tuple[str, str]]) -> str:
+def _nothing_found(root: Path, ignored: Sequence[Ignored]) -> str:
     if not ignored:
         return f"{root} is empty: give a folder of DICOM files, one file, or a zip"
-    endings = Counter(Path(name).suffix.lower() or "no suffix" for name, _ in ignored)
+    endings = Counter(Path(one.file).suffix.lower() or "no suffix" for one in ignored)
     seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
-    damaged = next((f"; {name}: {reason}" for name, reason in ignored if reason != _NOT_DICOM), "")
+    others = (one for one in ignored if one.reason is not Reason.NOT_DICOM)
+    damaged = next((f"; {one.file}: {one.explanation}" for one in others), "")
     return f"{root} holds no DICOM image among its {len(ignored)} file(s) ({seen}){damaged}"
 
 
-def _unreadable(ignored: Iterable[tuple[str, str]]) -> list[Finding]:
-    damaged = [(name, reason) for name, reason in ignored if reason.startswith(("damaged", "cannot"))]
-    if not damaged:
+def _unreadable(ignored: Iterable[Ignored]) -> list[Finding]:
+    lost = [one for one in ignored if one.reason.is_loss]
+    if not lost:
         return []
-    name, reason = damaged[0]
-    message = f"{len(damaged)} file(s) could not be read and were left out, the first is {name}: {reason}"
-    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
+    sentence = "{unreadable} file(s) could not be read and were left out ({reasons})"
+    return [
+        Finding(
+            Code.UNREADABLE_FILE,
+            Severity.WARNING,
+            sentence,
+            numbers={"unreadable": len(lost)},
+            files=tuple(one.file for one in lost),
+            texts={"reasons": "; ".join(dict.fromkeys(one.reason for one in lost))},
+        )
+    ]
 
 
-def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header], list[tuple[str, str]]]:
+def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header], list[Ignored]]:
     """Without second copies of the same frame, and why not the rest."""
     kept: dict[tuple[object, ...], Header] = {}
     ignored = []
     for header in headers:
         if header.sop_instance_uid is None and header.series_uid is None and header.rows is None:
-            ignored.append((_shown(header.file, root), "damaged DICOM (no instance in it)"))
+            ignored.append(Ignored(_shown(header.file, root), Reason.DAMAGED, "no instance in it"))
             continue
         place = (header.series_number, header.instance_number, header.position_mm, header.trigger_time_ms)
         # Anonymisers that give everybody the same UIDs must not make a copy of one patient of another.
@@ -151,7 +189,7 @@ def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header]
             continue
         better, worse = (header, other) if header.pixel_bytes > other.pixel_bytes else (other, header)
         kept[key] = better
-        ignored.append((_shown(worse.file, root), f"a copy of {_shown(better.file, root)}"))
+        ignored.append(Ignored(_shown(worse.file, root), Reason.COPY, _shown(better.file, root)))
     return list(kept.values()), ignored
 
 

@@ -34,6 +34,7 @@ from cinesax.dicom.read.header import (
     SHARED_GROUPS,
     Header,
     NotDicomError,
+    Reason,
     read_instance,
     understanding,
 )
@@ -107,7 +108,7 @@ def frames_of(instance: Header, dataset: Dataset) -> tuple[Header, ...]:
     per_frame = _items(dataset, PER_FRAME_GROUPS)
     count = int(instance.number_of_frames or len(per_frame) or 1)
     if (per_frame and len(per_frame) != count) or not 1 <= count <= _MAX_FRAMES:
-        raise NotDicomError(f"damaged DICOM (functional groups of {len(per_frame)} frames, NumberOfFrames {count})")
+        raise NotDicomError(Reason.DAMAGED, f"functional groups of {len(per_frame)} frames, NumberOfFrames {count}")
     common = _values(shared)
     if not per_frame:
         whole = _placed(instance, common)

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from io import BytesIO
 from typing import BinaryIO
 
@@ -216,8 +217,33 @@ _TAGS = [tag for tag, _ in _ELEMENTS.values()] + [_SPECIFIC_CHARACTER_SET, _TRIG
 _TAGS += [SHARED_GROUPS, PER_FRAME_GROUPS]
 
 
+class Reason(StrEnum):
+    """Why a file of an exam is not read."""
+
+    NOT_DICOM = "not DICOM"
+    DIRECTORY = "a DICOMDIR, not an image"
+    COPY = "a copy"
+    DAMAGED = "damaged DICOM"
+    NAMED_DICOM = "named as DICOM, but the content is not DICOM"
+    CANNOT_BE_READ = "cannot be read"
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether an image that belongs to the exam may be missing."""
+        return self in (Reason.DAMAGED, Reason.NAMED_DICOM, Reason.CANNOT_BE_READ)
+
+
 class NotDicomError(Exception):
-    """The file is no DICOM instance (never leaves the reading of an exam: such files are listed as ignored)."""
+    """The file is not a DICOM instance (never leaves the reading of an exam: such files are listed as ignored).
+
+    Attributes:
+        reason: NOT_DICOM or DAMAGED.
+        detail: what is damaged, for a person, or "".
+    """
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason} ({detail})" if detail else str(reason))
+        self.reason, self.detail = reason, detail
 
 
 @contextmanager
@@ -231,7 +257,7 @@ def understanding() -> Iterator[None]:
         try:
             yield
         except DICOM_ERRORS as error:
-            raise NotDicomError(f"damaged DICOM ({type(error).__name__})") from error
+            raise NotDicomError(Reason.DAMAGED, type(error).__name__) from error
 
 
 @contextmanager
@@ -277,7 +303,7 @@ def _has_preamble(stream: BinaryIO) -> bool:
         return True
     # Some old archives store the bare data set: it starts with group 0002 or 0008, little endian.
     if len(start) < 16 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3:4] != b"\x00":
-        raise NotDicomError("not DICOM")
+        raise NotDicomError(Reason.NOT_DICOM)
     return False
 
 
@@ -301,9 +327,9 @@ def inflated(stream: BinaryIO) -> BinaryIO:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflater.decompress(stream.read(), _MAX_INFLATED_BYTES)
     if inflater.unconsumed_tail:
-        raise NotDicomError(f"damaged DICOM (deflated, expands beyond {_MAX_INFLATED_BYTES // 1024**2} MiB)")
+        raise NotDicomError(Reason.DAMAGED, f"deflated, expands beyond {_MAX_INFLATED_BYTES // 1024**2} MiB")
     if not inflater.eof:
-        raise NotDicomError("damaged DICOM (deflated and cut short)")
+        raise NotDicomError(Reason.DAMAGED, "deflated and cut short")
     plain = _EXPLICIT_LITTLE_ENDIAN.ljust(len(DEFLATED), b"\0")
     return BytesIO(meta[:at] + plain + meta[at + len(plain) :] + data)
 

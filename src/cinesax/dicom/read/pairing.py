@@ -74,13 +74,21 @@ def pair(
         _refuse_distant(apart, odd, counts)
     worst = max(odd, key=lambda index: apart[index])
     listed = ", ".join(f"slice {index} has {counts[index]}" for index in odd)
-    by = "time after the R wave" if unit == "ms" else "fraction of the RR interval"
-    off = f"{apart[worst]:.0f} ms" if unit == "ms" else f"{100 * apart[worst]:.0f} % of the beat"
-    message = (
-        f"slices have unequal numbers of phases: {listed}, the others {usual}; their frames were paired by the nearest "
-        f"{by}, up to {off} apart (slice {worst}), and none was interpolated"
+    in_ms = unit == "ms"
+    by = "time after the R wave" if in_ms else "fraction of the RR interval"
+    off = "{apart_ms:.0f} ms" if in_ms else "{apart_percent:.0f} % of the beat"
+    sentence = (
+        "slices have unequal numbers of phases: {unequal}, the others {usual_phases}; their frames were paired by the "
+        f"nearest {by}, up to {off} apart (slice {{worst_slice}}), and none was interpolated"
     )
-    return Pairing(np.stack(columns, axis=1), (Finding(Code.UNEQUAL_PHASES, Severity.WARNING, message),))
+    numbers = {
+        "usual_phases": usual,
+        "slices": len(odd),
+        "worst_slice": worst,
+        "apart_ms" if in_ms else "apart_percent": float(apart[worst]) if in_ms else 100 * float(apart[worst]),
+    }
+    finding = Finding(Code.UNEQUAL_PHASES, Severity.WARNING, sentence, numbers=numbers, texts={"unequal": listed})
+    return Pairing(np.stack(columns, axis=1), (finding,))
 
 
 def _usual(slices: Slices) -> int:

@@ -94,8 +94,10 @@ def pick_short_axis(
     findings = []
     if len(candidates) > 1:
         names = "; ".join(_names(others) for others, _ in candidates[1:])
-        message = f"series {_names(series)} was picked, but there are other short-axis cines: series {names}"
-        findings.append(Finding(Code.OTHER_CANDIDATES, Severity.WARNING, message))
+        sentence = "series {picked} was picked, but there are other short-axis cines: series {others}"
+        texts = {"picked": _names(series), "others": names}
+        numbers = {"candidates": len(candidates)}
+        findings.append(Finding(Code.OTHER_CANDIDATES, Severity.WARNING, sentence, numbers=numbers, texts=texts))
     findings += _lost_slices(exam, series, stack)
     findings += frames_of_reference(stack.headers, ignore=ignore_frame_of_reference)
     return _pick(exam, series, stack, (_reason(series, stack, rivals=len(candidates) - 1), findings))
@@ -117,8 +119,9 @@ def _lost_slices(exam: Exam, series: Sequence[Series], stack: Stack) -> list[Fin
     ]
     if not lost:
         return []
-    message = f"series {_names(lost)} cannot be read ({lost[0].explanation}): a slice of the stack may be missing"
-    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, message)]
+    sentence = "series {series} cannot be read ({reason}): a slice of the stack may be missing"
+    texts = {"series": _names(lost), "reason": lost[0].explanation}
+    return [Finding(Code.UNREADABLE_FILE, Severity.WARNING, sentence, numbers={"lost": len(lost)}, texts=texts)]
 
 
 def _is_next_to(series: Series, stack: Stack) -> bool:
@@ -230,8 +233,9 @@ def _left_out(series: Series, stack: Stack) -> list[Finding]:
             )
     if not rest:
         return []
-    message = f"series {series.name} also holds {len(rest)} frames in other orientations, which were left out"
-    return [Finding(Code.OTHER_CANDIDATES, Severity.NOTE, message)]
+    sentence = "series {series} also holds {frames} frames in other orientations, which were left out"
+    texts = {"series": series.name}
+    return [Finding(Code.OTHER_CANDIDATES, Severity.NOTE, sentence, numbers={"frames": len(rest)}, texts=texts)]
 
 
 def read_cine(source: Exam | Pick) -> Cine:

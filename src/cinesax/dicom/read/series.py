@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import cached_property
@@ -310,8 +310,9 @@ def _invalid_uids(headers: Sequence[Header]) -> list[Finding]:
     if not any(bad.values()):
         return []
     listed = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
-    message = f"invalid UIDs ({listed}; absent, or with a leading zero in a component): kept as they are"
-    return [Finding(Code.INVALID_UID, Severity.NOTE, message)]
+    sentence = "invalid UIDs ({kinds}; absent, or with a leading zero in a component): kept as they are"
+    numbers = {"uids": sum(bad.values())}
+    return [Finding(Code.INVALID_UID, Severity.NOTE, sentence, numbers=numbers, texts={"kinds": listed})]
 
 
 def _invalid_dates(headers: Sequence[Header]) -> list[Finding]:
@@ -325,8 +326,8 @@ def _invalid_dates(headers: Sequence[Header]) -> list[Finding]:
     bad = [name for name, dates in names.items() if any(one and not valid_date(one) for one in dates)]
     if not bad:
         return []
-    message = f"invalid dates in {', '.join(bad)}: taken as unknown"
-    return [Finding(Code.INVALID_DATE, Severity.NOTE, message)]
+    sentence = "invalid dates in {attributes}: taken as unknown"
+    return [Finding(Code.INVALID_DATE, Severity.NOTE, sentence, texts={"attributes": ", ".join(bad)})]
 
 
 def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> list[Finding]:
@@ -345,18 +346,25 @@ def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> l
     files = len({header.file for header in headers})
     # Two files of many frames each may be two halves of a stack; of more, each with its own, none was scanned so.
     if len(uids) == files > 2:
-        message = "every file has another FrameOfReferenceUID (an anonymiser's work): positions are taken to agree"
-        return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.NOTE, message)]
+        sentence = "every file has another FrameOfReferenceUID (an anonymiser's work): positions are taken to agree"
+        numbers = {"frames_of_reference": len(uids)}
+        return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.NOTE, sentence, numbers=numbers)]
     counts = ", ".join(str(count) for _, count in uids.most_common(6))
-    message = (
-        f"{len(uids)} different FrameOfReferenceUIDs in one stack (of {counts}{', ...' if len(uids) > 6 else ''} "
-        "frames): the patient may have moved between them"
+    seen = (
+        "{frames_of_reference} different FrameOfReferenceUIDs in one stack (of {counts} frames): "
+        "the patient may have moved between them"
+    )
+    finding = Finding(
+        Code.FRAME_OF_REFERENCE_PER_FILE,
+        Severity.WARNING,
+        f"{seen}; read together as was asked",
+        numbers={"frames_of_reference": len(uids)},
+        texts={"counts": counts + (", ..." if len(uids) > 6 else "")},
     )
     if not ignore:
-        raise GeometryError(
-            f"{message}; read them together with --ignore-frame-of-reference, or pick one series with --series UID"
-        )
-    return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.WARNING, f"{message}; read together as was asked")]
+        advice = "read them together with --ignore-frame-of-reference, or pick one series with --series UID"
+        raise GeometryError(replace(finding, sentence=f"{seen}; {advice}").message)
+    return [finding]
 
 
 # JPEG baseline, JPEG extended, JPEG-LS near-lossless: whatever the header says or leaves out.
@@ -368,5 +376,5 @@ def lossy_compression(headers: Sequence[Header]) -> list[Finding]:
     lossy = sum(header.lossy_compression == "01" or header.transfer_syntax_uid in _LOSSY_SYNTAXES for header in headers)
     if not lossy:
         return []
-    message = f"{lossy} of {len(headers)} frames were compressed with losses before they were stored"
-    return [Finding(Code.LOSSY_COMPRESSION, Severity.NOTE, message)]
+    sentence = "{lossy} of {frames} frames were compressed with losses before they were stored"
+    return [Finding(Code.LOSSY_COMPRESSION, Severity.NOTE, sentence, numbers={"lossy": lossy, "frames": len(headers)})]

@@ -270,16 +270,19 @@ def _matrices(first_phase: Sequence[Header]) -> list[Finding]:
     if len(numbers) == 1:
         return []
     listed = ", ".join(f"{rows} x {columns} in {count} slices" for (rows, columns), count in numbers.most_common())
-    message = f"the matrix differs between slices ({listed}): smaller ones were padded, and none was interpolated"
-    return [Finding(Code.MATRIX_DIFFERS, Severity.NOTE, message)]
+    sentence = "the matrix differs between slices ({matrices}): smaller ones were padded, and none was interpolated"
+    texts = {"matrices": listed}
+    return [Finding(Code.MATRIX_DIFFERS, Severity.NOTE, sentence, numbers={"matrices": len(numbers)}, texts=texts)]
 
 
 def _tilt(stack: Stack) -> list[Finding]:
     tilt = float(stack.tilts_degrees.max())
     if tilt <= _NOTABLE_TILT_DEGREES:
         return []
-    message = f"slices are tilted by up to {tilt:.2f} degrees against one another: their mean orientation is used"
-    return [Finding(Code.TILTED_SLICES, Severity.NOTE, message)]
+    sentence = (
+        "slices are tilted by up to {tilt_degrees:.2f} degrees against one another: their mean orientation is used"
+    )
+    return [Finding(Code.TILTED_SLICES, Severity.NOTE, sentence, numbers={"tilt_degrees": tilt})]
 
 
 def _slice_location(stack: Stack) -> list[Finding]:
@@ -290,11 +293,12 @@ def _slice_location(stack: Stack) -> list[Finding]:
     step = float(np.median(np.abs(np.diff(known))))
     if abs(step - stack.distance_mm) <= 0.02 * stack.distance_mm:
         return []
-    message = (
-        f"SliceLocation steps by {step:.2f} mm where the positions lie {stack.distance_mm:.2f} mm apart: "
+    sentence = (
+        "SliceLocation steps by {step_mm:.2f} mm where the positions lie {distance_mm:.2f} mm apart: "
         "the positions are used"
     )
-    return [Finding(Code.SLICE_LOCATION_MISLEADING, Severity.NOTE, message)]
+    numbers = {"step_mm": step, "distance_mm": stack.distance_mm}
+    return [Finding(Code.SLICE_LOCATION_MISLEADING, Severity.NOTE, sentence, numbers=numbers)]
 
 
 def contradiction(stack: Stack) -> str | None:
@@ -328,12 +332,15 @@ def _distances(grid: Grid) -> list[Finding]:
     for index, distance in enumerate(grid.slice_distances_mm):
         if abs(distance - median) > 0.02 * median:
             missing = round(float(distance) / median) - 1
-            guess = f": {missing} seem(s) to be missing" if missing >= 1 else ""
-            message = (
-                f"slices {index} and {index + 1} lie {distance:.2f} mm apart, others {median:.2f} mm{guess}; "
-                "the true distances are used"
+            guess = ": {missing} seem(s) to be missing" if missing >= 1 else ""
+            sentence = (
+                "slices {first} and {second} lie {distance_mm:.2f} mm apart, others {usual_mm:.2f} mm"
+                f"{guess}; the true distances are used"
             )
-            found.append(Finding(Code.UNEVEN_SLICE_DISTANCE, Severity.WARNING, message, slice=index))
+            numbers = {"first": index, "second": index + 1, "distance_mm": float(distance), "usual_mm": median}
+            numbers |= {"missing": max(missing, 0)}
+            code = Code.UNEVEN_SLICE_DISTANCE
+            found.append(Finding(code, Severity.WARNING, sentence, slice=index, numbers=numbers))
     return found
 
 
@@ -350,8 +357,9 @@ def _shifts(grid: Grid) -> list[Finding]:
     worst = int(np.argmax(off))
     if off[worst] <= _NOTABLE_SHIFT_MM:
         return []
-    message = (
-        f"slices are shifted in their plane, slice {worst} by {off[worst]:.1f} mm against the line of the others: "
+    sentence = (
+        "slices are shifted in their plane, slice {worst_slice} by {shift_mm:.1f} mm against the line of the others: "
         "volumes do not depend on it, but one affine (NIfTI) cannot tell their places"
     )
-    return [Finding(Code.SHIFTED_SLICES, Severity.WARNING, message, slice=worst)]
+    moved = {"worst_slice": worst, "shift_mm": float(off[worst])}
+    return [Finding(Code.SHIFTED_SLICES, Severity.WARNING, sentence, slice=worst, numbers=moved)]

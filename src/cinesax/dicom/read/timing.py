@@ -62,11 +62,9 @@ def without_doubles(frames: tuple[Header, ...], index: int, expected: int) -> tu
         kept = _later_acquisition(frames, expected) or _one_a_trigger(frames)
     if len(kept) == len(frames):
         return frames, []
-    message = (
-        f"{len(frames) - len(kept)} of {len(frames)} frames are doubled: the ones acquired later are used, "
-        "of complete acquisitions"
-    )
-    return kept, [Finding(Code.DUPLICATE_FRAME, Severity.WARNING, message, slice=index)]
+    sentence = "{doubled} of {frames} frames are doubled: the ones acquired later are used, of complete acquisitions"
+    numbers = {"doubled": len(frames) - len(kept), "frames": len(frames)}
+    return kept, [Finding(Code.DUPLICATE_FRAME, Severity.WARNING, sentence, slice=index, numbers=numbers)]
 
 
 def _later_acquisition(frames: tuple[Header, ...], expected: int) -> tuple[Header, ...] | None:
@@ -125,8 +123,8 @@ def in_order_of_time(slices: Sequence[Sequence[Header]]) -> tuple[list[list[Head
         ordered = [sorted(part, key=lambda frame: clue(frame) or 0.0) for part in slices]
         if name == _TRIGGER:
             return ordered, True, []
-        message = f"no usable TriggerTime: phases are ordered by {name}, and the times in the beat are not known"
-        return ordered, False, [Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message)]
+        sentence = "no usable TriggerTime: phases are ordered by {clue}, and the times in the beat are not known"
+        return ordered, False, [Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, sentence, texts={"clue": name})]
     names = ", ".join(name for name, _ in _CLUES)
     raise GeometryError(f"nothing tells the phases of a slice apart: {names} are absent or repeat within a slice")
 
@@ -191,14 +189,16 @@ def timing_oddities(
     stated = {stated_phases(part) for part in slices}
     count = next(iter(stated)) or 0 if len(stated) == 1 else 0
     if count > max(counts):
-        message = f"no slice has more than {max(counts)} phases where CardiacNumberOfImages says {count}"
-        found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, message))
+        sentence = "no slice has more than {phases} phases where CardiacNumberOfImages says {stated}"
+        numbers = {"phases": max(counts), "stated": count}
+        found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, sentence, numbers=numbers))
     if intervals_ms is not None and float(intervals_ms.max()) > 1.15 * float(intervals_ms.min()):
-        message = (
-            f"the heart beat differs between slices, {intervals_ms.min():.0f} to {intervals_ms.max():.0f} ms: "
+        sentence = (
+            "the heart beat differs between slices, {shortest_ms:.0f} to {longest_ms:.0f} ms: "
             "phases of one volume lie at different times in ms"
         )
-        found.append(Finding(Code.RR_INTERVALS_DIFFER, Severity.NOTE, message))
+        beats = {"shortest_ms": float(intervals_ms.min()), "longest_ms": float(intervals_ms.max())}
+        found.append(Finding(Code.RR_INTERVALS_DIFFER, Severity.NOTE, sentence, numbers=beats))
     # With unequal numbers of phases a gap is what the pairing tells of, and it knows where slices start.
     if times_ms is not None and len(counts) == 1 and len(times_ms[0]) > 2:
         found += _trigger_oddities(np.stack(times_ms, axis=1))
@@ -209,14 +209,15 @@ def _trigger_oddities(triggers: Floats) -> list[Finding]:
     found = []
     steps = np.median(np.diff(triggers, axis=0), axis=0)
     for index in np.flatnonzero(np.diff(triggers, axis=0).max(axis=0) > 1.6 * steps):
-        message = "the trigger times leave out a step: a phase seems to be missing"
-        found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, message, slice=int(index)))
+        sentence = "the trigger times leave out a step: a phase seems to be missing"
+        found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, sentence, slice=int(index)))
     # Pairing by index needs the slices to start at the same point of the beat, within half a phase.
     starts = triggers[0] / steps
     if float(np.ptp(starts)) > 0.5:
-        message = (
-            f"slices start at different points of the beat ({triggers[0].min():.0f} to {triggers[0].max():.0f} ms "
+        sentence = (
+            "slices start at different points of the beat ({earliest_ms:.0f} to {latest_ms:.0f} ms "
             "after the R wave): their phases are paired by index all the same"
         )
-        found.append(Finding(Code.PHASE_ORDER, Severity.WARNING, message))
+        numbers = {"earliest_ms": float(triggers[0].min()), "latest_ms": float(triggers[0].max())}
+        found.append(Finding(Code.PHASE_ORDER, Severity.WARNING, sentence, numbers=numbers))
     return found

@@ -127,7 +127,7 @@ def _unused_images(pick: Pick, truth: Segmentation, files: Sequence[Path], label
     for series, _ in pick.rejections:
         for header in series.headers:
             reasons[header.file.path] = f"of another series: {series.kind}"
-    ignored = {pick.exam.path / name: why for name, why in pick.exam.ignored}
+    ignored = {pick.exam.path / one.file: one.explanation for one in pick.exam.ignored}
     return [
         (file, reasons.get(file) or ignored.get(file) or "of another orientation than the cine")
         for file in files
