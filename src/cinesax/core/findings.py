@@ -36,6 +36,7 @@ class Code(StrEnum):
     SHIFTED_SLICES = "shifted-slices"
     MATRIX_DIFFERS = "matrix-differs"
     MISSING_TRIGGER_TIMES = "missing-trigger-times"
+    TIMES_UNCERTAIN = "times-uncertain"
     PHASE_ORDER = "phase-order"
     UNEQUAL_PHASES = "unequal-phases"
     RR_INTERVALS_DIFFER = "rr-intervals-differ"
@@ -58,6 +59,7 @@ class Code(StrEnum):
     LV_AT_STACK_END = "lv-at-stack-end"
     GAP_INSIDE_LV = "gap-inside-lv"
     OVERRIDDEN_PHASE = "overridden-phase"
+    TWO_PHASES = "two-phases"
     UNKNOWN_HEART_RATE = "unknown-heart-rate"
 
 

@@ -28,8 +28,9 @@ from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.files.stored_files import replacing
 from cinesax.formats.nifti_axes import Axes, arrange, axes_onto, grid_of, on_grid, slice_axis
-from cinesax.formats.nifti_header import HeaderGeometry, NiftiGeometry, phase_step_ms
+from cinesax.formats.nifti_header import HeaderGeometry, NiftiGeometry
 from cinesax.formats.nifti_header import geometry as geometry_of
+from cinesax.formats.nifti_times import phase_times
 
 SUFFIXES = (".nii", ".nii.gz")
 _ERRORS = (
@@ -56,13 +57,13 @@ class _File:
     Attributes:
         values: (first, second, third axis, phase).
         place: where the voxels lie.
-        step_ms: from phase to phase by pixdim[4], where that can be; else None.
+        header: of nibabel.
     """
 
     path: Path
     values: NDArray[Any]
     place: HeaderGeometry
-    step_ms: float | None
+    header: Any
 
     @property
     def affine_lps(self) -> Floats:
@@ -78,7 +79,7 @@ def is_nifti(path: Path) -> bool:
 def read_cine(path: Path, *, geometry: NiftiGeometry | None = None) -> Cine:
     """Read a cine: 4D (two axes of pixels, one of slices in any order, then phases), or 3D, which is one phase.
 
-    Times are those of pixdim[4]; no trigger times where they cannot be a heart beat.
+    Times are those of the JSON file beside it, else of pixdim[4]: see `nifti_times`.
 
     Args:
         path: the file.
@@ -89,29 +90,48 @@ def read_cine(path: Path, *, geometry: NiftiGeometry | None = None) -> Cine:
         GeometryError: a header that contradicts itself, axes that are not at right angles, spacing that cannot be.
         UsageError: a part of the header was chosen that it does not have.
     """
+    return read_part(path, geometry=geometry).cine
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A file as a cine, which may be a part of one: a phase, or a slice.
+
+    Attributes:
+        path: the file.
+        cine: what it holds.
+        grid: where its pixels lie, with a spacing of 1 mm where it has none.
+        oriented: whether it lies in the patient where `grid` says; else only its spacing means something.
+    """
+
+    path: Path
+    cine: Cine
+    grid: Grid
+    oriented: bool
+
+
+def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
+    """Read a file as a cine, as `read_cine` does, and say whether it has a place."""
     file = _read(path, geometry)
     slices, clear = slice_axis(file.values.shape, file.affine_lps, oriented=file.place.oriented)
     pixels, placed, axes = on_grid(file.values, file.affine_lps, slices, oriented=file.place.oriented)
     phases, count = pixels.shape[:2]
-    step = file.step_ms
-    triggers = None if step is None else np.repeat(np.arange(phases)[:, None] * step, count, axis=1)
-    findings = list(file.place.findings)
+    times = phase_times(path, file.header, phases)
+    findings = [*file.place.findings, *times.findings]
     if not clear:
         message = "axes and spacings do not tell which axis counts slices: the third was taken, as the format has it"
         findings.append(Finding(Code.SLICE_AXIS_UNCLEAR, Severity.WARNING, message))
-    if step is None and phases > 1:
-        message = "the file does not say how long a phase lasts: heart rate and rates of filling are not known"
-        findings.append(Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message))
     grid = placed if file.place.measured else None
-    return Cine(
+    cine = Cine(
         pixels,
         grid,
-        triggers,
-        None if step is None else np.full(count, step * phases),
+        None if times.triggers_ms is None else np.repeat(times.triggers_ms[:, None], count, axis=1),
+        None if times.beat_ms is None else np.full(count, times.beat_ms),
         source=Source("nifti", description=path.name, stored_axes=axes),
         base_first=base_first(grid),
         findings=tuple(findings),
     )
+    return Part(path, cine, placed, file.place.oriented)
 
 
 def read_labels(
@@ -240,7 +260,7 @@ def _read(path: Path, chosen: NiftiGeometry | None) -> _File:
     except _ERRORS as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not a readable NIfTI file: {reason}") from error
-    return _File(path, values, place, phase_step_ms(header, values.shape[3]))
+    return _File(path, values, place, header)
 
 
 def _values(path: Path, image: Any) -> NDArray[Any]:

@@ -55,6 +55,7 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
     found = [
         *_no_lv(measurements),
         *_partial(segmentation, measurements),
+        *_two_phases(cine, measurements),
         *_gap_inside(measurements),
         *_at_stack_end(cine, measurements),
         *_volume_jump(measurements),
@@ -99,6 +100,14 @@ def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator
             numbers={"slices": len(missing)},
             texts={"listed": ", ".join(map(str, missing))},
         )
+
+
+def _two_phases(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
+    if cine.n_phases == 2 and measurements.ef_percent is not None:
+        message = (
+            "the exam holds two phases: the ejection fraction is theirs, and no curve shows that they are ED and ES"
+        )
+        yield Finding(Code.TWO_PHASES, Severity.NOTE, message)
 
 
 def _slices_without_wall(segmentation: Segmentation, phase: int | None) -> list[int]:
