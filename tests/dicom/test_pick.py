@@ -14,6 +14,7 @@ import objects
 from cinesax.analyze import analyze
 from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.core.grid import stacked_grid
+from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.dicom.read.exam import Ignored, open_exam
 from cinesax.dicom.read.header import Reason
 from cinesax.dicom.read.pick import pick_short_axis, read_cine
@@ -123,10 +124,21 @@ class TestRoundTrip:
         with pytest.raises(NoShortAxisError, match="one phase"):
             open_cine(files[0])
 
-    def test_patient_facts_that_cannot_be_are_unknown(self, tmp_path):
-        exams.edit(exams.write_exam(tmp_path), PatientSize="170", PatientWeight="0", PatientAge="045Y")
+    def test_patient_facts_that_were_not_entered_or_are_not_valid(self, tmp_path):
+        exams.edit(exams.write_exam(tmp_path), PatientSize="0", PatientWeight="0", PatientAge="045Y", PatientSex="X")
         patient = open_cine(tmp_path).patient
-        assert (patient.height_cm, patient.weight_kg, patient.age_years) == (None, None, 45)
+        assert (patient.height_cm, patient.weight_kg, patient.age_years, patient.sex) == (None, None, 45, None)
+
+    @pytest.mark.parametrize(("stored", "height"), [("3.5", "350 cm"), ("170", "17000 cm"), ("-1.8", "-180 cm")])
+    def test_a_body_size_that_cannot_be_is_reported_and_not_used(self, tmp_path, stored, height):
+        exams.edit(exams.write_exam(tmp_path), PatientSize=stored, PatientWeight="80")
+        cine = open_cine(tmp_path)
+        known = {Structure.CAVITY: np.ones(cine.n_phases, bool)}
+        labels = np.zeros(cine.pixels.shape, np.uint8)
+        labels[:, 1:3, 4:9, 4:9] = Structure.CAVITY
+        found = analyze(cine, segmentation=Segmentation(labels, known))
+        assert (found.measurements.height_cm, found.measurements.weight_kg) == (None, 80)
+        assert any(f"height of {height} lies outside" in finding.message for finding in found.findings)
 
     def test_names_in_other_alphabets(self, tmp_path):
         files = exams.write_exam(tmp_path)

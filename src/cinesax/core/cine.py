@@ -18,7 +18,8 @@ from cinesax.core.values import ArrayValue, frozen
 class Patient:
     """What the source says of the patient; None where it says nothing (or nothing valid).
 
-    `name`, `patient_id` and `birth_date` are identifying and stay out of every pseudonymous output.
+    `name`, `patient_id` and `birth_date` are identifying and stay out of every pseudonymous output. Height and weight
+    are as stored: `cinesax.measure.volumes` decides whether a body can have them.
     """
 
     name: str | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cinesax.core.grid import Floats
+from cinesax.core.ticks import round_ticks
 from cinesax.evaluate import Evaluation, SliceScore
 from cinesax.evaluate.agreement import BlandAltman
 
@@ -93,17 +94,6 @@ def _stretched(dice: float) -> float:
 
 
 _DICE_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 1)
-
-
-def round_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Round numbers that enclose low to high, about `wanted` of them."""
-    if not high > low:
-        low, high = low - 1, high + 1
-    rough = (high - low) / wanted
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = float(next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999))
-    first, last = int(np.floor(low / step + 1e-9)), int(np.ceil(high / step - 1e-9))
-    return [index * step for index in range(first, last + 1)]
 
 
 def _ticks(values: Sequence[float], scale: _Scale) -> tuple[Tick, ...]:

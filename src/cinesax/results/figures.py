@@ -4,7 +4,6 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from PIL import Image
 from cinesax.core.cine import Cine
 from cinesax.core.grid import Floats, Grid
 from cinesax.core.segmentation import Polygons, Segmentation
+from cinesax.core.ticks import round_ticks
 
 Greys = NDArray[np.uint8]
 
@@ -192,7 +192,7 @@ def curve(volumes_ml: Floats, times_ms: Floats | None) -> Curve | None:
     if not known.any():
         return None
     xs = np.arange(len(volumes_ml), dtype=np.float64) if times_ms is None else times_ms
-    x_values, y_values = _ticks(float(xs.max())), _ticks(float(np.nanmax(volumes_ml)))
+    x_values, y_values = (round_ticks(0, max(0.0, float(np.nanmax(v))) or 1.0) for v in (xs, volumes_ml))
     left, top, right, bottom = CURVE_BOX
     x_end = max(float(xs.max()), x_values[-1]) or 1.0
     y_end = max(float(np.nanmax(volumes_ml)), y_values[-1]) or 1.0
@@ -221,13 +221,3 @@ def _broken_line(dots: Sequence[tuple[float, float] | None]) -> str:
             path += f"{'L' if pen_down else 'M'}{dot[0]:g} {dot[1]:g}"
         pen_down = dot is not None
     return path
-
-
-def _ticks(end: float, wanted: int = 5) -> list[float]:
-    """Round numbers from 0 up to at least `end`, about `wanted` of them."""
-    if end <= 0:
-        return [0.0, 1.0]
-    rough = end / wanted
-    power = 10.0 ** np.floor(np.log10(rough))
-    step: Any = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-    return [float(index * step) for index in range(int(np.ceil(end / step)) + 1)]

@@ -25,7 +25,7 @@ from pydicom.uid import UID
 from cinesax.core.errors import CinesaxError, InputError, MissingExtraError
 from cinesax.dicom.pixels.jpeg import JpegDecoder
 from cinesax.dicom.pixels.jpeg_process import Codestream
-from cinesax.dicom.read.header import DICOM_ERRORS, Header, lenient
+from cinesax.dicom.read.header import DICOM_ERRORS, Header, without_warnings
 
 EXTRA = "pip install 'cinesax[decoders]'"
 
@@ -68,7 +68,7 @@ def decoded_frames(headers: Sequence[Header], stream: BinaryIO, jpeg: JpegDecode
         MissingExtraError: compressed in a way that the extra `decoders` reads, which is not installed.
     """
     first = headers[0]
-    with lenient():
+    with without_warnings():
         decoders = _installed_decoders(first)
         try:
             dataset = pydicom.dcmread(stream, force=True)

@@ -253,7 +253,7 @@ def understanding() -> Iterator[None]:
     Raises:
         NotDicomError: the data are damaged.
     """
-    with lenient():
+    with without_warnings():
         try:
             yield
         except DICOM_ERRORS as error:
@@ -261,7 +261,7 @@ def understanding() -> Iterator[None]:
 
 
 @contextmanager
-def lenient() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """A context in which pydicom does not warn of values that break the rules of DICOM."""
     with warnings.catch_warnings(action="ignore"):
         yield

@@ -70,20 +70,22 @@ def _made(header: Header) -> tuple[str, str]:
 
 
 def patient_of(header: Header) -> Patient:
-    """What a header says of the patient, without what cannot be true."""
+    """What a header says of the patient; None for codes and dates that are not valid."""
     return Patient(
         name=header.patient_name,
         patient_id=header.patient_id,
         birth_date=valid_date(header.patient_birth_date),
         sex=header.patient_sex if header.patient_sex in ("M", "F", "O") else None,
         age_years=_age_years(header.patient_age),
-        height_cm=_within(100 * (header.patient_size_m or 0), 30, 250),
-        weight_kg=_within(header.patient_weight_kg, 1, 400),
+        # A size that no body has is passed on: `measure` leaves it out, and a finding says so.
+        height_cm=_stored(header.patient_size_m, 100),
+        weight_kg=_stored(header.patient_weight_kg),
     )
 
 
-def _within(value: float | None, low: float, high: float) -> float | None:
-    return value if value is not None and low <= value <= high else None
+def _stored(value: float | None, factor: float = 1.0) -> float | None:
+    """A size as it is stored; 0 is what consoles write where nobody has entered one."""
+    return None if value is None or value == 0 else factor * value
 
 
 def _age_years(text: str | None) -> float | None:
