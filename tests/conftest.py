@@ -23,6 +23,15 @@ def sunnybrook() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def siemens(sunnybrook: Path) -> Path:
+    """A whole exam as a Siemens scanner stored it: one series a slice, and long-axis cines."""
+    folder = sunnybrook.parent / "siemens" / "dicom"
+    if not folder.is_dir():
+        pytest.skip("the Siemens exam is absent: put it in ../shared/data/siemens")
+    return folder
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of training share a prepared set and a finished run: one process makes them once."""
     for item in items:

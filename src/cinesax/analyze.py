@@ -4,7 +4,7 @@ Every front end calls `analyze`; nothing else strings its steps together.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 def analyze(
-    exam: str | PathLike[str] | Cine,
+    exam: str | PathLike[str] | Sequence[str | PathLike[str]] | Cine,
     *,
     segmentation: str | PathLike[str] | Segmentation | None = None,
     segmenter: "Segmenter | None" = None,
@@ -48,7 +48,8 @@ def analyze(
     """Read an exam, find the left ventricle in every frame, measure it, and say what to doubt.
 
     Args:
-        exam: a folder (any depth), a file or a zip of DICOM, a NIfTI file; or a Cine that was read already.
+        exam: a folder (any depth), a file or a zip of DICOM; a NIfTI file, a folder or list of such files that hold one
+            cine together (ED and ES, a file a phase or a slice); or a Cine that was read already.
         segmentation: a Segmentation, or a NIfTI label file, a DICOM segmentation or a folder of contour files, to
             measure instead of running a network.
         segmenter: what finds the left ventricle, instead of a network from a bundle.
@@ -87,7 +88,7 @@ def analyze(
             from cinesax.inputs import open_cine
 
             cine = open_cine(
-                Path(exam),
+                Path(exam) if isinstance(exam, str | PathLike) else [Path(file) for file in exam],
                 series_uid=series_uid,
                 study_uid=study_uid,
                 patient_id=patient_id,

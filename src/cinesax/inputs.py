@@ -1,5 +1,6 @@
 """What a path holds: a short-axis cine, or a segmentation of one, in any format that is read."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ _KINDS = "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or a fold
 
 
 def open_cine(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     *,
     series_uid: str | None = None,
     study_uid: str | None = None,
@@ -22,10 +23,11 @@ def open_cine(
     ignore_frame_of_reference: bool = False,
     nifti_geometry: str | None = None,
 ) -> Cine:
-    """Read the short-axis cine of a folder, file or zip of DICOM, or of a NIfTI file.
+    """Read the short-axis cine of a folder, file or zip of DICOM, or of one or several NIfTI files.
 
     Args:
-        path: what to read.
+        path: what to read; several NIfTI files (ED and ES, a file a phase or a slice), or a folder of them, are read
+            together.
         series_uid: take this DICOM series, whatever it is judged to be.
         study_uid: look only at this study, where there are several.
         patient_id: look only at images with this PatientID, where there are several.
@@ -36,19 +38,23 @@ def open_cine(
 
     Raises:
         InputError: and its subclasses, as `open_exam`, `pick_short_axis` and `read_cine` tell.
-        UsageError: a series, study or patient that is not there, or one for a NIfTI file.
+        UsageError: a series, study or patient that is not there, or one for a NIfTI file; several files of another
+            kind.
         MissingExtraError: compressed pixels that the extra `decoders` reads, which is not installed.
     """
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    files = _nifti(paths)
+    if files:
+        if (series_uid, study_uid, patient_id) != (None, None, None):
+            raise UsageError(f"{paths[0]} is NIfTI and has no series, study or patient: leave the choice out")
+        from cinesax.formats import nifti_files
+
+        return nifti_files.read_files(files, geometry=_geometry(nifti_geometry), found=files != paths)
     # DICOM is loaded only where there is DICOM to read.
     from cinesax.dicom.read.exam import open_exam
     from cinesax.dicom.read.pick import pick_short_axis, read_cine
-    from cinesax.formats import nifti
 
-    root = Path(path)
-    if nifti.is_nifti(root):
-        if (series_uid, study_uid, patient_id) != (None, None, None):
-            raise UsageError(f"{root} is a NIfTI file and has no series, study or patient: leave the choice out")
-        return nifti.read_cine(root, geometry=_geometry(nifti_geometry))
+    (root,) = paths
     pick = pick_short_axis(
         open_exam(root),
         series_uid=series_uid,
@@ -57,6 +63,27 @@ def open_cine(
         ignore_frame_of_reference=ignore_frame_of_reference,
     )
     return read_cine(pick)
+
+
+def _nifti(paths: Sequence[Path]) -> list[Path]:
+    """The NIfTI files among what was given, or in the folder that was given; none where that is DICOM.
+
+    Raises:
+        UsageError: several paths that are not all NIfTI files.
+    """
+    from cinesax.formats import nifti, nifti_files
+
+    if len(paths) == 1:
+        if nifti.is_nifti(paths[0]):
+            return [paths[0]]
+        return list(nifti_files.nifti_files(paths[0])) if paths[0].is_dir() else []
+    other = next((path for path in paths if not nifti.is_nifti(path)), None)
+    if other is not None or not paths:
+        raise UsageError(
+            f"several files are read together only where all are NIfTI, seen {other or 'none'}: "
+            "give the folder of the exam"
+        )
+    return list(paths)
 
 
 def _geometry(name: str | None) -> "NiftiGeometry | None":

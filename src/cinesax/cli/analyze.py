@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("exam", type=_path, metavar="EXAM", help="a folder, file or zip of DICOM, or a NIfTI file")
+    parser.add_argument(
+        "exam",
+        type=_path,
+        nargs="+",
+        metavar="EXAM",
+        help="a folder, file or zip of DICOM; a NIfTI file, or several that hold one cine together (ED and ES, say)",
+    )
     parser.add_argument(
         "-o", "--out", type=_path, metavar="OUT", help="the folder for the results (else none is written)"
     )
@@ -95,13 +101,14 @@ def run(args: argparse.Namespace) -> None:
     if args.out is not None:
         from cinesax.results.write import check_output
 
-        _keep_exam(args.exam, args.out)
+        for exam in args.exam:
+            _keep_exam(exam, args.out)
         if args.segmentation is not None and not args.force:
             _keep_segmentation(args.segmentation, args.out)
         check_output(args.out, force=args.force)
     with _progress() as progress:
         analysis = analyze(
-            args.exam,
+            args.exam if len(args.exam) > 1 else args.exam[0],
             segmentation=args.segmentation,
             model=args.model,
             threads=args.threads,
@@ -162,9 +169,12 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
         raise UsageError("--dicom writes objects into the folder of results: give it with -o OUT")
     from cinesax.dicom.write.options import DicomOptions, SegmentationType
     from cinesax.formats.nifti import is_nifti
+    from cinesax.formats.nifti_files import nifti_files
 
-    if is_nifti(args.exam):
-        raise UsageError(f"--dicom needs an exam in DICOM: {args.exam} has no patient and study to file objects under")
+    if is_nifti(args.exam[0]) or (args.exam[0].is_dir() and nifti_files(args.exam[0])):
+        raise UsageError(
+            f"--dicom needs an exam in DICOM: {args.exam[0]} has no patient and study to file objects under"
+        )
     return DicomOptions(
         SegmentationType.LABELMAP if args.labelmap else SegmentationType.BINARY,
         rtstruct=args.rtstruct,

@@ -101,12 +101,14 @@ class Part:
         path: the file.
         cine: what it holds.
         grid: where its pixels lie, with a spacing of 1 mm where it has none.
+        step_mm: from slice to slice, by the header: of a single slice the grid has none.
         oriented: whether it lies in the patient where `grid` says; else only its spacing means something.
     """
 
     path: Path
     cine: Cine
     grid: Grid
+    step_mm: float
     oriented: bool
 
 
@@ -131,7 +133,8 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
         base_first=base_first(grid),
         findings=tuple(findings),
     )
-    return Part(path, cine, placed, file.place.oriented)
+    step = float(np.linalg.norm(file.affine_lps[:3, slices]))
+    return Part(path, cine, placed, step, file.place.oriented)
 
 
 def read_labels(

@@ -85,10 +85,11 @@ def _doubt(step: float, phases: int, beside: Mapping[str, Any]) -> Finding:
     if repetition is not None and abs(repetition - step) <= 0.01 * step:
         called = "which the JSON file calls the repetition time, so phases may lie closer or farther"
     message = (
-        f"heart rate ({60_000 / (step * phases):.0f}/min), cardiac output and rates rest on pixdim[4] = {step:.5g} ms "
-        f"from phase to phase, {called}: compare them with the exam"
+        "heart rate ({heart_rate_bpm:.0f}/min), cardiac output and rates rest on pixdim[4] = {step_ms:.5g} ms from "
+        f"phase to phase, {called}: compare them with the exam"
     )
-    return Finding(Code.TIMES_UNCERTAIN, Severity.WARNING, message)
+    numbers = {"step_ms": step, "heart_rate_bpm": 60_000 / (step * phases)}
+    return Finding(Code.TIMES_UNCERTAIN, Severity.WARNING, message, numbers=numbers)
 
 
 def _beside(path: Path) -> tuple[Mapping[str, Any], tuple[Finding, ...]]:

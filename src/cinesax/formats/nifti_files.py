@@ -1,0 +1,319 @@
+"""A cine in several NIfTI files: ED and ES, a file a phase, a file a slice, or both; named one by one or as a folder.
+
+Files that lie on one grid are phases of it, in the order that their names tell. Single slices that lie beside one
+another are slices, in the order of their places. Where files say nothing of the patient, their names have to.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.core.cine import Cine, Source
+from cinesax.core.errors import GeometryError, InputError, printable
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.grid import Grid
+from cinesax.core.orientation import base_first, off_axis_degrees
+from cinesax.files.stored_files import list_files
+from cinesax.formats import nifti_names as names
+from cinesax.formats.nifti import Part, is_nifti, read_part
+from cinesax.formats.nifti_header import NiftiGeometry
+
+_BESIDE = {".json", ".txt", ".cfg", ".csv", ".tsv", ".md", ".log", ".bval", ".bvec", ".pdf"}
+_SAME_PLACE_MM = 1.0
+_PARALLEL_DEGREES = 2.0
+_SAME_SPACING = 0.01
+_FEWEST_SLICES = 3
+_ACROSS_THE_HEART_DEGREES = 35.0
+
+
+def nifti_files(folder: Path) -> tuple[Path, ...]:
+    """The images of a folder that holds NIfTI and what lies beside it; () where it holds anything else, DICOM say.
+
+    Files that are named as labels (gt, seg, label, mask) are left out.
+    """
+    files = [file.path for file in list_files(folder)]
+    images = [file for file in files if is_nifti(file)]
+    if any(file not in images and file.suffix.lower() not in _BESIDE for file in files):
+        return ()
+    return tuple(file for file in images if not names.is_labels(file))
+
+
+def read_files(paths: Sequence[Path], *, geometry: NiftiGeometry | None = None, found: bool = False) -> Cine:
+    """Read files that hold one cine together.
+
+    Args:
+        paths: the files.
+        geometry: the part of the headers that gives place and spacing, where their parts disagree.
+        found: the files are all that a folder holds, rather than named one by one: those of other views may be left
+            out, and order has to be in the names.
+
+    Raises:
+        InputError: files that do not belong together, or whose order is not known.
+        GeometryError: as `read_part`, and slices that cannot be one stack.
+    """
+    parts = [read_part(path, geometry=geometry) for path in dict.fromkeys(paths)]
+    if len(parts) == 1:
+        return parts[0].cine
+    left_out: tuple[tuple[str, str], ...] = ()
+    if found:
+        parts, left_out = _of_one_view(parts)
+    if len({part.oriented for part in parts}) > 1:
+        placed = [part for part in parts if part.oriented]
+        bare = next(part for part in parts if not part.oriented)
+        raise InputError(f"{bare.path} does not say where it lies and {placed[0].path.name} does: no one cine")
+    cine = parts[0].cine if len(parts) == 1 else _together(parts, found)
+    return replace(cine, source=replace(cine.source, not_picked=left_out))
+
+
+def _together(parts: Sequence[Part], found: bool) -> Cine:
+    if parts[0].oriented:
+        groups = _by_place(parts)
+    else:
+        groups = _by_name(parts)
+    stacks = [_in_time(group, given=not found) for group in groups]
+    if len(stacks) == 1:
+        return _named(stacks[0].cine, parts, "one a phase")
+    several = next((stack for stack in stacks if stack.cine.n_slices > 1), None)
+    if several is not None:
+        other = next(stack for stack in stacks if stack is not several)
+        raise GeometryError(
+            f"{several.path} and {other.path.name} do not lie on one grid: expected phases of one stack, or single "
+            "slices"
+        )
+    return _named(_stack(stacks), parts, "one a slice" if len(stacks) == len(parts) else "one a slice and phase")
+
+
+def _named(cine: Cine, parts: Sequence[Part], how: str) -> Cine:
+    first, last = (printable(part.path.name) for part in (parts[0], parts[-1]))
+    description = f"{len(parts)} files, {first} to {last}"
+    source = Source(
+        "nifti", description=description, picked_because=f"{len(parts)} NIfTI files, {how}",
+        stored_axes=cine.source.stored_axes,
+    )  # fmt: skip
+    return replace(cine, source=source)
+
+
+# What of a folder is read
+
+
+def _of_one_view(parts: Sequence[Part]) -> tuple[list[Part], tuple[tuple[str, str], ...]]:
+    """Of all files of a folder those of the short-axis cine; and (what, why not) of the others."""
+    whole = [part for part in parts if part.cine.n_phases > 2 and part.cine.n_slices >= _FEWEST_SLICES]
+    if len(whole) == 1 and all(part.cine.n_phases == 1 for part in parts if part is not whole[0]):
+        others = [part for part in parts if part is not whole[0]]
+        return whole, tuple((_nameless(part), "one phase, beside a file of many") for part in others)
+    views = _views(parts)
+    if len(views) == 1:
+        return list(parts), ()
+    across = [view for view in views if _is_short_axis(view)]
+    if len(across) != 1:
+        listed = "; ".join(f"{view[0].path.name} and {len(view) - 1} more" for view in views[:6])
+        raise InputError(
+            f"the folder holds NIfTI files of {len(views)} views, {len(across)} of them short axis: name the files of "
+            f"one ({printable(listed)})"
+        )
+    others = [part for view in views if view is not across[0] for part in view]
+    return across[0], tuple((_nameless(part), "another view, matrix or number of phases") for part in others)
+
+
+def _nameless(part: Part) -> str:
+    """What results say of a file that was left out: names of files stay out of them."""
+    phases, slices, rows, columns = part.cine.pixels.shape
+    return f"NIfTI file of {slices} slices, {phases} phases, {rows} x {columns}"
+
+
+def _views(parts: Sequence[Part]) -> list[list[Part]]:
+    """Files of one orientation, spacing, matrix and number of phases."""
+    views: list[list[Part]] = []
+    for part in parts:
+        view = next((view for view in views if _is_of_view(part, view[0])), None)
+        if view is None:
+            views.append([part])
+        else:
+            view.append(part)
+    return views
+
+
+def _is_of_view(part: Part, other: Part) -> bool:
+    mine, its = part.cine.pixels.shape, other.cine.pixels.shape
+    return mine[0] == its[0] and mine[2:] == its[2:] and _is_parallel(part.grid, other.grid)
+
+
+def _is_short_axis(view: Sequence[Part]) -> bool:
+    slices = sum(part.cine.n_slices for part in _by_place_first(view))
+    across = off_axis_degrees(view[0].grid.normal) <= _ACROSS_THE_HEART_DEGREES
+    return slices >= _FEWEST_SLICES and across and view[0].oriented
+
+
+def _by_place_first(view: Sequence[Part]) -> list[Part]:
+    return [group[0] for group in _by_place(view)]
+
+
+# Which files are phases of one slice or stack
+
+
+def _by_place(parts: Sequence[Part]) -> list[list[Part]]:
+    """Files that lie on one grid."""
+    groups: list[list[Part]] = []
+    for part in parts:
+        same = (group for group in groups if group[0].grid.same_as(part.grid, tolerance_mm=_SAME_PLACE_MM))
+        group = next(same, None)
+        if group is None:
+            groups.append([part])
+        else:
+            group.append(part)
+    if len(groups) == len(parts) == 2 and all(names.moment(part.path) is not None for part in parts):
+        raise GeometryError(
+            f"{parts[0].path} and {parts[1].path.name} are called ED and ES and do not lie on one grid "
+            f"{_difference(parts[0].grid, parts[1].grid)}"
+        )
+    return groups
+
+
+def _difference(one: Grid, other: Grid) -> str:
+    if one.shape != other.shape:
+        return f"(slices, rows, columns {one.shape} and {other.shape})"
+    apart = float(np.linalg.norm(one.origins_mm[0] - other.origins_mm[0]))
+    return f"({apart:.1f} mm apart; spacings {one.spacing_mm} and {other.spacing_mm} mm)"
+
+
+def _by_name(parts: Sequence[Part]) -> list[list[Part]]:
+    """Files that say nothing of their place: stacks are phases, single slices are what their names say."""
+    shapes = {part.cine.pixels.shape[1:] for part in parts}
+    spacings = {(part.grid.spacing_mm, part.step_mm) for part in parts}
+    if len(shapes) > 1 or len(spacings) > 1:
+        raise GeometryError(f"{parts[0].path} and the files beside it differ in matrix, slices or spacing")
+    if parts[0].cine.n_slices > 1:
+        return [list(parts)]
+    numbers = [names.slice_number(part.path) for part in parts]
+    if None in numbers:
+        if all(names.moment(part.path) is not None or names.phase_number(part.path) is not None for part in parts):
+            return [list(parts)]
+        raise InputError(
+            f"{parts[0].path} and the files beside it hold single slices and do not say where: expected names like "
+            "slice03.nii.gz or slice03_phase07.nii.gz"
+        )
+    by_slice: dict[int, list[Part]] = {}
+    for number, part in zip(numbers, parts, strict=True):
+        by_slice.setdefault(number or 0, []).append(part)
+    return [_shifted(by_slice[number], place) for place, number in enumerate(sorted(by_slice))]
+
+
+def _shifted(parts: Sequence[Part], place: int) -> list[Part]:
+    """Slices whose only distance is that of their headers, one after the other along z."""
+    return [replace(part, grid=replace(part.grid, origins_mm=part.grid.origins_mm + [0, 0, place])) for part in parts]
+
+
+# The order of phases
+
+
+def _in_time(group: Sequence[Part], *, given: bool) -> Part:
+    """One part of all phases of a group of files that lie on one grid."""
+    if len(group) == 1:
+        return group[0]
+    order = names.order([part.path for part in group])
+    if order is None and not given:
+        listed = ", ".join(part.path.name for part in group[:4])
+        raise InputError(
+            f"{group[0].path.parent}: the names do not say in which order the phases are ({printable(listed)}): "
+            "give the files in their order"
+        )
+    ordered = [group[index] for index in order or range(len(group))]
+    spans = {part.cine.n_phases for part in ordered}
+    if spans != {1}:
+        raise InputError(
+            f"{ordered[0].path} and {ordered[1].path.name} hold the same slices, {max(spans)} phases in one: "
+            "name the one to read"
+        )
+    first = ordered[0].cine
+    cine = replace(
+        first,
+        pixels=_joined([part.cine.pixels for part in ordered], axis=0),
+        trigger_times_ms=None,
+        rr_intervals_ms=None,
+        findings=_gathered([part.cine for part in ordered]) + _without_times(),
+    )
+    return replace(ordered[0], cine=cine)
+
+
+def _without_times() -> tuple[Finding, ...]:
+    message = "files of one phase each do not say when in the beat they are: heart rate and rates are not known"
+    return (Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message),)
+
+
+# Slices to a stack
+
+
+def _stack(slices: Sequence[Part]) -> Cine:
+    """One cine of single slices that lie beside one another."""
+    first = slices[0]
+    for part in slices[1:]:
+        if part.cine.pixels.shape[2:] != first.cine.pixels.shape[2:] or not _is_parallel(part.grid, first.grid):
+            raise GeometryError(
+                f"{first.path} and {part.path.name} are no slices of one stack: matrix, spacing or orientation differ"
+            )
+        if part.cine.n_phases != first.cine.n_phases:
+            raise InputError(
+                f"{first.path} has {first.cine.n_phases} phases and {part.path.name} {part.cine.n_phases}: "
+                "slices of one stack have the same"
+            )
+    ordered = sorted(slices, key=lambda part: float(part.grid.origins_mm[0] @ first.grid.normal))
+    cines = [part.cine for part in ordered]
+    grid = _stacked(ordered)
+    times, beats = [cine.trigger_times_ms for cine in cines], [cine.rr_intervals_ms for cine in cines]
+    measured = all(cine.grid is not None for cine in cines)
+    findings = _gathered(cines) + _of_distances(grid, first.oriented) if measured else _gathered(cines)
+    return Cine(
+        _joined([cine.pixels for cine in cines], axis=1),
+        grid if measured else None,
+        None if any(time is None for time in times) else np.hstack([time for time in times if time is not None]),
+        None if any(beat is None for beat in beats) else np.hstack([beat for beat in beats if beat is not None]),
+        source=first.cine.source,
+        base_first=base_first(grid) if measured else None,
+        findings=findings,
+    )
+
+
+def _is_parallel(one: Grid, other: Grid) -> bool:
+    if not np.allclose(one.spacing_mm, other.spacing_mm, rtol=_SAME_SPACING):
+        return False
+    least = float(min(one.along_row @ other.along_row, one.along_column @ other.along_column))
+    return bool(least >= np.cos(np.deg2rad(_PARALLEL_DEGREES)))
+
+
+def _stacked(ordered: Sequence[Part]) -> Grid:
+    """One Grid of slices that are turned by two degrees at most: each is turned about its centre."""
+    first = ordered[len(ordered) // 2].grid
+    rows, columns = first.shape[1:]
+    centre = (0, (rows - 1) / 2, (columns - 1) / 2)
+    at_origin = replace(first, origins_mm=np.zeros((1, 3)))
+    origins = np.array([part.grid.to_patient(centre) - at_origin.to_patient(centre) for part in ordered])
+    if not ordered[0].oriented:
+        origins = np.arange(len(ordered))[:, None] * ordered[0].step_mm * first.normal
+    return Grid(origins, first.along_row, first.along_column, first.spacing_mm, (len(ordered), rows, columns))
+
+
+def _of_distances(grid: Grid, oriented: bool) -> tuple[Finding, ...]:
+    if not oriented:
+        message = "the slices do not say where they lie: they were taken to be as far apart as pixdim[3] says"
+        return (Finding(Code.UNEVEN_SLICE_DISTANCE, Severity.WARNING, message),)
+    if grid.is_even():
+        return ()
+    distances = grid.slice_distances_mm
+    numbers = {"least_mm": float(distances.min()), "most_mm": float(distances.max())}
+    message = (
+        "the slices lie {least_mm:.1f} to {most_mm:.1f} mm apart: true distances are used, and a file may be missing"
+    )
+    return (Finding(Code.UNEVEN_SLICE_DISTANCE, Severity.WARNING, message, numbers=numbers),)
+
+
+def _joined(arrays: Sequence[NDArray[np.generic]], axis: int) -> NDArray[np.generic]:
+    return np.concatenate(list(arrays), axis=axis)
+
+
+def _gathered(cines: Sequence[Cine]) -> tuple[Finding, ...]:
+    """Each finding once: what a reader notices in one file it notices in all."""
+    return tuple({finding.code: finding for cine in cines for finding in cine.findings}.values())
