@@ -43,13 +43,13 @@ def open_cine(
         MissingExtraError: compressed pixels that the extra `decoders` reads, which is not installed.
     """
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
-    files = _nifti(paths)
+    files = nifti_files_of(paths)
     if files:
         if (series_uid, study_uid, patient_id) != (None, None, None):
             raise UsageError(f"{paths[0]} is NIfTI and has no series, study or patient: leave the choice out")
         from cinesax.formats import nifti_files
 
-        return nifti_files.read_files(files, geometry=_geometry(nifti_geometry), found=files != paths)
+        return nifti_files.read_files(files, geometry=nifti_geometry_of(nifti_geometry), found=files != paths)
     # DICOM is loaded only where there is DICOM to read.
     from cinesax.dicom.read.exam import open_exam
     from cinesax.dicom.read.pick import pick_short_axis, read_cine
@@ -65,7 +65,7 @@ def open_cine(
     return read_cine(pick)
 
 
-def _nifti(paths: Sequence[Path]) -> list[Path]:
+def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
     """The NIfTI files among what was given, or in the folder that was given; none where that is DICOM.
 
     Raises:
@@ -86,7 +86,12 @@ def _nifti(paths: Sequence[Path]) -> list[Path]:
     return list(paths)
 
 
-def _geometry(name: str | None) -> "NiftiGeometry | None":
+def nifti_geometry_of(name: str | None) -> "NiftiGeometry | None":
+    """The part of a NIfTI header that is called so.
+
+    Raises:
+        UsageError: none is.
+    """
     from cinesax.formats.nifti_header import NiftiGeometry
 
     if name is not None and name not in set(NiftiGeometry):
@@ -118,7 +123,7 @@ def read_segmentation(path: Path, cine: Cine, *, nifti_geometry: str | None = No
     if path.name.lower().endswith((".nii", ".nii.gz")):
         from cinesax.formats.nifti import read_labels
 
-        return read_labels(path, cine, geometry=_geometry(nifti_geometry)), "nifti"
+        return read_labels(path, cine, geometry=nifti_geometry_of(nifti_geometry)), "nifti"
     from cinesax.dicom.objects.seg import is_dicom, read_seg
 
     if not is_dicom(path):

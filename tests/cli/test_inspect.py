@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import exams
 from cinesax.cli.main import main
+from formats_nifti import image_of, saved
 
 
 def test_table(tmp_path, capsys):
@@ -151,3 +153,47 @@ def test_frames_of_reference_are_ignored_on_request_only(tmp_path, capsys):
     assert "--ignore-frame-of-reference" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path), "--ignore-frame-of-reference"]) == 0
     assert "warning: 3 different FrameOfReferenceUIDs" in capsys.readouterr().out
+
+
+class TestNifti:
+    def test_one_file(self, tmp_path, capsys):
+        path = saved(image_of(exams.small_cine()), tmp_path / "c.nii.gz")
+        assert main(["inspect", str(path)]) == 0
+        said = capsys.readouterr()
+        (row,) = [line for line in said.out.splitlines() if "->" in line]
+        assert "24 x 20 x 5 x 6" in row
+        assert "read: 5 slices of 6 phases" in said.out
+        assert "pixdim[4]" in said.out
+
+    def test_files_of_a_folder_as_they_are_read(self, tmp_path, capsys):
+        image = image_of(exams.small_cine())
+        saved(image, tmp_path / "cine.nii.gz")
+        saved(image.slicer[..., 0], tmp_path / "ED.nii.gz")
+        assert main(["inspect", str(tmp_path), "--format", "json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        listed = {row["file"]: (row["slices"], row["phases"], row["picked"]) for row in found["nifti"]}
+        assert listed == {"ED.nii.gz": (5, 1, False), "cine.nii.gz": (5, 6, True)}
+        assert (found["schema"], found["error"]) == ("cinesax/inspection/1", None)
+        assert [finding["code"] for finding in found["findings"]] == ["times-uncertain"]
+
+    def test_a_header_that_contradicts_itself(self, tmp_path, capsys):
+        path = saved(image_of(exams.small_cine()), tmp_path / "c.nii")
+        data = bytearray(path.read_bytes())
+        data[80:84] = np.array([0.6], "<f4").tobytes()
+        path.write_bytes(bytes(data))
+        assert main(["inspect", str(path)]) == 5
+        assert "--nifti-geometry" in capsys.readouterr().err
+        assert main(["inspect", str(path), "--nifti-geometry", "sform"]) == 0
+        assert "sform was chosen" in " ".join(capsys.readouterr().out.split())
+
+    def test_what_is_not_read_is_not_picked(self, tmp_path, capsys):
+        image = image_of(exams.small_cine())
+        for name in ("a", "b"):
+            saved(image.slicer[..., 0], tmp_path / f"{name}.nii.gz")
+        assert main(["inspect", str(tmp_path)]) == 3
+        assert "->" not in capsys.readouterr().out
+
+    def test_options_for_dicom(self, tmp_path, capsys):
+        path = saved(image_of(exams.small_cine()), tmp_path / "c.nii")
+        assert main(["inspect", str(path), "--series", "1.2"]) == 2
+        assert "has no series" in capsys.readouterr().err

@@ -1,11 +1,14 @@
 """List what an exam holds: each series, what it is judged to be, and which is the short-axis cine.
 
-Only headers are read. Names, birth dates and patient IDs are not shown unless --show-patient is given.
+Only headers are read of DICOM. Of NIfTI files it says what their headers say, and how they are read together. Names,
+birth dates and patient IDs are not shown unless --show-patient is given.
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from cinesax.cli.choice import Choice, add_choice, choice
-from cinesax.core.errors import CinesaxError
+from cinesax.core.errors import CinesaxError, UsageError
 from cinesax.core.findings import Finding
 from cinesax.dicom.read.exam import Exam, chosen_part, open_exam
 from cinesax.dicom.read.pick import Pick, pick_short_axis
 from cinesax.dicom.read.series import Series
 from cinesax.dicom.read.stack import order
+from cinesax.inputs import nifti_files_of, nifti_geometry_of
 
 SCHEMA = "cinesax/inspection/1"
 _PIPED_WIDTH = 160
@@ -26,7 +30,13 @@ _PIPED_WIDTH = 160
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("path", type=Path, metavar="PATH", help="a folder of DICOM files, one file, or a zip")
+    parser.add_argument(
+        "path",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="a folder of DICOM files, one file, or a zip; a NIfTI file, a folder or several of them",
+    )
     add_choice(parser)
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print")
     parser.add_argument("--show-patient", action="store_true", help="show name, ID and birth date of the patient")
@@ -39,7 +49,13 @@ def run(args: argparse.Namespace) -> None:
         CinesaxError: the exam cannot be opened, or there is no short-axis cine in it.
     """
     chosen = choice(args)
-    exam = chosen_part(open_exam(args.path), study_uid=chosen["study_uid"], patient_id=chosen["patient_id"])
+    nifti = nifti_files_of(args.path)
+    if nifti:
+        if (args.series, args.study, args.patient) != (None, None, None):
+            raise UsageError(f"{args.path[0]} is NIfTI and has no series, study or patient: leave the choice out")
+        _inspect_nifti(nifti, args, found=nifti != args.path)
+        return
+    exam = chosen_part(open_exam(args.path[0]), study_uid=chosen["study_uid"], patient_id=chosen["patient_id"])
     pick, findings, error = _try_pick(exam, chosen)
     if args.format == "json":
         inspection = _inspection(exam, pick, findings, show_patient=args.show_patient)
@@ -93,18 +109,19 @@ def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *,
         "schema": SCHEMA,
         "series": rows,
         "ignored": [{"file": one.file, "reason": one.explanation} for one in exam.ignored],
-        "findings": [
-            {
-                "code": str(finding.code),
-                "severity": str(finding.severity),
-                "message": finding.message,
-                "phase": finding.phase,
-                "slice": finding.slice,
-                "numbers": dict(finding.numbers),
-                "files": list(finding.files),
-            }
-            for finding in findings
-        ],
+        "findings": [_fields(finding) for finding in findings],
+    }
+
+
+def _fields(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": str(finding.code),
+        "severity": str(finding.severity),
+        "message": finding.message,
+        "phase": finding.phase,
+        "slice": finding.slice,
+        "numbers": dict(finding.numbers),
+        "files": list(finding.files),
     }
 
 
@@ -144,3 +161,103 @@ def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *
 def _plain(text: str) -> str:
     """Without control characters (a header may hold any) and without rich's markup."""
     return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")
+
+
+@dataclass(frozen=True)
+class _NiftiRow:
+    """A NIfTI file as the table has it.
+
+    Attributes:
+        name: of the file.
+        stored: its array, as the header has it.
+        header: what sform, qform and pixdim say.
+        slices: how many.
+        phases: how many.
+        picked: whether it is read.
+        reason: why it is, or is not.
+    """
+
+    name: str
+    stored: tuple[int, ...]
+    header: str
+    slices: int
+    phases: int
+    picked: bool
+    reason: str
+
+
+def _inspect_nifti(files: Sequence[Path], args: argparse.Namespace, *, found: bool) -> None:
+    """What NIfTI files hold and what is read of them; where they cannot be read, the error after it."""
+    from cinesax.formats.nifti import read_part
+    from cinesax.formats.nifti_files import of_one_cine, together
+
+    parts, cine, error = [], None, None
+    why: dict[Path, str] = {}
+    try:
+        geometry = nifti_geometry_of(args.nifti_geometry)
+        for file in dict.fromkeys(files):
+            parts.append(read_part(file, geometry=geometry))
+        chosen, left_out = of_one_cine(parts, found=found)
+        why = {part.path: reason for part, reason in left_out}
+        cine = together(chosen, found=found)
+    except CinesaxError as raised:
+        error = raised
+    read = "not read, see the error" if cine is None else f"read: {cine.n_slices} slices of {cine.n_phases} phases"
+    rows = [
+        _NiftiRow(
+            part.path.name,
+            part.stored_shape,
+            part.header,
+            part.cine.n_slices,
+            part.cine.n_phases,
+            cine is not None and part.path not in why,
+            why.get(part.path, read),
+        )
+        for part in parts
+    ]
+    findings = () if cine is None else cine.findings
+    if args.format == "json":
+        sys.stdout.write(json.dumps(_nifti_inspection(rows, findings, error), indent=2) + "\n")
+    else:
+        _print_nifti(rows, findings)
+    if error is not None:
+        raise error
+
+
+def _nifti_inspection(
+    rows: Sequence[_NiftiRow], findings: Sequence[Finding], error: CinesaxError | None
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "series": [],
+        "nifti": [
+            {
+                "file": row.name,
+                "stored_shape": list(row.stored),
+                "header": row.header,
+                "slices": row.slices,
+                "phases": row.phases,
+                "picked": row.picked,
+                "reason": row.reason,
+            }
+            for row in rows
+        ],
+        "ignored": [],
+        "findings": [_fields(finding) for finding in findings],
+        "error": None if error is None else str(error),
+    }
+
+
+def _print_nifti(rows: Sequence[_NiftiRow], findings: Sequence[Finding]) -> None:
+    console = Console() if sys.stdout.isatty() else Console(file=sys.stdout, width=_PIPED_WIDTH)
+    table = Table(title=None, pad_edge=False)
+    for name in ("", "file", "array", "slices", "phases", "header", "because"):
+        table.add_column(name, justify="right" if name in ("slices", "phases") else "left")
+    for row in rows:
+        stored = " x ".join(map(str, row.stored))
+        counts = str(row.slices), str(row.phases)
+        table.add_row("->" if row.picked else "", _plain(row.name), stored, *counts, row.header, _plain(row.reason))
+    if rows:
+        console.print(table)
+    for finding in findings:
+        console.print(str(finding), markup=False, highlight=False)

@@ -28,7 +28,7 @@ from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation, Structure
 from cinesax.files.stored_files import replacing
 from cinesax.formats.nifti_axes import Axes, arrange, axes_onto, grid_of, on_grid, slice_axis
-from cinesax.formats.nifti_header import HeaderGeometry, NiftiGeometry
+from cinesax.formats.nifti_header import HeaderGeometry, NiftiGeometry, said
 from cinesax.formats.nifti_header import geometry as geometry_of
 from cinesax.formats.nifti_times import phase_times
 
@@ -103,6 +103,8 @@ class Part:
         grid: where its pixels lie, with a spacing of 1 mm where it has none.
         step_mm: from slice to slice, by the header: of a single slice the grid has none.
         oriented: whether it lies in the patient where `grid` says; else only its spacing means something.
+        stored_shape: of the array, as the header has it.
+        header: what sform, qform and pixdim say, for a person.
     """
 
     path: Path
@@ -110,6 +112,8 @@ class Part:
     grid: Grid
     step_mm: float
     oriented: bool
+    stored_shape: tuple[int, ...]
+    header: str
 
 
 def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
@@ -134,7 +138,8 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
         findings=tuple(findings),
     )
     step = float(np.linalg.norm(file.affine_lps[:3, slices]))
-    return Part(path, cine, placed, step, file.place.oriented)
+    shape = tuple(int(size) for size in file.header.get_data_shape())
+    return Part(path, cine, placed, step, file.place.oriented, shape, said(file.header))
 
 
 def read_labels(

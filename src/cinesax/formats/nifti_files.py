@@ -55,20 +55,21 @@ def read_files(paths: Sequence[Path], *, geometry: NiftiGeometry | None = None, 
         GeometryError: as `read_part`, and slices that cannot be one stack.
     """
     parts = [read_part(path, geometry=geometry) for path in dict.fromkeys(paths)]
+    chosen, left_out = of_one_cine(parts, found=found)
+    cine = together(chosen, found=found)
+    return replace(
+        cine, source=replace(cine.source, not_picked=tuple((_nameless(part), why) for part, why in left_out))
+    )
+
+
+def together(parts: Sequence[Part], *, found: bool = False) -> Cine:
+    """One cine of files that belong together: see `read_files`."""
     if len(parts) == 1:
         return parts[0].cine
-    left_out: tuple[tuple[str, str], ...] = ()
-    if found:
-        parts, left_out = _of_one_view(parts)
     if len({part.oriented for part in parts}) > 1:
-        placed = [part for part in parts if part.oriented]
+        placed = next(part for part in parts if part.oriented)
         bare = next(part for part in parts if not part.oriented)
-        raise InputError(f"{bare.path} does not say where it lies and {placed[0].path.name} does: no one cine")
-    cine = parts[0].cine if len(parts) == 1 else _together(parts, found)
-    return replace(cine, source=replace(cine.source, not_picked=left_out))
-
-
-def _together(parts: Sequence[Part], found: bool) -> Cine:
+        raise InputError(f"{bare.path} does not say where it lies and {placed.path.name} does: no one cine")
     if parts[0].oriented:
         groups = _by_place(parts)
     else:
@@ -99,15 +100,24 @@ def _named(cine: Cine, parts: Sequence[Part], how: str) -> Cine:
 # What of a folder is read
 
 
-def _of_one_view(parts: Sequence[Part]) -> tuple[list[Part], tuple[tuple[str, str], ...]]:
-    """Of all files of a folder those of the short-axis cine; and (what, why not) of the others."""
+def of_one_cine(parts: Sequence[Part], *, found: bool) -> tuple[list[Part], list[tuple[Part, str]]]:
+    """Of all files of a folder those of the short-axis cine; and (file, why not) of the others.
+
+    Args:
+        parts: the files.
+        found: as in `read_files`; files that were named one by one are all read.
+
+    Raises:
+        InputError: several views that are short axis, or none.
+    """
+    if not found or len(parts) == 1:
+        return list(parts), []
     whole = [part for part in parts if part.cine.n_phases > 2 and part.cine.n_slices >= _FEWEST_SLICES]
     if len(whole) == 1 and all(part.cine.n_phases == 1 for part in parts if part is not whole[0]):
-        others = [part for part in parts if part is not whole[0]]
-        return whole, tuple((_nameless(part), "one phase, beside a file of many") for part in others)
+        return whole, [(part, "one phase, beside a file of many") for part in parts if part is not whole[0]]
     views = _views(parts)
     if len(views) == 1:
-        return list(parts), ()
+        return list(parts), []
     across = [view for view in views if _is_short_axis(view)]
     if len(across) != 1:
         listed = "; ".join(f"{view[0].path.name} and {len(view) - 1} more" for view in views[:6])
@@ -116,7 +126,7 @@ def _of_one_view(parts: Sequence[Part]) -> tuple[list[Part], tuple[tuple[str, st
             f"one ({printable(listed)})"
         )
     others = [part for view in views if view is not across[0] for part in view]
-    return across[0], tuple((_nameless(part), "another view, matrix or number of phases") for part in others)
+    return across[0], [(part, "another view, matrix or number of phases") for part in others]
 
 
 def _nameless(part: Part) -> str:

@@ -93,6 +93,15 @@ def geometry(path: Path, header: Any, chosen: NiftiGeometry | None = None) -> He
     return HeaderGeometry(_scaled(path, affine, scale), oriented=True, measured=True, findings=findings)
 
 
+def said(header: Any) -> str:
+    """What sform, qform and pixdim of a header say, for a person; once, where they agree."""
+    forms, zooms = _forms(header), np.array(header["pixdim"][1:4], dtype=np.float64)
+    if _disagreement(forms, zooms):
+        return _said(forms, zooms)
+    names = ", ".join([*forms, NiftiGeometry.PIXDIM])
+    return f"{_size(zooms)} by {names}" + (f"; axes {_axes(next(iter(forms.values())))}" if forms else "; no place")
+
+
 def _forms(header: Any) -> dict[NiftiGeometry, Floats]:
     """The affines that the header has, without those that say nothing; sform first, as all programs take it."""
     found: dict[NiftiGeometry, Floats] = {}
@@ -151,14 +160,18 @@ def _disagreement(forms: dict[NiftiGeometry, Floats], zooms: Floats) -> str:
 
 def _said(forms: dict[NiftiGeometry, Floats], zooms: Floats) -> str:
     parts = []
-    codes: Any = nib.aff2axcodes
     for name in (NiftiGeometry.SFORM, NiftiGeometry.QFORM):
         if name in forms:
-            axes = "".join(str(letter) for letter in codes(forms[name]))
-            parts.append(f"{name} says {_size(_lengths(forms[name]))} along {axes}")
+            parts.append(f"{name} says {_size(_lengths(forms[name]))} along {_axes(forms[name])}")
         else:
             parts.append(f"{name} says nothing")
     return ", ".join([*parts, f"pixdim says {_size(zooms)}"])
+
+
+def _axes(affine: Floats) -> str:
+    """Where the axes lead, a letter each: LAS is to the left, to the front, to the head."""
+    codes: Any = nib.aff2axcodes
+    return "".join(str(letter) for letter in codes(affine))
 
 
 def _size(spacing: Floats) -> str:
