@@ -70,15 +70,17 @@ def __getattr__(name: str) -> Any:
 
 
 def _to_dict(analysis: Analysis, *, show_patient: bool) -> dict[str, Any]:
+    from cinesax.results.privacy import pseudonymise
     from cinesax.results.tables import document
 
-    return document(analysis, show_patient=show_patient)
+    return document(analysis if show_patient else pseudonymise(analysis))
 
 
 def _to_html(analysis: Analysis) -> str:
     from cinesax.results.html import render_short
+    from cinesax.results.privacy import pseudonymise
 
-    return render_short(analysis)
+    return render_short(pseudonymise(analysis))
 
 
 # An Analysis can show itself, and yet the rooms in which values lie know nothing of those that write and draw.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cinesax.analyze import Progress, analyze
 from cinesax.cli.choice import add_choice, choice
 from cinesax.core.analysis import Analysis
-from cinesax.core.errors import UsageError
+from cinesax.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from cinesax.dicom.write.options import DicomOptions
@@ -197,22 +197,25 @@ def _progress() -> Iterator[Progress | None]:
 
 
 def _tell(analysis: Analysis, args: argparse.Namespace, written: Path | None) -> None:
+    from cinesax.results.privacy import pseudonymise
+
+    shown = analysis if args.show_patient else pseudonymise(analysis)
     if args.format == "json":
         from cinesax.results import tables
 
-        sys.stdout.write(tables.to_json(analysis, show_patient=args.show_patient))
+        sys.stdout.write(tables.to_json(shown))
     else:
-        _print(analysis, args.show_patient, written)
+        _print(shown, written)
 
 
-def _print(analysis: Analysis, show_patient: bool, written: Path | None) -> None:
+def _print(analysis: Analysis, written: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from cinesax.results import summary, tables
 
     console = Console(highlight=False)
-    m, told = analysis.measurements, tables.document(analysis, show_patient=show_patient)
+    m = analysis.measurements
     table = Table(title=f"Left ventricle, {analysis.case}", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(justify="right")
@@ -222,11 +225,8 @@ def _print(analysis: Analysis, show_patient: bool, written: Path | None) -> None
     for number in (*summary.main_numbers(m), *summary.more_numbers(analysis)):
         table.add_row(number.name, number.value or "-", number.unit if number.value else number.why_not)
     console.print(table)
-    for finding in told["findings"]:
-        place = ", ".join(f"{name} {finding[name]}" for name in ("slice", "phase") if finding[name] is not None)
-        at = f" ({place})" if place else ""
-        files = f", the first is {finding['files'][0]}" if finding.get("files") else ""
-        console.print(f"{finding['severity']}: {finding['message']}{files}{at}", soft_wrap=True, markup=False)
+    for finding in analysis.findings:
+        console.print(printable(str(finding)), soft_wrap=True, markup=False)
     if written is not None:
         console.print(f"written: {written / 'report.html'}", soft_wrap=True, markup=False)
     console.print(tables.RESEARCH_USE)

@@ -51,6 +51,8 @@ class Analysis:
     """A cine, its segmentation, what was measured on it, what a reader should know, and what made it.
 
     Attributes:
+        pseudonym: the case key, in an Analysis out of which was taken what tells who the patient is
+            (`cinesax.results.privacy.pseudonymise`); None in one as it was made.
         views: how `to_dict` and notebooks show it. A value knows nothing of the rooms above it that write and draw:
             `cinesax/__init__.py`, which lies above all rooms and is always imported first, hands the functions down.
     """
@@ -62,11 +64,12 @@ class Analysis:
     measurements: Measurements
     findings: tuple[Finding, ...]
     provenance: Provenance
+    pseudonym: str | None = None
 
     @property
     def case(self) -> str:
         """A pseudonymous key of the study: the same for the same study, and no way back to the patient."""
-        return case_key(self.cine)
+        return self.pseudonym or case_key(self.cine)
 
     def __repr__(self) -> str:
         return (

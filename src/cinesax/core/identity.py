@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from cinesax.core.cine import Patient
 
@@ -13,16 +14,36 @@ _WRITTEN_OUT = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø"
 _WRITTEN_OUT |= {letter.upper(): text.capitalize() for letter, text in _WRITTEN_OUT.items() if letter != "ß"}
 
 
-def identifying_texts(patient: Patient) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """What an exam tells of who the patient is, beside name, ID and birth date; texts as they are stored.
+
+    Attributes:
+        names: of the patient and of other people, with "^" between their parts.
+        ids: of the patient, the study, the visit.
+        dates: YYYYMMDD.
+    """
+
+    names: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+
+
+def identifying_texts(patient: Patient, others: Identifiers | None = None) -> tuple[str, ...]:
     """What must not appear inside any other text: the name, its parts, patient ID and birth date; longest first.
 
     The parts of a name also count joined ("DoeJane", "JaneDoe"), without their accents, and with umlauts written out
     ("Mueller"). The ID also counts without its punctuation, and so do its long numbers; the birth date in the orders
     and with the signs that people use.
     """
-    texts = {patient.name, *_spelled_ids(patient.patient_id or ""), *_spelled_dates(patient.birth_date or "")}
-    for group in (patient.name or "").split("="):
-        texts |= _spelled_names(group)
+    others = others or Identifiers()
+    texts = _spelled_ids(patient.patient_id or "")
+    # An accession number of "3" is no way to the patient, and 3 is a number of slices.
+    texts |= {text for one in others.ids if len(one) >= _DISTINCT_NUMBER for text in _spelled_ids(one)}
+    for date in (patient.birth_date or "", *others.dates):
+        texts |= _spelled_dates(date)
+    for name in (patient.name or "", *others.names):
+        texts |= {name, *(text for group in name.split("=") for text in _spelled_names(group))}
     texts |= {spell(text) for text in texts if text for spell in (_without_accents, _written_out)}
     return tuple(sorted((text for text in texts if text and _tells(text)), key=lambda text: (-len(text), text)))
 

@@ -18,10 +18,12 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
 from cinesax.core.errors import InputError
+from cinesax.core.identity import Identifiers
 from cinesax.dicom.read.header import DICOM_ERRORS, Header
 from cinesax.files.stored_files import opener
 
@@ -163,6 +165,43 @@ def decoded(copied: bytes) -> Dataset:
     """The data set of `read_copied`; its texts stay undecoded until they are asked for."""
     with lenient():
         return read_dataset(BytesIO(copied), is_implicit_VR=False, is_little_endian=True)
+
+
+_ID_KEYWORDS = (
+    *("PatientID", "OtherPatientIDs", "StudyID", "AccessionNumber", "AdmissionID", "ServiceEpisodeID"),
+    *("ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"),
+)
+
+
+def identifiers(copied: bytes) -> Identifiers:
+    """Names of people, IDs and dates in `Source.copied`, those inside of sequences too; what is damaged is left out."""
+    names: list[str] = []
+    ids: list[str] = []
+    dates: list[str] = []
+    with lenient():
+        for element in _elements(decoded(copied)):
+            values = element.value if isinstance(element.value, MultiValue) else [element.value]
+            texts = [str(value).strip() for value in values if value]
+            if element.VR == "PN":
+                names += texts
+            elif element.keyword in _ID_KEYWORDS:
+                ids += texts
+            elif element.VR in ("DA", "DT"):
+                dates += [text[:8] for text in texts]
+    return Identifiers(tuple(names), tuple(ids), tuple(dates))
+
+
+def _elements(dataset: Dataset) -> Iterator[DataElement]:
+    for tag in dataset.keys():
+        try:
+            element = dataset[tag]
+        except DICOM_ERRORS:
+            continue
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _elements(item)
+        else:
+            yield element
 
 
 @contextmanager

@@ -26,28 +26,24 @@ MONTAGE_BYTES = 3_200_000
 """At most so much of the report: with contours and text the whole stays below 6 MB."""
 
 
-def render(analysis: Analysis, *, show_patient: bool = False) -> str:
-    """The report as HTML text.
-
-    Args:
-        analysis: what to show.
-        show_patient: whether to name the patient and the study date.
-    """
-    told = tables.document(analysis, show_patient=show_patient)
-    return _template("report.html.j2").render(
-        told=told,
+def render(analysis: Analysis) -> str:
+    """The report as HTML text; it shows all that the analysis holds of the patient (see `results.privacy`)."""
+    text = _template("report.html.j2").render(
+        told=tables.document(analysis),
         cards=summary.main_numbers(analysis.measurements),
         numbers=summary.more_numbers(analysis),
-        read=summary.what_was_read(analysis, told),
+        read=summary.what_was_read(analysis),
         curve=_curve(analysis.measurements),
         measurements=analysis.measurements,
         method=summary.area_method(analysis.measurements),
         **_pictures(analysis),
     )
+    # Texts of a header may hold halves of characters, which no file takes.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def render_short(analysis: Analysis) -> str:
-    """Numbers, volume-time curve and findings as a piece of HTML, for a notebook; it names no patient."""
+    """Numbers, volume-time curve and findings as a piece of HTML, for a notebook."""
     return _template("notebook.html.j2").render(
         told=tables.document(analysis),
         numbers=[*summary.main_numbers(analysis.measurements), *summary.more_numbers(analysis)],

@@ -1,10 +1,9 @@
 """What an analysis says, in words and rounded numbers: for the terminal and the report alike."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from cinesax.core.analysis import Analysis
-from cinesax.core.cine import Cine, Gating
+from cinesax.core.cine import Cine, Gating, Patient
 from cinesax.core.measurements import AreaMethod, EfBasis, Measurements
 from cinesax.core.segmentation import Structure
 
@@ -101,22 +100,17 @@ def _indexed(m: Measurements, no_mass: str) -> list[Number]:
     ]
 
 
-def what_was_read(analysis: Analysis, told: dict[str, Any]) -> list[tuple[str, str]]:
-    """What was read, as (name, text): only what is known.
-
-    Args:
-        analysis: the values.
-        told: `tables.document` of it, which holds only texts that may be told.
-    """
-    cine, series = analysis.cine, told["series"]
-    scanner = " ".join(text for text in (series["manufacturer"], series["scanner"]) if text)
-    field_strength = "" if series["field_strength_t"] is None else f", {series['field_strength_t']:g} T"
+def what_was_read(analysis: Analysis) -> list[tuple[str, str]]:
+    """What was read, as (name, text): only what is known."""
+    cine, source, given = analysis.cine, analysis.cine.source, analysis.provenance.segmentation_source
+    scanner = " ".join(text for text in (source.manufacturer, source.scanner) if text)
+    field_strength = "" if source.field_strength_t is None else f", {source.field_strength_t:g} T"
     rows = [
-        ("Read from", _KINDS.get(series["kind"], "")),
-        ("Study date", series.get("study_date") or ""),
-        ("Series", " · ".join(text for text in (series["description"], series["protocol"]) if text)),
-        ("Picked because", series["picked_because"] or ""),
-        ("Not picked", "; ".join(f"{other['series']}: {other['reason']}" for other in series["not_picked"])),
+        ("Read from", _KINDS.get(source.kind, "")),
+        ("Study date", source.study_date or ""),
+        ("Series", " · ".join(text for text in (source.description, source.protocol) if text)),
+        ("Picked because", source.picked_because or ""),
+        ("Not picked", "; ".join(f"{series}: {reason}" for series, reason in source.not_picked)),
         ("Scanner", scanner + field_strength if scanner else ""),
         ("Stack", f"{cine.n_slices} slices of {cine.pixels.shape[2]} × {cine.pixels.shape[3]} pixels"),
         ("Phases", _phases_text(analysis)),
@@ -124,8 +118,8 @@ def what_was_read(analysis: Analysis, told: dict[str, Any]) -> list[tuple[str, s
         ("Slice distance", _distance_text(cine)),
         ("Heart beat", _beat_text(cine)),
         ("Order", _order_text(cine)),
-        ("Patient", _patient_text(told["patient"], analysis.measurements)),
-        ("Segmentation", _SOURCES.get(told["segmentation"]["source"], told["segmentation"]["source"])),
+        ("Patient", _patient_text(cine.patient, analysis.measurements)),
+        ("Segmentation", _SOURCES.get(given, given)),
     ]
     return [(name, text) for name, text in rows if text]
 
@@ -169,8 +163,8 @@ def _order_text(cine: Cine) -> str:
     return f"shown from base to apex; slice 0 is the {'basal' if cine.base_first else 'apical'} end"
 
 
-def _patient_text(patient: dict[str, Any], m: Measurements) -> str:
-    named = [patient[key] for key in ("name", "patient_id", "birth_date") if patient.get(key)]
-    age = None if patient["age_years"] is None else f"{patient['age_years']:.0f} years"
+def _patient_text(patient: Patient, m: Measurements) -> str:
+    age = None if patient.age_years is None else f"{patient.age_years:.0f} years"
+    named = (patient.name, patient.patient_id, patient.birth_date)
     size = [None if m.height_cm is None else f"{m.height_cm:.0f} cm", m.weight_kg and f"{m.weight_kg:.0f} kg"]
-    return ", ".join(text for text in (*named, patient["sex"], age, *size) if text)
+    return ", ".join(text for text in (*named, patient.sex, age, *size) if text)

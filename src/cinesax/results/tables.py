@@ -1,8 +1,7 @@
 """analysis.json, its JSON Schema, and measurements.csv: an Analysis as numbers for programs, both ways.
 
-Phases and slices are counted from 0. A value that cannot be known is null in JSON and an empty cell in CSV. Unless
-asked for, nothing that names the patient goes in: no name, patient ID or birth date, and none of them inside other
-texts; no UIDs, no study date, no file names or paths.
+Phases and slices are counted from 0. A value that cannot be known is null in JSON and an empty cell in CSV. All that
+the Analysis holds of the patient goes into JSON; what it may hold is decided before (see `results.privacy`).
 """
 
 import csv
@@ -22,7 +21,6 @@ from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine, Patient
 from cinesax.core.errors import InputError
 from cinesax.core.findings import Finding, Severity
-from cinesax.core.identity import identifying_texts, remove_texts
 from cinesax.core.measurements import Measurements
 from cinesax.formats import contour_convention
 
@@ -65,29 +63,23 @@ CSV_COLUMNS = (
     "research_use",
 )
 
-TYPED = ("description", "protocol", "picked_because", "not_picked")
-"""What of a series holds texts that people type, and patients' names with them."""
-
 _DECIMALS = 4
-_OLDEST_AGE_TOLD = 90
 
 
-def document(analysis: Analysis, *, show_patient: bool = False) -> dict[str, Any]:
+def document(analysis: Analysis) -> dict[str, Any]:
     """The content of analysis.json: only dicts, lists, strings, finite numbers, booleans and None.
 
-    Args:
-        analysis: what to tell.
-        show_patient: whether to add who the patient is, the UIDs and the study date.
+    An Analysis with a pseudonym has no entries for who the patient is, UIDs, study date and files.
     """
-    provenance, segmentation = analysis.provenance, analysis.segmentation
+    provenance, segmentation, named = analysis.provenance, analysis.segmentation, analysis.pseudonym is None
     told = {
         "schema": SCHEMA,
         "case": analysis.case,
         "research_use": RESEARCH_USE,
         "measurements": _measurements(analysis.measurements),
-        "findings": [_finding(finding, show_patient) for finding in analysis.findings],
-        "series": _series(analysis.cine, show_patient),
-        "patient": _patient(analysis.cine.patient, show_patient),
+        "findings": [_finding(finding, named=named) for finding in analysis.findings],
+        "series": _series(analysis.cine, named=named),
+        "patient": _patient(analysis.cine.patient, named=named),
         "segmentation": {
             "source": provenance.segmentation_source,
             "author": segmentation.author,
@@ -101,18 +93,10 @@ def document(analysis: Analysis, *, show_patient: bool = False) -> dict[str, Any
         "model": None if provenance.model is None else {"name": provenance.model, "sha256": provenance.model_checksum},
         "software": {"name": "cinesax", "version": __version__, "seconds": dict(provenance.seconds)},
     }
-    if not show_patient:
-        told = _without_identity(told, identifying_texts(analysis.cine.patient))
     return dict(_plain(told))
 
 
-def _without_identity(told: dict[str, Any], identifying: tuple[str, ...]) -> dict[str, Any]:
-    """Without the patient in all that people type, or that is made of it; what vendors write stays as it is."""
-    typed = {name: _without(told["series"][name], identifying) for name in TYPED}
-    return told | {"findings": _without(told["findings"], identifying), "series": told["series"] | typed}
-
-
-def _finding(finding: Finding, show_patient: bool) -> dict[str, Any]:
+def _finding(finding: Finding, *, named: bool) -> dict[str, Any]:
     told = {
         "code": finding.code.value,
         "severity": finding.severity.value,
@@ -121,21 +105,18 @@ def _finding(finding: Finding, show_patient: bool) -> dict[str, Any]:
         "slice": finding.slice,
         "numbers": dict(finding.numbers),
     }
-    # Names of files are the user's own affair, and are often those of patients.
-    return told | {"files": finding.files} if show_patient else told
+    return told | {"files": finding.files} if named else told
 
 
 def _measurements(measurements: Measurements) -> dict[str, Any]:
     return {name: getattr(measurements, name) for name in (*SCALARS, *ARRAYS)}
 
 
-def _series(cine: Cine, show_patient: bool) -> dict[str, Any]:
+def _series(cine: Cine, *, named: bool) -> dict[str, Any]:
     source, grid = cine.source, cine.grid
-    # Only DICOM's description tells of the series; elsewhere it is a file name, which is the user's own affair.
-    described = source.kind == "dicom" or show_patient
     series = {
         "kind": source.kind,
-        "description": source.description if described else None,
+        "description": source.description,
         "protocol": source.protocol,
         "picked_because": source.picked_because,
         "not_picked": [{"series": name, "reason": reason} for name, reason in source.not_picked],
@@ -154,17 +135,14 @@ def _series(cine: Cine, show_patient: bool) -> dict[str, Any]:
         "rr_intervals_ms": cine.rr_intervals_ms,
         "trigger_times_ms": cine.trigger_times_ms,
     }
-    if show_patient:
+    if named:
         series |= {"study_uid": source.study_uid, "series_uids": source.series_uids, "study_date": source.study_date}
     return series
 
 
-def _patient(patient: Patient, show_patient: bool) -> dict[str, Any]:
-    age = patient.age_years
-    if show_patient:
-        named = {"name": patient.name, "patient_id": patient.patient_id, "birth_date": patient.birth_date}
-        return {**named, "sex": patient.sex, "age_years": age}
-    return {"sex": patient.sex, "age_years": None if age is None else min(age, float(_OLDEST_AGE_TOLD))}
+def _patient(patient: Patient, *, named: bool) -> dict[str, Any]:
+    names = ("name", "patient_id", "birth_date") if named else ()
+    return {name: getattr(patient, name) for name in (*names, "sex", "age_years")}
 
 
 def _plain(value: Any) -> Any:
@@ -185,17 +163,9 @@ def _plain(value: Any) -> Any:
     return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
-def _without(value: Any, identifying: tuple[str, ...]) -> Any:
-    if isinstance(value, dict):
-        return {key: _without(item, identifying) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without(item, identifying) for item in value]
-    return remove_texts(value, identifying) if isinstance(value, str) else value
-
-
-def to_json(analysis: Analysis, *, show_patient: bool = False) -> str:
+def to_json(analysis: Analysis) -> str:
     """The text of analysis.json, with a line break at its end."""
-    told = document(analysis, show_patient=show_patient)
+    told = document(analysis)
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     # Rows of numbers on one line each: a person scrolls through this file too.
     # A text never holds a line break in JSON, so the pattern finds lists only, and no text makes it slow.

@@ -37,6 +37,7 @@ from cinesax.dicom.write.options import (
 )
 from cinesax.files.folder_swap import put_in_place
 from cinesax.results import tables
+from cinesax.results.privacy import pseudonymise
 
 JSON_NAME = "analysis.json"
 CSV_NAME = "measurements.csv"
@@ -76,7 +77,9 @@ def write_results(
     target = check_output(out, force=force)
     try:
         with _staging(target) as stage:
-            _fill(stage, analysis, show_patient, dicom)
+            _fill(stage, analysis if show_patient else pseudonymise(analysis))
+            if dicom is not None:
+                _fill_dicom(stage, analysis, dicom)
             _prove(stage, analysis)
             with _uninterrupted():
                 _install(stage, target)
@@ -194,21 +197,22 @@ def _staging(target: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _fill(stage: Path, analysis: Analysis, show_patient: bool, dicom: DicomOptions | None) -> None:
+def _fill(stage: Path, analysis: Analysis) -> None:
     from cinesax.formats.contours import write_contours
     from cinesax.formats.nifti import write_segmentation
     from cinesax.results.html import render
 
     write_segmentation(analysis.segmentation, analysis.cine, stage / LABELS_NAME)
     write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
-    (stage / REPORT_NAME).write_text(render(analysis, show_patient=show_patient), encoding="utf-8")
+    (stage / REPORT_NAME).write_text(render(analysis), encoding="utf-8")
     (stage / CSV_NAME).write_text(tables.to_csv([analysis]), encoding="utf-8")
-    (stage / JSON_NAME).write_text(tables.to_json(analysis, show_patient=show_patient), encoding="utf-8")
+    (stage / JSON_NAME).write_text(tables.to_json(analysis), encoding="utf-8")
 
-    if dicom is not None:
-        from cinesax.dicom.write.objects import write_objects
 
-        write_objects(analysis, stage, dicom)
+def _fill_dicom(stage: Path, analysis: Analysis, options: DicomOptions) -> None:
+    from cinesax.dicom.write.objects import write_objects
+
+    write_objects(analysis, stage, options)
 
 
 def _prove(stage: Path, analysis: Analysis) -> None:

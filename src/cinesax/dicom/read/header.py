@@ -212,7 +212,10 @@ _ELEMENTS: dict[str, tuple[int, Decoder]] = {
     "rescale_slope": (0x00281053, number),
     "lossy_compression": (0x00282110, text),
 }
-_ENCODED = ("patient_name", "series_description", "protocol_name")
+_ENCODED = (
+    *("patient_name", "patient_id", "series_description", "protocol_name", "sequence_name", "manufacturer"),
+    "scanner",
+)
 _TAGS = [tag for tag, _ in _ELEMENTS.values()] + [_SPECIFIC_CHARACTER_SET, _TRIGGER_DELAY]
 _TAGS += [SHARED_GROUPS, PER_FRAME_GROUPS]
 

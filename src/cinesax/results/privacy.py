@@ -1,0 +1,121 @@
+"""An Analysis without what tells who the patient is: for all that is shared or shown.
+
+`write_results` calls `pseudonymise` once. The writers of HTML, JSON, CSV, NIfTI and contours write all that an Analysis
+holds, and decide nothing. DICOM objects are made from the original, as an archive files them by patient and study.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Patient, Source
+from cinesax.core.findings import Finding
+from cinesax.core.identity import Identifiers, identifying_texts, remove_texts
+from cinesax.core.segmentation import Segmentation
+
+VENDOR_WORDS = ("siemens", "philips", "ge", "canon", "toshiba", "hitachi", "phantom")
+"""Stay in manufacturer and model, although there are people of these names."""
+
+OLDEST_AGE_YEARS = 90.0
+"""Stands for every higher age: of the oldest there are so few that their age tells who they are."""
+
+
+def pseudonymise(analysis: Analysis) -> Analysis:
+    """Take out of an Analysis what tells who the patient is; numbers, pixels and `case` stay.
+
+    Names, IDs, dates, UIDs and files are taken out; ages above 90 become 90. Texts that people type (descriptions,
+    findings) lose every name, ID and date of the patient that the exam tells, and every UID. The description of an
+    exam that is not DICOM is a file name, and is taken out.
+
+    Returns:
+        An Analysis whose `pseudonym` is its case key. One that has a pseudonym is returned as it is.
+    """
+    if analysis.pseudonym is not None:
+        return analysis
+    source, patient = analysis.cine.source, analysis.cine.patient
+    others = _others(source)
+    identifying = identifying_texts(patient, others)
+    cine = replace(
+        analysis.cine,
+        source=_source(source, identifying),
+        patient=_patient(patient),
+        findings=_findings(analysis.cine.findings, identifying),
+    )
+    return replace(
+        analysis,
+        cine=cine,
+        segmentation=_segmentation(analysis, identifying),
+        findings=_findings(analysis.findings, identifying),
+        pseudonym=analysis.case,
+    )
+
+
+def _others(source: Source) -> Identifiers:
+    """What the exam tells beside name, ID and birth date of the patient."""
+    told = Identifiers(dates=(source.study_date,) if source.study_date else ())
+    if not source.copied:
+        return told
+    from cinesax.dicom.copied import identifiers
+
+    copied = identifiers(source.copied)
+    return replace(copied, dates=(*told.dates, *copied.dates))
+
+
+def _source(source: Source, identifying: tuple[str, ...]) -> Source:
+    """Only what is named here stays: a field that is added to Source is left out until somebody decides on it."""
+    vendor = tuple(text for text in identifying if text.lower() not in VENDOR_WORDS)
+    return Source(
+        source.kind,
+        frame_numbers=source.frame_numbers,
+        sop_class_uid=source.sop_class_uid,
+        instance_numbers=source.instance_numbers,
+        paddings_px=source.paddings_px,
+        stored_matrices=source.stored_matrices,
+        # Elsewhere the description is the name of a file.
+        description=_without(source.description, identifying) if source.kind == "dicom" else None,
+        manufacturer=_without(source.manufacturer, vendor),
+        scanner=_without(source.scanner, vendor),
+        field_strength_t=source.field_strength_t,
+        slice_thickness_mm=source.slice_thickness_mm,
+        protocol=_without(source.protocol, identifying),
+        picked_because=_without(source.picked_because, identifying),
+        not_picked=tuple(
+            (remove_texts(series, identifying), remove_texts(why, identifying)) for series, why in source.not_picked
+        ),
+        stored_axes=source.stored_axes,
+    )
+
+
+def _without(text: str | None, identifying: Iterable[str]) -> str | None:
+    return None if text is None else remove_texts(text, identifying)
+
+
+def _patient(patient: Patient) -> Patient:
+    age = patient.age_years
+    return Patient(
+        sex=patient.sex,
+        age_years=None if age is None else min(age, OLDEST_AGE_YEARS),
+        height_cm=patient.height_cm,
+        weight_kg=patient.weight_kg,
+    )
+
+
+def _findings(findings: Iterable[Finding], identifying: tuple[str, ...]) -> tuple[Finding, ...]:
+    return tuple(_finding(finding, identifying) for finding in findings)
+
+
+def _finding(finding: Finding, identifying: tuple[str, ...]) -> Finding:
+    texts = {name: remove_texts(text, identifying) for name, text in finding.texts.items()}
+    # The sentence is this program's own, unless a segmenter from elsewhere has made the finding.
+    return replace(finding, sentence=remove_texts(finding.sentence, identifying), files=(), texts=texts)
+
+
+def _segmentation(analysis: Analysis, identifying: tuple[str, ...]) -> Segmentation:
+    """Without the patient in findings and author; the same object where nothing has to be taken out of it."""
+    given = analysis.segmentation
+    # What a network is called, and "manual", tells nothing of the patient.
+    ours = analysis.provenance.model is not None or given.author == "manual"
+    author = given.author if ours else remove_texts(given.author, identifying)
+    if author == given.author and not given.findings:
+        return given
+    return replace(given, author=author, findings=_findings(given.findings, identifying))
