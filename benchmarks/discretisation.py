@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.measure.volumes import cavity_areas_px, slice_extents_mm
+from cinesax.core.structures import Structure
+from cinesax.measure.volumes import areas_of, slice_extents_mm
 from cinesax.phantom import draw_settings, make_truth
 from cinesax.phantom.heart import ventricle
 
@@ -52,7 +53,7 @@ def _errors_of_one(seed: int, overrides: dict[str, Any]) -> list[float]:
     grid, truth, volumes_ml = make_truth(settings, phases=[0, lv.es_phase])
     extents = slice_extents_mm(grid)
     assert extents is not None  # noqa: S101 a phantom has more than one slice
-    edv, esv = cavity_areas_px(truth) @ extents * grid.pixel_area_mm2 / 1000
+    edv, esv = areas_of(truth, Structure.CAVITY) @ extents * grid.pixel_area_mm2 / 1000
     ef = 100 * (1 - esv / edv)
     base_mm2 = np.pi * lv.inner_at(np.array([lv.base_mm[0] - 1e-9]), 0)[0] ** 2
     distance = settings.slice_distance_mm

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from cinesax.core.cine import Cine
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "peers"
 _LV = 3

@@ -13,7 +13,8 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.measure.volumes import RATE_HARMONICS, cavity_areas_px, peak_rates, slice_extents_mm
+from cinesax.core.structures import Structure
+from cinesax.measure.volumes import RATE_HARMONICS, areas_of, peak_rates, slice_extents_mm
 from cinesax.phantom import draw_settings, make_truth
 
 FEWEST_PHASES = 18
@@ -31,7 +32,7 @@ def errors(seed: int) -> dict[tuple[str, str], NDArray[np.float64]] | None:
     if settings.n_phases < FEWEST_PHASES:
         return None
     grid, truth, closed = make_truth(settings)
-    summed = cavity_areas_px(truth) @ slice_extents_mm(grid) * grid.pixel_area_mm2 / 1000
+    summed = areas_of(truth, Structure.CAVITY) @ slice_extents_mm(grid) * grid.pixel_area_mm2 / 1000
     beat = float(np.median(settings.rr_intervals_ms))
     times = np.arange(len(closed)) * beat / len(closed)
     exact = np.array(peak_rates(closed, times, beat, harmonics=(len(closed) - 1) // 2 if len(closed) < 25 else 12))

@@ -24,7 +24,8 @@ import pydicom  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from cinesax.cli.main import main as cinesax  # noqa: E402
-from cinesax.core.segmentation import Segmentation, Structure  # noqa: E402
+from cinesax.core.segmentation import Segmentation  # noqa: E402
+from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.dicom.read.exam import open_exam  # noqa: E402
 from cinesax.dicom.read.pick import pick_short_axis, read_cine  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402

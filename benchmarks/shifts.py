@@ -21,7 +21,8 @@ from scipy import ndimage
 
 from cinesax.core.cine import Cine
 from cinesax.core.grid import stacked_grid
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate import Evaluation, LabelledStudy, score
 from cinesax.evaluate.evaluation import summarise
 from cinesax.evaluate.labelled import labelled, of_pairs

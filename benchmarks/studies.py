@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cinesax.core.cine import Cine
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate import dice
 from cinesax.formats.contours import read_contours
 from cinesax.inputs import open_cine

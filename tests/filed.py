@@ -13,7 +13,8 @@ from cinesax.analyze import analyze
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine, Patient, Source
 from cinesax.core.grid import stacked_grid
-from cinesax.core.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
+from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, from_contours
+from cinesax.core.structures import Structure
 from cinesax.dicom.write.options import DicomOptions
 from cinesax.inputs import open_cine
 from cinesax.results.write import write_results
@@ -33,9 +34,9 @@ def squares(*, myocardium: bool = True, sides: Iterable[float] = CAVITY_SIDES, s
     contours: dict[ContourKey, Polygons] = {}
     for phase, side in enumerate(sides):
         for place in range(1, slices - 1):
-            contours[Outline.ENDOCARDIUM, phase, place] = (square(side),)
+            contours[Structure.CAVITY, phase, place] = (square(side),)
             if myocardium and phase == 0:
-                contours[Outline.EPICARDIUM, phase, place] = (square(side + 2 * WALL_PX),)
+                contours[Structure.MYOCARDIUM, phase, place] = (square(side + 2 * WALL_PX),)
     return from_contours(contours, (len(tuple(sides)), slices, 48, 48), author="a network 1")
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from cinesax.core.cine import Cine, Patient, Source
 from cinesax.core.grid import stacked_grid
-from cinesax.core.segmentation import ContourKey, Outline, Polygons, Segmentation, Structure, from_contours
+from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, from_contours
+from cinesax.core.structures import Structure
 
 # Cavity of a square cross-section, side in pixels: with 1 mm pixels and 10 mm between slices an area of 100 px is 1 ml.
 BEAT = (20, 18, 14, 10, 10, 12, 15, 18, 19, 20)
@@ -49,5 +50,5 @@ def expert_contours(folder: Path, exam: Cine) -> Segmentation:
             place, phase = divmod(int(name[1]) - 1, exam.n_phases)
             index = place if exam.base_first else exam.n_slices - 1 - place
             # The first pixel's centre is (0.5, 0.5) in the files.
-            contours[Outline(name[2]), phase, index] = (np.loadtxt(path) - 0.5,)
+            contours[Structure(name[2]), phase, index] = (np.loadtxt(path) - 0.5,)
     return from_contours(contours, exam.pixels.shape)

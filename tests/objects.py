@@ -10,7 +10,8 @@ import exams
 from cinesax.analyze import analyze
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.dicom.copied import encoded
 from cinesax.inputs import open_cine
 
@@ -22,7 +23,7 @@ def ring(cine: Cine, *, sides: tuple[int, ...] = (12, 10, 6, 7, 9, 11)) -> Segme
         side = sides[phase % len(sides)]
         labels[phase, 1:, 2 : side + 6, 3 : side + 7] = Structure.MYOCARDIUM
         labels[phase, 1:, 4 : side + 4, 5 : side + 5] = Structure.CAVITY
-    known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in Structure}
+    known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in (Structure.CAVITY, Structure.MYOCARDIUM)}
     return Segmentation(labels, known, author="manual")
 
 

@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cinesax.core.cine import Cine, Patient, Source
 from cinesax.core.grid import Floats, Grid
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 
 PHASES = 3
 ORIENTATIONS = tuple(
@@ -123,7 +124,7 @@ def stack(pose: Pose) -> tuple[Cine, Segmentation]:
         patient=Patient("SOLID^ASYMMETRIC", "SOLID-1", "19600102", sex="O", age_years=60.0),
         base_first=pose.base_first,
     )
-    known = {structure: np.ones(PHASES, dtype=bool) for structure in Structure}
+    known = {structure: np.ones(PHASES, dtype=bool) for structure in (Structure.CAVITY, Structure.MYOCARDIUM)}
     return cine, Segmentation(labels, known, author="truth")
 
 

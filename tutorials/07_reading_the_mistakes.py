@@ -27,7 +27,8 @@ import course
 import numpy as np
 from matplotlib.figure import Figure
 
-from cinesax.core.segmentation import Segmentation, Structure, rasterise
+from cinesax.core.segmentation import Segmentation, rasterise
+from cinesax.core.structures import Structure
 from cinesax.evaluate import evaluate
 from cinesax.network.framing import Framing
 

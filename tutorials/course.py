@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cinesax.core.cine import Cine
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate import LabelledStudy, dice
 from cinesax.network.framing import Framing
 from cinesax.phantom import draw_settings, make_truth, render_frames

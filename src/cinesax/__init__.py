@@ -19,7 +19,8 @@ from cinesax.core.errors import CinesaxError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Grid
 from cinesax.core.measurements import Measurements
-from cinesax.core.segmentation import Outline, Segmentation, Structure
+from cinesax.core.segmentation import Outline, Segmentation
+from cinesax.core.structures import Structure
 
 if TYPE_CHECKING:
     from cinesax.dicom.write.options import DicomOptions

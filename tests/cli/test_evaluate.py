@@ -12,7 +12,7 @@ import pytest
 
 from cinesax.cli.main import main
 from cinesax.core.errors import InputError
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.evaluate.trained_on import read_trained_on
 from cinesax.formats import nifti, pairs
 from cinesax.formats.contours import write_contours

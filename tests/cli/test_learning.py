@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("tensorflow", reason="needs the train extra")
 
 from cinesax.cli.main import main  # noqa: E402
-from cinesax.core.segmentation import Structure  # noqa: E402
+from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.formats import pairs  # noqa: E402
 from cinesax.inputs import open_cine  # noqa: E402
 

@@ -13,7 +13,7 @@ import cinesax
 import cinesax.cli.phantom
 import exams
 from cinesax.cli.main import main
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import open_exam
 from cinesax.dicom.read.pick import pick_short_axis
 from cinesax.dicom.read.series import Kind

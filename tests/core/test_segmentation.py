@@ -4,7 +4,8 @@ import tracemalloc
 
 import numpy as np
 
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 
 
 def test_checking_a_large_study_takes_no_copy_of_it():

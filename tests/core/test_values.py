@@ -17,7 +17,8 @@ import hearts
 from cinesax.core.cine import Cine, Gating, Source, StoredFile
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Grid, stacked_grid
-from cinesax.core.segmentation import Outline, Segmentation, Structure, from_contours
+from cinesax.core.segmentation import Segmentation, from_contours
+from cinesax.core.structures import Structure
 from cinesax.evaluate.evaluation import Evaluation, evaluate
 from cinesax.evaluate.study import LabelledStudy
 
@@ -25,9 +26,9 @@ from cinesax.evaluate.study import LabelledStudy
 def drawn() -> Segmentation:
     square = np.array([(10.25, 10.0), (20.5, 10.0), (20.5, 20.125), (10.25, 20.0)])
     contours = {
-        (Outline.ENDOCARDIUM, 0, 2): (square, square + 15),
-        (Outline.EPICARDIUM, 0, 2): (square * 1.5 - 7,),
-        (Outline.ENDOCARDIUM, 3, 2): (square * 0.8,),
+        (Structure.CAVITY, 0, 2): (square, square + 15),
+        (Structure.MYOCARDIUM, 0, 2): (square * 1.5 - 7,),
+        (Structure.CAVITY, 3, 2): (square * 0.8,),
     }
     return from_contours(contours, (10, 6, 48, 48))
 

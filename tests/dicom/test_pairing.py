@@ -9,7 +9,8 @@ import pytest
 import exams
 from cinesax.analyze import analyze
 from cinesax.core.errors import GeometryError
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.inputs import open_cine
 
 

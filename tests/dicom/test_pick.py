@@ -14,7 +14,8 @@ import objects
 from cinesax.analyze import analyze
 from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.core.grid import stacked_grid
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Ignored, open_exam
 from cinesax.dicom.read.header import Reason
 from cinesax.dicom.read.pick import pick_short_axis, read_cine

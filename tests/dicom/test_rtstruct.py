@@ -17,7 +17,8 @@ from cinesax.analyze import analyze
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
 from cinesax.core.errors import OutputError
-from cinesax.core.segmentation import Structure, from_contours
+from cinesax.core.segmentation import from_contours
+from cinesax.core.structures import Structure
 from cinesax.dicom.write.filing import file_under, to_bytes
 from cinesax.dicom.write.options import RTSTRUCT_NAME, DicomOptions
 from cinesax.dicom.write.rtstruct import prove_rtstruct, rtstruct_dataset

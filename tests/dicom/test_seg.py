@@ -18,7 +18,8 @@ from cinesax.analyze import analyze
 from cinesax.core.analysis import Analysis, Provenance
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.objects.seg import read_seg
 from cinesax.dicom.write.filing import file_under, to_bytes

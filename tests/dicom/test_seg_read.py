@@ -20,7 +20,7 @@ from cinesax.analyze import analyze
 from cinesax.cli.main import main
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.dicom.objects.seg import read_seg
 from cinesax.dicom.write.objects import write_objects
 from cinesax.dicom.write.options import DicomOptions

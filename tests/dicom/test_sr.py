@@ -22,6 +22,8 @@ from checkers import dciodvfy, dsr2html
 from cinesax.analyze import analyze
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import OutputError
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import RV, Structure
 from cinesax.dicom.write.filing import file_under, to_bytes
 from cinesax.dicom.write.options import RTSTRUCT_NAME, SR_NAME, DicomOptions
 from cinesax.dicom.write.seg import seg_datasets
@@ -29,7 +31,7 @@ from cinesax.dicom.write.sr import prove_sr, sr_dataset
 from cinesax.inputs import open_cine
 from cinesax.results.write import write_results
 
-# (code, coding scheme): meaning and unit, as PS3.16 has them (CID 3468, 3469, 3833, 3835, 12203).
+# (code, coding scheme): meaning and unit, as PS3.16 has them (CID 3468, 3469, 3833, 3835, 12203, 12204).
 NUMBERS = {
     ("8821-1", "LN"): ("Left Ventricular ED Volume", "ml"),
     ("8823-7", "LN"): ("Left Ventricular ES Volume", "ml"),
@@ -38,6 +40,11 @@ NUMBERS = {
     ("82799009", "SCT"): ("Cardiac Output", "l/min"),
     ("18087-7", "LN"): ("Left Ventricle Mass", "g"),
     ("8867-4", "LN"): ("Heart rate", "{H.B.}/min"),
+    ("8822-9", "LN"): ("Right Ventricular ED Volume", "ml"),
+    ("8824-5", "LN"): ("Right Ventricular ES Volume", "ml"),
+    ("429483009", "SCT"): ("RV Stroke Volume", "ml"),
+    ("8818-7", "LN"): ("Right ventricular ejection fraction by MR", "%"),
+    ("428628004", "SCT"): ("RV Cardiac Output", "l/min"),
 }
 
 
@@ -312,3 +319,44 @@ def test_a_report_takes_well_below_a_second(squares: Analysis) -> None:
         sr_dataset(squares, filing, segs)
         spent.append(time.process_time() - start)
     assert min(spent) < 0.5
+
+
+@pytest.fixture(scope="module")
+def both(squares: Analysis) -> Analysis:
+    """The squares, and beside them an RV whose ED is a phase later than that of the LV."""
+    found = squares.segmentation
+    labels = found.labels.copy()
+    for phase, side in enumerate((6, 8, 4, 2)):
+        labels[phase, 1:3, 1 : 1 + side, 0:2] = Structure.RV_CAVITY
+    known = np.isin(np.arange(len(labels)), range(4))
+    segmentation = Segmentation(labels, {**found.known_phases, Structure.RV_CAVITY: known}, author="manual")
+    return analyze(squares.cine, segmentation=segmentation)
+
+
+def test_numbers_and_segments_of_the_right_ventricle_stand_beside_those_of_the_left(
+    both: Analysis, tmp_path: Path
+) -> None:
+    out = write_results(both, tmp_path / "out", dicom=DicomOptions(rtstruct=True))
+    report, right = pydicom.dcmread(out / SR_NAME), both.measurements.of(RV)
+    assert right is not None and right.ed_phase == 1 and right.es_phase == both.measurements.es_phase == 3
+    written = numbers(report)
+    assert written["8822-9"] == (pytest.approx(right.edv_ml), "ml")
+    assert written["8824-5"] == (pytest.approx(right.esv_ml), "ml")
+    assert written["8818-7"] == (pytest.approx(right.ef_percent, abs=1e-4), "%")
+    assert written["429483009"] == (pytest.approx(right.sv_ml), "ml")
+    assert written["428628004"] == (pytest.approx(right.cardiac_output_l_per_min, abs=1e-4), "l/min")
+    for name, file in (("RV cavity, end diastole", "seg_cine.dcm"), ("RV cavity, end systole", "seg_es.dcm")):
+        group, seg = groups(report)[name], pydicom.dcmread(out / file)
+        referred = next(one for one in group.ContentSequence if code(one) == ("121191", "DCM")).ReferencedSOPSequence[0]
+        assert referred.ReferencedSOPInstanceUID == seg.SOPInstanceUID
+        segment = seg.SegmentSequence[referred.ReferencedSegmentNumber - 1]
+        assert segment.SegmentLabel == "RV cavity"
+        assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "53085002"
+    names = [str(roi.ROIName) for roi in pydicom.dcmread(out / RTSTRUCT_NAME).StructureSetROISequence]
+    assert names[-2:] == ["RV cavity ED", "RV cavity ES"]
+
+
+def test_the_numbers_of_the_left_are_those_without_the_right_ventricle(both: Analysis, report: Dataset) -> None:
+    filing = file_under(both)
+    written = numbers(sr_dataset(both, filing, seg_datasets(both, filing)))
+    assert {name: value for name, value in written.items() if name in numbers(report)} == numbers(report)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cinesax.core.cine import Cine
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate import LabelledStudy, dice, evaluate
 
 

@@ -12,7 +12,8 @@ import pytest
 from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.measurements import EfBasis
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate import LabelledStudy, Level, Moment, evaluate, score
 from cinesax.evaluate.document import COLUMNS, table
 from cinesax.network.fingerprint import Overlap, fingerprint, learned

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cinesax.core.segmentation import Outline, from_contours, polygon_area
+from cinesax.core.segmentation import from_contours, polygon_area
+from cinesax.core.structures import Structure
 from cinesax.evaluate import LabelledStudy
 from cinesax.evaluate.miccai2009 import fill, miccai_case, perpendicular_distance
 from hearts import cine
@@ -108,12 +109,12 @@ def test_points_whose_normal_misses_do_not_count():
 
 def made(found: dict, slices: int = 6, **changes):
     exam = cine(2, slices, 64, **changes)
-    manual = {(Outline.ENDOCARDIUM, p, s): (circle(12 - 4 * p, (30, 30)),) for p in (0, 1) for s in range(1, slices)}
-    del manual[Outline.ENDOCARDIUM, 1, 1]
+    manual = {(Structure.CAVITY, p, s): (circle(12 - 4 * p, (30, 30)),) for p in (0, 1) for s in range(1, slices)}
+    del manual[Structure.CAVITY, 1, 1]
     truth = from_contours(manual, exam.pixels.shape)
     names = {(p, s): f"{p}-{s}" for p in (0, 1) for s in range(slices)}
     drawn = {key: (polygon,) for key, polygon in found.items()}
-    given_by = from_contours({(Outline.ENDOCARDIUM, *key): value for key, value in drawn.items()}, exam.pixels.shape)
+    given_by = from_contours({(Structure.CAVITY, *key): value for key, value in drawn.items()}, exam.pixels.shape)
     return miccai_case(LabelledStudy("A", names, exam, truth), given_by)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import exams
 import orientations
 from cinesax.core.errors import InputError, OutputError
-from cinesax.core.segmentation import Outline, area_px, from_contours, polygon_area, rasterise
+from cinesax.core.segmentation import area_px, from_contours, polygon_area, rasterise
+from cinesax.core.structures import Structure
 from cinesax.formats.contour_convention import first_pixel_centres
 from cinesax.formats.contours import join, read_contours, read_polygon, write_contours
 from cinesax.inputs import open_cine
@@ -26,7 +27,7 @@ def _volumes_ml(segmentation, cine):
     weights = np.concatenate([distances[:1], (distances[1:] + distances[:-1]) / 2, distances[-1:]])
     volumes = np.zeros(cine.n_phases)
     for (outline, phase, index), polygons in segmentation.contours.items():
-        if outline is Outline.ENDOCARDIUM:
+        if outline is Structure.CAVITY:
             volumes[phase] += area_px(polygons) * cine.grid.pixel_area_mm2 * weights[index] / 1000
     return volumes
 
@@ -45,7 +46,11 @@ class TestExperts:
     def test_the_cavity_narrows_towards_the_apex_which_comes_first(self, sunnybrook, study):
         cine = open_cine(sunnybrook / "dicom" / study)
         segmentation = read_contours(sunnybrook / "contours" / study, cine)
-        areas = {key[2]: area_px(p) for key, p in segmentation.contours.items() if key[:2] == ("i", EXPERTS[study][0])}
+        areas = {
+            key[2]: area_px(p)
+            for key, p in segmentation.contours.items()
+            if key[:2] == (Structure.CAVITY, EXPERTS[study][0])
+        }
         slices = sorted(areas)
         assert cine.base_first is False
         assert areas[slices[0]] < 0.5 * areas[slices[-1]]
@@ -66,7 +71,7 @@ class TestExperts:
         for (outline, phase, index), _ in segmentation.contours.items():
             number = cine.source.instance_numbers[phase][index]
             path = sunnybrook / "train" / "labels" / f"{study}-IM-0001-{number:04d}.png"
-            if outline is Outline.ENDOCARDIUM and path.exists():
+            if outline is Structure.CAVITY and path.exists():
                 np.testing.assert_array_equal(load_label(path), segmentation.labels[phase, index] == 1)
                 compared += 1
         assert compared > 10
@@ -103,8 +108,8 @@ class TestRoundTrip:
     def test_several_polygons_in_a_frame(self, tmp_path):
         cine = exams.small_cine()
         contours = {
-            (Outline.ENDOCARDIUM, 1, 2): (_circle(6, 6, 3), _circle(15, 12, 2, turn=-1), _circle(20, 5, 1)),
-            (Outline.EPICARDIUM, 1, 2): (_circle(9, 9, 8),),
+            (Structure.CAVITY, 1, 2): (_circle(6, 6, 3), _circle(15, 12, 2, turn=-1), _circle(20, 5, 1)),
+            (Structure.MYOCARDIUM, 1, 2): (_circle(9, 9, 8),),
         }
         segmentation = from_contours(contours, cine.pixels.shape, author="net 1")
         files = write_contours(segmentation, cine, tmp_path)
@@ -123,11 +128,11 @@ class TestRoundTrip:
         exams.edit(files, InstanceNumber=lambda one: 31 - one.InstanceNumber)
         cine = open_cine(tmp_path / "exam")
         np.savetxt(tmp_path / "IM-0001-0030-icontour-manual.txt", _circle(8, 8, 3))
-        assert list(read_contours(tmp_path, cine).contours) == [(Outline.ENDOCARDIUM, 0, 0)]
+        assert list(read_contours(tmp_path, cine).contours) == [(Structure.CAVITY, 0, 0)]
 
     def test_labels_without_contours_are_traced(self, tmp_path):
         cine = exams.small_cine()
-        drawn = from_contours({(Outline.ENDOCARDIUM, 0, 1): (_circle(9, 9, 5),)}, cine.pixels.shape)
+        drawn = from_contours({(Structure.CAVITY, 0, 1): (_circle(9, 9, 5),)}, cine.pixels.shape)
         masks = type(drawn)(drawn.labels, drawn.known_phases, author="net")
         write_contours(masks, cine, tmp_path)
         again = read_contours(tmp_path, cine)
@@ -137,7 +142,7 @@ class TestRoundTrip:
         np.savetxt(tmp_path / "IM-0001-0001-icontour-auto.txt", _circle(8, 8, 3))
         np.savetxt(tmp_path / "IM-0001-0001-icontour-manual.txt", _circle(8, 8, 5))
         segmentation = read_contours(tmp_path, exams.small_cine())
-        assert area_px(segmentation.contours[Outline.ENDOCARDIUM, 0, 0]) > 70
+        assert area_px(segmentation.contours[Structure.CAVITY, 0, 0]) > 70
         assert segmentation.author == "manual"
 
     def test_other_files_are_left_alone(self, tmp_path):
@@ -160,7 +165,7 @@ class TestConvention:
     MARKER = '{"schema": "cinesax/contours/1", "first_pixel_centre": [%s], "exceptions": {%s}}'
 
     def _read(self, folder):
-        return read_contours(folder, exams.small_cine()).contours[Outline.ENDOCARDIUM, 0, 0][0] - self.SQUARE
+        return read_contours(folder, exams.small_cine()).contours[Structure.CAVITY, 0, 0][0] - self.SQUARE
 
     def _write(self, folder):
         folder.mkdir(parents=True)
@@ -173,7 +178,7 @@ class TestConvention:
 
     def test_what_is_written_says_so_and_covers_the_pixels_that_it_is_of(self, tmp_path):
         cine = exams.small_cine()
-        drawn = from_contours({(Outline.ENDOCARDIUM, 0, 0): (self.SQUARE,)}, cine.pixels.shape)
+        drawn = from_contours({(Structure.CAVITY, 0, 0): (self.SQUARE,)}, cine.pixels.shape)
         (path,) = write_contours(drawn, cine, tmp_path)
         np.testing.assert_array_equal(np.loadtxt(path), self.SQUARE + 0.5)
         told = json.loads((tmp_path / "convention.json").read_text())
@@ -209,7 +214,7 @@ class TestConvention:
     def test_files_of_another_convention_keep_theirs_when_contours_are_written_beside_them(self, tmp_path):
         (tmp_path / "analysis.json").write_text('{"schema": "cinesax/analysis/1", "segmentation": {}}')
         folder, cine = self._write(tmp_path / "contours"), exams.small_cine()
-        drawn = from_contours({(Outline.EPICARDIUM, 0, 0): (self.SQUARE,)}, cine.pixels.shape, author="net")
+        drawn = from_contours({(Structure.MYOCARDIUM, 0, 0): (self.SQUARE,)}, cine.pixels.shape, author="net")
         write_contours(drawn, cine, folder)
         again = read_contours(folder, cine).contours
         assert len(again) == 2
@@ -295,7 +300,7 @@ class TestBadInput:
     def test_a_folder_that_cannot_be_written(self, tmp_path):
         (tmp_path / "file").write_text("")
         cine = exams.small_cine()
-        drawn = from_contours({(Outline.ENDOCARDIUM, 0, 1): (_circle(9, 9, 5),)}, cine.pixels.shape)
+        drawn = from_contours({(Structure.CAVITY, 0, 1): (_circle(9, 9, 5),)}, cine.pixels.shape)
         with pytest.raises(OutputError, match="cannot be written"):
             write_contours(drawn, cine, tmp_path / "file")
 
@@ -305,7 +310,7 @@ def test_contours_of_a_padded_slice_count_its_stored_pixels(tmp_path):
     paddings = ((0, 0),) * 3 + ((4, 7), (0, 0))
     padded = replace(cine, source=replace(cine.source, paddings_px=paddings))
     square = np.array([[9.0, 8.0], [15.0, 8.0], [15.0, 14.0], [9.0, 14.0]])
-    truth = from_contours({(Outline.ENDOCARDIUM, 2, place): (square,) for place in (2, 3)}, cine.pixels.shape)
+    truth = from_contours({(Structure.CAVITY, 2, place): (square,) for place in (2, 3)}, cine.pixels.shape)
     first, second = (np.loadtxt(path) for path in sorted(write_contours(truth, padded, tmp_path)))
     np.testing.assert_allclose(first - second, np.broadcast_to([7, 4], square.shape), atol=0.02)
     np.testing.assert_array_equal(read_contours(tmp_path, padded).labels, truth.labels)

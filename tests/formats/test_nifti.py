@@ -9,9 +9,11 @@ import pytest
 import SimpleITK
 
 import exams
+import hearts
 from cinesax.core.errors import GeometryError, InputError, OutputError, UsageError
 from cinesax.core.grid import Grid
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.formats.nifti import read_cine, read_labels, write_segmentation
 from cinesax.inputs import open_cine
 from cinesax.measure.volumes import measure
@@ -95,8 +97,31 @@ class TestSegmentation:
         write_segmentation(segmentation, cine, tmp_path / "s.nii")
         found = read_labels(tmp_path / "s.nii", cine)
         np.testing.assert_array_equal(found.labels, segmentation.labels)
-        for structure in Structure:
+        assert set(found.known_phases) == set(segmentation.known_phases)
+        for structure in found.known_phases:
             np.testing.assert_array_equal(found.known_phases[structure], segmentation.known_phases[structure])
+
+    def test_the_right_ventricle_round_trip(self, tmp_path):
+        cine = exams.small_cine()
+        labels = _labels(cine).labels.copy()
+        labels[:2, :, 0:3, 0:3] = Structure.RV_CAVITY
+        both = Segmentation(labels, {one: np.ones(len(labels), bool) for one in list(Structure)[:3]})
+        write_segmentation(both, cine, tmp_path / "s.nii")
+        found = read_labels(tmp_path / "s.nii", cine)
+        np.testing.assert_array_equal(found.labels, labels)
+        assert np.flatnonzero(found.known_phases[Structure.RV_CAVITY]).tolist() == [0, 1]
+
+    def test_labels_numbered_as_acdc_does_are_refused_for_left_and_right_would_change_places(self, tmp_path):
+        cine = hearts.cine()
+        labels = np.zeros(cine.pixels.shape, np.uint8)
+        labels[:, 1:5, 10:30, 10:30], labels[:, 1:5, 14:26, 14:26], labels[:, 1:5, 12:28, 30:40] = 2, 3, 1
+        numbered = Segmentation(labels, {one: np.ones(len(labels), bool) for one in list(Structure)[:3]})
+        write_segmentation(numbered, cine, tmp_path / "acdc.nii")
+        with pytest.raises(InputError, match=r"as ACDC does \(1 RV, 3 LV\)"):
+            read_labels(tmp_path / "acdc.nii", cine)
+        ours = replace(numbered, labels=np.array([0, 3, 2, 1], np.uint8)[labels])
+        write_segmentation(ours, cine, tmp_path / "ours.nii")
+        np.testing.assert_array_equal(read_labels(tmp_path / "ours.nii", cine).labels, ours.labels)
 
     def test_same_labels_same_bytes_and_nothing_beside(self, tmp_path):
         cine = exams.small_cine()
@@ -143,7 +168,7 @@ class TestSegmentation:
         with pytest.raises(GeometryError, match="has shape"):
             read_labels(tmp_path / "s.nii", exams.small_cine(slices=4))
 
-    @pytest.mark.parametrize("value", [3, 0.5, -1])
+    @pytest.mark.parametrize("value", [9, 0.5, -1, 257])
     def test_values_that_are_no_labels(self, tmp_path, value):
         cine = exams.small_cine()
         _save(tmp_path / "s.nii", np.full((24, 20, 5, 6), value, np.float32), affine=np.eye(4))

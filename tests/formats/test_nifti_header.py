@@ -8,7 +8,8 @@ import exams
 from cinesax.cli.main import main
 from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.grid import stacked_grid
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.formats.nifti import read_labels, write_segmentation
 from cinesax.inputs import open_cine, read_segmentation
 from cinesax.measure.volumes import measure

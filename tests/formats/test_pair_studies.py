@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cinesax.core.errors import DatasetError
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.formats import pairs
 from cinesax.formats.pair_studies import phases_by_numbers, place_of, read_studies
 

@@ -23,7 +23,8 @@ from cinesax.analyze import analyze
 from cinesax.cli.main import main
 from cinesax.core.cine import Cine
 from cinesax.core.errors import CinesaxError
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import open_exam
 from cinesax.dicom.read.pick import pick_short_axis, read_cine
 from cinesax.results import tables
@@ -123,7 +124,9 @@ class Stub:
                 phase, :, max(0, rows // 2 - half) : rows // 2 + half, max(0, columns // 2 - half) : columns // 2 + half
             ]
             labels[wall], labels[inner] = Structure.MYOCARDIUM, Structure.CAVITY
-        known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in Structure}
+        known = {
+            structure: np.ones(cine.n_phases, dtype=bool) for structure in (Structure.CAVITY, Structure.MYOCARDIUM)
+        }
         return Segmentation(labels, known, author="stub")
 
 

@@ -8,7 +8,8 @@ import pytest
 import hearts
 from cinesax.core.cine import Cine, Patient
 from cinesax.core.findings import Code, Finding, Severity
-from cinesax.core.segmentation import Outline, Segmentation, Structure, from_contours
+from cinesax.core.segmentation import Segmentation, from_contours
+from cinesax.core.structures import Structure
 from cinesax.measure.plausibility import check
 from cinesax.measure.volumes import measure
 from cinesax.phantom import draw_settings, make_truth
@@ -116,8 +117,8 @@ def test_what_was_segmented_in_part_is_told() -> None:
 
 def test_a_wall_that_is_missing_in_some_slices_at_ed_makes_the_mass_too_small() -> None:
     inner = np.array([[8.0, 8], [40, 8], [40, 40], [8, 40]])
-    contours = {(Outline.ENDOCARDIUM, phase, index): (inner,) for phase in (0, 3) for index in range(1, 5)}
-    contours |= {(Outline.EPICARDIUM, 0, index): ((inner - 24) * 1.2 + 24,) for index in (1, 2, 3)}
+    contours = {(Structure.CAVITY, phase, index): (inner,) for phase in (0, 3) for index in range(1, 5)}
+    contours |= {(Structure.MYOCARDIUM, 0, index): ((inner - 24) * 1.2 + 24,) for index in (1, 2, 3)}
     found = doubts(from_contours(contours, (10, 6, 48, 48)))
     wall = [f for f in found if f.code is Code.PARTIAL_SEGMENTATION and f.slice is not None]
     assert [(f.phase, f.slice) for f in wall] == [(0, 4)]

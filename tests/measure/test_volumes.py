@@ -1,6 +1,7 @@
 """Areas, volumes and what follows from them."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from cinesax.core.cine import Patient
 from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.grid import Grid
 from cinesax.core.measurements import AreaMethod, EfBasis, body_surface_area_m2
-from cinesax.core.segmentation import Outline, Segmentation, Structure, from_contours
-from cinesax.measure.volumes import cavity_areas_px, measure, peak_rates, slice_extents_mm
+from cinesax.core.segmentation import Segmentation, from_contours
+from cinesax.core.structures import LV, RV, Structure
+from cinesax.measure.volumes import areas_of, measure, peak_rates, slice_extents_mm
 from cinesax.phantom import draw_settings, make_truth
 
 
@@ -43,7 +45,7 @@ def test_uneven_slices_count_for_half_the_distance_to_each_neighbour() -> None:
 
 def test_polygons_are_measured_in_closed_form_not_by_their_pixels() -> None:
     square = np.array([[10.0, 10.0], [20.25, 10.0], [20.25, 20.25], [10.0, 20.25]])
-    contours = {(Outline.ENDOCARDIUM, 0, index): (square,) for index in (1, 2)}
+    contours = {(Structure.CAVITY, 0, index): (square,) for index in (1, 2)}
     m = measure(hearts.cine(), from_contours(contours, (10, 6, 48, 48)))
     assert m.area_method is AreaMethod.POLYGONS
     assert m.edv_ml == pytest.approx(2 * 10.25**2 * 10 / 1000)
@@ -166,7 +168,7 @@ def test_peak_rates_of_phantoms_are_near_those_of_the_closed_form(seed: int) -> 
     times, beat = np.arange(30) * 30.0, 900.0
     extents = slice_extents_mm(grid)
     assert extents is not None
-    summed = cavity_areas_px(truth) @ extents * grid.pixel_area_mm2 / 1000
+    summed = areas_of(truth, Structure.CAVITY) @ extents * grid.pixel_area_mm2 / 1000
     exact = peak_rates(volumes, times, beat, harmonics=12)
     assert peak_rates(volumes, times, beat) == pytest.approx(exact, rel=0.12)
     assert peak_rates(summed, times, beat) == pytest.approx(exact, rel=0.35)
@@ -211,3 +213,84 @@ def test_expert_contours_of_real_studies(sunnybrook, patient: str, ef_percent: f
     assert m.ef_percent == pytest.approx(ef_percent, abs=0.01)
     assert m.edv_ml == pytest.approx(edv_ml, abs=0.1)
     assert m.lv_mass_g is not None and 80 < m.lv_mass_g < 200
+
+
+def with_right_ventricle(sides: dict[int, int], **changes: bool) -> Segmentation:
+    """The LV of `hearts`, and an RV of `sides[phase]` x 4 pixels beside it in the same slices."""
+    left = hearts.labels()
+    labels = left.labels.copy()
+    for phase, side in sides.items():
+        labels[phase, 1:5, 2:6, 2 : 2 + side] = Structure.RV_CAVITY
+    known = dict(left.known_phases) | {Structure.RV_CAVITY: np.isin(np.arange(10), list(sides))}
+    return Segmentation(labels, known, **changes)
+
+
+class TestTheRightVentricle:
+    SIDES: ClassVar = dict(enumerate((30, 32, 26, 22, 20, 16, 20, 24, 28, 30)))
+
+    def test_it_has_volumes_of_its_own_at_its_own_ed_and_es(self) -> None:
+        m = measure(hearts.cine(), with_right_ventricle(self.SIDES))
+        right = m.of(RV)
+        assert right is not None and m.others == (right,) and m.of(LV) is m
+        assert (right.ed_phase, right.es_phase) == (1, 5)
+        assert right.edv_ml == pytest.approx(4 * 4 * 32 * 10 / 1000)
+        assert right.esv_ml == pytest.approx(4 * 4 * 16 * 10 / 1000)
+        assert right.ef_percent == pytest.approx(50.0)
+        assert right.lv_mass_g is None
+        assert right.cardiac_output_l_per_min == pytest.approx(2.56 * 60 / 1000)
+
+    def test_the_left_one_is_measured_as_if_there_were_none(self) -> None:
+        with_both = measure(hearts.cine(), with_right_ventricle(self.SIDES))
+        assert replace(with_both, others=()) == measure(hearts.cine(), hearts.labels())
+
+    def test_its_polygons_are_measured_in_closed_form(self) -> None:
+        square = np.array([[10.0, 10.0], [20.25, 10.0], [20.25, 20.25], [10.0, 20.25]])
+        outlines = {
+            (one, 0, 2): (square + 12 * (one == Structure.RV_CAVITY),) for one in (Structure.CAVITY, Structure.RV)
+        }
+        m = measure(hearts.cine(), from_contours(outlines, (10, 6, 48, 48)))
+        assert m.others[0].edv_ml == m.edv_ml == pytest.approx(10.25**2 * 10 / 1000)
+
+    def test_phases_that_are_given_hold_for_both_ventricles(self) -> None:
+        m = measure(hearts.cine(), with_right_ventricle(self.SIDES), ed_phase=0, es_phase=4)
+        assert (m.ed_phase, m.es_phase) == (m.others[0].ed_phase, m.others[0].es_phase) == (0, 4)
+
+    def test_where_it_was_not_segmented_in_a_given_phase_it_has_no_volume_there(self) -> None:
+        m = measure(hearts.cine(), with_right_ventricle({0: 30, 5: 16}), es_phase=3)
+        assert m.es_phase == 3 and m.esv_ml == pytest.approx(4.0)
+        assert (m.others[0].ed_phase, m.others[0].es_phase) == (0, None)
+        assert m.others[0].esv_ml is None and m.others[0].ef_percent is None
+
+    def test_a_phase_given_for_the_left_one_may_be_the_other_extreme_of_this_one(self) -> None:
+        m = measure(hearts.cine(), with_right_ventricle(self.SIDES), ed_phase=5)
+        assert m.ed_phase == 5 and m.others[0].ed_phase == 5 and m.others[0].es_phase is None
+
+    def test_a_right_ventricle_that_was_looked_for_in_vain_has_no_volumes(self) -> None:
+        empty = Segmentation(
+            hearts.labels().labels, {one: np.ones(10, bool) for one in (Structure.CAVITY, Structure.RV)}
+        )
+        (right,) = measure(hearts.cine(), empty, ed_phase=0).others
+        assert (right.ed_phase, right.edv_ml, right.ef_percent) == (None, None, None)
+
+
+class TestPapillaryMuscles:
+    def drawn(self, **changes: bool) -> Segmentation:
+        labels = hearts.labels().labels.copy()
+        labels[:, 1:5, 22:24, 22:24] = Structure.PAPILLARY_MUSCLES
+        known = {one: np.ones(10, dtype=bool) for one in (Structure.CAVITY, Structure.PAPILLARY_MUSCLES)}
+        return Segmentation(labels, known, **changes)
+
+    def test_they_are_part_of_the_volume_where_the_cavity_includes_them(self) -> None:
+        assert measure(hearts.cine(), self.drawn()).edv_ml == pytest.approx(16.0)
+        without = measure(hearts.cine(), self.drawn(papillary_muscles_included=False))
+        assert without.edv_ml == pytest.approx(16.0 - 4 * 4 * 10 / 1000)
+
+    def test_by_polygons_alike(self) -> None:
+        pixels = self.drawn(papillary_muscles_included=False)
+        keys = [(one, phase, place) for one in pixels.known_phases for phase in range(10) for place in range(6)]
+        lines = {key: pixels.outline(*key) for key in keys if pixels.outline(*key)}
+        closed = replace(pixels, contours=lines)
+        assert measure(hearts.cine(), closed).edv_ml == pytest.approx(16.0 - 0.16, rel=0.02)
+        assert measure(hearts.cine(), replace(closed, papillary_muscles_included=True)).edv_ml == pytest.approx(
+            16, rel=0.02
+        )

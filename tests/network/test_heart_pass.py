@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cinesax.core.cine import Cine
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.network.bundle import HeartPass
 from cinesax.network.segmenter import NetworkSegmenter, load_segmenter, place_of_heart
 from cinesax.phantom import draw_settings, make_phantom

@@ -9,7 +9,8 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError
 from cinesax.core.findings import Code
 from cinesax.core.grid import Grid
-from cinesax.core.segmentation import Structure, area_px
+from cinesax.core.segmentation import area_px
+from cinesax.core.structures import Structure
 from cinesax.network.bundle import open_bundle
 from cinesax.network.segmenter import NetworkSegmenter, load_segmenter
 from cinesax.phantom import Phantom, draw_settings, make_phantom

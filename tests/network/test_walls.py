@@ -13,7 +13,8 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError
 from cinesax.core.findings import Code
 from cinesax.core.grid import stacked_grid
-from cinesax.core.segmentation import Outline, Segmentation, Structure, polygon_area
+from cinesax.core.segmentation import Segmentation, polygon_area
+from cinesax.core.structures import Structure
 from cinesax.measure.plausibility import check
 from cinesax.measure.volumes import MYOCARDIAL_DENSITY_G_PER_ML, measure
 from cinesax.network.bundle import HeartPass, OtherClass, open_bundle
@@ -75,7 +76,7 @@ def exam(painted: np.ndarray) -> Cine:
     return Cine(painted * np.uint16(100), grid)
 
 
-def areas_mm2(found: Segmentation, outline: Outline) -> list[float]:
+def areas_mm2(found: Segmentation, outline: Structure) -> list[float]:
     return [sum(polygon_area(p) for p in found.outline(outline, 0, index)) * MM**2 for index in range(4)]
 
 
@@ -102,8 +103,8 @@ def test_cavity_and_wall_are_drawn_measured_and_the_right_ventricle_left_out(shi
     assert set(found.known_phases) == {Structure.CAVITY, Structure.MYOCARDIUM}
     assert all(known.all() for known in found.known_phases.values())
     inner, outer = np.pi * (INNER * MM) ** 2, np.pi * (OUTER * MM) ** 2
-    assert areas_mm2(found, Outline.ENDOCARDIUM) == pytest.approx([0, inner, inner, 0], rel=0.02)
-    assert areas_mm2(found, Outline.EPICARDIUM) == pytest.approx([0, outer, outer, outer], rel=0.02)
+    assert areas_mm2(found, Structure.CAVITY) == pytest.approx([0, inner, inner, 0], rel=0.02)
+    assert areas_mm2(found, Structure.MYOCARDIUM) == pytest.approx([0, outer, outer, outer], rel=0.02)
     measured = measure(cine, found)
     true_ml = (2 * (outer - inner) + outer) * 8 / 1000
     assert measured.lv_mass_g == pytest.approx(MYOCARDIAL_DENSITY_G_PER_ML * true_ml, rel=0.02)
@@ -116,7 +117,7 @@ def test_a_network_of_two_classes_says_nothing_of_the_wall(shipped):
     alone = replace(alone, bundle=replace(alone.bundle, classes={1: Structure.CAVITY}, others={}))
     found = alone.segment(exam(discs()))
     assert set(found.known_phases) == {Structure.CAVITY} and set(np.unique(found.labels)) == {0, 1}
-    assert {key[0] for key in found.contours} == {Outline.ENDOCARDIUM}
+    assert {key[0] for key in found.contours} == {Structure.CAVITY}
 
 
 def test_the_order_of_the_channels_is_the_bundle_s(shipped):
@@ -138,7 +139,7 @@ def test_resampled_frames_keep_the_cavity_inside_of_the_wall(shipped):
         both = (found.mask(structure) & inside).sum()
         assert 2 * both / (found.mask(structure).sum() + inside.sum()) > 0.93
     for phase, index in np.ndindex(3, 4):
-        inner, outer = (found.outline(o, phase, index) for o in (Outline.ENDOCARDIUM, Outline.EPICARDIUM))
+        inner, outer = (found.outline(o, phase, index) for o in (Structure.CAVITY, Structure.MYOCARDIUM))
         if inner:
             ((low, high), (least, most)) = ((p[0].min(axis=0), p[0].max(axis=0)) for p in (outer, inner))
             assert np.all(low < least) and np.all(most < high)
@@ -153,7 +154,7 @@ def test_between_cavity_and_wall_there_is_no_hole(shipped):
     painted[:, 1, 60, 66] = 2  # a papillary muscle
     found = network(shipped).segment(exam(painted))
     assert np.mean(found.labels != wanted) < 2e-3
-    assert areas_mm2(found, Outline.EPICARDIUM)[1] == pytest.approx(np.pi * (OUTER * MM) ** 2, rel=0.02)
+    assert areas_mm2(found, Structure.MYOCARDIUM)[1] == pytest.approx(np.pi * (OUTER * MM) ** 2, rel=0.02)
 
 
 def test_a_frame_without_any_wall_has_no_epicardium_and_is_told(shipped):
@@ -161,7 +162,7 @@ def test_a_frame_without_any_wall_has_no_epicardium_and_is_told(shipped):
     painted[:, 1][painted[:, 1] == 2] = 0
     cine = exam(painted)
     found = network(shipped).segment(cine)
-    assert found.outline(Outline.ENDOCARDIUM, 0, 1) and not found.outline(Outline.EPICARDIUM, 0, 1)
+    assert found.outline(Structure.CAVITY, 0, 1) and not found.outline(Structure.MYOCARDIUM, 0, 1)
     told = [f.message for f in check(cine, found, measure(cine, found))]
     assert any("slices 1 have a cavity and no myocardium" in message for message in told)
 

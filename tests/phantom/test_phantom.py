@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cinesax.core.errors import GeometryError, UsageError
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.phantom import (
     DecoyKind,
     FieldOfView,

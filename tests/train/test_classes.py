@@ -16,7 +16,7 @@ from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.cine import Cine  # noqa: E402
 from cinesax.core.errors import InputError  # noqa: E402
 from cinesax.core.grid import stacked_grid  # noqa: E402
-from cinesax.core.segmentation import Structure  # noqa: E402
+from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.formats import pairs  # noqa: E402
 from cinesax.network.bundle import OtherClass, open_bundle  # noqa: E402
 from cinesax.phantom.dicom import SeriesIdentity, write_series  # noqa: E402

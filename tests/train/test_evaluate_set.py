@@ -11,7 +11,7 @@ pytest.importorskip("tensorflow")
 
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.errors import UsageError  # noqa: E402
-from cinesax.core.segmentation import Structure  # noqa: E402
+from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.formats import pairs  # noqa: E402
 from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from cinesax.core.errors import DatasetError, OutputError  # noqa: E402
-from cinesax.core.segmentation import Structure  # noqa: E402
+from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.train.data.examples import Example, Kind, LabelClass, as_cine  # noqa: E402
 from cinesax.train.data.manifest import CAVITY_ONLY, parse_classes  # noqa: E402

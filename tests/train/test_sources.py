@@ -12,7 +12,8 @@ pytest.importorskip("tensorflow")
 
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.cine import Cine  # noqa: E402
-from cinesax.core.segmentation import Outline, Segmentation, Structure, from_contours, trace  # noqa: E402
+from cinesax.core.segmentation import Segmentation, from_contours, trace  # noqa: E402
+from cinesax.core.structures import Structure
 from cinesax.formats import acdc, pairs  # noqa: E402
 from cinesax.formats.contours import write_contours  # noqa: E402
 from cinesax.inputs import open_cine  # noqa: E402
@@ -44,14 +45,14 @@ def _radius(phase: int) -> float:
     return 10.0 - 1.5 * min(phase, PHASES - phase)
 
 
-def _drawn(cine: Cine, *, without: tuple[Outline, int, int] | None = None) -> Segmentation:
+def _drawn(cine: Cine, *, without: tuple[Structure, int, int] | None = None) -> Segmentation:
     """The contours that an expert draws: endocardium at phases 0 (ED) and 3 (ES), epicardium at ED."""
     far = np.hypot(*(np.indices((SIDE, SIDE)) - np.array(MIDDLE)[:, None, None]))
     drawn = {}
     for index in range(1, SLICES - 1):
         for phase in (0, 3):
-            drawn[Outline.ENDOCARDIUM, phase, index] = trace(far < _radius(phase))
-        drawn[Outline.EPICARDIUM, 0, index] = trace(far < _radius(0) + 5)
+            drawn[Structure.CAVITY, phase, index] = trace(far < _radius(phase))
+        drawn[Structure.MYOCARDIUM, 0, index] = trace(far < _radius(0) + 5)
     if without:
         del drawn[without]
     return from_contours(drawn, cine.pixels.shape)
@@ -98,19 +99,19 @@ def test_a_slice_with_its_cavity_but_not_its_wall_is_labelled_in_part(tmp_path):
     # The wall was drawn at ED: in the slices with LV it is there, in the others there is none. At ES nobody drew it.
     assert all(known[0, index] == {CAVITY, WALL} for index in range(SLICES))
     assert all(known[3, index] == {CAVITY} for index in range(SLICES))
-    frames, skipped = labelled_frames(_drawn(cine, without=(Outline.EPICARDIUM, 0, 2)))
+    frames, skipped = labelled_frames(_drawn(cine, without=(Structure.MYOCARDIUM, 0, 2)))
     assert next(f.known for f in frames if (f.phase, f.slice) == (0, 2)) == {CAVITY}
     assert len(frames) == 2 * SLICES and len(skipped) == (PHASES - 2) * SLICES
 
 
 def test_frames_that_nobody_judged_are_not_taken_for_empty():
     cine = _heart()
-    _, skipped = labelled_frames(_drawn(cine, without=(Outline.ENDOCARDIUM, 3, 2)))
+    _, skipped = labelled_frames(_drawn(cine, without=(Structure.CAVITY, 3, 2)))
     assert "between two slices" in skipped[3, 2]
-    _, skipped = labelled_frames(_drawn(cine, without=(Outline.ENDOCARDIUM, 0, 2)))
+    _, skipped = labelled_frames(_drawn(cine, without=(Structure.CAVITY, 0, 2)))
     assert "cavity is not known" in skipped[0, 2]
     drawn = dict(_drawn(cine).contours or {})
-    drawn[Outline.ENDOCARDIUM, 4, 2] = drawn[Outline.ENDOCARDIUM, 3, 2]
+    drawn[Structure.CAVITY, 4, 2] = drawn[Structure.CAVITY, 3, 2]
     frames, skipped = labelled_frames(from_contours(drawn, cine.pixels.shape))
     assert (4, 2) in {(f.phase, f.slice) for f in frames}
     assert all("few slices" in skipped[4, index] for index in range(SLICES) if index != 2)

@@ -20,7 +20,8 @@ import numpy as np
 from cinesax._version import __version__
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, OutputError, UsageError
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.dicom.uid import derived_uid
 from cinesax.files.folder_swap import new_folder
 from cinesax.formats.nifti import write_segmentation
@@ -174,7 +175,8 @@ def _truth_as_read(scanned: Scan, folder: Path) -> tuple[Cine, Segmentation]:
     with TemporaryDirectory(dir=folder) as name:
         write_scan(replace(scanned, frames=tuple(frames)), Path(name), _SHORT_AXIS)
         cine = open_cine(name)
-    known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in Structure}
+    drawn = (Structure.CAVITY, Structure.MYOCARDIUM)
+    known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in drawn}
     return cine, Segmentation(cine.pixels.astype(np.uint8), known, author="truth")
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 import numpy as np
 
 from cinesax.core.grid import Floats
+from cinesax.core.structures import LV, Chamber
 from cinesax.core.values import ArrayValue, frozen
 
 
@@ -29,7 +30,7 @@ class EfBasis(StrEnum):
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True, kw_only=True)
 class Measurements(ArrayValue):
-    """What was measured on one segmentation. What cannot be known is None (nan inside arrays).
+    """What was measured of one chamber on one segmentation. What cannot be known is None (nan inside arrays).
 
     Attributes:
         area_method: how the areas were taken.
@@ -50,9 +51,11 @@ class Measurements(ArrayValue):
         peak_ejection_rate_ml_per_s: the fastest fall of the volume, as a positive number.
         peak_filling_rate_ml_per_s: the fastest rise of the volume; None under prospective gating, which does not
             record the end of the beat.
-        lv_mass_g: myocardial mass at ED.
+        lv_mass_g: myocardial mass at ED; None for other chambers than the LV.
         height_cm: body height that was used.
         weight_kg: body weight that was used.
+        chamber: whose volumes these are.
+        others: the same of the other chambers that were segmented. Those of the LV, and only they, have them.
     """
 
     area_method: AreaMethod
@@ -71,12 +74,18 @@ class Measurements(ArrayValue):
     lv_mass_g: float | None
     height_cm: float | None
     weight_kg: float | None
+    chamber: Chamber = LV
+    others: tuple["Measurements", ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
                 object.__setattr__(self, field.name, frozen(value))
+
+    def of(self, chamber: Chamber) -> "Measurements | None":
+        """The measurements of a chamber; None where it was not segmented."""
+        return next((one for one in (self, *self.others) if one.chamber == chamber), None)
 
     def __repr__(self) -> str:
         return f"Measurements({self.shown})"

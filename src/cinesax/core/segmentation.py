@@ -6,7 +6,6 @@ implicitly (the last point joins the first). The Sunnybrook contour files count 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -17,26 +16,16 @@ from numpy.typing import NDArray
 from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Finding
 from cinesax.core.grid import Floats
+from cinesax.core.structures import Part, Structure, painting_order
 from cinesax.core.values import ArrayValue, frozen
 
 Polygons = tuple[Floats, ...]
 
+Outline = Structure
+"""The outer border of a structure, which goes round all that the structure encloses: that of the myocardium is the
+epicardium. A name of its own from before there was one table."""
 
-class Structure(IntEnum):
-    """What a pixel can be; the value is the one in label arrays and label files."""
-
-    CAVITY = 1
-    MYOCARDIUM = 2
-
-
-class Outline(StrEnum):
-    """Which border of the LV a contour follows; the value is the letter of the Sunnybrook file names."""
-
-    ENDOCARDIUM = "i"
-    EPICARDIUM = "o"
-
-
-ContourKey = tuple[Outline, int, int]
+ContourKey = tuple[Structure, int, int]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,9 +36,9 @@ class Segmentation(ArrayValue):
         labels: (phase, slice, row, column), uint8: 0 or a value of Structure.
         known_phases: for each structure that was looked for, (phase,) bool: where it was looked for. In
             other phases its absence means nothing (expert contours exist at ED and ES only).
-        contours: (outline, phase, slice) -> its polygons. Where given (not None), areas are polygon areas
-            in closed form; where None, areas are pixel counts. With contours, a frame without an entry
-            has none.
+        contours: (structure, phase, slice) -> the polygons round it and what it encloses. Where given (not None),
+            areas are polygon areas in closed form; where None, areas are pixel counts. With contours, a frame without
+            an entry has none.
         findings: what the maker of the segmentation noticed.
         author: who made it: a network's name and version, "manual", or "truth".
         papillary_muscles_included: whether the cavity was drawn with the papillary muscles in it, as the network that
@@ -95,23 +84,38 @@ class Segmentation(ArrayValue):
         return f"Segmentation({names} by {self.author!r}: {phases} phases, {slices} slices, {drawn})"
 
     def mask(self, structure: Structure) -> NDArray[np.bool_]:
-        """(phase, slice, row, column), bool: where the structure is."""
-        return np.asarray(self.labels == structure)
+        """(phase, slice, row, column), bool: where the structure is, with the muscles in it that count as it."""
+        counted = self.counted_as(structure)
+        return np.asarray(self.labels == structure if len(counted) == 1 else np.isin(self.labels, counted))
 
-    def outline(self, outline: Outline, phase: int, slice_index: int) -> Polygons:
-        """The polygons of one frame: the contours it came from, else traced round the labels."""
+    def outline(self, structure: Structure, phase: int, slice_index: int) -> Polygons:
+        """The polygons round a structure and what it encloses, in one frame.
+
+        They are the contours it came from, else traced round the labels; () where the structure itself is not there.
+        """
         if self.contours is not None:
-            return self.contours.get((outline, phase, slice_index), ())
+            return self.contours.get((structure, phase, slice_index), ())
         labels = self.labels[phase, slice_index]
-        inside = labels == Structure.CAVITY if outline is Outline.ENDOCARDIUM else labels > 0
-        if outline is Outline.EPICARDIUM and not np.any(labels == Structure.MYOCARDIUM):
+        if not np.any(labels == structure):
             return ()
-        return trace(inside)
+        return trace(np.isin(labels, structure.region))
+
+    def counted_as(self, structure: Structure) -> tuple[Structure, ...]:
+        """What of the segmented structures counts as this one: itself, and muscles in the blood by convention."""
+        muscles = (one for one in self._right_inside(structure) if one.facts.part is Part.MUSCLE)
+        return (structure, *(muscles if self.papillary_muscles_included else ()))
+
+    def apart_from(self, structure: Structure) -> tuple[Structure, ...]:
+        """What of the segmented structures lies right inside of this one and does not count as it."""
+        return tuple(one for one in self._right_inside(structure) if one not in self.counted_as(structure))
+
+    def _right_inside(self, structure: Structure) -> tuple[Structure, ...]:
+        return tuple(one for one in self.known_phases if one.enclosing is structure)
 
 
 def _checked(contours: Mapping[ContourKey, Polygons], frames: tuple[int, ...]) -> dict[ContourKey, Polygons]:
     checked: dict[ContourKey, Polygons] = {}
-    for (outline, phase, slice_index), polygons in contours.items():
+    for (structure, phase, slice_index), polygons in contours.items():
         if not (0 <= phase < frames[0] and 0 <= slice_index < frames[1]):
             raise GeometryError(f"a contour at phase {phase}, slice {slice_index} lies outside of the stack {frames}")
         kept = tuple(np.array(polygon, dtype=np.float64) for polygon in polygons)
@@ -120,7 +124,7 @@ def _checked(contours: Mapping[ContourKey, Polygons], frames: tuple[int, ...]) -
                 raise GeometryError(f"a contour is at least three finite points (x, y), seen shape {polygon.shape}")
             polygon.setflags(write=False)
         if kept:
-            checked[Outline(outline), int(phase), int(slice_index)] = kept
+            checked[Structure(structure), int(phase), int(slice_index)] = kept
     return checked
 
 
@@ -208,16 +212,15 @@ def from_contours(
     """A Segmentation whose labels are the contours' pixels; phases with at least one contour are the known ones.
 
     Args:
-        contours: (outline, phase, slice) -> polygons.
+        contours: (structure, phase, slice) -> polygons.
         shape: (phase, slice, row, column).
         author: who drew them.
     """
     labels = np.zeros(shape, dtype=np.uint8)
-    order = {Outline.EPICARDIUM: Structure.MYOCARDIUM, Outline.ENDOCARDIUM: Structure.CAVITY}
     known: dict[Structure, NDArray[np.bool_]] = {Structure.CAVITY: np.zeros(shape[0], dtype=bool)}
-    for outline, structure in order.items():
+    for structure in painting_order({structure for structure, _, _ in contours}):
         for (which, phase, slice_index), polygons in contours.items():
-            if which is outline and polygons:
+            if which is structure and polygons:
                 labels[phase, slice_index][rasterise(polygons, shape[2:])] = structure
                 known.setdefault(structure, np.zeros(shape[0], dtype=bool))[phase] = True
     return Segmentation(labels, known, contours=dict(contours), author=author)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from cinesax.core.cine import Cine
 from cinesax.core.errors import OutputError
 from cinesax.core.grid import Floats
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
 
@@ -26,7 +27,7 @@ TOLERANCE_MM = 0.01
 """How far a pixel may lie from where it was meant: numbers are stored in 16 characters (DICOM) or 32 bits (NIfTI)."""
 
 _Place = tuple[Structure, int, int]
-_CODES = {"87878005": Structure.CAVITY, "49848007": Structure.MYOCARDIUM}
+_CODES = {one.facts.code.value: one for one in Structure}
 _UINT8 = 2
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 

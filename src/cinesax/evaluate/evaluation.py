@@ -12,7 +12,8 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Finding
 from cinesax.core.measurements import EfBasis
-from cinesax.core.segmentation import Outline, Polygons, Segmentation
+from cinesax.core.segmentation import Polygons, Segmentation
+from cinesax.core.structures import Structure
 from cinesax.core.values import ArrayValue, frozen
 from cinesax.evaluate import document
 from cinesax.evaluate.agreement import BlandAltman, Interval, bland_altman, bootstrap
@@ -317,7 +318,7 @@ def _marked(one: SliceScore, study: LabelledStudy, learned: Learned | None) -> S
 
 
 def _picture(one: SliceScore, study: LabelledStudy, found: Segmentation) -> Picture:
-    at = Outline.ENDOCARDIUM, one.phase, one.slice
+    at = Structure.CAVITY, one.phase, one.slice
     spacing = None if study.cine.grid is None else study.cine.grid.spacing_mm
     pixels = study.cine.pixels[one.phase, one.slice].copy()
     return Picture(one, pixels, study.truth.outline(*at), found.outline(*at), spacing)

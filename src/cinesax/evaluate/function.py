@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinesax.core.measurements import EfBasis
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate.study import LabelledStudy, Moment, moments, truth_areas_px
 from cinesax.measure.volumes import measure
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinesax.core.grid import Floats
-from cinesax.core.segmentation import Outline, Segmentation, polygon_area
+from cinesax.core.segmentation import Segmentation, polygon_area
+from cinesax.core.structures import Structure
 from cinesax.evaluate.study import LabelledStudy
 
 GOOD_BELOW_MM = 5.0
@@ -119,7 +120,7 @@ def miccai_case(study: LabelledStudy, found: Segmentation) -> MiccaiCase | None:
 
 
 def _largest(segmentation: Segmentation, phase: int, index: int) -> Floats | None:
-    polygons = segmentation.outline(Outline.ENDOCARDIUM, phase, index)
+    polygons = segmentation.outline(Structure.CAVITY, phase, index)
     return max(polygons, key=polygon_area) if polygons else None
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from cinesax.core.errors import InputError
 from cinesax.core.findings import Code, Finding, Severity
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate import LabelledStudy
 from cinesax.evaluate.labelled import labels_of
 

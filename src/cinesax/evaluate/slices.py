@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate.distances import Unit, border_distances
 from cinesax.evaluate.study import LabelledStudy, Level, Moment, levels, moments, truth_areas_px
 from cinesax.network.fingerprint import Overlap

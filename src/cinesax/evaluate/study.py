@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinesax.core.cine import Cine
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 
 
 @dataclass(frozen=True, slots=True)

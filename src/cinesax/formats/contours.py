@@ -1,9 +1,11 @@
 """Contour text files as the Sunnybrook Cardiac Data have them, both ways.
 
-A file `IM-0001-NNNN-{i,o}contour-{manual,auto}.txt` holds one closed polygon: a point `x y` a line, in pixels, x to
+A file `IM-0001-NNNN-{i,o,r,p}contour-{manual,auto}.txt` holds one closed polygon: a point `x y` a line, in pixels, x to
 the right, y down, from the outer corner of the first pixel: its centre is (0.5, 0.5). In a Segmentation it is (0, 0),
 so half a pixel is added on the way out and taken away on the way in; `contour_convention` tells the files apart that
-older versions wrote without it. i is the endocardium, o the epicardium. NNNN counts the frames of the study as the
+older versions wrote without it. The letter names the structure: i is the endocardium and o the epicardium, as in
+Sunnybrook, which has no letter for the RV; r is the RV's endocardium and p the papillary muscles (of which Sunnybrook
+has files p1, p2, ..., which are not read: they lie in the cavity). NNNN counts the frames of the study as the
 study does: it is the InstanceNumber, where every frame has its own, else slice * phases + phase + 1 in the order of the
 Cine. (In Sunnybrook the study counts from base to apex, which is against the order along the slice normal that a Cine
 has.)
@@ -19,11 +21,13 @@ import numpy as np
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, OutputError
 from cinesax.core.grid import Floats
-from cinesax.core.segmentation import ContourKey, Outline, Polygons, Segmentation, from_contours
+from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, from_contours
+from cinesax.core.structures import Structure
 from cinesax.files.stored_files import replacing
 from cinesax.formats.contour_convention import MARKER_NAME, STANDARD, first_pixel_centres, write_marker
 
-_NAME = re.compile(r"(?:.*-)?IM-\d+-(\d+)-([io])contour-(manual|auto)\.txt", re.IGNORECASE)
+_LETTERS = "".join(one.facts.letter for one in Structure)
+_NAME = re.compile(rf"(?:.*-)?IM-\d+-(\d+)-([{_LETTERS}])contour-(manual|auto)\.txt", re.IGNORECASE)
 _ANY_CONTOUR = re.compile(r"(?:.*-)?IM-\d+-\d+-[a-z]\d?contour-(manual|auto)\.txt", re.IGNORECASE)
 _MAX_FILE_BYTES = 16 * 1024**2
 
@@ -63,14 +67,14 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
         phase, place = numbers[number]
         polygon = read_polygon(path) - centres[path] + _padding_xy(cine, place)
         _refuse_outside(path, polygon, cine)
-        contours[Outline(letter), phase, place] = (polygon,)
+        contours[Structure.of_letter(letter), phase, place] = (polygon,)
     manual = any("manual" in path.name.lower() for path in chosen.values())
     shape = (cine.n_phases, cine.n_slices, cine.pixels.shape[2], cine.pixels.shape[3])
     return from_contours(contours, shape, author="manual" if manual else "auto")
 
 
 def is_contour_file(path: Path) -> bool:
-    """Whether the name is that of a contour of the endocardium or the epicardium."""
+    """Whether the name is that of a contour of one of the structures."""
     return _NAME.fullmatch(path.name) is not None
 
 
@@ -80,7 +84,7 @@ def contour_files(folder: Path) -> list[Path]:
 
 
 def chosen_files(folder: Path) -> dict[tuple[int, str], Path]:
-    """The contour files in a folder (any depth) that count: (number of the frame, "i" or "o") -> file.
+    """The contour files in a folder (any depth) that count: (number of the frame, letter of the structure) -> file.
 
     Raises:
         InputError: no contour file there, or two of one contour.
@@ -179,8 +183,11 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
     try:
         folder.mkdir(parents=True, exist_ok=True)
         outlines = {
-            folder / f"IM-0001-{places[phase, place]:04d}-{outline.value}contour-{maker}.txt": (polygons, place)
-            for (outline, phase, place), polygons in sorted(_outlines(segmentation).items())
+            folder / f"IM-0001-{places[phase, place]:04d}-{structure.facts.letter}contour-{maker}.txt": (
+                polygons,
+                place,
+            )
+            for (structure, phase, place), polygons in sorted(_outlines(segmentation).items())
         }
         # First, so that no file is ever there without what it means.
         write_marker(folder, others=[path for path in contour_files(folder) if path not in outlines])
@@ -196,7 +203,7 @@ def is_written_name(name: str, author: object) -> bool:
     """Whether `write_contours` gives files such a name, of a segmentation by this author."""
     return (
         name == MARKER_NAME
-        or re.fullmatch(rf"IM-0001-[-0-9][0-9]{{3,}}-[io]contour-{_maker(author)}\.txt", name) is not None
+        or re.fullmatch(rf"IM-0001-[-0-9][0-9]{{3,}}-[{_LETTERS}]contour-{_maker(author)}\.txt", name) is not None
     )
 
 
@@ -216,7 +223,9 @@ def _outlines(segmentation: Segmentation) -> Mapping[ContourKey, Polygons]:
     if segmentation.contours is not None:
         return segmentation.contours
     phases, slices = segmentation.labels.shape[:2]
-    keys = [(outline, phase, place) for outline in Outline for phase in range(phases) for place in range(slices)]
+    keys = [
+        (one, phase, place) for one in segmentation.known_phases for phase in range(phases) for place in range(slices)
+    ]
     traced = {key: segmentation.outline(*key) for key in keys}
     return {key: polygons for key, polygons in traced.items() if polygons}
 

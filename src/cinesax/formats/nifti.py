@@ -19,13 +19,15 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import GeometryError, InputError, OutputError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats, Grid
 from cinesax.core.orientation import base_first
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.files.stored_files import replacing
 from cinesax.formats.nifti_axes import Axes, arrange, axes_onto, grid_of, on_grid, slice_axis
 from cinesax.formats.nifti_header import HeaderGeometry, NiftiGeometry, said
@@ -145,7 +147,7 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
 def read_labels(
     path: Path, cine: Cine, *, author: str = "manual", geometry: NiftiGeometry | None = None
 ) -> Segmentation:
-    """Read labels (0, 1 cavity, 2 myocardium) that lie on the grid of a cine, their axes in any order.
+    """Read labels (0, and those of the table of structures) that lie on the grid of a cine, axes in any order.
 
     A phase without any label counts as not looked at.
 
@@ -163,13 +165,34 @@ def read_labels(
     file = _read(path, geometry)
     values = _on_cine(file, cine)
     whole = np.rint(values)
-    if np.any(whole != values) or values.min() < 0 or values.max() > max(Structure):
-        raise InputError(f"{path} holds values other than the labels 0, 1 (cavity) and 2 (myocardium)")
+    whole_numbers = not np.any(whole != values) and 0 <= values.min() and values.max() <= max(Structure)
+    if not whole_numbers or not set(np.unique(whole.astype(np.uint8)).tolist()) <= {0, *Structure}:
+        listed = ", ".join(f"{int(one)} ({one.facts.words})" for one in Structure)
+        raise InputError(f"{path} holds values other than the labels 0, {listed}")
     labels = whole.astype(np.uint8)
+    _refuse_other_numbering(path, labels)
     known = {Structure.CAVITY: labels.any(axis=(1, 2, 3))}
-    if np.any(labels == Structure.MYOCARDIUM):
-        known[Structure.MYOCARDIUM] = np.any(labels == Structure.MYOCARDIUM, axis=(1, 2, 3))
+    present = {one: np.any(labels == one, axis=(1, 2, 3)) for one in Structure if one is not Structure.CAVITY}
+    known |= {one: phases for one, phases in present.items() if phases.any()}
     return Segmentation(labels, known, author=author, findings=_of_place(file, cine))
+
+
+def _refuse_other_numbering(path: Path, labels: NDArray[np.uint8]) -> None:
+    """ACDC and others call the RV 1 and the LV 3: nothing but the wall, which lies round the LV, tells them apart."""
+    wall = labels == Structure.MYOCARDIUM
+    if not wall.any() or not np.any(labels == Structure.RV_CAVITY):
+        return
+    near_wall = ndimage.binary_dilation(wall, np.ones((1, 1, 3, 3))) & ~wall
+    walled = {}
+    for one in (Structure.CAVITY, Structure.RV_CAVITY):
+        inside = labels == one
+        border = inside & ~ndimage.binary_erosion(inside, np.ones((1, 1, 3, 3)))
+        walled[one] = float((border & near_wall).sum() / max(border.sum(), 1))
+    if walled[Structure.RV_CAVITY] > max(0.5, walled[Structure.CAVITY]):
+        raise InputError(
+            f"{path} has the wall (label 2) round label 3 and not round label 1: it seems to number the structures as "
+            f"ACDC does (1 RV, 3 LV); expected 1 {Structure.CAVITY.facts.words}, 3 {Structure.RV_CAVITY.facts.words}"
+        )
 
 
 def _of_place(file: _File, cine: Cine) -> tuple[Finding, ...]:

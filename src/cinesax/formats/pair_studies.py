@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import DatasetError
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.formats.pairs import Pair, load, read_pairs
 
 _NUMBERED = re.compile(r"-IM-\d+-(\d+)$", re.IGNORECASE)

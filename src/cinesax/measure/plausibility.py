@@ -12,7 +12,8 @@ from cinesax.core.cine import Cine
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
 from cinesax.core.measurements import Measurements
-from cinesax.core.segmentation import Outline, Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.measure.volumes import BODY_LIMITS
 
 PLAUSIBLE = {
@@ -117,8 +118,8 @@ def _slices_without_wall(segmentation: Segmentation, phase: int | None) -> list[
     return [
         index
         for index in range(segmentation.labels.shape[1])
-        if segmentation.outline(Outline.ENDOCARDIUM, phase, index)
-        and not segmentation.outline(Outline.EPICARDIUM, phase, index)
+        if segmentation.outline(Structure.CAVITY, phase, index)
+        and not segmentation.outline(Structure.MYOCARDIUM, phase, index)
     ]
 
 

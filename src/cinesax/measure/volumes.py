@@ -1,4 +1,4 @@
-"""Areas, volumes, ejection fraction and what follows from them: NumPy only.
+"""Areas, volumes, ejection fraction and what follows from them, chamber by chamber: NumPy only.
 
 Volumes are summed over slices (the "method of discs", Simpson's rule in the words of cardiology): Dulce et al.,
 "Quantification of the left ventricular volumes and function with cine MR imaging: comparison of geometric models
@@ -7,13 +7,16 @@ segmentation says so; what is to be contoured is told by Schulz-Menger et al., "
 post-processing in cardiovascular magnetic resonance - 2020 update", J Cardiovasc Magn Reson 22 (2020) 19.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from cinesax.core.cine import Cine, Gating
 from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.grid import Floats, Grid
 from cinesax.core.measurements import AreaMethod, Measurements, volume_curve
-from cinesax.core.segmentation import Outline, Segmentation, Structure, area_px
+from cinesax.core.segmentation import Segmentation, area_px
+from cinesax.core.structures import LV, Chamber, Structure, blood_of, chambers, wall_of
 
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
 """Grams a millilitre: Schulz-Menger et al. 2020, as above."""
@@ -33,7 +36,11 @@ def measure(
     height_cm: float | None = None,
     weight_kg: float | None = None,
 ) -> Measurements:
-    """Measure the left ventricle.
+    """Measure the left ventricle, and every other chamber that was segmented.
+
+    ED and ES are those of each chamber's own volume curve, for the right ventricle may empty later than the left. A
+    phase that is given holds for all chambers; one in which another chamber than the LV was not segmented gives no
+    volume of it.
 
     Args:
         cine: gives distances, times and body size.
@@ -50,16 +57,29 @@ def measure(
     """
     _check_fit(cine, segmentation)
     check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
-    areas_px = cavity_areas_px(segmentation)
+    height = _plausible(cine.patient.height_cm if height_cm is None else height_cm, BODY_LIMITS["height"])
+    weight = _plausible(cine.patient.weight_kg if weight_kg is None else weight_kg, BODY_LIMITS["weight"])
+    left, *others = (
+        replace(_of_chamber(cine, segmentation, chamber, (ed_phase, es_phase)), height_cm=height, weight_kg=weight)
+        for chamber in chambers(segmentation.known_phases)
+    )
+    return replace(left, others=tuple(others))
+
+
+def _of_chamber(
+    cine: Cine, segmentation: Segmentation, chamber: Chamber, given: tuple[int | None, int | None]
+) -> Measurements:
+    """The measurements of one chamber, without body size; `given` are ED and ES, where they were given."""
+    areas_px = areas_of(segmentation, blood_of(chamber))
     areas_mm2 = None if cine.grid is None else areas_px * cine.grid.pixel_area_mm2
     extents = None if cine.grid is None else slice_extents_mm(cine.grid)
     volumes = None if areas_mm2 is None or extents is None else areas_mm2 @ extents / 1000
     curve = volume_curve(areas_px, volumes)
     curve_ed, curve_es = _extremes(curve)
-    ed = curve_ed if ed_phase is None else _given_phase(ed_phase, "ED", curve)
-    es = curve_es if es_phase is None else _given_phase(es_phase, "ES", curve)
-    _refuse_the_other(ed_phase, "ED", es, other="ES", extreme="smallest")
-    _refuse_the_other(es_phase, "ES", ed, other="ED", extreme="largest")
+    if chamber == LV:
+        ed, es = _phases(curve, (curve_ed, curve_es), given)
+    else:
+        ed, es = _phases_of_other(curve, (curve_ed, curve_es), given)
     times = phase_times_ms(cine)
     fall, rise = (None, None) if volumes is None else peak_rates(volumes, times, cine.rr_interval_ms)
     if cine.gating is Gating.PROSPECTIVE:
@@ -79,9 +99,10 @@ def measure(
         heart_rate_bpm=cine.heart_rate_bpm,
         peak_ejection_rate_ml_per_s=fall,
         peak_filling_rate_ml_per_s=rise,
-        lv_mass_g=None if ed is None or extents is None else _mass_g(cine, segmentation, ed, extents),
-        height_cm=_plausible(cine.patient.height_cm if height_cm is None else height_cm, BODY_LIMITS["height"]),
-        weight_kg=_plausible(cine.patient.weight_kg if weight_kg is None else weight_kg, BODY_LIMITS["weight"]),
+        lv_mass_g=None if chamber != LV or ed is None or extents is None else _mass_g(cine, segmentation, ed, extents),
+        height_cm=None,
+        weight_kg=None,
+        chamber=chamber,
     )
 
 
@@ -109,6 +130,37 @@ def check_given(
             raise UsageError(f"the body {name} must lie in {low:g} to {high:g} {unit}, seen {size:g} {unit}")
 
 
+def _phases(
+    curve: Floats, own: tuple[int | None, int | None], given: tuple[int | None, int | None]
+) -> tuple[int | None, int | None]:
+    """ED and ES of the LV: as given, else the curve's own.
+
+    Raises:
+        UsageError: a given phase that was not segmented or is the other one's.
+    """
+    ed = own[0] if given[0] is None else _given_phase(given[0], "ED", curve)
+    es = own[1] if given[1] is None else _given_phase(given[1], "ES", curve)
+    _refuse_the_other(given[0], "ED", es, other="ES", extreme="smallest")
+    _refuse_the_other(given[1], "ES", ed, other="ED", extreme="largest")
+    return ed, es
+
+
+def _phases_of_other(
+    curve: Floats, own: tuple[int | None, int | None], given: tuple[int | None, int | None]
+) -> tuple[int | None, int | None]:
+    """ED and ES of another chamber: as given, None where it was not segmented there, else the curve's own.
+
+    A phase was given with the LV in mind: where it is the other extreme of this chamber, there is no ejection fraction,
+    and that is no error of the user's.
+    """
+    ed, es = (mine if phase is None else phase for mine, phase in zip(own, given, strict=True))
+    if own[0] is None or ed is None or np.isnan(curve[ed]):
+        ed = None
+    if own[0] is None or es is None or np.isnan(curve[es]) or es == ed:
+        es = None
+    return ed, es
+
+
 def _refuse_the_other(given: int | None, name: str, found: int | None, *, other: str, extreme: str) -> None:
     """One phase for both would be an ejection fraction of 0."""
     if given is not None and given == found:
@@ -118,26 +170,26 @@ def _refuse_the_other(given: int | None, name: str, found: int | None, *, other:
         )
 
 
-def cavity_areas_px(segmentation: Segmentation) -> Floats:
-    """(phase, slice), the area of the cavity in square pixels; nan in phases that were not segmented.
+def areas_of(segmentation: Segmentation, structure: Structure) -> Floats:
+    """(phase, slice), the area of a structure in square pixels; nan in phases in which it was not segmented.
 
-    Polygon areas in closed form where the segmentation has contours, pixel counts where it has not.
+    Polygon areas in closed form where the segmentation has contours, pixel counts where it has not. What lies inside of
+    the structure and does not count as it is left out.
     """
     if segmentation.contours is None:
-        areas = _pixel_areas_px(segmentation, Structure.CAVITY)
+        areas = np.asarray(segmentation.mask(structure).sum(axis=(2, 3)), dtype=np.float64)
     else:
-        areas = _polygon_areas_px(segmentation, Outline.ENDOCARDIUM)
-    return np.where(segmentation.known_phases[Structure.CAVITY][:, None], areas, np.nan)
+        areas = _inside_of_outlines(segmentation, structure)
+        inner = [_inside_of_outlines(segmentation, one) for one in segmentation.apart_from(structure)]
+        if inner:
+            areas = np.where(areas > 0, np.maximum(areas - np.sum(inner, axis=0), 0), 0)
+    return np.where(segmentation.known_phases[structure][:, None], areas, np.nan)
 
 
-def _pixel_areas_px(segmentation: Segmentation, structure: Structure) -> Floats:
-    return np.asarray((segmentation.labels == structure).sum(axis=(2, 3)), dtype=np.float64)
-
-
-def _polygon_areas_px(segmentation: Segmentation, outline: Outline) -> Floats:
+def _inside_of_outlines(segmentation: Segmentation, structure: Structure) -> Floats:
     areas = np.zeros(segmentation.labels.shape[:2])
     for (which, phase, slice_index), polygons in (segmentation.contours or {}).items():
-        if which is outline:
+        if which is structure:
             areas[phase, slice_index] = area_px(polygons)
     return areas
 
@@ -229,15 +281,12 @@ def _given_phase(phase: int, name: str, curve: Floats) -> int:
 
 
 def _mass_g(cine: Cine, segmentation: Segmentation, phase: int, extents_mm: Floats) -> float | None:
-    known = segmentation.known_phases.get(Structure.MYOCARDIUM)
-    if known is None or not known[phase] or cine.grid is None:
+    wall = wall_of(LV)
+    if wall is None or wall not in segmentation.known_phases:
         return None
-    if segmentation.contours is None:
-        areas = _pixel_areas_px(segmentation, Structure.MYOCARDIUM)[phase]
-    else:
-        outer = _polygon_areas_px(segmentation, Outline.EPICARDIUM)[phase]
-        inner = _polygon_areas_px(segmentation, Outline.ENDOCARDIUM)[phase]
-        areas = np.where(outer > 0, np.maximum(outer - inner, 0), 0)
+    areas = areas_of(segmentation, wall)[phase]
+    if cine.grid is None or np.any(np.isnan(areas)):
+        return None
     volume_ml = float(areas @ extents_mm) * cine.grid.pixel_area_mm2 / 1000
     return MYOCARDIAL_DENSITY_G_PER_ML * volume_ml
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cinesax.core.errors import BundleError, GeometryError, OutputError
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.files.folder_swap import new_folder
 from cinesax.network.framing import Framing
 

@@ -12,7 +12,8 @@ from scipy import ndimage
 from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError, DatasetError
 from cinesax.core.findings import Code, Finding, Severity
-from cinesax.core.segmentation import ContourKey, Outline, Polygons, Segmentation, Structure, trace
+from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, trace
+from cinesax.core.structures import Structure
 from cinesax.network.bundle import Bundle, HeartPass, open_bundle
 from cinesax.network.cleaning import BORDER, DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.network.framing import Framing, Placement, crop_corner
@@ -200,9 +201,9 @@ class NetworkSegmenter:
     ) -> tuple[NDArray[np.uint8], dict[ContourKey, Polygons]]:
         labels = np.zeros(cine.pixels.shape, np.uint8)
         contours: dict[ContourKey, Polygons] = {}
-        parts = [(scores.cavity, Structure.CAVITY, Outline.ENDOCARDIUM)]
+        parts = [(scores.cavity, Structure.CAVITY, Structure.CAVITY)]
         if scores.ventricle is not None:
-            parts.insert(0, (scores.ventricle, Structure.MYOCARDIUM, Outline.EPICARDIUM))
+            parts.insert(0, (scores.ventricle, Structure.MYOCARDIUM, Structure.MYOCARDIUM))
         for values, structure, outline in parts:
             for phase, index in np.argwhere((values >= BORDER).any(axis=(2, 3))):
                 native = self.bundle.framing.undo(values[phase, index], placement)
@@ -237,7 +238,7 @@ def share(probabilities: NDArray[np.float32], channels: Sequence[int]) -> NDArra
 def _with_wall(contours: dict[ContourKey, Polygons], labels: NDArray[np.uint8]) -> dict[ContourKey, Polygons]:
     """Without the epicardium of frames in which no pixel is myocardium: it is the endocardium once more."""
     wall = np.any(labels == Structure.MYOCARDIUM, axis=(2, 3))
-    return {key: line for key, line in contours.items() if key[0] is Outline.ENDOCARDIUM or wall[key[1], key[2]]}
+    return {key: line for key, line in contours.items() if key[0] is Structure.CAVITY or wall[key[1], key[2]]}
 
 
 def _batches(count: int) -> list[slice]:

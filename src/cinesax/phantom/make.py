@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cinesax.core.cine import Cine, Patient, Source
 from cinesax.core.errors import UsageError
 from cinesax.core.grid import Floats, Grid, stacked_grid
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.phantom import physics
 from cinesax.phantom.anatomy import heart_frame
 from cinesax.phantom.heart import Section, ventricle
@@ -102,7 +103,7 @@ def make_truth(settings: PhantomSettings, *, phases: Sequence[int] | None = None
     for slice_index, position in enumerate(_positions(settings)):
         for i, phase in enumerate(wanted):
             _label(labels[i, slice_index], lv.section(position.w_mm, phase), position)
-    known = {structure: np.ones(len(wanted), dtype=bool) for structure in Structure}
+    known = {structure: np.ones(len(wanted), dtype=bool) for structure in (Structure.CAVITY, Structure.MYOCARDIUM)}
     return grid, Segmentation(labels, known, author="truth"), lv.volumes_ml[list(wanted)]
 
 

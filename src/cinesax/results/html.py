@@ -13,7 +13,8 @@ from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
 from cinesax.core.grid import Floats
 from cinesax.core.measurements import Measurements
-from cinesax.core.segmentation import Outline, Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.results import figures, summary, tables
 
 STILL_QUALITY = 90
@@ -153,12 +154,12 @@ Outlines = tuple[list[str], list[str]]
 def _outlines(segmentation: Segmentation, crop: figures.Crop, index: int) -> Outlines:
     """SVG paths of one slice for every phase: endocardium and epicardium."""
 
-    def of(outline: Outline) -> list[str]:
+    def of(outline: Structure) -> list[str]:
         phases = range(segmentation.labels.shape[0])
         return [figures.svg_path(segmentation.outline(outline, phase, index), crop) for phase in phases]
 
     has_wall = Structure.MYOCARDIUM in segmentation.known_phases
-    return of(Outline.ENDOCARDIUM), of(Outline.EPICARDIUM) if has_wall else [""] * segmentation.labels.shape[0]
+    return of(Structure.CAVITY), of(Structure.MYOCARDIUM) if has_wall else [""] * segmentation.labels.shape[0]
 
 
 def _area_text(m: Measurements, phase: int, index: int) -> str:

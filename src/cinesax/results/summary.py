@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine, Gating, Patient
 from cinesax.core.measurements import AreaMethod, EfBasis, Measurements
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 
 _SOURCES = {
     "network": "found by a network",

@@ -21,7 +21,8 @@ from pydicom.multival import MultiValue
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, printable
 from cinesax.core.grid import Floats, Grid
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
 

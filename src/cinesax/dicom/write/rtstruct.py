@@ -1,9 +1,10 @@
 """RT Structure Set out: the contours of an analysis in patient coordinates, for planning systems and contour editors.
 
-One region of interest (ROI) for each border of the LV at ED and at ES: "LV cavity" is the endocardial border, "LV
-epicardium" the epicardial one, which goes round cavity and myocardium. A ring is not written as one ROI: how its hole
-is told differs between programs, and a border means the same to all of them. Planning systems know no heart phases, so
-the phase is in the name of the ROI, and phases other than ED and ES are left out: all would lie on one another.
+One region of interest (ROI) for each structure at its chamber's ED and ES: "LV cavity" is the endocardial border, "LV
+epicardium" the epicardial one, which goes round cavity and myocardium, "RV cavity" that of the right ventricle. A ring
+is not written as one ROI: how its hole is told differs between programs, and a border means the same to all of them.
+Planning systems know no heart phases, so the phase is in the name of the ROI, and phases other than ED and ES are left
+out: all would lie on one another.
 
 Every contour lies in the plane of its source frame and refers to it. Its points are those of the sub-pixel contour.
 """
@@ -22,18 +23,14 @@ from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, OutputError
 from cinesax.core.grid import Floats, Grid
-from cinesax.core.segmentation import Outline, Structure
+from cinesax.core.measurements import Measurements
+from cinesax.core.structures import Structure
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
 from cinesax.dicom.write.filing import Filing, Kind, describe, finish, reference, series_of_frames
 from cinesax.dicom.write.options import RTSTRUCT_NAME
-from cinesax.dicom.write.seg import SEGMENTS
 
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
-_BORDERS = (
-    (Outline.ENDOCARDIUM, "LV cavity", SEGMENTS[Structure.CAVITY].rgb),
-    (Outline.EPICARDIUM, "LV epicardium", SEGMENTS[Structure.MYOCARDIUM].rgb),
-)
 _DECIMALS = 4
 """Of coordinates in mm: a ten-thousandth is far below any pixel, and ten characters hold any place in a scanner."""
 _LONGEST_VALUE = 65534
@@ -56,7 +53,7 @@ class _Contour:
 class _Roi:
     """A border at a phase."""
 
-    outline: Outline
+    outline: Structure
     phase: int
     name: str
     rgb: tuple[int, int, int]
@@ -98,16 +95,24 @@ def rtstruct_dataset(analysis: Analysis, filing: Filing) -> Dataset | None:
 
 
 def _rois(analysis: Analysis) -> list[_Roi]:
-    m, moments = analysis.measurements, dict[int, list[str]]()
+    drawn = sorted(analysis.segmentation.known_phases)
+    return [
+        _Roi(one, phase, f"{one.facts.roi or one.facts.words} {' '.join(names)}", one.facts.rgb)
+        for m in (analysis.measurements, *analysis.measurements.others)
+        for phase, names in _moments(m).items()
+        for one in drawn
+        if one.facts.chamber == m.chamber
+        and any(analysis.segmentation.outline(one, phase, place) for place in range(analysis.cine.n_slices))
+    ]
+
+
+def _moments(m: Measurements) -> dict[int, list[str]]:
+    """Phase -> what it is of a chamber's beat: both, where it was given as both."""
+    moments = dict[int, list[str]]()
     for name, phase in (("ED", m.ed_phase), ("ES", m.es_phase)):
         if phase is not None:
             moments.setdefault(phase, []).append(name)
-    return [
-        _Roi(outline, phase, f"{border} {' '.join(names)}", rgb)
-        for phase, names in moments.items()
-        for outline, border, rgb in _BORDERS
-        if any(analysis.segmentation.outline(outline, phase, place) for place in range(analysis.cine.n_slices))
-    ]
+    return moments
 
 
 def _contours(analysis: Analysis, grid: Grid, rois: Sequence[_Roi]) -> list[_Contour]:

@@ -25,7 +25,8 @@ from pydicom.sr.coding import Code
 from cinesax._version import __version__
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Concept, Part, Structure
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import MR_IMAGE
 from cinesax.dicom.uid import derived_uid
@@ -38,40 +39,30 @@ from cinesax.dicom.write.options import SegmentationType
 NAMES = (ED_NAME, ES_NAME, CINE_NAME)
 
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
-LEFT_VENTRICLE = Code("87878005", "SCT", "Left ventricle")
-MYOCARDIUM = Code("49848007", "SCT", "Left Ventricle Myocardium")
 _ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 _TEMPORAL_POSITION_INDEX, _FRAME_CONTENT = 0x00209128, 0x00209111
 _LONGEST_NAME = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    label: str
-    code: Code
-    rgb: tuple[int, int, int]
+def label_of(structure: Structure, *, papillary_muscles_included: bool) -> str:
+    """SegmentLabel: a code names the whole ventricle, so the words tell what the cavity holds."""
+    words = structure.facts.words
+    if not any(one.enclosing is structure and one.facts.part is Part.MUSCLE for one in Structure):
+        return words
+    return f"{words}, papillary muscles {'included' if papillary_muscles_included else 'excluded'}"
 
 
-SEGMENTS = {
-    Structure.CAVITY: _Segment("LV cavity, papillary muscles included", LEFT_VENTRICLE, (220, 40, 50)),
-    Structure.MYOCARDIUM: _Segment("LV myocardium", MYOCARDIUM, (60, 170, 90)),
-}
-"""What each structure is called. SegmentNumber is the value of Structure where both are there."""
-_WITHOUT_PAPILLARY_MUSCLES = "LV cavity, papillary muscles excluded"
-
-
-def label_of(structure: Structure, segmentation: Segmentation) -> str:
-    """SegmentLabel: the code names the whole ventricle, so the words tell what the cavity holds."""
-    if structure is Structure.CAVITY and not segmentation.papillary_muscles_included:
-        return _WITHOUT_PAPILLARY_MUSCLES
-    return SEGMENTS[structure].label
+def code_of(concept: Concept) -> Code:
+    """A concept of the table of structures as pydicom has it."""
+    return Code(concept.value, concept.scheme, concept.meaning)
 
 
 def tracking(filing: Filing, structure: Structure, segmentation: Segmentation) -> tuple[str, str]:
     """TrackingID and TrackingUID of a structure: the same in every object of a study, for it is the same heart."""
-    label = label_of(structure, segmentation)
+    label = label_of(structure, papillary_muscles_included=segmentation.papillary_muscles_included)
     # A cavity without its papillary muscles is another thing to follow.
-    what = [structure.name] if label == SEGMENTS[structure].label else [structure.name, label]
+    usual = label_of(structure, papillary_muscles_included=True)
+    what = [structure.name] if label == usual else [structure.name, label]
     return label, derived_uid(filing.study_uid, "tracking", *what)
 
 
@@ -129,18 +120,18 @@ def _author(analysis: Analysis) -> AlgorithmIdentificationSequence | None:
 
 
 def _describe(structure: Structure, number: int, filing: Filing, analysis: Analysis) -> SegmentDescription:
-    segment, author = SEGMENTS[structure], _author(analysis)
+    facts, author = structure.facts, _author(analysis)
     label, tracking_uid = tracking(filing, structure, analysis.segmentation)
     return SegmentDescription(
         number,
         label,
         ANATOMICAL_STRUCTURE,
-        segment.code,
+        code_of(facts.code),
         SegmentAlgorithmTypeValues.MANUAL if author is None else SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=author,
         tracking_id=label,
         tracking_uid=tracking_uid,
-        display_color=CIELabColor.from_rgb(*segment.rgb),
+        display_color=CIELabColor.from_rgb(*facts.rgb),
     )
 
 

@@ -6,7 +6,9 @@
         ├── Measurement Group, TID 1411: the cavity at end diastole, its segment in seg_ed.dcm; EDV
         ├── Measurement Group, TID 1411: the cavity at end systole, its segment in seg_es.dcm; ESV
         ├── Measurement Group, TID 1411: the myocardium at end diastole, its segment in seg_ed.dcm; LV mass
-        └── Measurement Group, TID 1501: the left ventricle; stroke volume, EF, cardiac output, heart rate
+        ├── Measurement Group, TID 1501: the left ventricle; stroke volume, EF, cardiac output, heart rate
+        └── the same groups of each other chamber that was segmented; where its ED or ES is not that of the LV, its
+            segment is that of seg_cine.dcm
 
 What was not measured is not in it. The report is unverified and preliminary: no person has looked at it.
 """
@@ -40,20 +42,15 @@ from pydicom.sr.coding import Code
 from cinesax._version import __version__
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import InputError, OutputError
-from cinesax.core.measurements import EfBasis
-from cinesax.core.segmentation import Structure
+from cinesax.core.measurements import EfBasis, Measurements
+from cinesax.core.structures import LV, Chamber, Structure, blood_of, wall_of
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
 from cinesax.dicom.uid import derived_uid
 from cinesax.dicom.write.filing import Filing, Kind, describe, finish, reference, source_images
-from cinesax.dicom.write.options import SEG_ED_NAME, SEG_ES_NAME, SR_NAME
-from cinesax.dicom.write.seg import ANATOMICAL_STRUCTURE, LEFT_VENTRICLE, SEGMENTS, tracking
+from cinesax.dicom.write.options import SEG_CINE_NAME, SEG_ED_NAME, SEG_ES_NAME, SR_NAME
+from cinesax.dicom.write.seg import ANATOMICAL_STRUCTURE, code_of, tracking
 
-EDV = Code("8821-1", "LN", "Left Ventricular ED Volume")
-ESV = Code("8823-7", "LN", "Left Ventricular ES Volume")
-STROKE_VOLUME = Code("90096001", "SCT", "Stroke Volume")
-EJECTION_FRACTION = Code("8811-2", "LN", "Left ventricular ejection fraction by MR")
-CARDIAC_OUTPUT = Code("82799009", "SCT", "Cardiac Output")
 LV_MASS = Code("18087-7", "LN", "Left Ventricle Mass")
 HEART_RATE = Code("8867-4", "LN", "Heart rate")
 
@@ -108,9 +105,8 @@ def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) 
     papillary = QualitativeEvaluation(PAPILLARY_MUSCLES, INCLUDED if included else EXCLUDED)
     with lenient():
         images = source_images(analysis.cine, filing)
-        algorithm = _algorithm(analysis)
-        groups: list[Group] = [_volume(roi, analysis, filing, segs, shared=(papillary, algorithm)) for roi in rois]
-        groups += _function(analysis, filing, (papillary, algorithm))
+        groups: list[Group] = [_volume(roi, analysis, filing, segs, papillary=papillary) for roi in rois]
+        groups += _function(analysis, filing, papillary)
         if not groups:
             return None
         report = MeasurementReport(_observer(), CARDIAC_MRI, groups, title=MEASUREMENT_REPORT)
@@ -132,13 +128,20 @@ def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) 
 
 
 def _rois(analysis: Analysis) -> tuple[_Roi, ...]:
-    m = analysis.measurements
-    ed, es = ("end diastole", m.ed_phase, SEG_ED_NAME), ("end systole", m.es_phase, SEG_ES_NAME)
-    return (
-        _Roi(EDV, m.edv_ml, ML, Structure.CAVITY, *ed),
-        _Roi(ESV, m.esv_ml, ML, Structure.CAVITY, *es),
-        _Roi(LV_MASS, m.lv_mass_g, G, Structure.MYOCARDIUM, *ed),
-    )
+    left = analysis.measurements
+    rois = []
+    for m in (left, *left.others):
+        blood, wall = blood_of(m.chamber), wall_of(m.chamber)
+        # The objects of ED and ES hold one phase each: those of the LV.
+        ed = "end diastole", m.ed_phase, SEG_ED_NAME if m.ed_phase == left.ed_phase else SEG_CINE_NAME
+        es = "end systole", m.es_phase, SEG_ES_NAME if m.es_phase == left.es_phase else SEG_CINE_NAME
+        if m.chamber.edv:
+            rois.append(_Roi(code_of(m.chamber.edv), m.edv_ml, ML, blood, *ed))
+        if m.chamber.esv:
+            rois.append(_Roi(code_of(m.chamber.esv), m.esv_ml, ML, blood, *es))
+        if wall is not None:
+            rois.append(_Roi(LV_MASS, m.lv_mass_g, G, wall, *ed))
+    return tuple(rois)
 
 
 def _volume(
@@ -147,15 +150,15 @@ def _volume(
     filing: Filing,
     segs: Mapping[str, Dataset],
     *,
-    shared: tuple[QualitativeEvaluation, AlgorithmIdentification],
+    papillary: QualitativeEvaluation,
 ) -> Group:
     """TID 1411: one structure at one phase."""
-    papillary, algorithm = shared
-    seg, code, phase = segs[roi.seg], SEGMENTS[roi.structure].code, roi.phase or 0
+    chamber = roi.structure.facts.chamber
+    seg, code, phase = segs[roi.seg], code_of(roi.structure.facts.code), roi.phase or 0
     present = np.flatnonzero(analysis.segmentation.mask(roi.structure)[phase].any(axis=(1, 2)))
     _, uid = tracking(filing, roi.structure, analysis.segmentation)
     return VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=uid, identifier=f"LV {roi.structure.name.lower()}, {roi.moment}"),
+        tracking_identifier=TrackingIdentifier(uid=uid, identifier=f"{roi.structure.facts.words}, {roi.moment}"),
         referenced_segment=ReferencedSegment(
             sop_class_uid=seg.SOPClassUID,
             sop_instance_uid=seg.SOPInstanceUID,
@@ -164,41 +167,50 @@ def _volume(
         ),
         finding_category=ANATOMICAL_STRUCTURE,
         finding_type=code,
-        algorithm_id=algorithm,
-        finding_sites=[FindingSite(anatomic_location=LEFT_VENTRICLE)],
+        algorithm_id=_algorithm(analysis, chamber),
+        finding_sites=[FindingSite(anatomic_location=code_of(chamber.site))],
         measurements=[_number(roi.name, roi.value, roi.unit)],
-        qualitative_evaluations=[papillary],
+        qualitative_evaluations=[papillary] if chamber == LV else None,
     )
 
 
-def _function(
-    analysis: Analysis, filing: Filing, shared: tuple[QualitativeEvaluation, AlgorithmIdentification]
-) -> list[Group]:
+def _function(analysis: Analysis, filing: Filing, papillary: QualitativeEvaluation) -> list[Group]:
     """TID 1501: what belongs to the beat rather than to a phase; [] where there is nothing of it."""
-    papillary, algorithm = shared
-    m = analysis.measurements
-    values = (
-        (STROKE_VOLUME, m.sv_ml, ML),
-        # A fraction of summed areas is no ejection fraction of the ventricle by MR.
-        (EJECTION_FRACTION, m.ef_percent if m.ef_basis is EfBasis.VOLUMES else None, PERCENT),
-        (CARDIAC_OUTPUT, m.cardiac_output_l_per_min, L_PER_MIN),
-        (HEART_RATE, m.heart_rate_bpm, BEATS_PER_MIN),
-    )
-    numbers = [_number(name, value, unit) for name, value, unit in values if value is not None]
-    if not numbers:
-        return []
-    group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(
-            uid=derived_uid(filing.study_uid, "tracking", "function"), identifier="LV function"
-        ),
-        finding_category=ANATOMICAL_STRUCTURE,
-        finding_type=LEFT_VENTRICLE,
-        algorithm_id=algorithm,
-        finding_sites=[FindingSite(anatomic_location=LEFT_VENTRICLE)],
-        measurements=numbers,
-        qualitative_evaluations=[papillary],
-    )
-    return [group]
+    left, groups = analysis.measurements, list[Group]()
+    for m in (left, *left.others):
+        values = _function_values(m)
+        if not values:
+            continue
+        site, what = code_of(m.chamber.site), ["function", *([] if m is left else [m.chamber.key])]
+        groups.append(
+            MeasurementsAndQualitativeEvaluations(
+                tracking_identifier=TrackingIdentifier(
+                    uid=derived_uid(filing.study_uid, "tracking", *what), identifier=f"{m.chamber.short} function"
+                ),
+                finding_category=ANATOMICAL_STRUCTURE,
+                finding_type=site,
+                algorithm_id=_algorithm(analysis, m.chamber),
+                finding_sites=[FindingSite(anatomic_location=site)],
+                measurements=[_number(name, value, unit) for name, value, unit in values],
+                qualitative_evaluations=[papillary] if m is left else None,
+            )
+        )
+    return groups
+
+
+def _function_values(m: Measurements) -> list[tuple[Code, float, Code]]:
+    """Name, value and unit of what is known of a chamber's beat. The heart rate is told once, with the LV."""
+    # A fraction of summed areas is no ejection fraction of the ventricle by MR.
+    ef_percent = m.ef_percent if m.ef_basis is EfBasis.VOLUMES else None
+    values = [
+        (m.chamber.stroke_volume, m.sv_ml, ML),
+        (m.chamber.ejection_fraction, ef_percent, PERCENT),
+        (m.chamber.cardiac_output, m.cardiac_output_l_per_min, L_PER_MIN),
+    ]
+    named = [(code_of(one), value, unit) for one, value, unit in values if one is not None and value is not None]
+    if m.chamber == LV and m.heart_rate_bpm is not None:
+        named.append((HEART_RATE, m.heart_rate_bpm, BEATS_PER_MIN))
+    return named
 
 
 def _number(name: Code, value: float | None, unit: Code) -> Measurement:
@@ -227,8 +239,8 @@ def _sources(analysis: Analysis, filing: Filing, phase: int, places: Sequence[in
     ]
 
 
-def _algorithm(analysis: Analysis) -> AlgorithmIdentification:
-    made, m = analysis.provenance, analysis.measurements
+def _algorithm(analysis: Analysis, chamber: Chamber) -> AlgorithmIdentification:
+    made, m = analysis.provenance, analysis.measurements.of(chamber) or analysis.measurements
     parameters = [
         f"segmentation: {made.model or analysis.segmentation.author}",
         f"areas from {m.area_method.value}",
@@ -272,23 +284,18 @@ def prove_sr(path: Path, analysis: Analysis) -> None:
     Raises:
         OutputError: a number is missing, is one too many or another; a segment that is referred to is not there.
     """
-    m = analysis.measurements
-    named = {
-        EDV.value: m.edv_ml,
-        ESV.value: m.esv_ml,
-        LV_MASS.value: m.lv_mass_g,
-        STROKE_VOLUME.value: m.sv_ml,
-        EJECTION_FRACTION.value: m.ef_percent if m.ef_basis is EfBasis.VOLUMES else None,
-        CARDIAC_OUTPUT.value: m.cardiac_output_l_per_min,
-        HEART_RATE.value: m.heart_rate_bpm,
-    }
+    left = analysis.measurements
+    named = {roi.name.value: roi.value for roi in _rois(analysis)}
+    named |= {name.value: value for m in (left, *left.others) for name, value, _ in _function_values(m)}
     meant = {code: round(float(value), DECIMALS) for code, value in named.items() if value is not None}
     try:
         with lenient():
             items = list(_descendants(pydicom.dcmread(path)))
             numbers = [_read_number(item) for item in items if item.ValueType == "NUM"]
             segments = {_read_segment(item) for item in items if _code_of(item) == _REFERENCED_SEGMENT}
-            there = {pair for name in (SEG_ED_NAME, SEG_ES_NAME) for pair in _segments_of(path.parent / name)}
+            there = {
+                pair for name in (SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME) for pair in _segments_of(path.parent / name)
+            }
     except DICOM_ERRORS as error:
         raise _mismatch(path, f"it cannot be read ({error!r})") from error
     if len(numbers) != len(meant) or dict(numbers) != meant:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cinesax.core.cine import Cine
 from cinesax.core.errors import DatasetError
-from cinesax.core.segmentation import Outline, Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.formats import acdc, contours, pairs
 from cinesax.network.framing import Framing, Placement, Turn, upright
 from cinesax.phantom import draw_settings, render_frames
@@ -209,7 +210,7 @@ def _not_learned(
 ) -> str | None:
     if seen[phase, index]:
         outlines = truth.contours
-        if outlines is not None and (Outline.ENDOCARDIUM, phase, index) not in outlines:
+        if outlines is not None and (Structure.CAVITY, phase, index) not in outlines:
             return "an epicardium without an endocardium: the cavity is not known"
         return None
     if not truth.known_phases[Structure.CAVITY][phase]:
@@ -289,6 +290,6 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
 def as_cine(example: Example) -> tuple[Cine, Segmentation]:
     """A single framed frame as a Cine without geometry, and its truth: what `evaluate` feeds to a segmenter."""
     cine = Cine(example.image[None, None], None)
-    structures = [one for one in Structure if LabelClass(one.value) in example.known] or [Structure.CAVITY]
+    structures = [one for one in Structure if int(one) in example.known] or [Structure.CAVITY]
     labels = np.where(np.isin(example.label, structures), example.label, 0).astype(np.uint8)[None, None]
     return cine, Segmentation(labels, {one: np.ones(1, dtype=bool) for one in structures}, author="manual")

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cinesax.core.cine import Cine
 from cinesax.core.errors import UsageError
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.evaluate import LabelledStudy
 from cinesax.formats.pair_studies import Place, lay_out, phases_by_numbers, place_of
 
@@ -105,7 +106,7 @@ def _together(frames: Mapping[Place, "Example"]) -> LabelledStudy:
     own = {index: frames[place] for index, place in layout.own.items()}
     known = {Structure.CAVITY: np.ones(whole[0], dtype=bool), Structure.MYOCARDIUM: _wall_known(own, whole[0])}
     for (phase, index), example in own.items():
-        there = [one for one in Structure if known[one][phase]]
+        there = [one for one in known if known[one][phase]]
         labels[phase, index] = np.where(np.isin(example.label, there), example.label, 0)
     names = {index: example.name for index, example in own.items() if _cavity_known(example)}
     truth = Segmentation(labels, known, author="manual")

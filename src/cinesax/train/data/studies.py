@@ -8,7 +8,8 @@ from scipy import ndimage
 
 from cinesax.core.cine import Cine
 from cinesax.core.errors import DatasetError, InputError
-from cinesax.core.segmentation import Segmentation, Structure
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Exam, open_exam
 from cinesax.dicom.read.pick import Pick, pick_short_axis, read_cine
 from cinesax.dicom.read.series import Kind

@@ -13,7 +13,7 @@ import numpy as np
 
 from cinesax._version import __version__
 from cinesax.core.errors import InputError
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, OtherClass, write_bundle
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import LabelClass

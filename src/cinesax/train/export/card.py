@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cinesax.core.segmentation import Structure
+from cinesax.core.structures import Structure
 from cinesax.network.bundle import Bundle, OtherClass
 
 _WORDS = {"CAVITY": "LV cavity", "MYOCARDIUM": "LV myocardium", "RV": "right ventricle"}

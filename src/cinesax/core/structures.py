@@ -1,0 +1,303 @@
+"""The table of structures: what a pixel of a segmentation can be, and what each output calls it.
+
+One entry of `Structure` is all that a new structure needs. Label arrays and files, contours, bundles, training sets,
+measurements, DICOM objects, the report and `evaluate` ask this table and keep no list of their own. A structure that is
+the blood of a chamber of its own (`Part.BLOOD`) is measured: it gets volumes and an ejection fraction.
+
+Labels, letters and names are written in files: an entry may be added, and none may be changed.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Self
+
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """A coded concept of DICOM: code value, coding scheme designator ("SCT", "LN") and meaning."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chamber:
+    """A chamber of the heart whose volume is measured.
+
+    Attributes:
+        key: its name in files: a key of analysis.json and the beginning of columns of measurements.csv.
+        short: abbreviation, in front of names and values.
+        name: in sentences.
+        site: the anatomy as a code.
+        edv: the concepts of a structured report (DICOM SR); what has none is not written there.
+        esv: volume at ES.
+        stroke_volume: EDV - ESV.
+        ejection_fraction: by MR.
+        cardiac_output: stroke volume * heart rate.
+    """
+
+    key: str
+    short: str
+    name: str
+    site: Concept
+    edv: Concept | None = None
+    esv: Concept | None = None
+    stroke_volume: Concept | None = None
+    ejection_fraction: Concept | None = None
+    cardiac_output: Concept | None = None
+
+
+class Part(StrEnum):
+    """What of its chamber a structure is."""
+
+    BLOOD = "blood"
+    """Its volume is the chamber's."""
+    WALL = "wall"
+    """Its mass is the chamber's."""
+    MUSCLE = "muscle"
+    """It lies in the blood and counts as blood, or not, by convention (`Segmentation.papillary_muscles_included`)."""
+
+
+# Codes: PS3.16, the context groups 3821, 3833, 3835 (cardiac MR and CT), 12204 (right ventricle) and 4 (anatomy).
+LV = Chamber(
+    key="lv",
+    short="LV",
+    name="left ventricle",
+    site=Concept("87878005", "SCT", "Left ventricle"),
+    edv=Concept("8821-1", "LN", "Left Ventricular ED Volume"),
+    esv=Concept("8823-7", "LN", "Left Ventricular ES Volume"),
+    stroke_volume=Concept("90096001", "SCT", "Stroke Volume"),
+    ejection_fraction=Concept("8811-2", "LN", "Left ventricular ejection fraction by MR"),
+    cardiac_output=Concept("82799009", "SCT", "Cardiac Output"),
+)
+RV = Chamber(
+    key="rv",
+    short="RV",
+    name="right ventricle",
+    site=Concept("53085002", "SCT", "Right ventricle"),
+    edv=Concept("8822-9", "LN", "Right Ventricular ED Volume"),
+    esv=Concept("8824-5", "LN", "Right Ventricular ES Volume"),
+    stroke_volume=Concept("429483009", "SCT", "RV Stroke Volume"),
+    ejection_fraction=Concept("8818-7", "LN", "Right ventricular ejection fraction by MR"),
+    cardiac_output=Concept("428628004", "SCT", "RV Cardiac Output"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the table says of a structure.
+
+    Attributes:
+        words: its name for people and in DICOM objects.
+        chamber: of which chamber it is a part.
+        part: what of it.
+        inside_of: label of the structure that encloses it: its outline then goes round this one too.
+        letter: in the names of contour files, before "contour".
+        border: what its outline is called, after the chamber.
+        roi: what its outline is called in a planning system, where it is another thing than the structure itself.
+        code: as a segment of a DICOM segmentation.
+        older_codes: code values that other programs and earlier editions of SNOMED use for it.
+        rgb: colour of its area, in DICOM objects.
+        line_rgb: colour of its outline on grey images; the four differ for readers who do not tell red from green.
+        class_name: in training sets and on the command line.
+        bundle_name: in bundle.json.
+        one_region: whether it is in one piece in each slice, so that cleaning keeps the largest region. The RV is not:
+            inflow and outflow tract lie apart near the base.
+    """
+
+    words: str
+    chamber: Chamber
+    part: Part
+    letter: str
+    border: str
+    code: Concept
+    rgb: Rgb
+    line_rgb: Rgb
+    class_name: str
+    bundle_name: str
+    older_codes: tuple[str, ...] = ()
+    roi: str | None = None
+    inside_of: int | None = None
+    one_region: bool = True
+
+
+class Structure(IntEnum):
+    """What a pixel can be; the value is the one in label arrays and label files. 0 is none of them."""
+
+    facts: Facts
+
+    def __new__(cls, label: int, facts: Facts | None = None) -> Self:
+        """One entry: its label and what else is to be known of it.
+
+        Raises:
+            TypeError: an entry without facts. (Structure(1) looks an entry up and does not get here; that it needs no
+                facts has to be said to type checkers.)
+        """
+        if facts is None:
+            raise TypeError(f"the entry of label {label} has no facts")
+        structure = int.__new__(cls, label)
+        structure._value_ = label
+        structure.facts = facts
+        return structure
+
+    CAVITY = (
+        1,
+        Facts(
+            words="LV cavity",
+            chamber=LV,
+            part=Part.BLOOD,
+            inside_of=2,
+            letter="i",
+            border="endocardium",
+            code=LV.site,
+            older_codes=("T-32600",),
+            rgb=(220, 40, 50),
+            line_rgb=(255, 181, 46),
+            class_name="lv_cavity",
+            bundle_name="CAVITY",
+        ),
+    )
+    MYOCARDIUM = (
+        2,
+        Facts(
+            words="LV myocardium",
+            chamber=LV,
+            part=Part.WALL,
+            letter="o",
+            border="epicardium",
+            roi="LV epicardium",
+            code=Concept("49848007", "SCT", "Left Ventricle Myocardium"),
+            older_codes=("74281007", "T-32020"),
+            rgb=(60, 170, 90),
+            line_rgb=(71, 200, 255),
+            class_name="myocardium",
+            bundle_name="MYOCARDIUM",
+        ),
+    )
+    RV_CAVITY = (
+        3,
+        Facts(
+            words="RV cavity",
+            chamber=RV,
+            part=Part.BLOOD,
+            letter="r",
+            border="RV endocardium",
+            code=RV.site,
+            older_codes=("T-32500",),
+            rgb=(60, 100, 220),
+            line_rgb=(220, 240, 120),
+            class_name="rv",
+            bundle_name="RV",
+            one_region=False,
+        ),
+    )
+    PAPILLARY_MUSCLES = (
+        4,
+        Facts(
+            words="LV papillary muscles",
+            chamber=LV,
+            part=Part.MUSCLE,
+            inside_of=1,
+            letter="p",
+            border="papillary muscles",
+            code=Concept("9352", "FMA", "Papillary muscle of left ventricle"),
+            rgb=(230, 190, 60),
+            line_rgb=(255, 130, 170),
+            class_name="papillary_muscles",
+            bundle_name="PAPILLARY_MUSCLES",
+            one_region=False,
+        ),
+    )
+
+    # Names of before there was one table: of contours, and of training classes and bundles.
+    ENDOCARDIUM = CAVITY
+    EPICARDIUM = MYOCARDIUM
+    LV_CAVITY = CAVITY
+    RV = RV_CAVITY
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Structure | None":
+        """By the letter of contour files too, as `Outline("i")` always could."""
+        return next((one for one in cls if one.facts.letter == value), None)
+
+    @classmethod
+    def of_letter(cls, letter: str) -> "Structure":
+        """The structure of which contour files with this letter are.
+
+        Raises:
+            LookupError: no such letter.
+        """
+        return _by({one.facts.letter: one for one in cls}, letter)
+
+    @property
+    def key(self) -> str:
+        """Its name in analysis.json: "cavity"."""
+        return self.name.lower()
+
+    @property
+    def enclosing(self) -> "Structure | None":
+        """The structure right outside of it."""
+        return None if self.facts.inside_of is None else Structure(self.facts.inside_of)
+
+    @property
+    def region(self) -> tuple["Structure", ...]:
+        """What lies inside of its outline: itself, and all that it encloses."""
+        return (self, *(inner for one in Structure if one.enclosing is self for inner in one.region))
+
+    @property
+    def depth(self) -> int:
+        """How many structures lie round it."""
+        return 0 if self.enclosing is None else 1 + self.enclosing.depth
+
+
+def painting_order(structures: Iterable[Structure]) -> tuple[Structure, ...]:
+    """Structures as filled outlines have to be painted on one another: what encloses before what it encloses.
+
+    Of structures that do not enclose one another the first of the table comes last: where outlines of LV and RV overlap
+    at the septum, the pixel is the LV's.
+    """
+    return tuple(sorted(structures, key=lambda one: (one.depth, -one)))
+
+
+def blood_of(chamber: Chamber) -> Structure:
+    """The structure whose volume is that of a chamber."""
+    return next(one for one in Structure if one.facts.chamber == chamber and one.facts.part is Part.BLOOD)
+
+
+def wall_of(chamber: Chamber) -> Structure | None:
+    """The structure whose mass is that of a chamber, where the table has one."""
+    walls = (one for one in Structure if one.facts.chamber == chamber and one.facts.part is Part.WALL)
+    return next(walls, None)
+
+
+def chambers(structures: Collection[Structure] = tuple(Structure)) -> tuple[Chamber, ...]:
+    """The chambers whose blood is among structures, in the order of the table: the LV first."""
+    return tuple(one.facts.chamber for one in Structure if one in structures and one.facts.part is Part.BLOOD)
+
+
+def of_bundle_name(name: str) -> Structure:
+    """The structure that a bundle.json names.
+
+    Raises:
+        LookupError: no such name.
+    """
+    return _by({one.facts.bundle_name: one for one in Structure}, name)
+
+
+def of_class_name(name: str) -> Structure:
+    """The structure that a training set names.
+
+    Raises:
+        LookupError: no such name.
+    """
+    return _by({one.facts.class_name: one for one in Structure}, name)
+
+
+def _by(names: dict[str, Structure], name: str) -> Structure:
+    if name not in names:
+        raise LookupError(f"no structure is called {name!r}: expected one of {', '.join(names)}")
+    return names[name]
