@@ -10,7 +10,8 @@ from typing import Any
 
 import pydicom
 import pytest
-from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pydicom.uid import ImplicitVRLittleEndian, RLELossless
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.sop_class import MRImageStorage  # type: ignore[attr-defined]
 
 import exams
@@ -229,9 +230,25 @@ def test_kinds_that_the_archive_does_not_take_are_told(folder: Path, tmp_path: P
         deliveries = send(find_objects(tmp_path), node)
         alone = send(find_objects(tmp_path / "seg.dcm"), node)
     assert [(one.fate, one.attempts) for one in deliveries] == [(Fate.TAKEN, 1), (Fate.REFUSED, 1)]
-    assert deliveries[1].reason == "the archive does not take Segmentation in this transfer syntax"
+    assert deliveries[1].reason == "the archive does not take Segmentation"
     assert [(one.fate, one.attempts) for one in alone] == [(Fate.NOT_SENT, 1)]
     assert alone[0].reason == "the archive takes none of these kinds of object"
+
+
+def test_a_transfer_syntax_is_named_only_where_it_is_the_reason(folder: Path, tmp_path: Path) -> None:
+    image = next(folder.glob("IM*"))
+    dataset = pydicom.dcmread(image)
+    dataset.save_as(tmp_path / "plain.dcm")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.99"
+    dataset.compress(RLELossless)
+    dataset.save_as(tmp_path / "rle.dcm")
+    plain = [build_context(MRImageStorage, ImplicitVRLittleEndian)]
+    with archive(answers(0), contexts=plain) as node:
+        deliveries = send(find_objects(tmp_path), node)
+        alone = send(find_objects(tmp_path / "rle.dcm"), node)
+    assert [one.fate for one in deliveries] == [Fate.TAKEN, Fate.REFUSED]
+    assert deliveries[1].reason == "the archive does not take MR Image in its transfer syntax (RLE Lossless)"
+    assert alone[0].reason == "the archive takes none of these objects in their transfer syntax"
 
 
 def test_a_silent_archive_is_waited_for_no_longer_than_asked(folder: Path) -> None:

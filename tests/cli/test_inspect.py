@@ -77,8 +77,14 @@ def test_broken_geometry_is_seen_before_any_pixel(tmp_path, capsys):
     files[3].unlink()
     assert main(["inspect", str(tmp_path), "--format", "json"]) == 5
     said = capsys.readouterr()
-    assert "slice 0 has 5" in json.loads(said.out)["error"]
+    told = json.loads(said.out)
+    assert "slice 0 has 5" in told["error"]
     assert "slice 0 has 5" in said.err
+    # What analyze would refuse is not picked.
+    assert [one["picked"] for one in told["series"]] == [False]
+    assert main(["inspect", str(tmp_path)]) == 5
+    said = capsys.readouterr()
+    assert "->" not in said.out and "picked" not in said.out
 
 
 def test_series_by_uid(tmp_path, capsys):

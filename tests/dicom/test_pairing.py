@@ -179,3 +179,19 @@ def test_a_slice_that_was_never_finished_is_an_error(tmp_path):
     _numbered_anew(files)
     with pytest.raises(GeometryError, match="do not cover the beat: slice 1 has 3"):
         open_cine(tmp_path)
+
+
+def test_of_20_2_and_2_phases_it_is_the_two_that_are_incomplete(tmp_path):
+    files = exams.write_exam(tmp_path, exams.small_cine(phases=20, slices=3))
+    for path in [*files[22:40], *files[42:]]:
+        path.unlink()
+    with pytest.raises(GeometryError, match="slices 1, 2 have 2, slice 0 has 20; slices 1, 2 cannot show a beat"):
+        open_cine(tmp_path)
+
+
+def test_each_number_of_phases_is_told(tmp_path):
+    files = exams.write_exam(tmp_path)
+    for path in (files[13], files[14], files[15], files[20]):
+        path.unlink()
+    with pytest.raises(GeometryError, match="slice 3 has 5, slice 2 has 3, the others 6"):
+        open_cine(tmp_path)

@@ -12,8 +12,10 @@ import pytest
 import exams
 import objects
 from cinesax.analyze import analyze
+from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.core.grid import stacked_grid
+from cinesax.core.orientation import USUAL_LONG_AXIS
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Ignored, open_exam
@@ -25,6 +27,26 @@ from cinesax.inputs import open_cine
 from cinesax.results.write import write_results
 
 STUDIES = {"SC-HF-I-01": (12, 10.0), "SC-HF-I-02": (13, 10.0), "SC-HF-I-04": (10, 8.0)}
+
+
+def _off_axis_cine(degrees: float) -> Cine:
+    """The small cine across an axis that lies so far off the usual one."""
+    off = np.deg2rad(degrees)
+    aside = np.cross(USUAL_LONG_AXIS, (0.0, 0.0, 1.0))
+    aside /= np.linalg.norm(aside)
+    normal = np.cos(off) * USUAL_LONG_AXIS + np.sin(off) * aside
+    row = np.cross(normal, (1.0, 0.0, 0.0))
+    row /= np.linalg.norm(row)
+    cine = exams.small_cine()
+    grid = stacked_grid(
+        (-40.0, -150.0, 60.0),
+        spacing_mm=(1.4, 1.2),
+        slice_distance_mm=exams.DISTANCE_MM,
+        shape=cine.grid.shape,
+        along_row=row,
+        along_column=np.cross(normal, row),
+    )
+    return replace(cine, grid=grid)
 
 
 @pytest.fixture(scope="module", params=STUDIES)
@@ -202,6 +224,32 @@ class TestPicking:
         assert exams.codes(cine) == (["duplicate-frame"] if joined else [])
         assert ("acquired again" in pick.reason) is joined
         assert cine.source.series_uids == (("1.2.9.40", "1.2.3.4.5") if joined else ("1.2.3.4.5",))
+
+    @pytest.mark.parametrize(("degrees", "read"), [(10, True), (38, True), (49, True), (51, False), (80, False)])
+    def test_a_stack_far_off_the_usual_axis_is_told_or_refused(self, tmp_path, degrees, read):
+        exams.write_exam(tmp_path, _off_axis_cine(degrees))
+        if read:
+            cine = open_cine(tmp_path)
+            assert exams.codes(cine) == (["off-axis-stack"] if degrees > 35 else [])
+        else:
+            with pytest.raises(NoShortAxisError, match=rf"{degrees}.0 degrees off .* read it with --series 1.2.3.4.5"):
+                open_cine(tmp_path)
+            cine = open_cine(tmp_path, series_uid="1.2.3.4.5")
+            assert exams.codes(cine)[0] == "off-axis-stack"
+        if degrees > 35:
+            assert f"{degrees}.0 degrees off" in cine.findings[0].message
+
+    def test_a_sagittal_stack_is_not_read_silently(self, tmp_path):
+        grid = stacked_grid(
+            (0, 0, 0),
+            spacing_mm=(1.4, 1.2),
+            slice_distance_mm=9.0,
+            shape=exams.small_cine().grid.shape,
+            along_row=(0.0, 1.0, 0.0),
+            along_column=(0.0, 0.0, -1.0),
+        )
+        exams.write_exam(tmp_path, exams.small_cine(grid=grid))
+        assert "49.6 degrees off" in open_cine(tmp_path).findings[0].message
 
     def test_an_aborted_repetition_does_not_count(self, tmp_path):
         files = exams.write_exam(tmp_path / "all")

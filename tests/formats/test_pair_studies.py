@@ -29,6 +29,13 @@ def write(folder: Path, names: list[str], side: int = 8) -> Path:
         ("p7-ED-sl3", None, (0, 3)),
         ("p7_es_slice_3", None, (1, 3)),
         ("p7_slice4", None, (0, 4)),
+        ("A0S9V9_ed_sl01", None, (0, 1)),
+        ("A0S9V9_es_sl01", None, (1, 1)),
+        ("A0S9V9-T3-frame07-slice12", None, (7, 12)),
+        ("S9_ed_sl01", None, (0, 1)),
+        ("S9-T4_sl3_es", None, (1, 3)),
+        ("es12_ed_z4", None, (0, 4)),
+        ("patient7_frame01slice12", None, (1, 12)),
         ("patient007_12", None, None),
         ("heart", None, None),
     ],
@@ -38,6 +45,7 @@ def test_a_name_tells_phase_and_slice(name, phases, place):
 
 
 def test_ed_and_es_of_one_patient_are_one_patient():
+    assert {pairs.case_of(name) for name in ("A0S9V9_ed_sl01", "A0S9V9_sl01_es", "A0S9V9_sl2_frame3")} == {"A0S9V9"}
     assert {pairs.case_of(name) for name in ("p7_ed_sl3", "p7_es_sl3", "p7_slice3", "p7-ED-slice-3")} == {"p7"}
 
 

@@ -62,7 +62,9 @@ def test_the_codes_mean_in_the_standard_what_they_are_written_for() -> None:
 
 def test_every_attribute_that_is_read_is_named() -> None:
     named = set(re.findall(r"\b[A-Z][A-Za-z]+\b", PAGE))
-    assert {keyword_for_tag(tag) for tag in dicom_header._TAGS} <= named
+    assert {keyword_for_tag(tag) for tag in dicom_header._TAGS} - {""} <= named
+    private = {f"({tag >> 16:04X},{tag & 0xFFFF:04X})" for tag in dicom_header._TAGS if not keyword_for_tag(tag)}
+    assert private <= set(re.findall(r"\([0-9A-F]{4},[0-9A-F]{4}\)", PAGE))
 
 
 def test_names_of_objects_and_classes_are_those_of_the_standard() -> None:

@@ -29,7 +29,8 @@ def test_exit_codes_are_those_of_the_errors() -> None:
 def test_every_file_measure_and_doubt_is_described() -> None:
     page = (DOCS / "outputs.md").read_text()
     named = set(re.findall(r"`([^`]+)`", page))
-    assert {name + "/" if name == results.CONTOURS_NAME else name for name in results.ALL_NAMES} <= named
+    folders = (results.CONTOURS_NAME, results.IMAGES_NAME)
+    assert {name + "/" if name in folders else name for name in results.ALL_NAMES} <= named
     assert {*tables.SCALARS, *tables.ARRAYS, "errors", "warnings", "notes", "case", "model", "software"} <= named
     source = Path(plausibility.__file__).read_text()
     assert {code.value for code in Code if f"Code.{code.name}" in source} <= named

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cinesax.archive.answers import Answer, Connect, Fate, Store, Unreachable, answer_of
 from cinesax.archive.destinations import DicomNode
@@ -21,6 +21,7 @@ MAX_CONTEXTS = 128
 """An association has no more presentation contexts (PS3.8: odd numbers below 256)."""
 
 _REJECTED_FOR_NOW = 2
+_NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 3, 4
 
 
 def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect:
@@ -69,12 +70,27 @@ def _why_not(association: "Association", node: DicomNode) -> Unreachable:
         if association.is_aborted and association.acceptor.primitive is None:
             return Unreachable(f"nobody answers at {node.host}, port {node.port}")
         if association.rejected_contexts and not association.accepted_contexts:
-            return Unreachable("the archive takes none of these kinds of object", again=False)
+            for_syntax = any(context.result == _NO_TRANSFER_SYNTAX for context in association.rejected_contexts)
+            what = "objects in their transfer syntax" if for_syntax else "kinds of object"
+            return Unreachable(f"the archive takes none of these {what}", again=False)
         return Unreachable(f"the association with {node} was aborted")
     answer = association.acceptor.primitive
     reason = "" if answer is None else f": {answer.reason_str}"
     again = answer is not None and answer.result == _REJECTED_FOR_NOW
     return Unreachable(f"{node} rejects the association{reason}", again=again)
+
+
+def _why_not_taken(association: "Association", one: DicomObject) -> str:
+    """Why no presentation context was accepted for an object (the results are those of PS3.8, table 9-18)."""
+    rejected = [context for context in association.rejected_contexts if context.abstract_syntax == one.sop_class_uid]
+    kind_is_taken = any(context.abstract_syntax == one.sop_class_uid for context in association.accepted_contexts)
+    if kind_is_taken or any(context.result == _NO_TRANSFER_SYNTAX for context in rejected):
+        return f"the archive does not take {one.kind} in its transfer syntax ({UID(one.transfer_syntax_uid).name})"
+    if any(context.result == _NO_ABSTRACT_SYNTAX for context in rejected):
+        return f"the archive does not take {one.kind}"
+    if rejected:
+        return f"the archive rejects {one.kind}"
+    return f"{one.kind} could not be offered: an association offers no more than {MAX_CONTEXTS} kinds of object"
 
 
 def _store(association: "Association", one: DicomObject) -> Answer:
@@ -84,7 +100,7 @@ def _store(association: "Association", one: DicomObject) -> Answer:
             status = association.send_c_store(one.path)
     except ValueError as error:
         if "presentation context" in str(error).lower():
-            return Answer(Fate.REFUSED, f"the archive does not take {one.kind} in this transfer syntax")
+            return Answer(Fate.REFUSED, _why_not_taken(association, one))
         return Answer(Fate.NOT_SENT, f"cannot be encoded: {error}")
     except RuntimeError as error:
         raise Unreachable("the association broke") from error

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from cinesax.analyze import Progress, analyze
 from cinesax.cli.choice import add_choice, choice
 from cinesax.core.analysis import Analysis
-from cinesax.core.errors import UsageError, printable
+from cinesax.core.errors import NoObjectsError, UsageError, printable
 
 if TYPE_CHECKING:
     from cinesax.dicom.write.options import DicomOptions
@@ -66,6 +66,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="when they were made, say 2024-05-31T14:30 (default: the newest date of the exam)",
     )
+    dicom.add_argument(
+        "--repair-uids",
+        action="store_true",
+        help="where UIDs of the exam are not valid, write copies of its images with valid ones and refer to these",
+    )
     parser.add_argument("--show-patient", action="store_true", help="write name, ID, birth date, UIDs and study date")
     parser.add_argument("--force", action="store_true", help="write into OUT although it holds other files")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what standard output gets")
@@ -99,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
     if papillary is not None and args.segmentation is None:
         raise UsageError("--papillary-muscles says what --segmentation holds: give that too")
     if args.out is not None:
-        from cinesax.results.write import check_output
+        from cinesax.results.write import check_output, write_results
 
         for exam in args.exam:
             _keep_exam(exam, args.out)
@@ -120,12 +125,15 @@ def run(args: argparse.Namespace) -> None:
             papillary_muscles_included=None if papillary is None else papillary == "included",
             progress=progress,
         )
-    written = None
+    written, without_objects = None, None
     if args.out is not None:
-        from cinesax.results.write import write_results
-
-        written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force, dicom=dicom)
+        try:
+            written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force, dicom=dicom)
+        except NoObjectsError as error:
+            written, without_objects = check_output(args.out, force=True), error
     _tell(analysis, args, written)
+    if without_objects is not None:
+        raise without_objects
 
 
 def _keep_exam(exam: Path, out: Path) -> None:
@@ -160,7 +168,12 @@ def _keep_segmentation(segmentation: Path, out: Path) -> None:
 def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
     """What --dicom and its options ask for; refused before any work is done where it cannot be meant."""
     if not args.dicom:
-        chosen = {"--labelmap": args.labelmap, "--rtstruct": args.rtstruct, "--content-time": args.content_time}
+        chosen = {
+            "--labelmap": args.labelmap,
+            "--rtstruct": args.rtstruct,
+            "--content-time": args.content_time,
+            "--repair-uids": args.repair_uids,
+        }
         given = next((name for name, value in chosen.items() if value), None)
         if given is not None:
             raise UsageError(f"{given} says how DICOM objects are written: give --dicom too")
@@ -179,6 +192,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
         SegmentationType.LABELMAP if args.labelmap else SegmentationType.BINARY,
         rtstruct=args.rtstruct,
         content_time=args.content_time,
+        repair_uids=args.repair_uids,
     )
 
 

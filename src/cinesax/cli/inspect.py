@@ -68,13 +68,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _try_pick(exam: Exam, chosen: Choice) -> tuple[Pick | None, tuple[Finding, ...], CinesaxError | None]:
-    pick = None
+    """What `analyze` would read, what there is to say of it, and why it would refuse it (nothing is picked then)."""
+    findings = exam.findings
     try:
         ignore = chosen["ignore_frame_of_reference"]
         pick = pick_short_axis(exam, series_uid=chosen["series_uid"], ignore_frame_of_reference=ignore)
-        return pick, (*exam.findings, *pick.findings, *order(pick.stack).findings), None
+        findings = (*findings, *pick.findings)
+        return pick, (*findings, *order(pick.stack).findings), None
     except CinesaxError as error:
-        return pick, exam.findings if pick is None else (*exam.findings, *pick.findings), error
+        return None, findings, error
 
 
 def _verdict(series: Series, pick: Pick | None) -> tuple[bool, str]:

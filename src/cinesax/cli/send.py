@@ -11,6 +11,7 @@ import argparse
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,10 +121,16 @@ def _tell(deliveries: "tuple[Delivery, ...]", destination: "Destination", out: P
     table = Table(title=f"To {destination}", title_justify="left")
     for name in ("object", "kind", "result", "attempts"):
         table.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold")
+    # What holds for many objects (the association was refused, say) is told once, below.
+    counts = Counter((one.fate, one.reason) for one in deliveries if one.reason)
     for one in deliveries:
-        result = one.fate.value + (f": {one.reason}" if one.reason else "")
+        alone = counts[one.fate, one.reason] == 1
+        result = one.fate.value + (f": {one.reason}" if alone else "")
         table.add_row(_name(one, out), one.sent.kind, result, str(one.attempts))
     console.print(table, markup=False)
+    for (fate, reason), count in counts.items():
+        if count > 1:
+            console.print(f"{fate.value}, {count} objects: {reason}", markup=False, soft_wrap=True)
     console.print(f"taken: {sum(one.arrived for one in deliveries)} of {len(deliveries)}")
 
 

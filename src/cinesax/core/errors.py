@@ -8,6 +8,7 @@
     │   └── DatasetError             3   a prepared training set that is damaged or does not fit
     ├── BundleError                  6   a network bundle that is damaged or of another version
     ├── OutputError                  7   results that cannot be written
+    │   └── NoObjectsError           7   DICOM objects that cannot be written; the other results are there
     ├── MissingExtraError            8   a feature whose optional packages are not installed
     └── DeliveryError                9   an archive that did not take everything it was sent
 
@@ -70,6 +71,10 @@ class OutputError(CinesaxError):
     """Results cannot be written where they were asked for."""
 
     exit_code = 7
+
+
+class NoObjectsError(OutputError):
+    """DICOM objects were asked for and cannot be made of this exam; all other results were written."""
 
 
 class MissingExtraError(CinesaxError):

@@ -26,6 +26,7 @@ class Code(StrEnum):
     # the exam as it was stored
     UNREADABLE_FILE = "unreadable-file"
     INVALID_UID = "invalid-uid"
+    SHARED_UID = "shared-uid"
     INVALID_DATE = "invalid-date"
     FRAME_OF_REFERENCE_PER_FILE = "frame-of-reference-per-file"
     SLICE_LOCATION_MISLEADING = "slice-location-misleading"
@@ -46,6 +47,8 @@ class Code(StrEnum):
     GEOMETRY_CHOSEN = "geometry-chosen"
     SLICE_AXIS_UNCLEAR = "slice-axis-unclear"
     OTHER_CANDIDATES = "other-candidates"
+    OFF_AXIS_STACK = "off-axis-stack"
+    NOT_MAGNITUDE = "not-magnitude"
     # the segmentation
     RULES_OFF = "rules-off"
     FRAME_CROPPED = "frame-cropped"

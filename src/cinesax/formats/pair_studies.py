@@ -24,11 +24,12 @@ from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import DatasetError
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
-from cinesax.formats.pairs import Pair, load, read_pairs
+from cinesax.formats.pairs import Pair, case_of, load, read_pairs
 
 _NUMBERED = re.compile(r"-IM-\d+-(\d+)$", re.IGNORECASE)
-_SLICE = re.compile(r"(?<![a-z])(?:slice|sl|s|z)[-_]?(\d+)", re.IGNORECASE)
-_PHASE = re.compile(r"(?<![a-z])(?:frame|phase|time|fr|ph|t)[-_]?(\d+)", re.IGNORECASE)
+# One letter counts only at the start of a word: the S9 in A0S9V9 is a part of the patient's name.
+_SLICE = re.compile(r"(?:(?<![a-z])(?:slice|sl)|(?<![a-z0-9])[sz])[-_]?(\d+)", re.IGNORECASE)
+_PHASE = re.compile(r"(?:(?<![a-z])(?:frame|phase|time|fr|ph)|(?<![a-z0-9])t)[-_]?(\d+)", re.IGNORECASE)
 _ED_ES = re.compile(r"(?<![a-z])(ed|es)(?![a-z])", re.IGNORECASE)
 # Cines have 8 to 100 phases; below 8 many numbers fit by chance.
 _PHASES = range(8, 101)
@@ -98,7 +99,9 @@ def place_of(name: str, phases: int | None) -> Place | None:
     numbered = _NUMBERED.search(name)
     if numbered:
         return None if phases is None else ((int(numbered[1]) - 1) % phases, (int(numbered[1]) - 1) // phases)
-    in_stack, in_beat, ed_es = _SLICE.search(name), _PHASE.search(name), _ED_ES.search(name)
+    # What names the patient tells no place, whatever it looks like: S9_ed_sl01 is slice 1.
+    place = name.removeprefix(case_of(name)) or name
+    in_stack, in_beat, ed_es = _SLICE.search(place), _PHASE.search(place), _ED_ES.search(place)
     if in_stack is None:
         return None
     if in_beat is not None:

@@ -23,9 +23,12 @@ IMAGES, LABELS = "images", "labels"
 CAVITY, UNKNOWN, N_CLASSES = 1, 255, 4
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 # What may stand between a patient and the number of a slice: a patient for every slice would break the split.
-_WORD = "(?:slice|frame|phase|time|image|img|ed|es)"
+_WORD = "(?:slice|frame|phase|time|image|img|ed|es|sl|fr|ph)"
 _LAST = "(?:slice|frame|phase|time|image|img|ed|es|sl|s|z|fr|ph|t|im)"
-_CASE = re.compile(rf"(.+?)(?:-IM-\d+-\d+|(?:[-_](?:{_WORD}[-_]?\d+|ed|es))*[-_](?:{_LAST}[-_]?)?\d+)", re.IGNORECASE)
+_CASE = re.compile(
+    rf"(.+?)(?:-IM-\d+-\d+|(?:[-_](?:{_WORD}[-_]?\d+|ed|es))*[-_](?:{_LAST}[-_]?)?\d+(?:[-_](?:ed|es))?)",
+    re.IGNORECASE,
+)
 _ERRORS = (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError)
 
 

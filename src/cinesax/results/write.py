@@ -7,6 +7,7 @@
       contours/             sub-pixel outlines, in the text format of the Sunnybrook data, and how they are meant
       report.html           for people
       *.dcm                 on request: the same as DICOM objects, for archives and viewers
+      images/, uid_map.csv  on request, where UIDs of the exam are not valid: its images with valid ones
 
 All of it is made in a hidden folder beside OUT, read again to prove where its pixels lie, and renamed when complete, so
 that nobody ever meets half a result.
@@ -20,20 +21,24 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from cinesax.core.analysis import Analysis
-from cinesax.core.errors import InputError, OutputError
+from cinesax.core.errors import InputError, NoObjectsError, OutputError
 from cinesax.dicom.write.options import (
     DICOM_NAMES,
+    IMAGES_NAME,
     RTSTRUCT_NAME,
     SEG_CINE_NAME,
     SEG_ED_NAME,
     SEG_ES_NAME,
     SR_NAME,
+    UID_MAP_NAME,
     DicomOptions,
+    is_copied_image,
 )
 from cinesax.files.folder_swap import put_in_place
 from cinesax.results import tables
@@ -45,7 +50,7 @@ LABELS_NAME = "segmentation.nii.gz"
 CONTOURS_NAME = "contours"
 REPORT_NAME = "report.html"
 NAMES = (JSON_NAME, CSV_NAME, LABELS_NAME, CONTOURS_NAME, REPORT_NAME)
-ALL_NAMES = (*NAMES, *DICOM_NAMES)
+ALL_NAMES = (*NAMES, *DICOM_NAMES, IMAGES_NAME, UID_MAP_NAME)
 
 
 def write_results(
@@ -70,22 +75,33 @@ def write_results(
         The folder, as an absolute path.
 
     Raises:
+        NoObjectsError: DICOM objects cannot refer to the frames of the exam. All other results are written.
         OutputError: `out` cannot be written, or holds files that are no earlier result and `force` is not set; or what
             was written does not lie where it was meant when it is read again. Nothing is kept of it then.
         InputError: DICOM objects of an exam that was not read from DICOM.
     """
     target = check_output(out, force=force)
+    problem = None if dicom is None or dicom.repair_uids else _objects_problem(analysis)
+    if problem is not None:
+        dicom = None
     try:
         with _staging(target) as stage:
             _fill(stage, analysis if show_patient else pseudonymise(analysis))
-            if dicom is not None:
-                _fill_dicom(stage, analysis, dicom)
-            _prove(stage, analysis)
+            filed = analysis if dicom is None else _write_dicom(stage, analysis, dicom)
+            _prove(stage, filed)
             with _uninterrupted():
                 _install(stage, target)
     except OSError as error:
         raise OutputError(f"the results cannot be written to {target}: {error.strerror or error}") from error
+    if problem is not None:
+        raise NoObjectsError(f"{problem} (with --repair-uids they refer to copies); all other results are in {target}")
     return target
+
+
+def _objects_problem(analysis: Analysis) -> str | None:
+    from cinesax.dicom.write.filing import reference_problem
+
+    return reference_problem(analysis.cine) if analysis.cine.source.copied else None
 
 
 def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
@@ -133,11 +149,16 @@ def _foreign_entries(target: Path) -> list[str]:
         return names
     ours = _own_contours(target, earlier)
     among_contours = [name for name in _listed(target / CONTOURS_NAME) if name not in ours]
-    return [name for name in names if name not in ALL_NAMES] + [f"{CONTOURS_NAME}/{name}" for name in among_contours]
+    among_images = [name for name in _listed(target / IMAGES_NAME) if not is_copied_image(name)]
+    return [
+        *(name for name in names if name not in ALL_NAMES),
+        *(f"{CONTOURS_NAME}/{name}" for name in among_contours),
+        *(f"{IMAGES_NAME}/{name}" for name in among_images),
+    ]
 
 
 def _listed(folder: Path) -> list[str]:
-    if not folder.is_dir() or (folder.name == CONTOURS_NAME and folder.is_symlink()):
+    if not folder.is_dir() or (folder.name in (CONTOURS_NAME, IMAGES_NAME) and folder.is_symlink()):
         return []
     try:
         return sorted(entry.name for entry in folder.iterdir())
@@ -209,10 +230,16 @@ def _fill(stage: Path, analysis: Analysis) -> None:
     (stage / JSON_NAME).write_text(tables.to_json(analysis), encoding="utf-8")
 
 
-def _fill_dicom(stage: Path, analysis: Analysis, options: DicomOptions) -> None:
+def _write_dicom(stage: Path, analysis: Analysis, dicom: DicomOptions) -> Analysis:
+    """Write the objects; the analysis as they refer to it."""
     from cinesax.dicom.write.objects import write_objects
 
-    write_objects(analysis, stage, options)
+    if dicom.repair_uids and analysis.cine.source.copied:
+        from cinesax.dicom.write.repair import repair_uids
+
+        analysis = replace(analysis, cine=repair_uids(analysis.cine, stage))
+    write_objects(analysis, stage, dicom)
+    return analysis
 
 
 def _prove(stage: Path, analysis: Analysis) -> None:
@@ -248,8 +275,10 @@ def _move_in(stage: Path, target: Path) -> None:
     _keep_conventions(stage, target, set() if earlier is None else _own_contours(target, earlier))
     if earlier is not None:
         # What the earlier result had, and this one has not, is not of this exam.
-        for name in set(ALL_NAMES) - {entry.name for entry in stage.iterdir()}:
+        for name in set(ALL_NAMES) - {IMAGES_NAME} - {entry.name for entry in stage.iterdir()}:
             (target / name).unlink(missing_ok=True)
+        for name in filter(is_copied_image, _listed(target / IMAGES_NAME)):
+            (target / IMAGES_NAME / name).unlink()
         for name in _own_contours(target, earlier):
             (target / CONTOURS_NAME / name).unlink()
     for entry in sorted(stage.iterdir(), key=lambda path: path.name == JSON_NAME):

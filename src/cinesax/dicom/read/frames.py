@@ -144,9 +144,6 @@ def _values(groups: Dataset) -> dict[str, Any]:
 def _placed(instance: Header, values: dict[str, Any]) -> Header:
     """The header of one frame: the instance's, with what its functional groups say."""
     fields = dict(values)
-    component = fields.pop("complex_component", None)
-    if component is not None and component != "MAGNITUDE":
-        fields["image_type"] = (*fields.get("image_type", instance.image_type), component)
     for name in ("acquisition_time", "content_time"):
         if name in fields:
             # FrameAcquisitionDateTime and FrameReferenceDateTime hold YYYYMMDDHHMMSS.FFFFFF&ZZXX.

@@ -78,6 +78,8 @@ class Header:
         trigger_time_ms: TriggerTime, else NominalCardiacTriggerDelayTime.
         gating: CardiacSynchronizationTechnique.
         temporal_position: TemporalPositionIdentifier, or TemporalPositionIndex.
+        complex_component: ComplexImageComponent.
+        ge_raw_data_type: RawDataType of GE (0043,102F), where it is one of the four that there are.
         frame_number: 1-based number of the frame in its instance; None where the instance is a single frame.
     """
 
@@ -140,6 +142,8 @@ class Header:
     rescale_intercept: float | None
     rescale_slope: float | None
     lossy_compression: str | None
+    complex_component: str | None = None
+    ge_raw_data_type: int | None = None
     frame_number: int | None = None
     high_bit: int | None = None
 
@@ -152,6 +156,14 @@ class Header:
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _TRIGGER_DELAY = 0x00209153
 SHARED_GROUPS, PER_FRAME_GROUPS = 0x52009229, 0x52009230
+
+
+def _ge_raw_data_type(raw: bytes, little: bool) -> int | None:
+    """A whole number of two bytes, or written as text where an archive has taken the private element for that."""
+    stated = raw.strip(b" \0")
+    value = int(stated) if stated.isdigit() else short(raw, little)
+    return value if value is not None and 0 <= value <= 3 else None
+
 
 # Field of Header -> (tag, how to read it). Encoded names and descriptions are decoded again by _decoded().
 _ELEMENTS: dict[str, tuple[int, Decoder]] = {
@@ -211,6 +223,8 @@ _ELEMENTS: dict[str, tuple[int, Decoder]] = {
     "rescale_intercept": (0x00281052, number),
     "rescale_slope": (0x00281053, number),
     "lossy_compression": (0x00282110, text),
+    "complex_component": (0x00089208, text),
+    "ge_raw_data_type": (0x0043102F, _ge_raw_data_type),
 }
 _ENCODED = (
     *("patient_name", "patient_id", "series_description", "protocol_name", "sequence_name", "manufacturer"),

@@ -18,11 +18,13 @@ from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
 from cinesax.dicom.read.header import Header
-from cinesax.dicom.read.timing import stated_phases
+from cinesax.dicom.read.timing import stated_phases, usual_count
 
 # Counts that are no further apart than this differ by phases that were lost, not by what was asked of the scanner.
 _LOST_PHASES = 1.15
 _COMMON_SHARE = 0.2
+# A slice with less than this part of the usual number was stopped or is not there in full, whatever its times say.
+_TOO_FEW = 1 / 3
 # A slice of which nothing lies nearer to a phase than this part of the beat does not tell its volume.
 _MAX_APART = 0.25
 _LONG_GAP_STEPS = 1.6
@@ -63,6 +65,7 @@ def pair(
     if len(set(counts)) == 1:
         return Pairing(np.tile(np.arange(counts[0])[:, None], (1, len(slices))))
     usual = _usual(slices)
+    _refuse_few(counts, usual)
     _refuse_missing(slices, times_ms, usual)
     unit, positions = _positions(slices, times_ms, intervals_ms, gating)
     axis = np.median([one for one in positions if len(one) == usual], axis=0)
@@ -71,15 +74,14 @@ def pair(
     apart = np.array([np.abs(one[column] - axis).max() for one, column in zip(positions, columns, strict=True)])
     odd = [index for index, count in enumerate(counts) if count != usual]
     if unit != "ms":
-        _refuse_distant(apart, odd, counts)
+        _refuse_distant(apart, odd, counts, usual)
     worst = max(odd, key=lambda index: apart[index])
-    listed = ", ".join(f"slice {index} has {counts[index]}" for index in odd)
     in_ms = unit == "ms"
     by = "time after the R wave" if in_ms else "fraction of the RR interval"
     off = "{apart_ms:.0f} ms" if in_ms else "{apart_percent:.0f} % of the beat"
     sentence = (
-        "slices have unequal numbers of phases: {unequal}, the others {usual_phases}; their frames were paired by the "
-        f"nearest {by}, up to {off} apart (slice {{worst_slice}}), and none was interpolated"
+        "slices have unequal numbers of phases: {unequal}; their frames were paired by the nearest "
+        f"{by}, up to {off} apart (slice {{worst_slice}}), and none was interpolated"
     )
     numbers = {
         "usual_phases": usual,
@@ -87,18 +89,20 @@ def pair(
         "worst_slice": worst,
         "apart_ms" if in_ms else "apart_percent": float(apart[worst]) if in_ms else 100 * float(apart[worst]),
     }
-    finding = Finding(Code.UNEQUAL_PHASES, Severity.WARNING, sentence, numbers=numbers, texts={"unequal": listed})
+    finding = Finding(
+        Code.UNEQUAL_PHASES, Severity.WARNING, sentence, numbers=numbers, texts={"unequal": _listed(counts, usual)}
+    )
     return Pairing(np.stack(columns, axis=1), (finding,))
 
 
 def _usual(slices: Slices) -> int:
-    """How many phases the volumes have: the most frequent number, or a few more where slices lost some of them."""
+    """How many phases the volumes have: the usual number, or a few more where slices lost some of them."""
     numbers = Counter(len(part) for part in slices)
     stated = {stated_phases(part) for part in slices}
     told = next(iter(stated)) if len(stated) == 1 else None
     if told in numbers:
         return int(told or 0)
-    frequent = max(numbers, key=lambda count: (numbers[count], count))
+    frequent = usual_count(numbers.elements())
     near = [
         count
         for count, times in numbers.items()
@@ -124,14 +128,37 @@ def _nearest(axis: Floats, positions: Floats, tolerance: float) -> NDArray[np.in
     return np.asarray((apart <= apart.min(axis=1, keepdims=True) + tolerance).argmax(axis=1), dtype=np.intp)
 
 
-def _refuse_distant(apart: Floats, odd: Sequence[int], counts: Sequence[int]) -> None:
+def _refuse_distant(apart: Floats, odd: Sequence[int], counts: Sequence[int], usual: int) -> None:
     distant = [index for index in odd if apart[index] > _MAX_APART]
     if distant:
-        listed = ", ".join(f"slice {index} has {counts[index]}" for index in distant)
         raise GeometryError(
-            f"slices have different numbers of phases, and some do not cover the beat: {listed}, nothing within "
-            f"{100 * _MAX_APART:.0f} % of the beat of some phase; complete the exam or leave these slices out"
+            f"slices have different numbers of phases, and some do not cover the beat: {_listed(counts, usual)}; "
+            f"nothing of {_places(distant)} lies within {100 * _MAX_APART:.0f} % of the beat of some phase: complete "
+            "the exam or leave these slices out"
         )
+
+
+def _refuse_few(counts: Sequence[int], usual: int) -> None:
+    few = [index for index, count in enumerate(counts) if count < _TOO_FEW * usual]
+    if few:
+        raise GeometryError(
+            f"slices have different numbers of phases: {_listed(counts, usual)}; {_places(few)} cannot show a beat: "
+            "complete the exam or leave these slices out"
+        )
+
+
+def _listed(counts: Sequence[int], usual: int) -> str:
+    """Which slices hold how many phases: "slice 3 has 5, slices 8, 9 have 2, the others 20"."""
+    parts = []
+    for count in sorted(set(counts) - {usual}, reverse=True):
+        places = [index for index, one in enumerate(counts) if one == count]
+        parts.append(f"{_places(places)} {'has' if len(places) == 1 else 'have'} {count}")
+    rest = [index for index, one in enumerate(counts) if one == usual]
+    return ", ".join([*parts, f"the others {usual}" if len(rest) > 1 else f"{_places(rest)} has {usual}"])
+
+
+def _places(slices: Sequence[int]) -> str:
+    return ("slice " if len(slices) == 1 else "slices ") + ", ".join(map(str, slices))
 
 
 def _refuse_missing(slices: Slices, times_ms: Sequence[Floats] | None, usual: int) -> None:
@@ -146,11 +173,10 @@ def _refuse_missing(slices: Slices, times_ms: Sequence[Floats] | None, usual: in
     missing = short if gaps else ended
     if not missing:
         return
-    odd = ", ".join(f"slice {index} has {len(slices[index])}" for index in missing)
     lost = f" (InstanceNumber leaves out {', '.join(map(str, gaps[:5]))})" if gaps else ""
     raise GeometryError(
-        f"slices have different numbers of phases: {odd}, the others {usual}{lost}; "
-        "complete the exam (is a file missing?) or leave these slices out"
+        f"slices have different numbers of phases: {_listed([len(part) for part in slices], usual)}{lost}; "
+        f"complete the exam (is a file of {_places(missing)} missing?) or leave these slices out"
     )
 
 

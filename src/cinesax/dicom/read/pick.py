@@ -15,20 +15,25 @@ from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, Usa
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.orientation import base_first, off_axis_degrees
 from cinesax.dicom.pixels.pixels import read_pixels
+from cinesax.dicom.read.component import left_out, magnitude_only
 from cinesax.dicom.read.exam import Exam, chosen_part, refuse_several_studies
 from cinesax.dicom.read.series import (
+    MAX_UNASKED_OFF_AXIS_DEGREES,
+    MIN_SLICES,
     Kind,
     Series,
     cine_stacks,
     frames_of_reference,
     lossy_compression,
+    shared_uids,
 )
 from cinesax.dicom.read.source import patient_of, source_of
 from cinesax.dicom.read.stack import Stack, geometry_problem, order, split_into_stacks
 
+# True short axes seen so far lie within 35 degrees of the usual axis (those of congenital heart disease aside).
+USUAL_OFF_AXIS_DEGREES = 35.0
 # Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
 _OTHER_VIEW_DEGREES = 30.0
-_USUAL_OFF_AXIS_DEGREES = 35.0
 # In slice distances: the next slice lies one further, a stack of another purpose where it likes.
 _NEXT_SLICE = 0.75, 1.5
 
@@ -65,8 +70,9 @@ def pick_short_axis(
     """Choose the short-axis cine.
 
     Among stacks of at least three parallel slices of several phases, lying across the usual long axis of the
-    heart, those within 35 degrees of it come first; then the one with more slices wins, then with more phases,
-    then the later series.
+    heart, those within 35 degrees of it come first, and those without phase images in their series; then the one with
+    more slices wins, then with more phases, then the later series. A stack that lies more than 50 degrees off is
+    read only by its UID.
 
     Args:
         exam: what was found.
@@ -139,9 +145,11 @@ def _is_next_to(series: Series, stack: Stack) -> bool:
 def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...]:
     series, stack = candidate
     # A coronal or sagittal cine lies 50 degrees off: it must not win over a true short axis by more slices.
-    unusual = off_axis_degrees(stack.normal) > _USUAL_OFF_AXIS_DEGREES
+    unusual = off_axis_degrees(stack.normal) > USUAL_OFF_AXIS_DEGREES
     latest = max((one.number or 0) for one in series)
-    return unusual, -stack.n_slices, -stack.n_phases, -latest
+    # The magnitude images of a flow measurement are no match for a cine.
+    with_phase = any(left_out(one.headers) for one in series)
+    return unusual, with_phase, -stack.n_slices, -stack.n_phases, -latest
 
 
 def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
@@ -152,8 +160,13 @@ def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
     best = f"; the most slices, then phases, of {rivals + 1} candidates" if rivals else ""
     return (
         f"{parts}{stack.n_slices} parallel slices {stack.distance_mm:.1f} mm apart of {stack.n_phases} phases, "
-        f"across an axis {off:.0f} degrees off the usual long axis of the heart{best}"
+        f"across an axis {off:.0f} degrees off the usual long axis of the heart{best}{_without_parts(series)}"
     )
+
+
+def _without_parts(series: Iterable[Series]) -> str:
+    others = left_out(header for one in series for header in one.headers)
+    return f"; of its frames the magnitude images, without {others} images" if others else ""
 
 
 def _names(series: Iterable[Series]) -> str:
@@ -163,11 +176,29 @@ def _names(series: Iterable[Series]) -> str:
 def _nothing_to_pick(exam: Exam) -> InputError:
     found = "; ".join(f"series {one.name}: {one.kind} ({one.explanation})" for one in exam.series[:20])
     more = f"; and {len(exam.series) - 20} more" if len(exam.series) > 20 else ""
+    found = _far_off_axis(exam) + found
     message = f"no short-axis cine in {exam.path}, found {found}{more}"
     kinds = {one.kind for one in exam.series}
     if Kind.NO_GEOMETRY in kinds:
         return GeometryError(message)
     return InputError(message) if kinds == {Kind.NO_PIXELS} else NoShortAxisError(message)
+
+
+def _far_off_axis(exam: Exam) -> str:
+    """What to do about stacks that would be the cine if they did not lie along the heart."""
+    stacks = [
+        (off_axis_degrees(one.stack.normal), one)
+        for one in exam.series
+        if one.kind is Kind.LONG_AXIS and one.stack is not None and one.stack.n_slices >= MIN_SLICES
+    ]
+    if not stacks:
+        return ""
+    off, nearest = min(stacks, key=lambda pair: pair[0])
+    return (
+        f"a stack of {nearest.n_slices} slices across an axis {off:.1f} degrees off the usual long axis of the heart "
+        f"(a short axis lies within {MAX_UNASKED_OFF_AXIS_DEGREES:.0f} degrees of it; if series {nearest.name} is one "
+        f"all the same, read it with --series {nearest.uid}); "
+    )
 
 
 def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool) -> Pick:
@@ -184,17 +215,39 @@ def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool
     if series.stack.n_phases < 2:
         raise NoShortAxisError(f"series {series.name} is no cine: {series.explanation}")
     findings = frames_of_reference(series.stack.headers, ignore=ignore_frame_of_reference)
-    return _pick(exam, (series,), series.stack, (f"chosen by its UID; judged by itself: {series.kind}", findings))
+    why = f"chosen by its UID; judged by itself: {series.kind}{_without_parts((series,))}"
+    return _pick(exam, (series,), series.stack, (why, findings))
 
 
 def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, why: tuple[str, list[Finding]]) -> Pick:
     reason, findings = why
     _refuse_several_patients(series, stack)
-    findings += lossy_compression(stack.headers)
+    findings += [*lossy_compression(stack.headers), *shared_uids(stack.headers)]
+    findings += [*_off_axis(stack), *_not_magnitude(series)]
     for one in series:
         findings += _left_out(one, stack)
     rejections = tuple((one, _rejection(one, stack)) for one in exam.series if one not in series)
     return Pick(exam, series, stack, reason, rejections, tuple(findings))
+
+
+def _off_axis(stack: Stack) -> list[Finding]:
+    off = off_axis_degrees(stack.normal)
+    if off <= USUAL_OFF_AXIS_DEGREES:
+        return []
+    sentence = (
+        "the slices lie across an axis {off_axis_degrees:.1f} degrees off the usual long axis of the heart (a short "
+        "axis usually lies within {usual_degrees:.0f} degrees of it): look whether this is a short-axis stack"
+    )
+    numbers = {"off_axis_degrees": off, "usual_degrees": USUAL_OFF_AXIS_DEGREES}
+    return [Finding(Code.OFF_AXIS_STACK, Severity.WARNING, sentence, numbers=numbers)]
+
+
+def _not_magnitude(series: Sequence[Series]) -> list[Finding]:
+    if not any(one.kind in (Kind.PHASE_CONTRAST, Kind.NOT_MAGNITUDE) for one in series):
+        return []
+    sentence = "series {series} was chosen although it is no plain cine ({why})"
+    texts = {"series": _names(series), "why": series[0].explanation}
+    return [Finding(Code.NOT_MAGNITUDE, Severity.WARNING, sentence, texts=texts)]
 
 
 def _refuse_several_patients(series: Sequence[Series], stack: Stack) -> None:
@@ -214,9 +267,12 @@ def _rejection(series: Series, picked: Stack) -> str:
 
 
 def _left_out(series: Series, stack: Stack) -> list[Finding]:
-    """What of a picked series is not in its picked stack: another view (a finding), or a part of it (an error)."""
+    """What of a picked series is not in its picked stack: another view (a finding), or a part of it (an error).
+
+    Phase, real and imaginary images belong to neither.
+    """
     chosen = {id(header) for header in stack.headers}
-    rest = [header for header in series.headers if id(header) not in chosen]
+    rest = [header for header in magnitude_only(series.headers) if id(header) not in chosen]
     problems = [problem for problem in map(geometry_problem, rest) if problem]
     if problems:
         raise GeometryError(

@@ -12,10 +12,14 @@ from cinesax.core.cine import Patient, StoredFile
 from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.identity import identifying_texts, remove_names
-from cinesax.core.orientation import MAX_OFF_AXIS_DEGREES, off_axis_degrees
+from cinesax.core.orientation import off_axis_degrees
+from cinesax.dicom.read.component import Component, component, is_velocity_map, left_out, magnitude_only
 from cinesax.dicom.read.header import ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE, MR_IMAGE, Header
 from cinesax.dicom.read.stack import Stack, contradiction, geometry_problem, split_into_stacks
 
+# A stack across an axis that is further off the usual one is read as short axis only where a person names it. (Sagittal
+# and coronal stacks lie 49.6 degrees off, axial ones 66.)
+MAX_UNASKED_OFF_AXIS_DEGREES = 50.0
 MIN_SLICES = 3
 
 
@@ -29,6 +33,7 @@ class Kind(StrEnum):
     LATE_ENHANCEMENT = "late enhancement"
     ONE_PHASE = "one phase only"
     PHASE_CONTRAST = "phase contrast"
+    NOT_MAGNITUDE = "no magnitude images"
     PERFUSION = "perfusion"
     MAPPING = "mapping"
     TAGGING = "tagging"
@@ -58,7 +63,8 @@ class Series:
         headers: its frames, in the order of InstanceNumber and, within an instance, as they are stored.
         kind: what it is judged to be.
         explanation: why, in one sentence for a person.
-        stack: its largest set of parallel slices, or None without geometry.
+        stack: its largest set of parallel slices, or None without geometry. Of a series that also holds phase, real or
+            imaginary images the magnitude images alone.
     """
 
     uid: str
@@ -129,8 +135,13 @@ def group(headers: Iterable[Header]) -> tuple[Series, ...]:
 
 def _series(study_uid: str, uid: str, headers: Sequence[Header]) -> Series:
     ordered = tuple(sorted(headers, key=_by_number))
-    stacks = split_into_stacks(header for header in ordered if geometry_problem(header) is None)
-    kind, explanation = _not_readable(ordered) or _without_place(ordered, stacks) or _judge(ordered, stacks)
+    images = magnitude_only(ordered)
+    stacks = split_into_stacks(header for header in images if geometry_problem(header) is None)
+    kind, explanation = _not_readable(ordered) or _without_place(images, stacks) or _judge(images, stacks)
+    if others := left_out(ordered):
+        explanation = f"{explanation} (the magnitude images, without {others} images)"
+    if kind is Kind.SHORT_AXIS and any(map(is_velocity_map, ordered)):
+        kind, explanation = Kind.PHASE_CONTRAST, f"it also holds velocity maps: {explanation}"
     return Series(uid, study_uid, ordered, kind, explanation, stacks[0] if stacks else None)
 
 
@@ -187,8 +198,11 @@ def _judge_still(headers: Sequence[Header], stacks: Sequence[Stack], text: str) 
 
 def _judge_moving(stack: Stack, text: str) -> tuple[Kind, str] | None:
     slices = [[stack.headers[index] for index in part] for part in stack.slices]
-    if any({"P", "PHASE", "PHASE MAP", "VELOCITY MAP"} & set(header.image_type) for header in stack.headers):
-        return Kind.PHASE_CONTRAST, "ImageType says phase or velocity map"
+    parts = {component(header) for header in stack.headers}
+    if Component.PHASE in parts:
+        return Kind.PHASE_CONTRAST, "phase images or velocity maps, without magnitude images"
+    if parts & {Component.REAL, Component.IMAGINARY}:
+        return Kind.NOT_MAGNITUDE, f"{' and '.join(sorted(part for part in parts if part))} images only"
     for name, values in (
         ("InversionTime", [{header.inversion_time_ms for header in part} for part in slices]),
         ("EchoTime", [{header.echo_time_ms for header in part} for part in slices]),
@@ -204,9 +218,9 @@ def _judge_moving(stack: Stack, text: str) -> tuple[Kind, str] | None:
 def _judge_cine(stack: Stack) -> tuple[Kind, str]:
     shape, off = _shape(stack), off_axis_degrees(stack.normal)
     placed = f"{shape}, across an axis {off:.0f} degrees off the usual long axis of the heart"
-    if stack.n_slices >= MIN_SLICES and off <= MAX_OFF_AXIS_DEGREES:
+    if stack.n_slices >= MIN_SLICES and off <= MAX_UNASKED_OFF_AXIS_DEGREES:
         return Kind.SHORT_AXIS, placed
-    if off > MAX_OFF_AXIS_DEGREES:
+    if off > MAX_UNASKED_OFF_AXIS_DEGREES:
         return Kind.LONG_AXIS, placed
     return Kind.CINE_SLICE, f"{shape}: a stack has at least {MIN_SLICES} slices"
 
@@ -365,6 +379,23 @@ def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> l
         advice = "read them together with --ignore-frame-of-reference, or pick one series with --series UID"
         raise GeometryError(replace(finding, sentence=f"{seen}; {advice}").message)
     return [finding]
+
+
+def shared_uids(headers: Sequence[Header]) -> list[Finding]:
+    """Whether frames that are not the same share their SOPInstanceUID; one finding where they do.
+
+    Frames of one Enhanced instance share it by right: they are told apart by their numbers.
+    """
+    counts = Counter((header.sop_instance_uid, header.frame_number) for header in headers if header.sop_instance_uid)
+    shared = sum(count for count in counts.values() if count > 1)
+    if not shared:
+        return []
+    sentence = (
+        "{shared_frames} of {frames} frames share their SOPInstanceUID with another frame: nothing can refer to one of "
+        "them by its UID"
+    )
+    numbers = {"shared_frames": shared, "frames": len(headers)}
+    return [Finding(Code.SHARED_UID, Severity.WARNING, sentence, numbers=numbers)]
 
 
 # JPEG baseline, JPEG extended, JPEG-LS near-lossless: whatever the header says or leaves out.

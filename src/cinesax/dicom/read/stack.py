@@ -25,6 +25,7 @@ from cinesax.dicom.read.timing import (
     rr_intervals_ms,
     timing_oddities,
     trigger_times_ms,
+    usual_count,
     without_doubles,
 )
 
@@ -109,8 +110,8 @@ class Stack:
 
     @property
     def n_phases(self) -> int:
-        """Frames at most positions (the most frequent count)."""
-        return Counter(len(part) for part in self.slices).most_common(1)[0][0]
+        """Frames at a usual position (see `usual_count`)."""
+        return usual_count(len(part) for part in self.slices)
 
     @property
     def distance_mm(self) -> float | None:

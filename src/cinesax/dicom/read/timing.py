@@ -6,7 +6,7 @@ InstanceNumber. How the phases of different slices make volumes: dicom_pairing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,9 +23,18 @@ _COMPLETE = 0.85
 _WHOLE_BEAT = 0.92
 
 
+def usual_count(counts: Iterable[int]) -> int:
+    """The number of phases that most frames belong to; of as many, the one of more slices.
+
+    By frames and not by slices: of slices with 20, 2 and 2 phases it is the two that are incomplete.
+    """
+    numbers = Counter(counts)
+    return max(numbers, key=lambda count: (numbers[count] * count, numbers[count]))
+
+
 def expected_phases(slices: Sequence[Sequence[Header]]) -> tuple[int, ...]:
     """How many phases each slice should have: its CardiacNumberOfImages where it has as many, else the usual count."""
-    usual = Counter(len(part) for part in slices).most_common(1)[0][0]
+    usual = usual_count(len(part) for part in slices)
     fewest = min(len(part) for part in slices)
     stated = [stated_phases(part) for part in slices]
     common = stated[0] if len(set(stated)) == 1 and 1 < (stated[0] or 0) <= fewest else None

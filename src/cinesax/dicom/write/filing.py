@@ -119,8 +119,8 @@ def file_under(analysis: Analysis, *, content_time: datetime | None = None) -> F
         raise InputError("DICOM objects are made from DICOM exams: this one has no patient and study to be filed under")
     if cine.grid is None:
         raise GeometryError("DICOM objects need to know where the pixels lie: this exam has no geometry")
-    if not source.instance_uids or not all(uid for phase in source.instance_uids for uid in phase):
-        raise InputError("some instances of this exam have no SOPInstanceUID: DICOM objects cannot refer to them")
+    if problem := reference_problem(cine):
+        raise InputError(problem)
     copied = decoded(source.copied)
     content = content_time or newest_time(copied) or NO_TIME
     study = source.study_uid or derived_uid("study", *(uid for phase in source.instance_uids for uid in phase))
@@ -131,6 +131,31 @@ def file_under(analysis: Analysis, *, content_time: datetime | None = None) -> F
         study,
         source.frame_of_reference_uid or derived_uid(study, "frame of reference"),
         source.sop_class_uid or (ENHANCED_MR_IMAGE if source.frame_numbers else MR_IMAGE),
+    )
+
+
+def reference_problem(cine: Cine) -> str | None:
+    """Why DICOM objects cannot refer to the frames of a cine, for a person; None where they can.
+
+    The cine is one that was read from DICOM.
+    """
+    source = cine.source
+    uids = [uid for phase in source.instance_uids for uid in phase]
+    if not uids or not all(uids):
+        return "some instances of this exam have no SOPInstanceUID: DICOM objects cannot refer to them"
+    frames = source.files or source.instance_uids
+    numbers = source.frame_numbers or ((1,) * cine.n_slices,) * cine.n_phases
+    # The same frame may serve in several phases; two frames of one name may not.
+    named: dict[tuple[str, int], set[object]] = {}
+    for phase in range(cine.n_phases):
+        for place in range(cine.n_slices):
+            key = source.instance_uids[phase][place], numbers[phase][place]
+            named.setdefault(key, set()).add((frames[phase][place], place))
+    shared = sum(len(frames) for frames in named.values() if len(frames) > 1)
+    if not shared:
+        return None
+    return (
+        f"{shared} frames of this exam share their SOPInstanceUID with another one: DICOM objects cannot refer to them"
     )
 
 

@@ -1,5 +1,6 @@
 """What can be chosen of the DICOM objects that are made from an analysis, and the names of their files."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -7,6 +8,7 @@ from enum import StrEnum
 SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME = "seg_ed.dcm", "seg_es.dcm", "seg_cine.dcm"
 SR_NAME = "measurements_sr.dcm"
 RTSTRUCT_NAME = "rtstruct.dcm"
+IMAGES_NAME, UID_MAP_NAME = "images", "uid_map.csv"
 DICOM_NAMES = (SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME, SR_NAME, RTSTRUCT_NAME)
 
 
@@ -26,8 +28,16 @@ class DicomOptions:
         rtstruct: whether to write an RT Structure Set as well.
         content_time: when the content was made, in the time zone of the source; None takes the newest valid date of
             the source, or where it has none a constant. Never the clock: the same input gives the same bytes.
+        repair_uids: where UIDs of the exam are not valid, write copies of its images with valid ones, to which the
+            objects then refer.
     """
 
     segmentation_type: SegmentationType = SegmentationType.BINARY
     rtstruct: bool = False
     content_time: datetime | None = None
+    repair_uids: bool = False
+
+
+def is_copied_image(name: str) -> bool:
+    """Whether a file name is one that copies of source images get."""
+    return re.fullmatch(r"\d{5,}\.dcm", name) is not None
