@@ -7,4 +7,7 @@ An input is a number: the same number is the same exam with the same damage. Eac
 stub in the place of the network, and must end in one of two ways: an error of one line, or a result that rests on
 pixels that were there. Anything else is a violation: a traceback, a warning of a library, more than 2 GB, more than
 60 s, a frame that is not what the file holds, frames that are gone without a word, files left behind after an error.
+
+Beside damage there are forms: `shapes` gives whole exams in the forms in which people have them, and knows the number
+that must come out.
 """

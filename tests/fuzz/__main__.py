@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fuzz import heavy, kills, table, trial
+from fuzz import heavy, kills, shapes, table, trial
 from fuzz.crew import run_all
 
 _RESULTS = Path(__file__).resolve().parents[2] / "build" / "fuzz.jsonl"
@@ -16,6 +16,8 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=10_000, help="how many inputs (default 10000)")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of their seeds (default 0)")
     parser.add_argument("--kills", type=int, default=50, help="how many writers to kill (default 50)")
+    parser.add_argument("--shapes", type=int, default=500, help="how many exams in other forms (default 500)")
+    parser.add_argument("--shape", metavar="NAME:SEED", help="only this form of an exam")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument(
         "--results", type=Path, default=_RESULTS, help="where outcomes are kept: these are not run again"
@@ -30,15 +32,23 @@ def main() -> int:
         outcome = trial.run(args.seed)
         sys.stdout.write("".join(f"{name}: {value}\n" for name, value in vars(outcome).items()))
         return int(bool(outcome.violations))
+    if args.shape is not None:
+        name, _, seed = args.shape.partition(":")
+        end = shapes.run(name, int(seed or 0))
+        sys.stdout.write(shapes.table([end]))
+        return int(bool(end.violation))
     if args.fresh:
         args.results.unlink(missing_ok=True)
     seeds = range(args.first, args.first + args.inputs)
     names = [] if args.light else list(heavy.CASES)
     outcomes = run_all([*map(str, seeds), *names], jobs=args.jobs, results=args.results)
     sys.stdout.write(table.of(outcomes))
+    forms = shapes.run_all(args.shapes)
+    sys.stdout.write(shapes.table(forms))
     ended = kills.run_all(args.kills)
     sys.stdout.write(table.of_kills(ended))
-    return int(any(outcome.violations for outcome in outcomes) or kills.NEITHER in ended)
+    wrong = any(outcome.violations for outcome in outcomes) or any(end.violation for end in forms)
+    return int(wrong or kills.NEITHER in ended)
 
 
 if __name__ == "__main__":
