@@ -44,11 +44,11 @@ def contours():
     write_contours(analysis.segmentation, analysis.cine, out / "contours")
 
 def report():
-    from cinesax.report import render
+    from cinesax.results.html import render
     (out / "report.html").write_text(render(analysis), encoding="utf-8")
 
 def tables():
-    from cinesax.formats import tables
+    from cinesax.results import tables
     (out / "analysis.json").write_text(tables.to_json(analysis), encoding="utf-8")
     (out / "measurements.csv").write_text(tables.to_csv([analysis]), encoding="utf-8")
 
@@ -80,7 +80,7 @@ print(json.dumps({"seconds": time.perf_counter() - began, "frames": frames}))
 ONNX = """
 import json, sys, time
 import numpy as np, onnxruntime
-from cinesax.bundle import open_bundle
+from cinesax.network.bundle import open_bundle
 bundle, frames = open_bundle(sys.argv[1] or None), int(sys.argv[2])
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 3

@@ -47,7 +47,7 @@ truth = test_labels[..., 1]
 networks = {name: course.trained(lesson, name)[1] for name in ("fcn", "unet")}
 
 # %% [markdown]
-# The U-Net as a function of its config is `cinesax/learn/models/unet.py`: forty lines to read. In its summary, look for
+# The U-Net as a function of its config is `cinesax/train/nets/unet.py`: forty lines to read. In its summary, look for
 # the layers `join`: each has two entries in the last column, one from below (`up`) and one from the side (`down`), the
 # skip. (Batch normalisation, after each convolution, keeps the values in a range in which training goes well.)
 

@@ -169,9 +169,9 @@ def test_the_decoder_starts_where_cinesax_is_not_installed_but_found(tmp_path):
     code = f"""import sys
 sys.path += {[folder for folder in sys.path if folder]!r}
 from pathlib import Path
-from cinesax.formats.dicom_frames import read_headers
-from cinesax.formats.dicom_image import read_pixels
-from cinesax.cine import StoredFile
+from cinesax.dicom.read.frames import read_headers
+from cinesax.dicom.pixels.pixels import read_pixels
+from cinesax.core.cine import StoredFile
 path = Path({str(files[0])!r})
 with path.open("rb") as stream:
     print(read_pixels([[read_headers(StoredFile(path), stream)[0]]]).shape)

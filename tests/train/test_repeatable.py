@@ -23,15 +23,16 @@ COMMON = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
-from cinesax import learn
-learn.require()
+from cinesax import train as training
+training.require()
 import keras
 import tensorflow as tf
-from cinesax.learn.augment import Augmentation
-from cinesax.learn.models import UNetConfig
-from cinesax.learn.pipeline import PipelineConfig
-from cinesax.learn.records import open_dataset
-from cinesax.learn.train import Execution, TrainConfig, train
+from cinesax.train.data.augment import Augmentation
+from cinesax.train.nets import UNetConfig
+from cinesax.train.data.pipeline import PipelineConfig
+from cinesax.train.data.records import open_dataset
+from cinesax.train.fit.config import TrainConfig
+from cinesax.train.fit.train import Execution, train
 
 class Kill(keras.callbacks.Callback):
     # In the middle of the third epoch: no handler, no flush.

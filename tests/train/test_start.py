@@ -36,10 +36,10 @@ def noise(size: int, *, count: int = 2) -> np.ndarray:
 
 OWN = """
 from dataclasses import replace
-from cinesax.learn.augment import Augmentation
-from cinesax.learn.config import TrainConfig
-from cinesax.learn.models import FCNConfig
-from cinesax.learn.pipeline import PipelineConfig
+from cinesax.train.data.augment import Augmentation
+from cinesax.train.fit.config import TrainConfig
+from cinesax.train.nets import FCNConfig
+from cinesax.train.data.pipeline import PipelineConfig
 
 def config():
     model = FCNConfig(channels=(4,), bottom=(4,), kernel=3)
