@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cinesax.archive.answers import Answer, Connect, Fate, Store, Unreachable, answer_of
 from cinesax.archive.destinations import DicomNode
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pynetdicom.ae import ApplicationEntity
     from pynetdicom.association import Association
 
+# One of them can be sent as any other: only the encoding of the header differs.
+_PLAIN = frozenset(map(str, (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)))
 MAX_CONTEXTS = 128
 """An association has no more presentation contexts (PS3.8: odd numbers below 256)."""
 
@@ -93,14 +95,25 @@ def _why_not_taken(association: "Association", one: DicomObject) -> str:
     return f"{one.kind} could not be offered: an association offers no more than {MAX_CONTEXTS} kinds of object"
 
 
+def _is_taken(association: "Association", one: DicomObject) -> bool:
+    """Whether the archive has accepted an object as it is encoded, or as pynetdicom can encode it without loss."""
+    accepted = {
+        context.transfer_syntax[0]
+        for context in association.accepted_contexts
+        if context.abstract_syntax == one.sop_class_uid and context.as_scu
+    }
+    plain = one.transfer_syntax_uid in _PLAIN and not accepted.isdisjoint(_PLAIN)
+    return plain or one.transfer_syntax_uid in accepted
+
+
 def _store(association: "Association", one: DicomObject) -> Answer:
+    if not _is_taken(association, one):
+        return Answer(Fate.REFUSED, _why_not_taken(association, one))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             status = association.send_c_store(one.path)
     except ValueError as error:
-        if "presentation context" in str(error).lower():
-            return Answer(Fate.REFUSED, _why_not_taken(association, one))
         return Answer(Fate.NOT_SENT, f"cannot be encoded: {error}")
     except RuntimeError as error:
         raise Unreachable("the association broke") from error
