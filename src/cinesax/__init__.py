@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cinesax.dicom.write.options import DicomOptions
     from cinesax.inputs import open_cine
     from cinesax.network.segmenter import load_segmenter
+    from cinesax.results.privacy import pseudonymise
     from cinesax.results.write import write_results
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "analyze",
     "load_segmenter",
     "open_cine",
+    "pseudonymise",
     "write_results",
 ]
 
@@ -56,6 +58,7 @@ _LAZY = {
     "DicomOptions": "cinesax.dicom.write.options",
     "load_segmenter": "cinesax.network.segmenter",
     "open_cine": "cinesax.inputs",
+    "pseudonymise": "cinesax.results.privacy",
     "write_results": "cinesax.results.write",
 }
 

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import zipfile
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -220,7 +221,8 @@ def test_numbers_pixels_and_case_stay(analysis: cinesax.Analysis) -> None:
     assert [(one.code, one.severity, one.phase, one.slice, one.numbers) for one in hidden.findings] == [
         (one.code, one.severity, one.phase, one.slice, one.numbers) for one in analysis.findings
     ]
-    assert pseudonymise(hidden) is hidden
+    assert pseudonymise(hidden) is hidden and cinesax.pseudonymise is pseudonymise
+    assert leaks(pickle.dumps(hidden).decode("latin-1")) == [] != leaks(pickle.dumps(analysis).decode("latin-1"))
     assert leaks(repr([hidden.cine.source, hidden.cine.patient, hidden.findings, hidden.cine.findings])) == []
     assert leaks(repr([hidden.segmentation.author, hidden.segmentation.findings])) == []
 

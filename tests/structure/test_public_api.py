@@ -28,6 +28,7 @@ PUBLIC = [
     "analyze",
     "load_segmenter",
     "open_cine",
+    "pseudonymise",
     "write_results",
 ]
 
