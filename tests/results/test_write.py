@@ -163,7 +163,7 @@ def test_corrections_in_an_older_result_keep_their_meaning_when_it_is_replaced(t
         cinesax.write_results(made, out, force=True)
         after = cinesax.analyze(hearts.cine(), segmentation=out / "contours").segmentation
         np.testing.assert_array_equal(after.labels, before.labels)
-        np.testing.assert_array_equal(after.contours["i", 0, 1][0], square)
+        np.testing.assert_array_equal(after.contours[cinesax.Structure.CAVITY, 0, 1][0], square)
     np.testing.assert_array_equal(np.loadtxt(out / "contours" / name), square)
 
 
