@@ -20,6 +20,7 @@ from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Grid
 from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Outline, Segmentation
+from cinesax.core.selection import Overrides, Selection
 from cinesax.core.structures import Structure
 
 if TYPE_CHECKING:
@@ -39,9 +40,11 @@ __all__ = [
     "Grid",
     "Measurements",
     "Outline",
+    "Overrides",
     "Patient",
     "Provenance",
     "Segmentation",
+    "Selection",
     "Severity",
     "Source",
     "Structure",

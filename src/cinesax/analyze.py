@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from cinesax._version import __version__
 from cinesax.core.analysis import Analysis, Provenance
@@ -17,8 +17,9 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import UsageError
 from cinesax.core.findings import Finding, Severity
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import ChoiceFields, Overrides, Selection, overrides_of, refuse_others, selection_of
 from cinesax.measure.plausibility import check
-from cinesax.measure.volumes import check_given, measure
+from cinesax.measure.volumes import check_overrides, measure_checked
 
 if TYPE_CHECKING:
     from cinesax.network.segmenter import Segmenter
@@ -33,17 +34,10 @@ def analyze(
     segmenter: "Segmenter | None" = None,
     model: str | PathLike[str] | None = None,
     threads: int | None = None,
-    series_uid: str | None = None,
-    study_uid: str | None = None,
-    patient_id: str | None = None,
-    ignore_frame_of_reference: bool = False,
-    nifti_geometry: str | None = None,
-    ed_phase: int | None = None,
-    es_phase: int | None = None,
-    height_cm: float | None = None,
-    weight_kg: float | None = None,
-    papillary_muscles_included: bool | None = None,
+    selection: Selection | None = None,
+    overrides: Overrides | None = None,
     progress: Progress | None = None,
+    **choices: Unpack[ChoiceFields],
 ) -> Analysis:
     """Read an exam, find the left ventricle in every frame, measure it, and say what to doubt.
 
@@ -55,21 +49,10 @@ def analyze(
         segmenter: what finds the left ventricle, instead of a network from a bundle.
         model: the bundle folder of the network to run; by default the one that ships.
         threads: how many CPU threads the network may use; by default as many as there are cores.
-        series_uid: the series to read, where the choice made by itself is not the wanted one.
-        study_uid: the study to read, where several lie in one folder.
-        patient_id: the PatientID of the images to read, where images of several patients lie in one folder.
-        ignore_frame_of_reference: read slices of a few different frames of reference as one stack, although the
-            patient may have moved between them.
-        nifti_geometry: "sform", "qform" or "pixdim": the part of a NIfTI header to believe, of the exam and of the
-            segmentation, where its parts contradict one another.
-        ed_phase: end diastole (0-based) instead of the phase of largest volume.
-        es_phase: end systole (0-based) instead of the phase of smallest volume.
-        height_cm: body height instead of the source's.
-        weight_kg: body weight instead of the source's.
-        papillary_muscles_included: whether the cavity of the segmentation that is given was drawn with the papillary
-            muscles in it; by default what a DICOM segmentation says, else included. Volumes are those of what was
-            drawn; outputs tell what it was.
+        selection: which series, study or patient to read, where there are several.
+        overrides: ED and ES phases, body size and papillary convention to take instead of what is read or measured.
         progress: told of the frames done and their total while a network runs.
+        **choices: fields of `selection` and `overrides` by their own names, such as `series_uid` or `ed_phase`.
 
     Raises:
         InputError: no exam, or one that cannot be read (also NoShortAxisError, GeometryError).
@@ -78,8 +61,10 @@ def analyze(
     """
     if sum(choice is not None for choice in (segmentation, segmenter, model)) > 1:
         raise UsageError("give only one of a segmentation, a segmenter and a model")
-    if papillary_muscles_included is not None and segmentation is None:
-        raise UsageError("whether the papillary muscles are included is said of a segmentation that is given")
+    refuse_others("analyze", choices, Selection, Overrides)
+    selection, overrides = selection_of(selection, choices), overrides_of(overrides, choices)
+    if overrides.papillary_muscles_included is not None and segmentation is None:
+        raise UsageError("`papillary_muscles_included` needs a `segmentation`")
     clock = _Clock()
     with clock.step("read"):
         if isinstance(exam, Cine):
@@ -87,15 +72,9 @@ def analyze(
         else:
             from cinesax.inputs import open_cine
 
-            cine = open_cine(
-                Path(exam) if isinstance(exam, str | PathLike) else [Path(file) for file in exam],
-                series_uid=series_uid,
-                study_uid=study_uid,
-                patient_id=patient_id,
-                ignore_frame_of_reference=ignore_frame_of_reference,
-                nifti_geometry=nifti_geometry,
-            )
-        check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
+            paths = Path(exam) if isinstance(exam, str | PathLike) else [Path(file) for file in exam]
+            cine = open_cine(paths, selection=selection)
+        check_overrides(cine, overrides)
     if segmentation is None:
         with clock.step("load network"):
             segmenter = segmenter or _load(model, threads)
@@ -103,11 +82,11 @@ def analyze(
             found, source = segmenter.segment(cine, progress), "network"
     else:
         with clock.step("read segmentation"):
-            found, source = _given(segmentation, cine, nifti_geometry)
-            if papillary_muscles_included is not None:
-                found = replace(found, papillary_muscles_included=papillary_muscles_included)
+            found, source = _given(segmentation, cine, selection)
+            if overrides.papillary_muscles_included is not None:
+                found = replace(found, papillary_muscles_included=overrides.papillary_muscles_included)
     with clock.step("measure"):
-        measured = measure(cine, found, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
+        measured = measure_checked(cine, found, overrides)
         findings = _by_severity(*cine.findings, *found.findings, *check(cine, found, measured))
     return Analysis(cine, found, measured, findings, _provenance(segmenter, source, clock))
 
@@ -119,13 +98,13 @@ def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter"
 
 
 def _given(
-    segmentation: str | PathLike[str] | Segmentation, cine: Cine, nifti_geometry: str | None
+    segmentation: str | PathLike[str] | Segmentation, cine: Cine, selection: Selection
 ) -> tuple[Segmentation, str]:
     if isinstance(segmentation, Segmentation):
         return segmentation, "given"
     from cinesax.inputs import read_segmentation
 
-    return read_segmentation(Path(segmentation), cine, nifti_geometry=nifti_geometry)
+    return read_segmentation(Path(segmentation), cine, nifti_geometry=selection.nifti_geometry)
 
 
 def _provenance(segmenter: "Segmenter | None", source: str, clock: "_Clock") -> Provenance:

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Unpack
 
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.segmentation import Segmentation
-
-if TYPE_CHECKING:
-    from cinesax.formats.nifti_header import NiftiGeometry
+from cinesax.core.selection import NiftiGeometry, Selection, SelectionFields, refuse_others, selection_of
 
 _KINDS = "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or a folder of contour files"
 
@@ -17,24 +15,16 @@ _KINDS = "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or a fold
 def open_cine(
     path: str | Path | Sequence[str | Path],
     *,
-    series_uid: str | None = None,
-    study_uid: str | None = None,
-    patient_id: str | None = None,
-    ignore_frame_of_reference: bool = False,
-    nifti_geometry: str | None = None,
+    selection: Selection | None = None,
+    **choices: Unpack[SelectionFields],
 ) -> Cine:
     """Read the short-axis cine of a folder, file or zip of DICOM, or of one or several NIfTI files.
 
     Args:
         path: what to read; several NIfTI files (ED and ES, a file a phase or a slice), or a folder of them, are read
             together.
-        series_uid: take this DICOM series, whatever it is judged to be.
-        study_uid: look only at this study, where there are several.
-        patient_id: look only at images with this PatientID, where there are several.
-        ignore_frame_of_reference: make one stack of slices that lie in a few different frames of reference,
-            although the patient may have moved between them.
-        nifti_geometry: "sform", "qform" or "pixdim": the part of a NIfTI header to believe, where its parts contradict
-            one another.
+        selection: which series, study or patient of it, where there are several.
+        **choices: fields of the selection by their own names, such as `series_uid`.
 
     Raises:
         InputError: and its subclasses, as `open_exam`, `pick_short_axis` and `read_cine` tell.
@@ -42,27 +32,22 @@ def open_cine(
             kind.
         MissingExtraError: compressed pixels that the extra `decoders` reads, which is not installed.
     """
+    refuse_others("open_cine", choices, Selection)
+    selection = selection_of(selection, choices)
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
     files = nifti_files_of(paths)
     if files:
-        if (series_uid, study_uid, patient_id) != (None, None, None):
+        if selection.names_dicom:
             raise UsageError(f"{paths[0]} is NIfTI and has no series, study or patient: leave the choice out")
         from cinesax.formats import nifti_files
 
-        return nifti_files.read_files(files, geometry=nifti_geometry_of(nifti_geometry), found=files != paths)
+        return nifti_files.read_files(files, geometry=selection.nifti_geometry, found=files != paths)
     # DICOM is loaded only where there is DICOM to read.
     from cinesax.dicom.read.exam import open_exam
     from cinesax.dicom.read.pick import pick_short_axis, read_cine
 
     (root,) = paths
-    pick = pick_short_axis(
-        open_exam(root),
-        series_uid=series_uid,
-        study_uid=study_uid,
-        patient_id=patient_id,
-        ignore_frame_of_reference=ignore_frame_of_reference,
-    )
-    return read_cine(pick)
+    return read_cine(pick_short_axis(open_exam(root), selection))
 
 
 def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
@@ -86,26 +71,15 @@ def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
     return list(paths)
 
 
-def nifti_geometry_of(name: str | None) -> "NiftiGeometry | None":
-    """The part of a NIfTI header that is called so.
-
-    Raises:
-        UsageError: none is.
-    """
-    from cinesax.formats.nifti_header import NiftiGeometry
-
-    if name is not None and name not in set(NiftiGeometry):
-        raise UsageError(f"the geometry of a NIfTI file is sform, qform or pixdim, seen {name}")
-    return None if name is None else NiftiGeometry(name)
-
-
-def read_segmentation(path: Path, cine: Cine, *, nifti_geometry: str | None = None) -> tuple[Segmentation, str]:
+def read_segmentation(
+    path: Path, cine: Cine, *, nifti_geometry: NiftiGeometry | None = None
+) -> tuple[Segmentation, str]:
     """A segmentation of `cine` from a file, and what kind of file it was: "contours", "nifti" or "dicom-seg".
 
     Args:
         path: a folder of contour files (Sunnybrook's text format), a NIfTI label file or a DICOM segmentation.
         cine: the exam that was segmented.
-        nifti_geometry: as `open_cine` takes it.
+        nifti_geometry: the part of a NIfTI header to believe, where its parts contradict one another.
 
     Raises:
         InputError: nothing there, another kind of file, or one that does not fit the cine.
@@ -123,7 +97,7 @@ def read_segmentation(path: Path, cine: Cine, *, nifti_geometry: str | None = No
     if path.name.lower().endswith((".nii", ".nii.gz")):
         from cinesax.formats.nifti import read_labels
 
-        return read_labels(path, cine, geometry=nifti_geometry_of(nifti_geometry)), "nifti"
+        return read_labels(path, cine, geometry=nifti_geometry), "nifti"
     from cinesax.dicom.objects.seg import is_dicom, read_seg
 
     if not is_dicom(path):

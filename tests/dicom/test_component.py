@@ -10,6 +10,7 @@ import pytest
 
 import exams
 from cinesax.core.errors import NoShortAxisError
+from cinesax.core.selection import Selection
 from cinesax.dicom.read.exam import open_exam
 from cinesax.dicom.read.pick import pick_short_axis, read_cine
 from cinesax.dicom.read.series import Kind
@@ -72,7 +73,7 @@ def write_parts(folder: Path, form: str, parts: int) -> None:
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_the_magnitude_is_read(tmp_path, form, parts, by_hand):
     write_parts(tmp_path, form, parts)
-    pick = pick_short_axis(open_exam(tmp_path), series_uid="1.2.3.4.5" if by_hand else None)
+    pick = pick_short_axis(open_exam(tmp_path), Selection("1.2.3.4.5" if by_hand else None))
     cine = read_cine(pick)
     np.testing.assert_array_equal(cine.pixels, CINE.pixels)
     assert pick.series[0].kind is Kind.SHORT_AXIS

@@ -24,6 +24,7 @@ from cinesax.cli.main import main
 from cinesax.core.cine import Cine
 from cinesax.core.errors import CinesaxError
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import Selection
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import open_exam
 from cinesax.dicom.read.pick import pick_short_axis, read_cine
@@ -379,7 +380,7 @@ def _read_each_series(made: Input, violations: list[str]) -> None:
     failed = None
     for uid in dict.fromkeys(one.uid for one in exam.series):
         try:
-            cine = read_cine(pick_short_axis(exam, series_uid=uid, ignore_frame_of_reference=True))
+            cine = read_cine(pick_short_axis(exam, Selection(series_uid=uid, ignore_frame_of_reference=True)))
             violations += judge.complaints(made, cine, all_of_it=False)
         except CinesaxError as error:
             failed = error

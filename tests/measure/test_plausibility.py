@@ -9,6 +9,7 @@ import hearts
 from cinesax.core.cine import Cine, Patient
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.segmentation import Segmentation, from_contours
+from cinesax.core.selection import Overrides
 from cinesax.core.structures import Structure
 from cinesax.measure.plausibility import check
 from cinesax.measure.volumes import measure
@@ -17,7 +18,7 @@ from cinesax.phantom import draw_settings, make_truth
 
 def doubts(segmentation: Segmentation, exam: Cine | None = None, **given: int) -> tuple[Finding, ...]:
     cine = hearts.cine() if exam is None else exam
-    return check(cine, segmentation, measure(cine, segmentation, **given))
+    return check(cine, segmentation, measure(cine, segmentation, Overrides(**given)))
 
 
 def codes(findings: tuple[Finding, ...]) -> list[Code]:

@@ -14,6 +14,7 @@ from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.grid import Grid
 from cinesax.core.measurements import AreaMethod, EfBasis, body_surface_area_m2
 from cinesax.core.segmentation import Segmentation, from_contours
+from cinesax.core.selection import Overrides
 from cinesax.core.structures import LV, RV, Structure
 from cinesax.measure.volumes import areas_of, measure, peak_rates, slice_extents_mm
 from cinesax.phantom import draw_settings, make_truth
@@ -86,7 +87,7 @@ def test_an_empty_segmentation_has_volumes_of_zero_and_no_phases() -> None:
 
 
 def test_phases_can_be_given() -> None:
-    m = measure(hearts.cine(), hearts.labels(), ed_phase=9, es_phase=2)
+    m = measure(hearts.cine(), hearts.labels(), Overrides(ed_phase=9, es_phase=2))
     assert (m.ed_phase, m.es_phase, m.curve_ed_phase, m.curve_es_phase) == (9, 2, 0, 3)
     assert m.esv_ml == pytest.approx(4 * 1.96)
 
@@ -105,13 +106,13 @@ def test_phases_can_be_given() -> None:
 )
 def test_what_cannot_be_meant_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(UsageError):
-        measure(hearts.cine(), hearts.labels(), **options)
+        measure(hearts.cine(), hearts.labels(), Overrides(**options))
 
 
 def test_a_given_phase_must_be_a_segmented_one() -> None:
     known = {Structure.CAVITY: np.isin(np.arange(10), (2, 5))}
     with pytest.raises(UsageError, match="were: 2, 5"):
-        measure(hearts.cine(), Segmentation(hearts.labels().labels, known), ed_phase=3)
+        measure(hearts.cine(), Segmentation(hearts.labels().labels, known), Overrides(ed_phase=3))
 
 
 def test_the_segmentation_of_another_exam_is_refused() -> None:
@@ -122,7 +123,7 @@ def test_the_segmentation_of_another_exam_is_refused() -> None:
 def test_indexed_values_need_the_size_of_the_body() -> None:
     without = measure(hearts.cine(), hearts.labels())
     assert without.bsa_m2 is None and without.edv_index_ml_per_m2 is None
-    m = measure(hearts.cine(), hearts.labels(), height_cm=180, weight_kg=80)
+    m = measure(hearts.cine(), hearts.labels(), Overrides(height_cm=180, weight_kg=80))
     assert m.bsa_m2 == pytest.approx(2.0)
     assert m.edv_index_ml_per_m2 == pytest.approx(8.0)
     assert m.cardiac_index_l_per_min_per_m2 == pytest.approx(0.36)
@@ -143,7 +144,7 @@ def test_mass_is_that_of_the_wall_at_ed() -> None:
     known = {Structure.CAVITY: np.ones(10, bool), Structure.MYOCARDIUM: np.arange(10) == 0}
     m = measure(hearts.cine(), Segmentation(array, known))
     assert m.lv_mass_g == pytest.approx(4 * (28**2 - 20**2) * 10 / 1000 * 1.05)
-    assert measure(hearts.cine(), Segmentation(array, known), ed_phase=1).lv_mass_g is None
+    assert measure(hearts.cine(), Segmentation(array, known), Overrides(ed_phase=1)).lv_mass_g is None
 
 
 def test_peak_rates_of_a_sine_are_its_steepest_slope() -> None:
@@ -252,24 +253,24 @@ class TestTheRightVentricle:
         assert m.others[0].edv_ml == m.edv_ml == pytest.approx(10.25**2 * 10 / 1000)
 
     def test_phases_that_are_given_hold_for_both_ventricles(self) -> None:
-        m = measure(hearts.cine(), with_right_ventricle(self.SIDES), ed_phase=0, es_phase=4)
+        m = measure(hearts.cine(), with_right_ventricle(self.SIDES), Overrides(ed_phase=0, es_phase=4))
         assert (m.ed_phase, m.es_phase) == (m.others[0].ed_phase, m.others[0].es_phase) == (0, 4)
 
     def test_where_it_was_not_segmented_in_a_given_phase_it_has_no_volume_there(self) -> None:
-        m = measure(hearts.cine(), with_right_ventricle({0: 30, 5: 16}), es_phase=3)
+        m = measure(hearts.cine(), with_right_ventricle({0: 30, 5: 16}), Overrides(es_phase=3))
         assert m.es_phase == 3 and m.esv_ml == pytest.approx(4.0)
         assert (m.others[0].ed_phase, m.others[0].es_phase) == (0, None)
         assert m.others[0].esv_ml is None and m.others[0].ef_percent is None
 
     def test_a_phase_given_for_the_left_one_may_be_the_other_extreme_of_this_one(self) -> None:
-        m = measure(hearts.cine(), with_right_ventricle(self.SIDES), ed_phase=5)
+        m = measure(hearts.cine(), with_right_ventricle(self.SIDES), Overrides(ed_phase=5))
         assert m.ed_phase == 5 and m.others[0].ed_phase == 5 and m.others[0].es_phase is None
 
     def test_a_right_ventricle_that_was_looked_for_in_vain_has_no_volumes(self) -> None:
         empty = Segmentation(
             hearts.labels().labels, {one: np.ones(10, bool) for one in (Structure.CAVITY, Structure.RV)}
         )
-        (right,) = measure(hearts.cine(), empty, ed_phase=0).others
+        (right,) = measure(hearts.cine(), empty, Overrides(ed_phase=0)).others
         assert (right.ed_phase, right.edv_ml, right.ef_percent) == (None, None, None)
 
 

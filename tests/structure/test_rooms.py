@@ -4,6 +4,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from cinesax.cli.main import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "cinesax"
 MOST_FILES = 15
@@ -40,3 +42,8 @@ def test_no_room_is_told_of_files_that_it_does_not_have() -> None:
 def test_no_folder_is_a_drawer() -> None:
     count = Counter(file.parent.as_posix() for file in files())
     assert max(count.values()) <= MOST_FILES, count.most_common(3)
+
+
+def test_the_room_of_commands_holds_commands() -> None:
+    there = {file.stem for file in files() if file.parent.as_posix() == "cli"}
+    assert there == {*COMMANDS, "main"}

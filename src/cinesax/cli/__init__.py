@@ -1,1 +1,34 @@
-"""The command line: main.py and one file a command."""
+"""The command line: main.py and one file a command; here, the options that commands share."""
+
+import argparse
+
+from cinesax.core.selection import NiftiGeometry, Selection
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what to read of a folder that holds more than one series, study or patient."""
+    chosen = parser.add_argument_group("what to read of the folder")
+    chosen.add_argument("--series", metavar="UID", help="the series to read instead of the one chosen by itself")
+    chosen.add_argument("--study", metavar="UID", help="the study to read, where there are several")
+    chosen.add_argument("--patient", metavar="ID", help="the PatientID to read, where there are several")
+    chosen.add_argument(
+        "--ignore-frame-of-reference",
+        action="store_true",
+        help="read slices as one stack although the patient may have moved between them",
+    )
+    chosen.add_argument(
+        "--nifti-geometry",
+        choices=tuple(str(name) for name in NiftiGeometry),
+        help="the part of a NIfTI header to believe, where its parts contradict one another",
+    )
+
+
+def selection_from(args: argparse.Namespace) -> Selection:
+    """What these options chose."""
+    return Selection(
+        series_uid=args.series,
+        study_uid=args.study,
+        patient_id=args.patient,
+        ignore_frame_of_reference=args.ignore_frame_of_reference,
+        nifti_geometry=args.nifti_geometry,
+    )

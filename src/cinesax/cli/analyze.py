@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cinesax.analyze import Progress, analyze
-from cinesax.cli.choice import add_choice, choice
+from cinesax.cli import add_selection, selection_from
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import NoObjectsError, UsageError, printable
+from cinesax.core.selection import Overrides
 
 if TYPE_CHECKING:
     from cinesax.dicom.write.options import DicomOptions
@@ -35,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--out", type=_path, metavar="OUT", help="the folder for the results (else none is written)"
     )
-    add_choice(parser)
+    add_selection(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--segmentation",
@@ -100,8 +101,8 @@ def run(args: argparse.Namespace) -> None:
     """Analyze, write, tell."""
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, seen {args.threads}")
-    dicom, papillary = _dicom_options(args), args.papillary_muscles
-    if papillary is not None and args.segmentation is None:
+    dicom = _dicom_options(args)
+    if args.papillary_muscles is not None and args.segmentation is None:
         raise UsageError("--papillary-muscles says what --segmentation holds: give that too")
     if args.out is not None:
         from cinesax.results.write import check_output, write_results
@@ -117,12 +118,8 @@ def run(args: argparse.Namespace) -> None:
             segmentation=args.segmentation,
             model=args.model,
             threads=args.threads,
-            **choice(args),
-            ed_phase=args.ed_phase,
-            es_phase=args.es_phase,
-            height_cm=args.height_cm,
-            weight_kg=args.weight_kg,
-            papillary_muscles_included=None if papillary is None else papillary == "included",
+            selection=selection_from(args),
+            overrides=_overrides(args),
             progress=progress,
         )
     written, without_objects = None, None
@@ -134,6 +131,17 @@ def run(args: argparse.Namespace) -> None:
     _tell(analysis, args, written)
     if without_objects is not None:
         raise without_objects
+
+
+def _overrides(args: argparse.Namespace) -> Overrides:
+    papillary = args.papillary_muscles
+    return Overrides(
+        ed_phase=args.ed_phase,
+        es_phase=args.es_phase,
+        height_cm=args.height_cm,
+        weight_kg=args.weight_kg,
+        papillary_muscles_included=None if papillary is None else papillary == "included",
+    )
 
 
 def _keep_exam(exam: Path, out: Path) -> None:

@@ -15,14 +15,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cinesax.cli.choice import Choice, add_choice, choice
+from cinesax.cli import add_selection, selection_from
 from cinesax.core.errors import CinesaxError, UsageError
 from cinesax.core.findings import Finding
+from cinesax.core.selection import Selection
 from cinesax.dicom.read.exam import Exam, chosen_part, open_exam
 from cinesax.dicom.read.pick import Pick, pick_short_axis
 from cinesax.dicom.read.series import Series
 from cinesax.dicom.read.stack import order
-from cinesax.inputs import nifti_files_of, nifti_geometry_of
+from cinesax.inputs import nifti_files_of
 
 SCHEMA = "cinesax/inspection/1"
 _PIPED_WIDTH = 160
@@ -37,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a folder of DICOM files, one file, or a zip; a NIfTI file, a folder or several of them",
     )
-    add_choice(parser)
+    add_selection(parser)
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print")
     parser.add_argument("--show-patient", action="store_true", help="show name, ID and birth date of the patient")
 
@@ -48,15 +49,15 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         CinesaxError: the exam cannot be opened, or there is no short-axis cine in it.
     """
-    chosen = choice(args)
+    selection = selection_from(args)
     nifti = nifti_files_of(args.path)
     if nifti:
-        if (args.series, args.study, args.patient) != (None, None, None):
+        if selection.names_dicom:
             raise UsageError(f"{args.path[0]} is NIfTI and has no series, study or patient: leave the choice out")
         _inspect_nifti(nifti, args, found=nifti != args.path)
         return
-    exam = chosen_part(open_exam(args.path[0]), study_uid=chosen["study_uid"], patient_id=chosen["patient_id"])
-    pick, findings, error = _try_pick(exam, chosen)
+    exam = chosen_part(open_exam(args.path[0]), selection)
+    pick, findings, error = _try_pick(exam, selection)
     if args.format == "json":
         inspection = _inspection(exam, pick, findings, show_patient=args.show_patient)
         inspection["error"] = None if error is None else str(error)
@@ -67,12 +68,11 @@ def run(args: argparse.Namespace) -> None:
         raise error
 
 
-def _try_pick(exam: Exam, chosen: Choice) -> tuple[Pick | None, tuple[Finding, ...], CinesaxError | None]:
+def _try_pick(exam: Exam, selection: Selection) -> tuple[Pick | None, tuple[Finding, ...], CinesaxError | None]:
     """What `analyze` would read, what there is to say of it, and why it would refuse it (nothing is picked then)."""
     findings = exam.findings
     try:
-        ignore = chosen["ignore_frame_of_reference"]
-        pick = pick_short_axis(exam, series_uid=chosen["series_uid"], ignore_frame_of_reference=ignore)
+        pick = pick_short_axis(exam, selection)
         findings = (*findings, *pick.findings)
         return pick, (*findings, *order(pick.stack).findings), None
     except CinesaxError as error:
@@ -196,7 +196,7 @@ def _inspect_nifti(files: Sequence[Path], args: argparse.Namespace, *, found: bo
     parts, cine, error = [], None, None
     why: dict[Path, str] = {}
     try:
-        geometry = nifti_geometry_of(args.nifti_geometry)
+        geometry = selection_from(args).nifti_geometry
         for file in dict.fromkeys(files):
             parts.append(read_part(file, geometry=geometry))
         chosen, left_out = of_one_cine(parts, found=found)

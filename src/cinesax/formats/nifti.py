@@ -27,10 +27,11 @@ from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats, Grid
 from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import NiftiGeometry
 from cinesax.core.structures import Structure
 from cinesax.files.stored_files import replacing
 from cinesax.formats.nifti_axes import Axes, arrange, axes_onto, grid_of, on_grid, slice_axis
-from cinesax.formats.nifti_header import HeaderGeometry, NiftiGeometry, said
+from cinesax.formats.nifti_header import HeaderGeometry, said
 from cinesax.formats.nifti_header import geometry as geometry_of
 from cinesax.formats.nifti_times import phase_times
 

@@ -16,10 +16,10 @@ from cinesax.core.errors import GeometryError, InputError, printable
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Grid
 from cinesax.core.orientation import base_first, off_axis_degrees
+from cinesax.core.selection import NiftiGeometry
 from cinesax.files.stored_files import list_files
 from cinesax.formats import nifti_names as names
 from cinesax.formats.nifti import Part, is_nifti, read_part
-from cinesax.formats.nifti_header import NiftiGeometry
 
 _BESIDE = {".json", ".txt", ".cfg", ".csv", ".tsv", ".md", ".log", ".bval", ".bvec", ".pdf"}
 _SAME_PLACE_MM = 1.0

@@ -7,7 +7,6 @@ Source: the NIfTI-1 standard, nifti1.h (https://nifti.nimh.nih.gov/pub/dist/src/
 
 import math
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from nibabel.spatialimages import HeaderDataError
 from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
+from cinesax.core.selection import NiftiGeometry
 
 _MM = {1: 1000.0, 2: 1.0, 3: 0.001}
 _MS = {8: 1000.0, 16: 1.0, 24: 0.001}
@@ -29,17 +29,6 @@ _PLAUSIBLE_MM = (0.2, 50.0)
 _FEWEST_OF_A_BEAT = 5
 """Fewer phases are a choice of moments (ED and ES), and no step leads from one to the next."""
 _BEAT_MS = (300.0, 2500.0)
-
-
-class NiftiGeometry(StrEnum):
-    """Which part of a NIfTI header gives place and spacing, where its parts disagree."""
-
-    SFORM = "sform"
-    """The affine of sform."""
-    QFORM = "qform"
-    """The affine of qform."""
-    PIXDIM = "pixdim"
-    """The spacing of pixdim alone: where the image lies is then unknown."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.grid import Floats, Grid
 from cinesax.core.measurements import AreaMethod, Measurements, volume_curve
 from cinesax.core.segmentation import Segmentation, area_px
+from cinesax.core.selection import NO_OVERRIDES, Overrides
 from cinesax.core.structures import LV, Chamber, Structure, blood_of, chambers, wall_of
 
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
@@ -27,15 +28,7 @@ BODY_LIMITS = {"height": (30.0, 250.0), "weight": (1.0, 400.0)}
 """From and to, in cm and kg: a stored size outside of these is an error of typing, and not used."""
 
 
-def measure(
-    cine: Cine,
-    segmentation: Segmentation,
-    *,
-    ed_phase: int | None = None,
-    es_phase: int | None = None,
-    height_cm: float | None = None,
-    weight_kg: float | None = None,
-) -> Measurements:
+def measure(cine: Cine, segmentation: Segmentation, overrides: Overrides = NO_OVERRIDES) -> Measurements:
     """Measure the left ventricle, and every other chamber that was segmented.
 
     ED and ES are those of each chamber's own volume curve, for the right ventricle may empty later than the left. A
@@ -45,22 +38,29 @@ def measure(
     Args:
         cine: gives distances, times and body size.
         segmentation: on the grid of `cine`, with the cavity among its structures.
-        ed_phase: end diastole (0-based) instead of the phase of largest volume.
-        es_phase: end systole (0-based) instead of the phase of smallest volume.
-        height_cm: body height instead of the source's.
-        weight_kg: body weight instead of the source's.
+        overrides: what to take instead of what the cine says or the volumes show.
 
     Raises:
         GeometryError: the segmentation does not fit the cine.
         UsageError: a given phase that does not exist, was not segmented or is the other one's, a given size no body
             has.
     """
+    check_overrides(cine, overrides)
+    return measure_checked(cine, segmentation, overrides)
+
+
+def measure_checked(cine: Cine, segmentation: Segmentation, overrides: Overrides) -> Measurements:
+    """`measure`, after `check_overrides`: for who checks early, before a network runs.
+
+    Raises:
+        GeometryError, UsageError: as `measure`, but for what `check_overrides` refuses.
+    """
     _check_fit(cine, segmentation)
-    check_given(cine, ed_phase=ed_phase, es_phase=es_phase, height_cm=height_cm, weight_kg=weight_kg)
-    height = _plausible(cine.patient.height_cm if height_cm is None else height_cm, BODY_LIMITS["height"])
-    weight = _plausible(cine.patient.weight_kg if weight_kg is None else weight_kg, BODY_LIMITS["weight"])
+    height = _body_size("height", overrides.height_cm, cine.patient.height_cm)
+    weight = _body_size("weight", overrides.weight_kg, cine.patient.weight_kg)
+    given = overrides.ed_phase, overrides.es_phase
     left, *others = (
-        replace(_of_chamber(cine, segmentation, chamber, (ed_phase, es_phase)), height_cm=height, weight_kg=weight)
+        replace(_of_chamber(cine, segmentation, chamber, given), height_cm=height, weight_kg=weight)
         for chamber in chambers(segmentation.known_phases)
     )
     return replace(left, others=tuple(others))
@@ -106,25 +106,19 @@ def _of_chamber(
     )
 
 
-def check_given(
-    cine: Cine,
-    *,
-    ed_phase: int | None = None,
-    es_phase: int | None = None,
-    height_cm: float | None = None,
-    weight_kg: float | None = None,
-) -> None:
-    """Find out, before a network has run for nothing, whether what was given to `measure` can be meant.
+def check_overrides(cine: Cine, overrides: Overrides) -> None:
+    """Find out, before a network has run for nothing, whether overrides can be meant for a cine.
 
     Raises:
         UsageError: a phase that does not exist, one for both ED and ES, a size no body has.
     """
-    for name, phase in (("ED", ed_phase), ("ES", es_phase)):
+    ed, es = overrides.ed_phase, overrides.es_phase
+    for name, phase in (("ED", ed), ("ES", es)):
         if phase is not None and not 0 <= phase < cine.n_phases:
             raise UsageError(f"the {name} phase must lie in 0 to {cine.n_phases - 1} (counted from 0), seen {phase}")
-    if ed_phase is not None and ed_phase == es_phase:
-        raise UsageError(f"the ED phase and the ES phase must be two phases of the beat, seen {ed_phase} for both")
-    for name, size, unit in (("height", height_cm, "cm"), ("weight", weight_kg, "kg")):
+    if ed is not None and ed == es:
+        raise UsageError(f"the ED phase and the ES phase must be two phases of the beat, seen {ed} for both")
+    for name, size, unit in (("height", overrides.height_cm, "cm"), ("weight", overrides.weight_kg, "kg")):
         low, high = BODY_LIMITS[name]
         if size is not None and not low <= size <= high:
             raise UsageError(f"the body {name} must lie in {low:g} to {high:g} {unit}, seen {size:g} {unit}")
@@ -291,5 +285,9 @@ def _mass_g(cine: Cine, segmentation: Segmentation, phase: int, extents_mm: Floa
     return MYOCARDIAL_DENSITY_G_PER_ML * volume_ml
 
 
-def _plausible(stored: float | None, limits: tuple[float, float]) -> float | None:
-    return stored if stored is not None and limits[0] <= stored <= limits[1] else None
+def _body_size(name: str, given: float | None, stored: float | None) -> float | None:
+    """The given size, else the stored one if a body can have it (`plausibility` reports one that cannot be)."""
+    if given is not None:
+        return given
+    low, high = BODY_LIMITS[name]
+    return stored if stored is not None and low <= stored <= high else None

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from cinesax.core.cine import StoredFile
 from cinesax.core.errors import InputError, NoShortAxisError, UsageError, printable
 from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.selection import Selection
 from cinesax.dicom.read.directory import missing_files, referenced_names
 from cinesax.dicom.read.frames import read_headers
 from cinesax.dicom.read.header import DICOMDIR, Header, NotDicomError, Reason
@@ -193,24 +194,26 @@ def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header]
     return list(kept.values()), ignored
 
 
-def chosen_part(exam: Exam, *, study_uid: str | None = None, patient_id: str | None = None) -> Exam:
-    """Of an exam the images of one study, of one patient, or of both.
+def chosen_part(exam: Exam, selection: Selection) -> Exam:
+    """Of an exam the images of the study, of the patient, or of both, that a selection names.
 
     Raises:
         UsageError: there are none; lists the studies.
     """
-    if study_uid is None and patient_id is None:
+    study, patient = selection.study_uid, selection.patient_id
+    if study is None and patient is None:
         return exam
     headers = [
         header
         for one in exam.series
         for header in one.headers
-        if (study_uid is None or header.study_uid == study_uid)
-        and (patient_id is None or header.patient_id == patient_id)
+        if study in (None, header.study_uid) and patient in (None, header.patient_id)
     ]
     if not headers:
-        wanted = [f"study {study_uid}"] * (study_uid is not None) + ["this PatientID"] * (patient_id is not None)
+        wanted = [f"study {study}"] * (study is not None) + ["this PatientID"] * (patient is not None)
         raise UsageError(f"no image of {' and '.join(wanted)} in {exam.path}; there are {_studies(exam)}")
+    if len(headers) == sum(len(one.headers) for one in exam.series):
+        return exam
     return replace(exam, series=group(headers))
 
 

@@ -14,6 +14,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.orientation import base_first, off_axis_degrees
+from cinesax.core.selection import BY_ITSELF, Selection
 from cinesax.dicom.pixels.pixels import read_pixels
 from cinesax.dicom.read.component import left_out, magnitude_only
 from cinesax.dicom.read.exam import Exam, chosen_part, refuse_several_studies
@@ -59,14 +60,7 @@ class Pick:
     findings: tuple[Finding, ...]
 
 
-def pick_short_axis(
-    exam: Exam,
-    *,
-    series_uid: str | None = None,
-    study_uid: str | None = None,
-    patient_id: str | None = None,
-    ignore_frame_of_reference: bool = False,
-) -> Pick:
+def pick_short_axis(exam: Exam, selection: Selection = BY_ITSELF) -> Pick:
     """Choose the short-axis cine.
 
     Among stacks of at least three parallel slices of several phases, lying across the usual long axis of the
@@ -76,11 +70,7 @@ def pick_short_axis(
 
     Args:
         exam: what was found.
-        series_uid: take this series, whatever it is judged to be.
-        study_uid: look only at this study, where there are several.
-        patient_id: look only at images with this PatientID, where there are several.
-        ignore_frame_of_reference: make one stack of slices that lie in a few different frames of reference,
-            although the patient may have moved between them.
+        selection: which series, study or patient of it.
 
     Raises:
         UsageError: no series, study or patient is called so.
@@ -88,9 +78,9 @@ def pick_short_axis(
         GeometryError: what would be the cine has no usable geometry, or one that contradicts itself.
         InputError: what would be the cine has no pixels.
     """
-    exam = chosen_part(exam, study_uid=study_uid, patient_id=patient_id)
-    if series_uid is not None:
-        return _picked_by_hand(exam, series_uid, ignore_frame_of_reference)
+    exam = chosen_part(exam, selection)
+    if selection.series_uid is not None:
+        return _picked_by_hand(exam, selection.series_uid, selection.ignore_frame_of_reference)
     refuse_several_studies(exam)
     candidates = cine_stacks(exam.series)
     if not candidates:
@@ -105,7 +95,7 @@ def pick_short_axis(
         numbers = {"candidates": len(candidates)}
         findings.append(Finding(Code.OTHER_CANDIDATES, Severity.WARNING, sentence, numbers=numbers, texts=texts))
     findings += _lost_slices(exam, series, stack)
-    findings += frames_of_reference(stack.headers, ignore=ignore_frame_of_reference)
+    findings += frames_of_reference(stack.headers, ignore=selection.ignore_frame_of_reference)
     return _pick(exam, series, stack, (_reason(series, stack, rivals=len(candidates) - 1), findings))
 
 

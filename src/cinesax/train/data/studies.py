@@ -9,6 +9,7 @@ from scipy import ndimage
 from cinesax.core.cine import Cine
 from cinesax.core.errors import DatasetError, InputError
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import Selection
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Exam, open_exam
 from cinesax.dicom.read.pick import Pick, pick_short_axis, read_cine
@@ -91,7 +92,7 @@ def _picks(exam: Exam) -> Iterator[Pick]:
     yield best
     for series in exam.series:
         if series.kind is Kind.SHORT_AXIS and series not in best.series:
-            yield pick_short_axis(exam, series_uid=series.uid)
+            yield pick_short_axis(exam, Selection(series_uid=series.uid))
 
 
 def check_fit(cine: Cine, truth: Segmentation) -> None:

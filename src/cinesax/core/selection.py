@@ -1,0 +1,130 @@
+"""What a person chooses: what to read of a path, and what to take instead of what an exam or its curve says.
+
+Both are values that go from the command line down to the code that asks them. `analyze` and `open_cine` take their
+fields by name as well: `analyze("EXAM", ed_phase=3)` is short for `analyze("EXAM", overrides=Overrides(ed_phase=3))`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, Final, TypedDict
+
+from cinesax.core.errors import UsageError
+
+
+class NiftiGeometry(StrEnum):
+    """Which part of a NIfTI header gives place and spacing, where its parts disagree."""
+
+    SFORM = "sform"
+    """The affine of sform."""
+    QFORM = "qform"
+    """The affine of qform."""
+    PIXDIM = "pixdim"
+    """The spacing of pixdim alone: where the image lies is then unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to read of a path that holds more than one series, study or patient, or that contradicts itself.
+
+    Attributes:
+        series_uid: the DICOM series to read, whatever it is judged to be; None: the one chosen by itself.
+        study_uid: the study to read, where there are several.
+        patient_id: the PatientID of the images to read, where there are images of several patients.
+        ignore_frame_of_reference: read slices of a few different frames of reference as one stack, although the
+            patient may have moved between them.
+        nifti_geometry: the part of a NIfTI header to believe, of the exam and of its segmentation, where its parts
+            contradict one another; its name, such as "sform", will do.
+
+    Raises:
+        UsageError: a part of a NIfTI header that is not known.
+    """
+
+    series_uid: str | None = None
+    study_uid: str | None = None
+    patient_id: str | None = None
+    ignore_frame_of_reference: bool = False
+    nifti_geometry: NiftiGeometry | None = None
+
+    def __post_init__(self) -> None:
+        if self.nifti_geometry is None:
+            return
+        if self.nifti_geometry not in set(NiftiGeometry):
+            raise UsageError(f"the geometry of a NIfTI file is sform, qform or pixdim, seen {self.nifti_geometry}")
+        object.__setattr__(self, "nifti_geometry", NiftiGeometry(self.nifti_geometry))
+
+    @property
+    def names_dicom(self) -> bool:
+        """Whether it names a series, study or patient, which only DICOM has."""
+        return (self.series_uid, self.study_uid, self.patient_id) != (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What is taken instead of what the exam says or its volumes show.
+
+    Attributes:
+        ed_phase: end diastole (0-based) instead of the phase of largest volume.
+        es_phase: end systole (0-based) instead of the phase of smallest volume.
+        height_cm: body height instead of the source's.
+        weight_kg: body weight instead of the source's.
+        papillary_muscles_included: whether the cavity of a given segmentation was drawn with the papillary muscles in
+            it; None: what a DICOM segmentation says, else included. Volumes are those of what was drawn; outputs
+            name the convention.
+    """
+
+    ed_phase: int | None = None
+    es_phase: int | None = None
+    height_cm: float | None = None
+    weight_kg: float | None = None
+    papillary_muscles_included: bool | None = None
+
+
+BY_ITSELF: Final = Selection()
+"""Nothing is chosen: what is read is picked by itself."""
+
+NO_OVERRIDES: Final = Overrides()
+"""Nothing is overridden."""
+
+
+class SelectionFields(TypedDict, total=False):
+    """The fields of a Selection, as keyword arguments."""
+
+    series_uid: str | None
+    study_uid: str | None
+    patient_id: str | None
+    ignore_frame_of_reference: bool
+    nifti_geometry: str | None
+
+
+class ChoiceFields(SelectionFields, total=False):
+    """The fields of a Selection and of Overrides, as keyword arguments."""
+
+    ed_phase: int | None
+    es_phase: int | None
+    height_cm: float | None
+    weight_kg: float | None
+    papillary_muscles_included: bool | None
+
+
+def selection_of(selection: Selection | None, choices: Mapping[str, object]) -> Selection:
+    """The selection with those of its fields replaced that were given by name; other names are left alone."""
+    return replace(selection or BY_ITSELF, **_part(choices, Selection))
+
+
+def overrides_of(overrides: Overrides | None, choices: Mapping[str, object]) -> Overrides:
+    """The overrides with those of their fields replaced that were given by name; other names are left alone."""
+    return replace(overrides or NO_OVERRIDES, **_part(choices, Overrides))
+
+
+def refuse_others(function: str, choices: Mapping[str, object], *kinds: type) -> None:
+    """Raise TypeError, as Python does, for a keyword argument that is no field of these kinds."""
+    known = {field.name for kind in kinds for field in fields(kind)}
+    other = next((name for name in choices if name not in known), None)
+    if other is not None:
+        raise TypeError(f"{function}() got an unexpected keyword argument {other!r}")
+
+
+def _part(choices: Mapping[str, object], kind: type) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in choices.items() if name in names}
