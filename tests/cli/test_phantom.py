@@ -16,7 +16,7 @@ from cinesax.cli.main import main
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import open_exam
 from cinesax.dicom.read.pick import pick_short_axis
-from cinesax.dicom.read.series import Kind
+from cinesax.dicom.read.series import SeriesKind
 from cinesax.formats.nifti import read_labels
 from cinesax.inputs import open_cine
 from cinesax.phantom import draw_settings, make_phantom
@@ -42,7 +42,11 @@ def test_the_validator_finds_nothing_in_any_series(made):
 def test_the_short_axis_is_picked_among_decoys(made):
     pick = pick_short_axis(open_exam(made))
     assert [one.description for one in pick.series] == ["SAX cine bSSFP"]
-    assert {one.kind for one, _ in pick.rejections} == {Kind.LOCALIZER, Kind.LONG_AXIS, Kind.LATE_ENHANCEMENT}
+    assert {one.kind for one, _ in pick.rejections} == {
+        SeriesKind.LOCALIZER,
+        SeriesKind.LONG_AXIS,
+        SeriesKind.LATE_ENHANCEMENT,
+    }
     assert pick.findings == ()
 
 

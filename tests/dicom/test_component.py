@@ -13,7 +13,7 @@ from cinesax.core.errors import NoShortAxisError
 from cinesax.core.selection import Selection
 from cinesax.dicom.read.exam import open_exam
 from cinesax.dicom.read.pick import pick_short_axis, read_cine
-from cinesax.dicom.read.series import Kind
+from cinesax.dicom.read.series import SeriesKind
 from cinesax.inputs import open_cine
 from cinesax.phantom.dicom import SeriesIdentity, Vendor, write_scan
 from cinesax.phantom.scanning import take_apart
@@ -76,7 +76,7 @@ def test_the_magnitude_is_read(tmp_path, form, parts, by_hand):
     pick = pick_short_axis(open_exam(tmp_path), Selection("1.2.3.4.5" if by_hand else None))
     cine = read_cine(pick)
     np.testing.assert_array_equal(cine.pixels, CINE.pixels)
-    assert pick.series[0].kind is Kind.SHORT_AXIS
+    assert pick.series[0].kind is SeriesKind.SHORT_AXIS
     assert f"without {'12 phase images' if parts == 2 else '12 imaginary, 12 phase, 12 real images'}" in pick.reason
     assert cine.findings == ()
 
@@ -108,7 +108,7 @@ def test_one_enhanced_instance_of_both(tmp_path):
 
 @pytest.mark.parametrize(
     ("image_type", "kind"),
-    [(P_TYPE, Kind.PHASE_CONTRAST), (["ORIGINAL", "PRIMARY", "R_FFE"], Kind.NOT_MAGNITUDE)],
+    [(P_TYPE, SeriesKind.PHASE_CONTRAST), (["ORIGINAL", "PRIMARY", "R_FFE"], SeriesKind.NOT_MAGNITUDE)],
 )
 def test_a_series_without_magnitude_is_no_cine_and_read_only_by_name(tmp_path, image_type, kind):
     exams.edit(exams.write_exam(tmp_path, CINE), ImageType=image_type)

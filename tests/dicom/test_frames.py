@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 import exams
 from cinesax.core.errors import GeometryError, InputError
 from cinesax.dicom.read.exam import open_exam
-from cinesax.dicom.read.series import Kind
+from cinesax.dicom.read.series import SeriesKind
 from cinesax.inputs import open_cine
 from cinesax.phantom.dicom import SeriesIdentity, Vendor, write_scan
 from cinesax.phantom.scanning import take_apart
@@ -60,7 +60,7 @@ def test_inspection_counts_files_and_frames_apart(tmp_path):
     write_enhanced(tmp_path)
     (series,) = open_exam(tmp_path).series
     assert (series.kind, series.n_instances, series.n_slices, series.n_phases) == (
-        Kind.SHORT_AXIS, 1, exams.SLICES, exams.PHASES,
+        SeriesKind.SHORT_AXIS, 1, exams.SLICES, exams.PHASES,
     )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def test_velocity_maps_are_no_cine(tmp_path):
     else:
         edit_groups(path, phase)
     (series,) = open_exam(tmp_path).series
-    assert series.kind is Kind.PHASE_CONTRAST
+    assert series.kind is SeriesKind.PHASE_CONTRAST
 
 
 def test_frames_of_reference_count_by_file(tmp_path):

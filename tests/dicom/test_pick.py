@@ -21,7 +21,7 @@ from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Ignored, open_exam
 from cinesax.dicom.read.header import Reason
 from cinesax.dicom.read.pick import pick_short_axis, read_cine
-from cinesax.dicom.read.series import Kind
+from cinesax.dicom.read.series import SeriesKind
 from cinesax.dicom.write.options import DicomOptions
 from cinesax.inputs import open_cine
 from cinesax.results.write import write_results
@@ -107,7 +107,7 @@ class TestRealStudies:
         pick = pick_short_axis(open_exam(sunnybrook / "dicom" / "SC-HF-I-01"))
         assert [one.n_instances for one in pick.series] == [240]
         assert [(one.kind, reason) for one, reason in pick.rejections] == [
-            (Kind.LOCALIZER, "one phase in 3 orientations")
+            (SeriesKind.LOCALIZER, "one phase in 3 orientations")
         ]
 
     def test_the_scout_alone_is_no_cine(self, sunnybrook):
@@ -331,14 +331,14 @@ class TestPicking:
     @pytest.mark.parametrize(
         ("changes", "kind"),
         [
-            ({"Modality": "CT"}, Kind.NOT_MR_IMAGE),
-            ({"ImageType": ["ORIGINAL", "PRIMARY", "OTHER", "LOCALIZER"]}, Kind.LOCALIZER),
-            ({"ImageType": ["DERIVED", "PRIMARY", "PHASE MAP"]}, Kind.PHASE_CONTRAST),
-            ({"SeriesDescription": "SAX perfusion rest"}, Kind.PERFUSION),
-            ({"SeriesDescription": "MOLLI_T1MAP"}, Kind.MAPPING),
-            ({"InversionTime": lambda one: str(100 + int(one.InstanceNumber))}, Kind.MAPPING),
-            ({"NumberOfFrames": "20"}, Kind.MULTI_FRAME),
-            ({"ImageOrientationPatient": [0, 1, 0, 0, 1, 0]}, Kind.NO_GEOMETRY),
+            ({"Modality": "CT"}, SeriesKind.NOT_MR_IMAGE),
+            ({"ImageType": ["ORIGINAL", "PRIMARY", "OTHER", "LOCALIZER"]}, SeriesKind.LOCALIZER),
+            ({"ImageType": ["DERIVED", "PRIMARY", "PHASE MAP"]}, SeriesKind.PHASE_CONTRAST),
+            ({"SeriesDescription": "SAX perfusion rest"}, SeriesKind.PERFUSION),
+            ({"SeriesDescription": "MOLLI_T1MAP"}, SeriesKind.MAPPING),
+            ({"InversionTime": lambda one: str(100 + int(one.InstanceNumber))}, SeriesKind.MAPPING),
+            ({"NumberOfFrames": "20"}, SeriesKind.MULTI_FRAME),
+            ({"ImageOrientationPatient": [0, 1, 0, 0, 1, 0]}, SeriesKind.NO_GEOMETRY),
         ],
     )
     def test_what_is_no_short_axis_cine_is_told(self, tmp_path, changes, kind):
@@ -346,7 +346,7 @@ class TestPicking:
         exams.edit(files, **changes)
         (series,) = open_exam(tmp_path).series
         assert series.kind is kind
-        with pytest.raises(GeometryError if kind is Kind.NO_GEOMETRY else NoShortAxisError, match=str(kind)):
+        with pytest.raises(GeometryError if kind is SeriesKind.NO_GEOMETRY else NoShortAxisError, match=str(kind)):
             open_cine(tmp_path)
 
     def test_late_enhancement_is_told_from_a_still_stack(self, tmp_path):
@@ -355,7 +355,7 @@ class TestPicking:
         exams.write_exam(tmp_path / "late", still, number=2, series_uid="1.2.9.2", inversion_time_ms=280.0)
         exams.write_exam(tmp_path / "told", still, number=3, series_uid="1.2.9.3", description="PSIR_SAX")
         kinds = [one.kind for one in open_exam(tmp_path).series]
-        assert kinds == [Kind.ONE_PHASE, Kind.LATE_ENHANCEMENT, Kind.LATE_ENHANCEMENT]
+        assert kinds == [SeriesKind.ONE_PHASE, SeriesKind.LATE_ENHANCEMENT, SeriesKind.LATE_ENHANCEMENT]
         with pytest.raises(NoShortAxisError, match="one phase only.*late enhancement"):
             open_cine(tmp_path)
 
@@ -370,7 +370,7 @@ class TestPicking:
             SliceLocation=None,
         )
         (series,) = open_exam(tmp_path).series
-        assert series.kind in (Kind.LONG_AXIS, Kind.CINE_SLICE)
+        assert series.kind in (SeriesKind.LONG_AXIS, SeriesKind.CINE_SLICE)
         with pytest.raises(NoShortAxisError, match="long-axis"):
             open_cine(tmp_path)
 

@@ -16,7 +16,7 @@ from cinesax.dicom.read import header as dicom_header
 from cinesax.dicom.write import options as dicom_options
 from cinesax.dicom.write import seg as dicom_seg
 from cinesax.dicom.write import sr as dicom_sr
-from cinesax.dicom.write.filing import Kind
+from cinesax.dicom.write.filing import ObjectKind
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "conformance.md").read_text()
 
@@ -71,7 +71,7 @@ def test_names_of_objects_and_classes_are_those_of_the_standard() -> None:
     for name, uid in re.findall(r"\| ([A-Za-z ]+ Storage) \| ([\d.]+) \|", PAGE):
         assert NEWER.get(uid, UID(uid).name) == name
     assert set(dicom_options.DICOM_NAMES) <= set(re.findall(r"`(\w+\.dcm)`", PAGE))
-    for kind in Kind:
+    for kind in ObjectKind:
         assert f"{kind.series_number} ({kind.modality})" in PAGE
 
 

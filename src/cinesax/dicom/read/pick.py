@@ -21,8 +21,8 @@ from cinesax.dicom.read.exam import Exam, chosen_part, refuse_several_studies
 from cinesax.dicom.read.series import (
     MAX_UNASKED_OFF_AXIS_DEGREES,
     MIN_SLICES,
-    Kind,
     Series,
+    SeriesKind,
     cine_stacks,
     frames_of_reference,
     lossy_compression,
@@ -105,13 +105,13 @@ def _lost_slices(exam: Exam, series: Sequence[Series], stack: Stack) -> list[Fin
     Of a stack of one series a slice, those without a place or pixels; of any stack, those that lie next to a slice.
     """
     names = {one.description for one in series}
-    unplaced = (Kind.NO_GEOMETRY, Kind.NO_PIXELS) if len(series) > 1 else ()
+    unplaced = (SeriesKind.NO_GEOMETRY, SeriesKind.NO_PIXELS) if len(series) > 1 else ()
     lost = [
         one
         for one in exam.series
         if one not in series
         and one.description in names
-        and (one.kind in unplaced or (one.kind is not Kind.SHORT_AXIS and _is_next_to(one, stack)))
+        and (one.kind in unplaced or (one.kind is not SeriesKind.SHORT_AXIS and _is_next_to(one, stack)))
     ]
     if not lost:
         return []
@@ -144,7 +144,7 @@ def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...
 
 def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
     parts = f"{len(series)} series of few slices each that make one stack: " if len(series) > 1 else ""
-    if series[0].kind is Kind.SHORT_AXIS and len(series) > 1:
+    if series[0].kind is SeriesKind.SHORT_AXIS and len(series) > 1:
         parts = f"a stack and slices of it that were acquired again (series {_names(series[1:])}): "
     off = off_axis_degrees(stack.normal)
     best = f"; the most slices, then phases, of {rivals + 1} candidates" if rivals else ""
@@ -169,9 +169,9 @@ def _nothing_to_pick(exam: Exam) -> InputError:
     found = _far_off_axis(exam) + found
     message = f"no short-axis cine in {exam.path}, found {found}{more}"
     kinds = {one.kind for one in exam.series}
-    if Kind.NO_GEOMETRY in kinds:
+    if SeriesKind.NO_GEOMETRY in kinds:
         return GeometryError(message)
-    return InputError(message) if kinds == {Kind.NO_PIXELS} else NoShortAxisError(message)
+    return InputError(message) if kinds == {SeriesKind.NO_PIXELS} else NoShortAxisError(message)
 
 
 def _far_off_axis(exam: Exam) -> str:
@@ -179,7 +179,7 @@ def _far_off_axis(exam: Exam) -> str:
     stacks = [
         (off_axis_degrees(one.stack.normal), one)
         for one in exam.series
-        if one.kind is Kind.LONG_AXIS and one.stack is not None and one.stack.n_slices >= MIN_SLICES
+        if one.kind is SeriesKind.LONG_AXIS and one.stack is not None and one.stack.n_slices >= MIN_SLICES
     ]
     if not stacks:
         return ""
@@ -196,9 +196,9 @@ def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool
     if not chosen:
         known = ", ".join(dict.fromkeys(one.uid for one in exam.series))
         raise UsageError(f"no series {series_uid} in {exam.path}; there are {known}")
-    chosen.sort(key=lambda one: (one.kind is not Kind.SHORT_AXIS, -one.n_instances))
+    chosen.sort(key=lambda one: (one.kind is not SeriesKind.SHORT_AXIS, -one.n_instances))
     series = chosen[0]
-    if series.kind in (Kind.NO_PIXELS, Kind.MULTI_FRAME, Kind.NOT_MR_IMAGE):
+    if series.kind in (SeriesKind.NO_PIXELS, SeriesKind.MULTI_FRAME, SeriesKind.NOT_MR_IMAGE):
         raise InputError(f"series {series.name} cannot be read: {series.explanation}")
     if series.stack is None:
         raise GeometryError(f"series {series.name} has {series.kind}: {series.explanation}")
@@ -233,7 +233,7 @@ def _off_axis(stack: Stack) -> list[Finding]:
 
 
 def _not_magnitude(series: Sequence[Series]) -> list[Finding]:
-    if not any(one.kind in (Kind.PHASE_CONTRAST, Kind.NOT_MAGNITUDE) for one in series):
+    if not any(one.kind in (SeriesKind.PHASE_CONTRAST, SeriesKind.NOT_MAGNITUDE) for one in series):
         return []
     sentence = "series {series} was chosen although it is no plain cine ({why})"
     texts = {"series": _names(series), "why": series[0].explanation}
@@ -251,7 +251,7 @@ def _refuse_several_patients(series: Sequence[Series], stack: Stack) -> None:
 
 
 def _rejection(series: Series, picked: Stack) -> str:
-    if series.kind is Kind.SHORT_AXIS:
+    if series.kind is SeriesKind.SHORT_AXIS:
         return f"{series.explanation}: the picked one has {picked.n_slices} slices of {picked.n_phases} phases"
     return series.explanation
 

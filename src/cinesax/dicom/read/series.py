@@ -23,7 +23,7 @@ MAX_UNASKED_OFF_AXIS_DEGREES = 50.0
 MIN_SLICES = 3
 
 
-class Kind(StrEnum):
+class SeriesKind(StrEnum):
     """What a series is judged to be."""
 
     SHORT_AXIS = "short-axis cine"
@@ -44,12 +44,12 @@ class Kind(StrEnum):
 
 
 _WORDS = {
-    Kind.LOCALIZER: re.compile(r"\b(scout|loc|localizer|localiser|survey|3[- ]?pl(ane)?)\b"),
-    Kind.LATE_ENHANCEMENT: re.compile(r"\b(lge|psir|mde|late|delayed|de)\b|enhanc"),
-    Kind.PERFUSION: re.compile(r"perf|first.?pass"),
-    Kind.MAPPING: re.compile(r"molli|shmolli|t1.?map|t2.?map|t2star|t2\*|look.?locker|\bti.?scout"),
-    Kind.TAGGING: re.compile(r"\b(tag|tags|tagged|tagging|c?spamm|dense)\b"),
-    Kind.PHASE_CONTRAST: re.compile(r"\b(flow|venc|qflow|pc)\b|velocity"),
+    SeriesKind.LOCALIZER: re.compile(r"\b(scout|loc|localizer|localiser|survey|3[- ]?pl(ane)?)\b"),
+    SeriesKind.LATE_ENHANCEMENT: re.compile(r"\b(lge|psir|mde|late|delayed|de)\b|enhanc"),
+    SeriesKind.PERFUSION: re.compile(r"perf|first.?pass"),
+    SeriesKind.MAPPING: re.compile(r"molli|shmolli|t1.?map|t2.?map|t2star|t2\*|look.?locker|\bti.?scout"),
+    SeriesKind.TAGGING: re.compile(r"\b(tag|tags|tagged|tagging|c?spamm|dense)\b"),
+    SeriesKind.PHASE_CONTRAST: re.compile(r"\b(flow|venc|qflow|pc)\b|velocity"),
 }
 
 
@@ -70,7 +70,7 @@ class Series:
     uid: str
     study_uid: str
     headers: tuple[Header, ...]
-    kind: Kind
+    kind: SeriesKind
     explanation: str
     stack: Stack | None
 
@@ -140,8 +140,8 @@ def _series(study_uid: str, uid: str, headers: Sequence[Header]) -> Series:
     kind, explanation = _not_readable(ordered) or _without_place(images, stacks) or _judge(images, stacks)
     if others := left_out(ordered):
         explanation = f"{explanation} (the magnitude images, without {others} images)"
-    if kind is Kind.SHORT_AXIS and any(map(is_velocity_map, ordered)):
-        kind, explanation = Kind.PHASE_CONTRAST, f"it also holds velocity maps: {explanation}"
+    if kind is SeriesKind.SHORT_AXIS and any(map(is_velocity_map, ordered)):
+        kind, explanation = SeriesKind.PHASE_CONTRAST, f"it also holds velocity maps: {explanation}"
     return Series(uid, study_uid, ordered, kind, explanation, stacks[0] if stacks else None)
 
 
@@ -149,80 +149,80 @@ def _by_number(header: Header) -> tuple[float, StoredFile, int]:
     return header.instance_number or 0, header.file, header.frame_number or 0
 
 
-def _not_readable(headers: Sequence[Header]) -> tuple[Kind, str] | None:
+def _not_readable(headers: Sequence[Header]) -> tuple[SeriesKind, str] | None:
     modality = headers[0].modality
     classes = {header.sop_class_uid for header in headers}
     if modality not in (None, "MR"):
-        return Kind.NOT_MR_IMAGE, f"modality {modality}, not MR"
+        return SeriesKind.NOT_MR_IMAGE, f"modality {modality}, not MR"
     if any(header.frame_number is None and (header.number_of_frames or 1) > 1 for header in headers):
-        return Kind.MULTI_FRAME, "multi-frame, and yet not of the SOP class Enhanced MR Image Storage"
+        return SeriesKind.MULTI_FRAME, "multi-frame, and yet not of the SOP class Enhanced MR Image Storage"
     if not classes <= {MR_IMAGE, ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE, None}:
-        return Kind.NOT_MR_IMAGE, "not of the SOP class MR Image Storage or Enhanced MR Image Storage"
+        return SeriesKind.NOT_MR_IMAGE, "not of the SOP class MR Image Storage or Enhanced MR Image Storage"
     if not any(header.has_pixels for header in headers):
-        return Kind.NO_PIXELS, f"its {len({header.file for header in headers})} files hold no pixel data"
+        return SeriesKind.NO_PIXELS, f"its {len({header.file for header in headers})} files hold no pixel data"
     if headers[0].samples_per_pixel not in (None, 1):
-        return Kind.NOT_MR_IMAGE, "colour images"
+        return SeriesKind.NOT_MR_IMAGE, "colour images"
     return None
 
 
-def _without_place(headers: Sequence[Header], stacks: Sequence[Stack]) -> tuple[Kind, str] | None:
+def _without_place(headers: Sequence[Header], stacks: Sequence[Stack]) -> tuple[SeriesKind, str] | None:
     if stacks:
         return None
     problems = Counter(problem for problem in map(geometry_problem, headers) if problem)
     problem, count = problems.most_common(1)[0]
-    return Kind.NO_GEOMETRY, f"{problem} ({count} of {len(headers)} files)"
+    return SeriesKind.NO_GEOMETRY, f"{problem} ({count} of {len(headers)} files)"
 
 
-def _judge(headers: Sequence[Header], stacks: Sequence[Stack]) -> tuple[Kind, str]:
+def _judge(headers: Sequence[Header], stacks: Sequence[Stack]) -> tuple[SeriesKind, str]:
     text = _text(headers[0])
     first = stacks[0]
     if any("LOCALIZER" in header.image_type for header in headers):
-        return Kind.LOCALIZER, "ImageType says LOCALIZER"
+        return SeriesKind.LOCALIZER, "ImageType says LOCALIZER"
     if first.n_phases == 1:
         return _judge_still(headers, stacks, text)
     if problem := contradiction(first):
-        return Kind.NO_GEOMETRY, problem
+        return SeriesKind.NO_GEOMETRY, problem
     return _judge_moving(first, text) or _judge_cine(first)
 
 
-def _judge_still(headers: Sequence[Header], stacks: Sequence[Stack], text: str) -> tuple[Kind, str]:
+def _judge_still(headers: Sequence[Header], stacks: Sequence[Stack], text: str) -> tuple[SeriesKind, str]:
     if len(stacks) > 1:
-        return Kind.LOCALIZER, f"one phase in {len(stacks)} orientations"
-    if _WORDS[Kind.LOCALIZER].search(text):
-        return Kind.LOCALIZER, "one phase, and its description says so"
+        return SeriesKind.LOCALIZER, f"one phase in {len(stacks)} orientations"
+    if _WORDS[SeriesKind.LOCALIZER].search(text):
+        return SeriesKind.LOCALIZER, "one phase, and its description says so"
     shape = _shape(stacks[0])
-    if any(header.inversion_time_ms for header in headers) or _WORDS[Kind.LATE_ENHANCEMENT].search(text):
-        return Kind.LATE_ENHANCEMENT, f"{shape}: an inversion-recovery or late-enhancement image does not move"
-    return Kind.ONE_PHASE, f"{shape}: a cine has several"
+    if any(header.inversion_time_ms for header in headers) or _WORDS[SeriesKind.LATE_ENHANCEMENT].search(text):
+        return SeriesKind.LATE_ENHANCEMENT, f"{shape}: an inversion-recovery or late-enhancement image does not move"
+    return SeriesKind.ONE_PHASE, f"{shape}: a cine has several"
 
 
-def _judge_moving(stack: Stack, text: str) -> tuple[Kind, str] | None:
+def _judge_moving(stack: Stack, text: str) -> tuple[SeriesKind, str] | None:
     slices = [[stack.headers[index] for index in part] for part in stack.slices]
     parts = {component(header) for header in stack.headers}
     if Component.PHASE in parts:
-        return Kind.PHASE_CONTRAST, "phase images or velocity maps, without magnitude images"
+        return SeriesKind.PHASE_CONTRAST, "phase images or velocity maps, without magnitude images"
     if parts & {Component.REAL, Component.IMAGINARY}:
-        return Kind.NOT_MAGNITUDE, f"{' and '.join(sorted(part for part in parts if part))} images only"
+        return SeriesKind.NOT_MAGNITUDE, f"{' and '.join(sorted(part for part in parts if part))} images only"
     for name, values in (
         ("InversionTime", [{header.inversion_time_ms for header in part} for part in slices]),
         ("EchoTime", [{header.echo_time_ms for header in part} for part in slices]),
     ):
         if min(len(part) for part in values) > 1:
-            return Kind.MAPPING, f"{name} differs between the frames of a slice"
-    for kind in (Kind.MAPPING, Kind.PERFUSION, Kind.TAGGING, Kind.PHASE_CONTRAST):
+            return SeriesKind.MAPPING, f"{name} differs between the frames of a slice"
+    for kind in (SeriesKind.MAPPING, SeriesKind.PERFUSION, SeriesKind.TAGGING, SeriesKind.PHASE_CONTRAST):
         if match := _WORDS[kind].search(text):
             return kind, f"its description says '{match.group(0)}'"
     return None
 
 
-def _judge_cine(stack: Stack) -> tuple[Kind, str]:
+def _judge_cine(stack: Stack) -> tuple[SeriesKind, str]:
     shape, off = _shape(stack), off_axis_degrees(stack.normal)
     placed = f"{shape}, across an axis {off:.0f} degrees off the usual long axis of the heart"
     if stack.n_slices >= MIN_SLICES and off <= MAX_UNASKED_OFF_AXIS_DEGREES:
-        return Kind.SHORT_AXIS, placed
+        return SeriesKind.SHORT_AXIS, placed
     if off > MAX_UNASKED_OFF_AXIS_DEGREES:
-        return Kind.LONG_AXIS, placed
-    return Kind.CINE_SLICE, f"{shape}: a stack has at least {MIN_SLICES} slices"
+        return SeriesKind.LONG_AXIS, placed
+    return SeriesKind.CINE_SLICE, f"{shape}: a stack has at least {MIN_SLICES} slices"
 
 
 def _shape(stack: Stack) -> str:
@@ -249,9 +249,9 @@ def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stac
     loose: dict[str, list[Series]] = {}
     whole: list[tuple[Series, Stack]] = []
     for one in series:
-        if one.kind is Kind.SHORT_AXIS and one.stack is not None:
+        if one.kind is SeriesKind.SHORT_AXIS and one.stack is not None:
             whole.append((one, one.stack))
-        elif one.kind is Kind.CINE_SLICE and one.stack is not None:
+        elif one.kind is SeriesKind.CINE_SLICE and one.stack is not None:
             loose.setdefault(one.study_uid, []).append(one)
     for one, stack in whole:
         again = [other for other in loose.get(one.study_uid, []) if _is_slice_again(other, stack)]

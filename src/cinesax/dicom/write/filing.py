@@ -2,7 +2,7 @@
 
     filing = file_under(analysis, content_time=None)    patient, study, new UIDs: once for all objects of one analysis
     sources = source_images(analysis.cine, filing)      (phase, slice) headers that highdicom takes for its references
-    dataset = highdicom.SomeObject(..., **describe(filing, Kind.SEG))
+    dataset = highdicom.SomeObject(..., **describe(filing, ObjectKind.SEG))
     finish(dataset, filing)                             patient and study as they are in the source; no clock in it
     data = to_bytes(dataset)                            the file
 
@@ -42,7 +42,7 @@ _TYPE_2 = (
 )
 
 
-class Kind(Enum):
+class ObjectKind(Enum):
     """The kinds of objects, each a series of its own: Modality, SeriesNumber, SeriesDescription."""
 
     SEG = ("SEG", 7001, "cinesax left ventricle, segmentation")
@@ -93,7 +93,7 @@ class Filing:
         """
         return derived_uid(self.digest, *what)
 
-    def series_uid(self, kind: Kind) -> str:
+    def series_uid(self, kind: ObjectKind) -> str:
         """SeriesInstanceUID of all objects of one kind."""
         return self.uid("series", kind.modality)
 
@@ -283,7 +283,7 @@ def reference(cine: Cine, filing: Filing, phase: int, place: int) -> Dataset:
     return item
 
 
-def describe(filing: Filing, kind: Kind) -> dict[str, Any]:
+def describe(filing: Filing, kind: ObjectKind) -> dict[str, Any]:
     """What every constructor of highdicom asks: series, equipment and content time; the UID of the instance is left."""
     return {
         "series_instance_uid": filing.series_uid(kind),

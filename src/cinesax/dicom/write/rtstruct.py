@@ -27,7 +27,7 @@ from cinesax.core.measurements import Measurements
 from cinesax.core.structures import Structure
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
-from cinesax.dicom.write.filing import Filing, Kind, describe, finish, reference, series_of_frames
+from cinesax.dicom.write.filing import Filing, ObjectKind, describe, finish, reference, series_of_frames
 from cinesax.dicom.write.options import RTSTRUCT_NAME
 
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
@@ -136,7 +136,7 @@ def _coordinates(points_mm: Floats) -> str:
 
 def _empty(filing: Filing, *, compact: bool) -> Dataset:
     """Everything but regions and contours."""
-    described = {name: value for name, value in describe(filing, Kind.RTSTRUCT).items() if "content" not in name}
+    described = {name: value for name, value in describe(filing, ObjectKind.RTSTRUCT).items() if "content" not in name}
     # A contour of more than some two thousand points is too long for an explicit VR.
     described["transfer_syntax_uid"] = ExplicitVRLittleEndian if compact else ImplicitVRLittleEndian
     dataset = SOPClass(
@@ -144,14 +144,14 @@ def _empty(filing: Filing, *, compact: bool) -> Dataset:
         sop_instance_uid=filing.uid(RTSTRUCT_NAME),
         sop_class_uid=RTStructureSetStorage,
         instance_number=1,
-        modality=Kind.RTSTRUCT.modality,
+        modality=ObjectKind.RTSTRUCT.modality,
         **described,
     )
     dataset.OperatorsName = ""
     dataset.FrameOfReferenceUID = filing.frame_of_reference_uid
     dataset.PositionReferenceIndicator = ""
     dataset.StructureSetLabel = "LV"
-    dataset.StructureSetName = Kind.RTSTRUCT.description
+    dataset.StructureSetName = ObjectKind.RTSTRUCT.description
     dataset.StructureSetDate = filing.content.strftime("%Y%m%d")
     dataset.StructureSetTime = filing.content.strftime("%H%M%S.%f")
     dataset.ApprovalStatus = "UNAPPROVED"

@@ -30,7 +30,7 @@ from cinesax.core.structures import Concept, Part, Structure
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import MR_IMAGE
 from cinesax.dicom.uid import derived_uid
-from cinesax.dicom.write.filing import Filing, Kind, describe, finish, reference, series_of_frames, source_images
+from cinesax.dicom.write.filing import Filing, ObjectKind, describe, finish, reference, series_of_frames, source_images
 from cinesax.dicom.write.options import SEG_CINE_NAME as CINE_NAME
 from cinesax.dicom.write.options import SEG_ED_NAME as ED_NAME
 from cinesax.dicom.write.options import SEG_ES_NAME as ES_NAME
@@ -211,7 +211,7 @@ def _stack(
         content_label=label,
         content_description=description,
         omit_empty_frames=True,
-        **describe(filing, Kind.SEG),
+        **describe(filing, ObjectKind.SEG),
     )
 
 

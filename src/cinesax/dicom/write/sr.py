@@ -47,7 +47,7 @@ from cinesax.core.structures import LV, Chamber, Structure, blood_of, wall_of
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
 from cinesax.dicom.uid import derived_uid
-from cinesax.dicom.write.filing import Filing, Kind, describe, finish, reference, source_images
+from cinesax.dicom.write.filing import Filing, ObjectKind, describe, finish, reference, source_images
 from cinesax.dicom.write.options import SEG_CINE_NAME, SEG_ED_NAME, SEG_ES_NAME, SR_NAME
 from cinesax.dicom.write.seg import ANATOMICAL_STRUCTURE, code_of, tracking
 
@@ -121,7 +121,7 @@ def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) 
             is_complete=True,
             is_final=False,
             is_verified=False,
-            **describe(filing, Kind.SR),
+            **describe(filing, ObjectKind.SR),
         )
         finish(document, filing)
     return document

@@ -13,7 +13,7 @@ from cinesax.core.selection import Selection
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Exam, open_exam
 from cinesax.dicom.read.pick import Pick, pick_short_axis, read_cine
-from cinesax.dicom.read.series import Kind
+from cinesax.dicom.read.series import SeriesKind
 from cinesax.dicom.read.stack import order
 from cinesax.formats import contours
 from cinesax.formats.contour_convention import MARKER_NAME
@@ -91,7 +91,7 @@ def _picks(exam: Exam) -> Iterator[Pick]:
     best = pick_short_axis(exam)
     yield best
     for series in exam.series:
-        if series.kind is Kind.SHORT_AXIS and series not in best.series:
+        if series.kind is SeriesKind.SHORT_AXIS and series not in best.series:
             yield pick_short_axis(exam, Selection(series_uid=series.uid))
 
 
