@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cinesax.inputs import open_cine
     from cinesax.network.segmenter import load_segmenter
     from cinesax.results.privacy import pseudonymise
+    from cinesax.results.read import read_results
     from cinesax.results.write import write_results
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "load_segmenter",
     "open_cine",
     "pseudonymise",
+    "read_results",
     "write_results",
 ]
 
@@ -62,6 +64,7 @@ _LAZY = {
     "load_segmenter": "cinesax.network.segmenter",
     "open_cine": "cinesax.inputs",
     "pseudonymise": "cinesax.results.privacy",
+    "read_results": "cinesax.results.read",
     "write_results": "cinesax.results.write",
 }
 

@@ -1,6 +1,7 @@
 """What a path holds: a short-axis cine, or a segmentation of one, in any format that is read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -41,13 +42,18 @@ def open_cine(
             raise UsageError(f"{paths[0]} is NIfTI and has no series, study or patient: leave the choice out")
         from cinesax.formats import nifti_files
 
-        return nifti_files.read_files(files, geometry=selection.nifti_geometry, found=files != paths)
+        read = nifti_files.read_files(files, geometry=selection.nifti_geometry, found=files != paths)
+        return _from(paths, read)
     # DICOM is loaded only where there is DICOM to read.
     from cinesax.dicom.read.exam import open_exam
     from cinesax.dicom.read.pick import pick_short_axis, read_cine
 
     (root,) = paths
-    return read_cine(pick_short_axis(open_exam(root), selection))
+    return _from(paths, read_cine(pick_short_axis(open_exam(root), selection)))
+
+
+def _from(paths: Sequence[Path], cine: Cine) -> Cine:
+    return replace(cine, source=replace(cine.source, paths=tuple(path.absolute() for path in paths)))
 
 
 def nifti_files_of(paths: Sequence[Path]) -> list[Path]:

@@ -31,6 +31,7 @@ PUBLIC = [
     "load_segmenter",
     "open_cine",
     "pseudonymise",
+    "read_results",
     "write_results",
 ]
 

@@ -1,7 +1,9 @@
 """Cine: the beating stack, as the scanner stored it."""
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,7 @@ class Source:
             Cine (see `cinesax.dicom.copied`); b"" where the source is not DICOM.
         stored_axes: of a file whose axes may come in any order (NIfTI): for column, row and slice the axis of the file,
             counted from 1, negative where it runs backwards.
+        paths: the folder or files that were given to `open_cine`; () where the Cine was made in another way.
     """
 
     kind: str
@@ -111,6 +114,7 @@ class Source:
     not_picked: tuple[tuple[str, str], ...] = ()
     copied: bytes = field(default=b"", repr=False)
     stored_axes: tuple[int, int, int] | None = None
+    paths: tuple[Path, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -185,6 +189,15 @@ class Cine(ArrayValue):
     def n_slices(self) -> int:
         """Number of slices."""
         return int(self.pixels.shape[1])
+
+    @cached_property
+    def pixels_sha256(self) -> str:
+        """SHA-256 of type, shape and values of the pixels: the same on every machine."""
+        kind = self.pixels.dtype.newbyteorder("<")
+        digest = hashlib.sha256(f"{kind.str} {self.pixels.shape}".encode())
+        for phase in self.pixels:
+            digest.update(np.ascontiguousarray(phase, dtype=kind).data)
+        return digest.hexdigest()
 
     @property
     def rr_interval_ms(self) -> float | None:

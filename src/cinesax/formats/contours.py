@@ -13,10 +13,12 @@ has.)
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from decimal import Context, Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, OutputError
@@ -30,6 +32,10 @@ _LETTERS = "".join(one.facts.letter for one in Structure)
 _NAME = re.compile(rf"(?:.*-)?IM-\d+-(\d+)-([{_LETTERS}])contour-(manual|auto)\.txt", re.IGNORECASE)
 _ANY_CONTOUR = re.compile(r"(?:.*-)?IM-\d+-\d+-[a-z]\d?contour-(manual|auto)\.txt", re.IGNORECASE)
 _MAX_FILE_BYTES = 16 * 1024**2
+_EXACT = Context(prec=60)
+"""Digits for the sum of a coordinate and a whole number of half pixels, without any rounding."""
+
+Contours = dict[ContourKey, Polygons]
 
 
 def frame_numbers(cine: Cine) -> dict[int, tuple[int, int]]:
@@ -65,7 +71,7 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
                 "do the contours belong to this exam?"
             )
         phase, place = numbers[number]
-        polygon = read_polygon(path) - centres[path] + _padding_xy(cine, place)
+        polygon = read_polygon(path, moved_by=_padding_xy(cine, place) - centres[path])
         _refuse_outside(path, polygon, cine)
         contours[Structure.of_letter(letter), phase, place] = (polygon,)
     manual = any("manual" in path.name.lower() for path in chosen.values())
@@ -115,15 +121,29 @@ def _is_manual(path: Path) -> bool:
     return path.name.lower().endswith("-manual.txt")
 
 
-def read_polygon(path: Path) -> Floats:
+def read_polygon(path: Path, *, moved_by: ArrayLike = (0.0, 0.0)) -> Floats:
     """The points of one contour file.
 
+    Args:
+        path: the file.
+        moved_by: (x, y), what is added to the points as they are written. The sum is rounded once, so what
+            `write_contours` took away comes back to the last bit.
+
     Returns:
-        (point, 2): x, y in pixels, as the file counts them; a last point that repeats the first is left out.
+        (point, 2): x, y in pixels; a last point that repeats the first is left out.
 
     Raises:
         InputError: with file and line, where a line is not two finite numbers, or there are fewer than three points.
     """
+    points = _read_points(path, moved_by)
+    if len(points) > 1 and points[0] == points[-1]:
+        points.pop()
+    if len(points) < 3:
+        raise InputError(f"{path} holds {len(points)} points: a contour has at least three")
+    return np.array(points, dtype=np.float64)
+
+
+def _read_points(path: Path, moved_by: ArrayLike) -> list[tuple[float, float]]:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise InputError(f"{path} is too long for a contour: {path.stat().st_size} bytes")
@@ -132,17 +152,18 @@ def read_polygon(path: Path) -> Floats:
         raise InputError(f"{path} is not a text file: expected a point 'x y' a line") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    points = [_point(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
-    if len(points) > 1 and points[0] == points[-1]:
-        points.pop()
-    if len(points) < 3:
-        raise InputError(f"{path} holds {len(points)} points: a contour has at least three")
-    return np.array(points, dtype=np.float64)
+    by_x, by_y = (Decimal(float(part)) for part in np.asarray(moved_by, dtype=np.float64))
+    with localcontext(_EXACT):
+        return [_point(line, path, number, (by_x, by_y)) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
-def _point(line: str, path: Path, number: int) -> tuple[float, float]:
+def _point(line: str, path: Path, number: int, moved_by: tuple[Decimal, Decimal]) -> tuple[float, float]:
     try:
         x, y = (float(word) for word in line.replace(",", " ").split())
+        if math.isfinite(x) and math.isfinite(y):
+            x, y = (
+                float(Decimal(word) + by) for word, by in zip(line.replace(",", " ").split(), moved_by, strict=True)
+            )
     except ValueError:
         seen = line.strip()[:40]
         raise InputError(f"{path}, line {number}: expected a point 'x y' in pixels, seen {seen!r}") from None
@@ -183,20 +204,67 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
     try:
         folder.mkdir(parents=True, exist_ok=True)
         outlines = {
-            folder / f"IM-0001-{places[phase, place]:04d}-{structure.facts.letter}contour-{maker}.txt": (
-                polygons,
-                place,
-            )
+            folder / _written_name(places[phase, place], structure, maker): (polygons, place)
             for (structure, phase, place), polygons in sorted(_outlines(segmentation).items())
         }
         # First, so that no file is ever there without what it means.
         write_marker(folder, others=[path for path in contour_files(folder) if path not in outlines])
         for path, (polygons, place) in outlines.items():
-            _write_polygon(join(polygons) - _padding_xy(cine, place) + STANDARD, path)
+            _write_polygon(join(polygons), STANDARD - _padding_xy(cine, place), path)
             written.append(path)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     return written
+
+
+def read_written(folder: Path, cine: Cine, counts: Mapping[ContourKey, Sequence[int]], author: str) -> Contours:
+    """The contours that `write_contours` wrote, to the last bit.
+
+    Args:
+        folder: where they are.
+        cine: the study.
+        counts: of each contour the number of points of its polygons: see `point_counts`.
+        author: of the segmentation.
+
+    Raises:
+        InputError: a file that is missing, cannot be read or has another number of points.
+    """
+    places = {place: number for number, place in frame_numbers(cine).items()}
+    paths = {key: folder / _written_name(places[key[1:]], key[0], _maker(author)) for key in counts}
+    centres = first_pixel_centres(paths.values())
+    contours = {}
+    for key, path in paths.items():
+        points = np.array(_read_points(path, _padding_xy(cine, key[2]) - centres[path]))
+        if len(points) != _joined_length(counts[key]):
+            raise InputError(f"{path} has {len(points)} points where {_joined_length(counts[key])} were written")
+        contours[key] = _split(points, counts[key])
+    return contours
+
+
+def point_counts(polygons: Polygons) -> list[int]:
+    """How many points each polygon has; negative where its file runs through it backwards (see `join`)."""
+    if len(polygons) == 1:
+        return [len(polygons[0])]
+    return [len(polygon) if _signed_area(polygon) >= 0 else -len(polygon) for polygon in polygons]
+
+
+def _joined_length(counts: Sequence[int]) -> int:
+    # Joined polygons return to their first points, and then along the cuts between them.
+    return abs(counts[0]) if len(counts) == 1 else sum(map(abs, counts)) + 2 * len(counts) - 1
+
+
+def _split(points: Floats, counts: Sequence[int]) -> Polygons:
+    """Undo `join`."""
+    polygons, start = [], 0
+    for count in counts:
+        polygon = points[start : start + abs(count)]
+        polygons.append(polygon if count > 0 else polygon[::-1])
+        start += abs(count) + 1
+    return tuple(polygons)
+
+
+def _written_name(number: int, structure: Structure, maker: str) -> str:
+    return f"IM-0001-{number:04d}-{structure.facts.letter}contour-{maker}.txt"
 
 
 def is_written_name(name: str, author: object) -> bool:
@@ -248,6 +316,9 @@ def _signed_area(polygon: Floats) -> float:
     return (float(np.dot(x, np.roll(y, -1))) - float(np.dot(y, np.roll(x, -1)))) / 2
 
 
-def _write_polygon(polygon: Floats, path: Path) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text("".join(f"{float(x)!r} {float(y)!r}\n" for x, y in polygon), encoding="ascii")
+def _write_polygon(polygon: Floats, moved_by: Floats, path: Path) -> None:
+    """Write the points in decimals that are the exact sums: rounded ones would not come back to the last bit."""
+    by_x, by_y = (Decimal(float(part)) for part in moved_by)
+    with localcontext(_EXACT), replacing(path) as temporary:
+        lines = (f"{Decimal(repr(float(x))) + by_x} {Decimal(repr(float(y))) + by_y}\n" for x, y in polygon)
+        temporary.write_text("".join(lines), encoding="ascii")

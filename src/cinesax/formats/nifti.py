@@ -266,6 +266,20 @@ def write_segmentation(segmentation: Segmentation, cine: Cine, path: Path) -> No
     _save(image, path)
 
 
+def read_written(path: Path, cine: Cine) -> NDArray[np.uint8]:
+    """(phase, slice, row, column): the labels that `write_segmentation` wrote, as they were.
+
+    Raises:
+        InputError: not a NIfTI file, damaged, or of another shape or type than the labels of this cine.
+    """
+    values = _read(path, None).values.transpose(3, 2, 1, 0)
+    if values.shape != cine.pixels.shape or values.dtype != np.uint8:
+        raise InputError(
+            f"{path} holds {values.dtype} of shape {values.shape}: no labels of a cine of {cine.pixels.shape}"
+        )
+    return np.ascontiguousarray(values)
+
+
 def _save(image: nib.Nifti1Image, path: Path) -> None:
     try:
         with replacing(path) as temporary:

@@ -4,6 +4,7 @@ Phases and slices are counted from 0 in it, as in all other outputs and on the c
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ def render_short(analysis: Analysis) -> str:
     )
 
 
+@cache
 def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("cinesax.results"),

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from cinesax._version import __version__
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine, Patient
 from cinesax.core.errors import InputError
 from cinesax.core.findings import Finding, Severity
 from cinesax.core.measurements import Measurements
+from cinesax.core.segmentation import Segmentation
 from cinesax.formats import contour_convention
+from cinesax.formats.contours import point_counts
+from cinesax.results.exam import exam_of
 
 SCHEMA = "cinesax/analysis/1"
 RESEARCH_USE = "For research use; not a medical device."
@@ -72,6 +74,7 @@ def document(analysis: Analysis) -> dict[str, Any]:
     An Analysis with a pseudonym has no entries for who the patient is, UIDs, study date and files.
     """
     provenance, segmentation, named = analysis.provenance, analysis.segmentation, analysis.pseudonym is None
+    name, _, version = provenance.software.partition(" ")
     told = {
         "schema": SCHEMA,
         "case": analysis.case,
@@ -89,9 +92,12 @@ def document(analysis: Analysis) -> dict[str, Any]:
                 structure.name.lower(): np.flatnonzero(known).tolist()
                 for structure, known in segmentation.known_phases.items()
             },
+            "findings": _own_findings(analysis),
+            "contours": _contours(segmentation),
         },
+        "exam": exam_of(analysis.cine),
         "model": None if provenance.model is None else {"name": provenance.model, "sha256": provenance.model_checksum},
-        "software": {"name": "cinesax", "version": __version__, "seconds": dict(provenance.seconds)},
+        "software": {"name": name, "version": version, "seconds": dict(provenance.seconds)},
     }
     return dict(_plain(told))
 
@@ -106,6 +112,22 @@ def _finding(finding: Finding, *, named: bool) -> dict[str, Any]:
         "numbers": dict(finding.numbers),
     }
     return told | {"files": finding.files} if named else told
+
+
+def _own_findings(analysis: Analysis) -> list[int]:
+    """Which of the findings are those of the segmentation, by their places in the list of all."""
+    places = list(analysis.findings)
+    return [places.index(finding) for finding in analysis.segmentation.findings if finding in places]
+
+
+def _contours(segmentation: Segmentation) -> list[dict[str, Any]] | None:
+    """Each contour with its place and the number of points of its polygons; None where labels are all there is."""
+    if segmentation.contours is None:
+        return None
+    return [
+        {"structure": structure.key, "phase": phase, "slice": place, "points": point_counts(polygons)}
+        for (structure, phase, place), polygons in sorted(segmentation.contours.items())
+    ]
 
 
 def _measurements(measurements: Measurements) -> dict[str, Any]:
@@ -158,9 +180,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | np.integer):
         return int(value)
     if isinstance(value, float | np.floating):
-        return round(float(value), _DECIMALS) if math.isfinite(value) else None
+        return rounded(value)
     # File names that are no text hold halves of characters, which no file takes.
     return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def rounded(value: float | np.floating[Any] | None) -> float | None:
+    """A number as it is written; None where it is not finite."""
+    return None if value is None or not math.isfinite(value) else round(float(value), _DECIMALS)
 
 
 def to_json(analysis: Analysis) -> str:
@@ -170,7 +197,8 @@ def to_json(analysis: Analysis) -> str:
     # Rows of numbers on one line each: a person scrolls through this file too.
     # A text never holds a line break in JSON, so the pattern finds lists only, and no text makes it slow.
     number = r"(?:[-+\d.eE]+|null)"
-    return re.sub(rf"\[\n\s+({number}(?:,\n\s+{number})*)\n\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
+    text = re.sub(rf"\[\n\s+({number}(?:,\n\s+{number})*)\n\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
+    return re.sub(r'\{\n\s+("structure": [^]]*\])\n\s*\}', lambda m: f"{{{' '.join(m[1].split())}}}", text) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -208,7 +236,7 @@ def row(analysis: Analysis) -> dict[str, str | int | float | None]:
         **counted,
         "segmentation_source": told["segmentation"]["source"],
         "model": None if told["model"] is None else told["model"]["name"],
-        "software": f"cinesax {__version__}",
+        "software": analysis.provenance.software,
         "research_use": RESEARCH_USE,
     }
     return {name: values[name] for name in CSV_COLUMNS}
