@@ -14,14 +14,14 @@ from cinesax.core.errors import BundleError
 from cinesax.core.findings import Code
 from cinesax.core.grid import stacked_grid
 from cinesax.core.segmentation import Segmentation, polygon_area
-from cinesax.core.structures import Structure
+from cinesax.core.structures import RV, Structure
 from cinesax.measure.plausibility import check
 from cinesax.measure.volumes import MYOCARDIAL_DENSITY_G_PER_ML, measure
-from cinesax.network.bundle import HeartPass, OtherClass, open_bundle
+from cinesax.network.bundle import HeartPass, open_bundle
 from cinesax.network.cleaning import DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.network.segmenter import NetworkSegmenter, load_segmenter, share
 
-ALL = {1: Structure.CAVITY, 2: Structure.MYOCARDIUM}
+ALL = {1: Structure.CAVITY, 2: Structure.MYOCARDIUM, 3: Structure.RV_CAVITY}
 SIDE, MM = 120, 1.25
 INNER, OUTER = 14.0, 22.0
 
@@ -50,7 +50,7 @@ def network(shipped: NetworkSegmenter, *, heart: int | None = None, **changes: A
     """Grey values as classes: 1 cavity, 2 myocardium, 3 right ventricle."""
     framing = replace(shipped.bundle.framing, window_percentiles=(0.0, 100.0))
     second = None if heart is None else HeartPass(heart, "x", "y")
-    bundle = replace(shipped.bundle, framing=framing, classes=ALL, others={3: OtherClass.RV}, heart=second)
+    bundle = replace(shipped.bundle, framing=framing, classes=ALL, heart=second)
     return NetworkSegmenter(bundle, Greys(), None if heart is None else Greys(), **changes)
 
 
@@ -69,6 +69,13 @@ def discs(*, phases: int = 3, slices: int = 4, inner: float = INNER, outer: floa
     painted[:, 0] = 0
     painted[..., 0, 0] = 3
     return painted
+
+
+def drawn(painted: np.ndarray) -> np.ndarray:
+    """What is to be drawn of `discs`: without the pixel in the corner."""
+    wanted = painted.copy()
+    wanted[..., 0, 0] = 0
+    return wanted
 
 
 def exam(painted: np.ndarray) -> Cine:
@@ -94,13 +101,13 @@ def test_a_share_is_half_or_more_exactly_where_the_arg_max_is_one_of_the_classes
 
 
 @pytest.mark.parametrize("heart", [None, 96])
-def test_cavity_and_wall_are_drawn_measured_and_the_right_ventricle_left_out(shipped, heart):
+def test_cavity_wall_and_right_ventricle_are_drawn_and_measured(shipped, heart):
     painted = discs()
     cine = exam(painted)
     found = network(shipped, heart=heart).segment(cine)
-    wanted = np.where(painted == 3, 0, painted)
+    wanted = drawn(painted)
     assert np.mean(found.labels != wanted) < 1e-3
-    assert set(found.known_phases) == {Structure.CAVITY, Structure.MYOCARDIUM}
+    assert set(found.known_phases) == {Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY}
     assert all(known.all() for known in found.known_phases.values())
     inner, outer = np.pi * (INNER * MM) ** 2, np.pi * (OUTER * MM) ** 2
     assert areas_mm2(found, Structure.CAVITY) == pytest.approx([0, inner, inner, 0], rel=0.02)
@@ -109,12 +116,14 @@ def test_cavity_and_wall_are_drawn_measured_and_the_right_ventricle_left_out(shi
     true_ml = (2 * (outer - inner) + outer) * 8 / 1000
     assert measured.lv_mass_g == pytest.approx(MYOCARDIAL_DENSITY_G_PER_ML * true_ml, rel=0.02)
     assert measured.edv_ml == pytest.approx(2 * inner * 8 / 1000, rel=0.02)
+    right_ml = np.count_nonzero(wanted[0] == 3) * MM**2 * 8 / 1000
+    assert measured.of(RV).edv_ml == pytest.approx(right_ml, rel=0.02)
     assert not [f for f in check(cine, found, measured) if f.code is Code.PARTIAL_SEGMENTATION]
 
 
 def test_a_network_of_two_classes_says_nothing_of_the_wall(shipped):
     alone = network(shipped)
-    alone = replace(alone, bundle=replace(alone.bundle, classes={1: Structure.CAVITY}, others={}))
+    alone = replace(alone, bundle=replace(alone.bundle, classes={1: Structure.CAVITY}))
     found = alone.segment(exam(discs()))
     assert set(found.known_phases) == {Structure.CAVITY} and set(np.unique(found.labels)) == {0, 1}
     assert {key[0] for key in found.contours} == {Structure.CAVITY}
@@ -125,7 +134,7 @@ def test_the_order_of_the_channels_is_the_bundle_s(shipped):
     usual = network(shipped)
     swapped = replace(
         usual,
-        bundle=replace(usual.bundle, classes={3: Structure.CAVITY, 1: Structure.MYOCARDIUM}, others={2: OtherClass.RV}),
+        bundle=replace(usual.bundle, classes={3: Structure.CAVITY, 1: Structure.MYOCARDIUM, 2: Structure.RV_CAVITY}),
         session=Greys(order=(0, 2, 3, 1)),
     )
     np.testing.assert_array_equal(swapped.segment(exam(painted)).labels, usual.segment(exam(painted)).labels)
@@ -149,7 +158,7 @@ def test_between_cavity_and_wall_there_is_no_hole(shipped):
     painted = discs()
     rows, columns = np.indices((SIDE, SIDE))
     far = np.hypot(rows - 60, columns - 66)
-    wanted = np.where(painted == 3, 0, painted)
+    wanted = drawn(painted)
     painted[:, 1:3][..., (far >= INNER) & (far < INNER + 2)] = 0  # a gap of background between the two
     painted[:, 1, 60, 66] = 2  # a papillary muscle
     found = network(shipped).segment(exam(painted))
@@ -181,7 +190,7 @@ def test_what_was_taken_for_cavity_outside_does_not_become_wall(shipped):
     painted = discs()
     painted[:, 1:3][..., 55:65, 26:46] = 1  # blood of the right ventricle, up to the septum
     found = network(shipped).segment(exam(painted))
-    assert not found.labels[..., :, 26:42].any()
+    assert not np.isin(found.labels[..., 26:42], (Structure.CAVITY, Structure.MYOCARDIUM)).any()
 
 
 def test_of_two_bodies_the_wall_of_the_kept_cavity_is_kept_though_it_is_smaller():
@@ -241,9 +250,9 @@ def test_classes_that_cannot_be_meant_are_one_line(classes, message, copy):
 def test_classes_come_back_from_a_bundle(copy, tmp_path):
     from cinesax.network.bundle import write_bundle
 
-    bundle = replace(open_bundle(copy), folder=tmp_path / "new", classes=ALL, others={3: OtherClass.RV}, heart=None)
+    bundle = replace(open_bundle(copy), folder=tmp_path / "new", classes=ALL, heart=None)
     again = write_bundle(bundle, copy / "graph.onnx", "card")
-    assert (again.classes, again.others) == (ALL, {3: OtherClass.RV})
+    assert again.classes == ALL
     assert again.class_names == {"1": "CAVITY", "2": "MYOCARDIUM", "3": "RV"}
     only = replace(again, classes={1: Structure.CAVITY})
-    assert again.checksum != only.checksum == replace(only, others={}).checksum
+    assert again.checksum != only.checksum

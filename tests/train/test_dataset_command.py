@@ -13,8 +13,9 @@ from PIL import Image
 pytest.importorskip("tensorflow")
 
 from cinesax.cli.main import main  # noqa: E402
-from cinesax.train.data.examples import Example, Kind, LabelClass  # noqa: E402
-from cinesax.train.data.sheet import COLOURS, draw_sheet  # noqa: E402
+from cinesax.core.structures import Structure  # noqa: E402
+from cinesax.train.data.examples import Example, Kind  # noqa: E402
+from cinesax.train.data.sheet import draw_sheet  # noqa: E402
 
 
 def _error(capsys) -> str:
@@ -66,13 +67,13 @@ def test_show_writes_a_picture_of_what_was_asked_for(discs, tmp_path, capsys):
 
 def test_the_borders_lie_where_the_labels_lie():
     image, label = np.full((256, 256), 20_000, np.uint16), np.zeros((256, 256), np.uint8)
-    label[60:120, 100:180], label[80:100, 120:160] = LabelClass.MYOCARDIUM, LabelClass.LV_CAVITY
-    example = Example("a", "a", Kind.PAIRS, image, label, known=frozenset(set(LabelClass) - {LabelClass.BACKGROUND}))
+    label[60:120, 100:180], label[80:100, 120:160] = Structure.MYOCARDIUM, Structure.CAVITY
+    example = Example("a", "a", Kind.PAIRS, image, label, known=frozenset(Structure))
     sheet = np.asarray(draw_sheet([example])).astype(int)[4:260, 4:260]
     coloured = np.argwhere(np.ptp(sheet, axis=2) > 60)
     assert coloured.min(axis=0) == pytest.approx([60, 100], abs=1)
     assert coloured.max(axis=0) == pytest.approx([119, 179], abs=1)
-    assert np.abs(sheet[80, 140] - COLOURS[LabelClass.LV_CAVITY]).max() < 40
+    assert np.abs(sheet[80, 140] - Structure.CAVITY.facts.line_rgb).max() < 40
     assert np.ptp(sheet[90, 140]) == 0 and np.ptp(sheet[30, 30]) == 0
 
 

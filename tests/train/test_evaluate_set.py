@@ -16,13 +16,13 @@ from cinesax.formats import pairs  # noqa: E402
 from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.phantom import draw_settings, render_frames  # noqa: E402
-from cinesax.train.data.examples import Example, Kind, LabelClass, from_pairs  # noqa: E402
+from cinesax.train.data.examples import Example, Kind, from_pairs  # noqa: E402
 from cinesax.train.data.manifest import parse_classes  # noqa: E402
 from cinesax.train.data.prepared import of_dataset  # noqa: E402
 from cinesax.train.data.records import Dataset, write_dataset  # noqa: E402
 from cinesax.train.data.splits import split_examples  # noqa: E402
 
-CAVITY, WALL = LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM
+CAVITY, WALL = Structure.CAVITY, Structure.MYOCARDIUM
 
 
 def _example(case: str, phase: int, index: int, *, kind: Kind = Kind.STUDY, name: str | None = None) -> Example:

@@ -14,7 +14,7 @@ pytest.importorskip("tensorflow")
 from cinesax.core.errors import DatasetError, OutputError  # noqa: E402
 from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
-from cinesax.train.data.examples import Example, Kind, LabelClass, as_cine  # noqa: E402
+from cinesax.train.data.examples import Example, Kind, as_cine  # noqa: E402
 from cinesax.train.data.manifest import CAVITY_ONLY, parse_classes  # noqa: E402
 from cinesax.train.data.records import (  # noqa: E402
     FEATURES,
@@ -157,10 +157,10 @@ def test_one_name_twice_is_an_error(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-CAVITY, WALL, RV = LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV
+CAVITY, WALL, RV = Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY
 
 
-def _labelled(name: str, known: set[LabelClass], label: np.ndarray) -> Example:
+def _labelled(name: str, known: set[Structure], label: np.ndarray) -> Example:
     image = np.random.default_rng(len(name)).integers(0, 65535, label.shape).astype(np.uint16)
     return Example(name, name, Kind.PAIRS, image, label.astype(np.uint8), known=frozenset(known))
 

@@ -18,12 +18,12 @@ from cinesax.formats import acdc, pairs  # noqa: E402
 from cinesax.formats.contours import write_contours  # noqa: E402
 from cinesax.inputs import open_cine  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
-from cinesax.train.data.examples import Kind, LabelClass, labelled_frames  # noqa: E402
+from cinesax.train.data.examples import Kind, labelled_frames  # noqa: E402
 from cinesax.train.data.records import open_dataset, read_examples  # noqa: E402
 from cinesax.train.data.sources import StudySource, find_sources, produce  # noqa: E402
 from exams import small_cine, write_exam  # noqa: E402
 
-CAVITY, WALL, RV = LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV
+CAVITY, WALL, RV = Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY
 PHASES, SLICES, SIDE = 6, 5, 64
 MIDDLE = (30.0, 27.0)
 

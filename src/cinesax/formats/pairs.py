@@ -1,8 +1,8 @@
 """Training sets as pairs of pictures: `images/NAME.png` and `labels/NAME.png` of the same name, both ways.
 
 Pictures carry no spacing: distances on them are in pixels. A label picture holds either 0 and 255 (255 is the LV
-cavity), or classes: 0 background, 1 LV cavity, 2 myocardium, 3 right ventricle (RV), and beside these 255 where
-nobody has said what a pixel is.
+cavity), or the labels of the table of structures: 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity, 4 papillary
+muscles, and beside these 255 where nobody has said what a pixel is.
 """
 
 import re
@@ -17,10 +17,11 @@ from PIL import Image, UnidentifiedImageError
 
 from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import DatasetError, OutputError
+from cinesax.core.structures import Structure
 from cinesax.files.stored_files import replacing
 
 IMAGES, LABELS = "images", "labels"
-CAVITY, UNKNOWN, N_CLASSES = 1, 255, 4
+UNKNOWN = 255
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 # What may stand between a patient and the number of a slice: a patient for every slice would break the split.
 _WORD = "(?:slice|frame|phase|time|image|img|ed|es|sl|fr|ph)"
@@ -123,24 +124,25 @@ def load_label(path: Path) -> NDArray[np.bool_]:
     Raises:
         DatasetError: no readable picture, or one with values that are no classes.
     """
-    return np.asarray(_load_classes(path) == CAVITY)
+    return np.asarray(_load_classes(path) == Structure.CAVITY)
 
 
 def _load_classes(path: Path) -> NDArray[np.uint8]:
     pixels = load_image(path)
     values = set(np.flatnonzero(np.bincount(pixels.ravel())).tolist())
     if values <= {0, 255}:
-        return (pixels > 0).astype(np.uint8) * np.uint8(CAVITY)
-    if not values <= {0, *range(1, N_CLASSES), UNKNOWN}:
+        return (pixels > 0).astype(np.uint8) * np.uint8(Structure.CAVITY)
+    if not values <= {0, *Structure, UNKNOWN}:
+        listed = ", ".join(f"{int(one)} ({one.facts.words})" for one in Structure)
         raise DatasetError(
-            f"{path} holds the values {sorted(values)[:6]}: expected 0 and 255 for the LV cavity, or the classes "
-            "0 (background), 1 (LV cavity), 2 (myocardium), 3 (RV) and 255 (not known)"
+            f"{path} holds the values {sorted(values)[:6]}: expected 0 and 255 for the LV cavity, or the labels "
+            f"0 (background), {listed} and 255 (not known)"
         )
     return pixels.astype(np.uint8)
 
 
 def label_values(path: Path) -> set[int]:
-    """The classes that a label picture holds: of 0 (background), 1 (LV cavity), 2 (myocardium), 3 (RV), 255 (unknown).
+    """The labels that a picture holds: of 0 (background), those of the table of structures, and 255 (unknown).
 
     Raises:
         DatasetError: as `load_label`.
@@ -149,7 +151,7 @@ def label_values(path: Path) -> set[int]:
 
 
 def load_classes(pair: Pair) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Image and label of a pair, both (row, column); the label, uint8, holds 0 to 3, and 255 where it is not known.
+    """Image and label of a pair, both (row, column); the label, holds 0, Structures, and 255 where it is unknown.
 
     Raises:
         DatasetError: as `load`.
@@ -167,7 +169,7 @@ def load(pair: Pair) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         DatasetError: as `load_image` and `load_label`, and where their sizes differ.
     """
     image, label = load_classes(pair)
-    return image, np.asarray(label == CAVITY)
+    return image, np.asarray(label == Structure.CAVITY)
 
 
 def read_cine(pair: Pair) -> Cine:

@@ -12,24 +12,17 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from cinesax.core.errors import BundleError, GeometryError, OutputError
-from cinesax.core.structures import Structure
+from cinesax.core.structures import Structure, of_bundle_name
 from cinesax.files.folder_swap import new_folder
 from cinesax.network.framing import Framing
 
 SCHEMA = "cinesax/bundle/1"
 MANIFEST, GRAPH, HEART, CARD, PARITY = "bundle.json", "graph.onnx", "heart.onnx", "CARD.md", "parity.json"
 _SHIPPED = Path(__file__).parent / "bundles" / "default"
-
-
-class OtherClass(StrEnum):
-    """What a network may tell apart that no Segmentation holds: it takes its pixels, and they are left out."""
-
-    RV = "RV"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +56,6 @@ class Bundle:
         graph_sha256: checksum of the graph.
         heart: the second pass; None: there is none.
         heart_sha256: checksum of its graph; empty where there is none.
-        others: channel of its output -> what it tells apart besides.
         training: what it was trained on (dataset digest, patients), as recorded.
         scores: what was measured of it, as recorded.
     """
@@ -78,14 +70,13 @@ class Bundle:
     graph_sha256: str
     heart: HeartPass | None = None
     heart_sha256: str = ""
-    others: Mapping[int, OtherClass] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def class_names(self) -> dict[str, str]:
         """Channel -> name of its class, as manifests hold it: {"1": "CAVITY", "3": "RV"}."""
-        return {str(channel): one.name for channel, one in sorted({**self.classes, **self.others}.items())}
+        return {str(channel): one.facts.bundle_name for channel, one in sorted(self.classes.items())}
 
     @property
     def graph_path(self) -> Path:
@@ -100,8 +91,7 @@ class Bundle:
     @property
     def checksum(self) -> str:
         """SHA-256 of what decides its results: graphs, framing and classes."""
-        classes = {str(channel): structure.name for channel, structure in self.classes.items()}
-        parts = [self.graph_sha256, self.heart_sha256, self.framing.digest, classes]
+        parts = [self.graph_sha256, self.heart_sha256, self.framing.digest, self.class_names]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -126,7 +116,7 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
         raise BundleError(f"{folder / MANIFEST} names no checksum of {GRAPH}")
     try:
         framing = Framing.from_dict(_field(manifest, "framing", dict, folder))
-        classes, others = _classes(_field(manifest, "classes", dict, folder))
+        classes = _classes(_field(manifest, "classes", dict, folder))
     except (GeometryError, LookupError, ValueError, TypeError, OverflowError) as error:
         raise BundleError(f"{folder / MANIFEST} cannot be used: {error}") from None
     if manifest.get("framing_digest") != framing.digest:
@@ -142,7 +132,6 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
         graph_sha256=manifest["checksums"][GRAPH],
         heart=_heart(manifest, folder, framing.size),
         heart_sha256=str(manifest["checksums"].get(HEART, "")),
-        others=others,
         training=manifest.get("training", {}),
         scores=manifest.get("scores", {}),
     )
@@ -161,12 +150,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _classes(told: Mapping[str, str]) -> tuple[dict[int, Structure], dict[int, OtherClass]]:
+def _classes(told: Mapping[str, str]) -> dict[int, Structure]:
     if len(set(told.values())) < len(told):
         raise ValueError(f"its classes name one thing twice: {told}")
-    mine = {int(channel): Structure[name] for channel, name in told.items() if name not in OtherClass.__members__}
-    rest = {int(channel): OtherClass[name] for channel, name in told.items() if name in OtherClass.__members__}
-    return mine, rest
+    return {int(channel): of_bundle_name(name) for channel, name in told.items()}
 
 
 def _heart(manifest: Mapping[str, Any], folder: Path, size: int) -> HeartPass | None:

@@ -1,7 +1,7 @@
 """Segmenter: Bundle -> something that segments a Cine. All that the rest knows of networks is `segment(cine)`."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError, DatasetError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, trace
-from cinesax.core.structures import Structure
+from cinesax.core.structures import Structure, painting_order
 from cinesax.network.bundle import Bundle, HeartPass, open_bundle
 from cinesax.network.cleaning import BORDER, DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.network.framing import Framing, Placement, crop_corner
@@ -52,10 +52,12 @@ class Scores:
         cavity: (phase, slice, size, size), float32: its probability, or, of more than two classes, its `share`.
         ventricle: the same of cavity and myocardium together, nowhere less than of the cavity; None where the network
             does not tell the myocardium apart.
+        others: the same of every structure beside the LV that the network knows.
     """
 
     cavity: NDArray[np.float32]
     ventricle: NDArray[np.float32] | None = None
+    others: Mapping[Structure, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +90,7 @@ class NetworkSegmenter:
         return self.bundle.checksum
 
     def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
-        """Find the LV cavity in every frame, and the myocardium where the network knows it.
+        """Find the LV cavity in every frame, and the other structures that the network knows.
 
         Args:
             cine: the study; grid None (unknown spacing) is taken at its own pixels.
@@ -142,7 +144,13 @@ class NetworkSegmenter:
             )
             removed, ventricle = removed | both.removed, both.probabilities
             known[Structure.MYOCARDIUM] = np.ones(cine.n_phases, dtype=bool)
-        labels, contours = self._native(Scores(cavity.probabilities, ventricle), cine, placement)
+        others = {}
+        for structure, values in scores.others.items():
+            # Not told as removed: nothing that goes here was taken for LV.
+            rules = self.rules if structure.facts.one_region else self.rules - {Rule.ONE_REGION}
+            others[structure] = clean(values, rules).probabilities
+            known[structure] = np.ones(cine.n_phases, dtype=bool)
+        labels, contours = self._native(Scores(cavity.probabilities, ventricle, others), cine, placement)
         findings = (*_findings(cavity.off, removed), *_outside(placement, self.bundle.framing.size))
         return Segmentation(labels, known, contours, findings=findings, author=self.name)
 
@@ -169,7 +177,9 @@ class NetworkSegmenter:
                 progress(part.stop // (1 if heart is None else 2), len(frames))
         if heart is not None and again is not None:
             self._look_again(found, again, heart, progress)
-        return Scores(*found.reshape(-1, cine.n_phases, cine.n_slices, size, size))
+        whole = found.reshape(-1, cine.n_phases, cine.n_slices, size, size)
+        of = dict(zip(self._structures, whole, strict=True))
+        return Scores(of.pop(Structure.CAVITY), of.pop(Structure.MYOCARDIUM, None), of)
 
     def _look_again(
         self, found: NDArray[np.float32], framed: NDArray[np.float32], heart: HeartPass, progress: Progress | None
@@ -189,29 +199,32 @@ class NetworkSegmenter:
         return tuple(structure for structure in Structure if structure in self.bundle.classes.values())
 
     def _run(self, session: Any, images: NDArray[np.float32], heart: HeartPass | None = None) -> NDArray[np.float32]:
-        """(structure, frame, row, column): the score of the cavity, and of the ventricle where there is a wall."""
+        """(structure, frame, row, column): the score of each structure with all that it encloses."""
         names = self.bundle if heart is None else heart
         output = session.run([names.output_name], {names.input_name: np.ascontiguousarray(images[..., None])})[0]
-        channels = {structure: channel for channel, structure in self.bundle.classes.items()}
-        wanted = [channels[structure] for structure in self._structures]
-        return np.stack([share(output, wanted[: count + 1]) for count in range(len(wanted))])
+        channels = [
+            [channel for channel, other in self.bundle.classes.items() if other in structure.region]
+            for structure in self._structures
+        ]
+        return np.stack([share(output, inside) for inside in channels])
 
     def _native(
         self, scores: Scores, cine: Cine, placement: Placement
     ) -> tuple[NDArray[np.uint8], dict[ContourKey, Polygons]]:
         labels = np.zeros(cine.pixels.shape, np.uint8)
         contours: dict[ContourKey, Polygons] = {}
-        parts = [(scores.cavity, Structure.CAVITY, Structure.CAVITY)]
+        seen = {Structure.CAVITY: scores.cavity, **scores.others}
         if scores.ventricle is not None:
-            parts.insert(0, (scores.ventricle, Structure.MYOCARDIUM, Structure.MYOCARDIUM))
-        for values, structure, outline in parts:
+            seen[Structure.MYOCARDIUM] = scores.ventricle
+        for structure in painting_order(seen):
+            values = seen[structure]
             for phase, index in np.argwhere((values >= BORDER).any(axis=(2, 3))):
                 native = self.bundle.framing.undo(values[phase, index], placement)
                 inside = ndimage.binary_fill_holes(native >= BORDER)
                 polygons = trace(native, level=BORDER)
                 if polygons and inside is not None and inside.any():
                     labels[phase, index][inside] = structure
-                    contours[outline, int(phase), int(index)] = polygons
+                    contours[structure, int(phase), int(index)] = polygons
         return labels, _with_wall(contours, labels)
 
 
@@ -238,7 +251,7 @@ def share(probabilities: NDArray[np.float32], channels: Sequence[int]) -> NDArra
 def _with_wall(contours: dict[ContourKey, Polygons], labels: NDArray[np.uint8]) -> dict[ContourKey, Polygons]:
     """Without the epicardium of frames in which no pixel is myocardium: it is the endocardium once more."""
     wall = np.any(labels == Structure.MYOCARDIUM, axis=(2, 3))
-    return {key: line for key, line in contours.items() if key[0] is Structure.CAVITY or wall[key[1], key[2]]}
+    return {key: line for key, line in contours.items() if key[0] is not Structure.MYOCARDIUM or wall[key[1], key[2]]}
 
 
 def _batches(count: int) -> list[slice]:
@@ -341,7 +354,7 @@ def _check_shapes(bundle: Bundle, graph: Path, session: Any, size: int) -> None:
     squares = all(
         len(shape) == 4 and all(n == size for n in shape[1:3] if isinstance(n, int)) for shape in (given, taken)
     )
-    named = sorted({*bundle.classes, *bundle.others})
+    named = sorted(bundle.classes)
     classes = taken[-1] if squares and isinstance(taken[-1], int) else named[-1] + 1
     # One class has to be left for what is none of them.
     all_named = 1 < classes <= len(bundle.classes)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,8 @@ class Kind(StrEnum):
     ACDC = "acdc"
 
 
-class LabelClass(IntEnum):
-    """What a pixel of an example can be; LV_CAVITY and MYOCARDIUM have the values of Structure."""
-
-    BACKGROUND = 0
-    LV_CAVITY = 1
-    MYOCARDIUM = 2
-    RV = 3
-
+LabelClass = Structure
+"""What a pixel of an example can be; 0 is none of them."""
 
 UNKNOWN = 255
 """In a label: nobody has said what this pixel is."""
@@ -52,7 +46,7 @@ class Example:
         case: the patient: splits never divide a case.
         kind: where it comes from.
         image: (size, size), uint16: the framed image, 0 to 65535 for 0 to 1.
-        label: (size, size), uint8: values of LabelClass, or UNKNOWN.
+        label: (size, size), uint8: 0 or values of Structure, or UNKNOWN.
         slice: index of the slice in its stack, or -1.
         phase: index of the phase, or -1.
         spacing_mm: (row, column) spacing of the framed pixels, or None where it is not known.
@@ -92,7 +86,7 @@ class LabelledFrame:
     Attributes:
         phase: index of the phase.
         slice: index of the slice.
-        label: (row, column), uint8: values of LabelClass.
+        label: (row, column), uint8: 0 or values of Structure.
         known: the classes that were looked for.
     """
 
@@ -117,7 +111,7 @@ def _framed(frame: NDArray[Any], label: NDArray[np.uint8], framing: Framing, **f
 def _framed_label(label: NDArray[np.uint8], framing: Framing, placement: Placement) -> NDArray[np.uint8]:
     """The label as framed: where it is resampled, endocardium and outermost border lie at half of a pixel each."""
     framed = framing.apply_labels(label, placement)
-    others = [int(value) for value in np.unique(label) if value > LabelClass.LV_CAVITY]
+    others = [int(value) for value in np.unique(label) if value not in (0, Structure.CAVITY)]
     if placement.is_native or not others:
         return framed
     # Where three structures meet none may have half of a pixel: left alone, background would creep in between.
@@ -132,10 +126,8 @@ def known_in(label: NDArray[np.uint8], looked_for: Iterable[LabelClass]) -> froz
 
     A cavity without a wall does not exist in a short-axis frame: where there is one, nobody has drawn the wall.
     """
-    classes = frozenset(looked_for)
-    if np.any(label == LabelClass.LV_CAVITY) and not np.any(label == LabelClass.MYOCARDIUM):
-        return classes - {LabelClass.MYOCARDIUM}
-    return classes
+    classes, present = frozenset(looked_for), {Structure(int(one)) for one in np.unique(label) if one in {*Structure}}
+    return classes - {one.enclosing for one in present if one.enclosing not in present}
 
 
 def from_pairs(
@@ -290,6 +282,6 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
 def as_cine(example: Example) -> tuple[Cine, Segmentation]:
     """A single framed frame as a Cine without geometry, and its truth: what `evaluate` feeds to a segmenter."""
     cine = Cine(example.image[None, None], None)
-    structures = [one for one in Structure if int(one) in example.known] or [Structure.CAVITY]
+    structures = [one for one in Structure if one in example.known] or [Structure.CAVITY]
     labels = np.where(np.isin(example.label, structures), example.label, 0).astype(np.uint8)[None, None]
     return cine, Segmentation(labels, {one: np.ones(1, dtype=bool) for one in structures}, author="manual")

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 
 from cinesax.core.errors import DatasetError
+from cinesax.core.structures import LV, Structure, of_class_name
 from cinesax.network.framing import Framing
-from cinesax.train.data.examples import UNKNOWN, Example, Kind, LabelClass
+from cinesax.train.data.examples import UNKNOWN, Example, Kind
 
 SCHEMA = "cinesax/dataset/2"
 READABLE = ("cinesax/dataset/1", SCHEMA)
 MANIFEST, EXAMPLES, UNUSED = "dataset.json", "examples.csv", "unused.csv"
-Classes = tuple[LabelClass, ...]
-CAVITY_ONLY: Classes = (LabelClass.BACKGROUND, LabelClass.LV_CAVITY)
+Classes = tuple[Structure, ...]
+"""What the labels of a set tell apart, in the order of the table; the background, which comes first, is left out."""
+CAVITY_ONLY: Classes = (Structure.CAVITY,)
+_BACKGROUND = "background"
 _UNKNOWN_NAME = "unknown"
 _FIELDS = (
     "name",
@@ -37,22 +40,22 @@ _FIELDS = (
 )
 
 
-def class_name(one: LabelClass) -> str:
-    """The name of a class in dataset.json, in records and on the command line: "lv_cavity"."""
-    return one.name.lower()
+def names_of(classes: Classes) -> tuple[str, ...]:
+    """The names of classes in dataset.json, in records and of a network's channels: the background's comes first."""
+    return (_BACKGROUND, *(one.facts.class_name for one in classes))
 
 
 def parse_classes(names: Iterable[str]) -> Classes:
-    """Classes by their names, in the order of LabelClass, the background first.
+    """Classes by their names, in the order of the table; "background" may be among the names.
 
     Raises:
         DatasetError: a name that is no class.
     """
-    known = {class_name(one): one for one in LabelClass}
-    wanted = set(names) | {class_name(LabelClass.BACKGROUND)}
+    known = {one.facts.class_name: one for one in Structure}
+    wanted = set(names) - {_BACKGROUND}
     unknown = sorted(wanted - set(known))
     if unknown:
-        raise DatasetError(f"no class {', '.join(unknown)}: expected some of {', '.join(list(known)[1:])}")
+        raise DatasetError(f"no class {', '.join(unknown)}: expected some of {', '.join(known)}")
     return tuple(one for name, one in known.items() if name in wanted)
 
 
@@ -82,14 +85,14 @@ class Row:
     slice: int
     phase: int
     spacing_mm: tuple[float, float] | None
-    known: frozenset[LabelClass]
+    known: frozenset[Structure]
     pixels: Mapping[str, int]
     image_sha256: str
 
     @property
     def has_lv(self) -> bool:
-        """Whether a pixel is labelled as LV cavity or myocardium; of sets without either, as anything."""
-        left = [class_name(one) for one in (LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM)]
+        """Whether a pixel is labelled as a part of the LV; of sets without either, as anything."""
+        left = [one.facts.class_name for one in Structure if one.facts.chamber == LV]
         counted = [name for name in left if name in self.pixels] or list(self.pixels)[1:-1]
         return sum(self.pixels[name] for name in counted) > 0
 
@@ -112,7 +115,7 @@ def row_of(example: Example, indexed: np.ndarray[Any, Any], classes: Classes, *,
         example.phase,
         example.spacing_mm,
         example.known & frozenset(classes),
-        {**{class_name(one): int(counts[i]) for i, one in enumerate(classes)}, _UNKNOWN_NAME: int(counts[UNKNOWN])},
+        {**{name: int(counts[i]) for i, name in enumerate(names_of(classes))}, _UNKNOWN_NAME: int(counts[UNKNOWN])},
         hashlib.sha256(example.image.astype("<u2").tobytes()).hexdigest(),
     )
 
@@ -154,13 +157,13 @@ def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, fol
     return {
         "schema": SCHEMA,
         "digest": hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest(),
-        "classes": [class_name(one) for one in classes],
+        "classes": list(names_of(classes)),
         "framing": framing.to_dict(),
         "framing_digest": framing.digest,
         "folds": folds,
         "seed": seed,
         "counts": {split: sum(facts[case]["n"] for case in cases) for split, cases in members.items()},
-        "class_pixels": {class_name(one): pixels[class_name(one)] for one in classes},
+        "class_pixels": {name: pixels[name] for name in names_of(classes)},
         "unknown_pixels": pixels[_UNKNOWN_NAME],
         "splits": members,
         "cases": facts,
@@ -214,7 +217,7 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
         writer.writerow(_FIELDS)
         for row in rows:
             spacing = row.spacing_mm or ("", "")
-            known = " ".join(class_name(one) for one in sorted(row.known))
+            known = " ".join(one.facts.class_name for one in sorted(row.known))
             pixels = " ".join(f"{name}:{count}" for name, count in row.pixels.items())
             place = (row.name, row.case, row.kind, row.split, row.shard, row.slice, row.phase)
             writer.writerow([*place, *spacing, known, pixels, row.image_sha256])
@@ -226,7 +229,6 @@ def read_rows(content: str, path: Path) -> list[Row]:
     Raises:
         DatasetError: another table.
     """
-    known = {class_name(one): one for one in LabelClass}
     rows = []
     try:
         for line in csv.DictReader(io.StringIO(content), strict=True):
@@ -241,7 +243,7 @@ def read_rows(content: str, path: Path) -> list[Row]:
                     int(line["slice"]),
                     int(line["phase"]),
                     (float(steps[0]), float(steps[1])) if steps[0] else None,
-                    frozenset(known[name] for name in line["known"].split()),
+                    frozenset(of_class_name(name) for name in line["known"].split()),
                     {name: int(count) for name, count in (part.split(":") for part in line["pixels"].split())},
                     line["image_sha256"],
                 )

@@ -104,7 +104,9 @@ def _together(frames: Mapping[Place, "Example"]) -> LabelledStudy:
     whole = (*layout.shape, *pixels.shape[1:])
     labels = np.zeros(whole, np.uint8)
     own = {index: frames[place] for index, place in layout.own.items()}
-    known = {Structure.CAVITY: np.ones(whole[0], dtype=bool), Structure.MYOCARDIUM: _wall_known(own, whole[0])}
+    known = {one: _known(one, own, whole[0]) for one in Structure}
+    known = {one: phases for one, phases in known.items() if phases.any()}
+    known[Structure.CAVITY] = np.ones(whole[0], dtype=bool)
     for (phase, index), example in own.items():
         there = [one for one in known if known[one][phase]]
         labels[phase, index] = np.where(np.isin(example.label, there), example.label, 0)
@@ -114,14 +116,10 @@ def _together(frames: Mapping[Place, "Example"]) -> LabelledStudy:
 
 
 def _cavity_known(example: "Example") -> bool:
-    from cinesax.train.data.examples import LabelClass
-
-    return LabelClass.LV_CAVITY in example.known
+    return Structure.CAVITY in example.known
 
 
-def _wall_known(own: Mapping[Place, "Example"], phases: int) -> NDArray[np.bool_]:
-    """(phase,): where the wall was looked for in all frames."""
-    from cinesax.train.data.examples import LabelClass
-
-    at = [[LabelClass.MYOCARDIUM in one.known for (p, _), one in own.items() if p == phase] for phase in range(phases)]
+def _known(structure: Structure, own: Mapping[Place, "Example"], phases: int) -> NDArray[np.bool_]:
+    """(phase,): where the structure was looked for in all frames."""
+    at = [[structure in one.known for (p, _), one in own.items() if p == phase] for phase in range(phases)]
     return np.array([bool(every) and all(every) for every in at])

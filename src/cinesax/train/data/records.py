@@ -29,7 +29,7 @@ from cinesax.files.stored_files import replacing
 from cinesax.network.bundle import file_sha256
 from cinesax.network.framing import Framing
 from cinesax.train.data.disk import system_errors
-from cinesax.train.data.examples import UNKNOWN, Example, Kind, LabelClass
+from cinesax.train.data.examples import UNKNOWN, Example, Kind
 from cinesax.train.data.manifest import (
     CAVITY_ONLY,
     EXAMPLES,
@@ -84,9 +84,9 @@ def _integer(value: int) -> tf.train.Feature:
 
 
 def by_index(label: NDArray[np.uint8], classes: Classes) -> NDArray[np.uint8]:
-    """A label of LabelClass values as indices of the set's classes; classes that the set has not are background."""
+    """A label of Structures as indices of the set's classes, from 1; what the set does not tell apart is background."""
     table = np.zeros(256, np.uint8)
-    table[[int(one) for one in classes]] = np.arange(len(classes), dtype=np.uint8)
+    table[[int(one) for one in classes]] = np.arange(1, len(classes) + 1, dtype=np.uint8)
     table[UNKNOWN] = UNKNOWN
     return np.asarray(table[label])
 
@@ -100,7 +100,7 @@ def serialise(example: Example, classes: Classes = CAVITY_ONLY) -> bytes:
         "kind": _bytes(example.kind.encode()),
         "image_png": _bytes(_png(example.image)),
         "label_png": _bytes(_png(by_index(example.label, classes))),
-        "known": _integer(1 + sum(1 << index for index, one in enumerate(classes) if one in example.known)),
+        "known": _integer(1 + sum(1 << index for index, one in enumerate(classes, 1) if one in example.known)),
         "slice": _integer(example.slice),
         "phase": _integer(example.phase),
         "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=spacing)),
@@ -166,7 +166,7 @@ class Dataset:
 
     @property
     def classes(self) -> Classes:
-        """Its classes; a label value is an index of them."""
+        """Its classes; a label value is an index of them, counted from 1."""
         return parse_classes(self.manifest["classes"])
 
     @property
@@ -344,7 +344,7 @@ def read_examples(dataset: Dataset, split: str, cases: Iterable[str] | None = No
     wanted = None if cases is None else set(cases)
     classes = dataset.classes
     table = np.full(256, UNKNOWN, np.uint8)
-    table[: len(classes)] = [int(one) for one in classes]
+    table[: len(classes) + 1] = [0, *classes]
     try:
         for record in tf.data.TFRecordDataset([str(path) for path in dataset.shards(split)]):
             fields = {name: value.numpy() for name, value in parse(record).items()}
@@ -365,5 +365,5 @@ def _example(fields: dict[str, Any], table: NDArray[np.uint8], classes: Classes)
         slice=int(fields["slice"]),
         phase=int(fields["phase"]),
         spacing_mm=None if np.isnan(spacing).any() else (float(spacing[0]), float(spacing[1])),
-        known=frozenset(LabelClass(one) for i, one in enumerate(classes) if i and int(fields["known"]) >> i & 1),
+        known=frozenset(one for i, one in enumerate(classes, 1) if int(fields["known"]) >> i & 1),
     )

@@ -13,16 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from cinesax.core.errors import OutputError
+from cinesax.core.structures import Structure, painting_order
 from cinesax.files.stored_files import replacing
-from cinesax.train.data.examples import UNKNOWN, Example, LabelClass
+from cinesax.train.data.examples import UNKNOWN, Example
 
-# Told apart also by readers who see no difference between red and green: light orange, blue, light yellow-green.
-COLOURS = {
-    LabelClass.LV_CAVITY: (255, 176, 0),
-    LabelClass.MYOCARDIUM: (100, 143, 255),
-    LabelClass.RV: (220, 240, 120),
-}
-_FILLED = (LabelClass.LV_CAVITY, LabelClass.RV)
 _UNKNOWN_COLOUR = (200, 60, 160)
 _CAPTION_PX, _GAP_PX, _FONT_PX = 30, 4, 11
 _ENLARGED = 2
@@ -74,10 +68,10 @@ def _tile(example: Example, tile_px: int, zoom: bool) -> Image.Image:
     grey = Image.fromarray((image >> 8).astype(np.uint8)).resize((inner, inner), Image.Resampling.BICUBIC)
     coloured = np.asarray(grey.convert("RGB")).copy()
     sharp = np.asarray(Image.fromarray(label).resize((inner, inner), Image.Resampling.NEAREST))
-    # The wall by its outer border, the inner one is the cavity's, which is drawn last.
-    wall = np.isin(sharp, (LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM)) & np.any(sharp == LabelClass.MYOCARDIUM)
-    for one, inside in ((LabelClass.MYOCARDIUM, wall), *((one, sharp == one) for one in reversed(_FILLED))):
-        coloured[_border(inside, inner // tile_px)] = COLOURS[one]
+    # The wall by its outer border: the inner one is the cavity's, which is drawn later.
+    for one in painting_order(Structure):
+        if np.any(sharp == one):
+            coloured[_border(np.isin(sharp, one.region), inner // tile_px)] = one.facts.line_rgb
     coloured[_border(sharp == UNKNOWN, inner // tile_px)] = _UNKNOWN_COLOUR
     return Image.fromarray(coloured).resize((tile_px, tile_px), Image.Resampling.LANCZOS)
 
@@ -98,8 +92,8 @@ def _window(label: NDArray[np.uint8], zoom: bool) -> tuple[slice, slice]:
 
 def _caption(example: Example) -> tuple[str, str]:
     parts = [
-        f"{one.name.lower().replace('lv_', '')} {np.count_nonzero(example.label == one)}"
-        for one in COLOURS
+        f"{one.facts.class_name.replace('lv_', '')} {np.count_nonzero(example.label == one)}"
+        for one in Structure
         if one in example.known
     ]
     if not np.any(example.label):

@@ -14,10 +14,9 @@ import numpy as np
 from cinesax._version import __version__
 from cinesax.core.errors import InputError
 from cinesax.core.structures import Structure
-from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, OtherClass, write_bundle
+from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, write_bundle
 from cinesax.network.framing import Framing
-from cinesax.train.data.examples import LabelClass
-from cinesax.train.data.manifest import class_name, parse_classes
+from cinesax.train.data.manifest import parse_classes
 from cinesax.train.data.records import Dataset
 from cinesax.train.export.card import card
 from cinesax.train.export.formats import INPUT, LABELS, PROBABILITIES, Precision, onnx_runner, processors
@@ -160,14 +159,14 @@ def open_passes(run_folder: Path, finder: Path | None = None) -> list[Pass]:
     return [first, Pass(Path(HEART).stem, close, fixed_size(close), heart_crop(close))]
 
 
-def classes_of(run: Run) -> dict[int, LabelClass]:
+def classes_of(run: Run) -> dict[int, Structure]:
     """Channel -> class of a run's network, as its set has them; the background, channel 0, is left out.
 
     Raises:
         InputError: the LV cavity is not among them.
     """
     classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(run.classes) if channel}
-    if LabelClass.LV_CAVITY not in classes.values():
+    if Structure.CAVITY not in classes.values():
         raise InputError(
             f"{run.folder} has learned {', '.join(run.classes)}: the LV cavity is not among them, and without it "
             "nothing is measured; train on a set with lv_cavity among its --classes"
@@ -185,12 +184,11 @@ def describe(
         name,
         version,
         framing=Framing.from_dict(passes[0].run.config["dataset"]["framing"]),
-        classes={channel: Structure(one) for channel, one in classes.items() if one is not LabelClass.RV},
+        classes=classes,
         input_name=INPUT,
         output_name=PROBABILITIES,
         graph_sha256="",
         heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES),
-        others={channel: OtherClass.RV for channel, one in classes.items() if one is LabelClass.RV},
         training=_training([one.run for one in passes], images),
         scores=dict(scores),
     )
@@ -270,7 +268,7 @@ def _check_passes(whole: Run, close: Run | None) -> None:
     if framings[0] != framings[1]:
         raise InputError(f"{whole.folder} and {close.folder} saw images framed differently; train both on one set")
     if classes_of(close) != classes:
-        names = [", ".join(class_name(one) for one in told.values()) for told in (classes, classes_of(close))]
+        names = [", ".join(one.facts.class_name for one in told.values()) for told in (classes, classes_of(close))]
         raise InputError(
             f"{whole.folder} tells apart {names[0]}, and {close.folder} {names[1]}: where both see, their mean counts; "
             "train both on one set"

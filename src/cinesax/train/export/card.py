@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from cinesax.core.structures import Structure
-from cinesax.network.bundle import Bundle, OtherClass
+from cinesax.network.bundle import Bundle
 
-_WORDS = {"CAVITY": "LV cavity", "MYOCARDIUM": "LV myocardium", "RV": "right ventricle"}
 _KINDS = {"unet": "U-Net", "fcn": "sequential network without skips"}
 _SUNNYBROOK = """
 Patients named SC-* are of the Sunnybrook Cardiac Data (CC0 1.0; Radau et al., The MIDAS Journal, 2009): one scanner
@@ -24,7 +23,7 @@ def card(bundle: Bundle, parameters: int) -> str:
     scores = "\n".join(_lines(bundle.scores)) or "Not measured yet."
     return f"""# {bundle.name} {bundle.version}
 
-Left ventricular {_drawn(bundle)} in short-axis cine cardiac MR images.
+{_drawn(bundle)} in short-axis cine cardiac MR images.
 
 **For research. Not a medical device.**
 
@@ -60,24 +59,22 @@ def _seen(cases: list[str]) -> str:
 
 
 def _drawn(bundle: Bundle) -> str:
-    wall = Structure.MYOCARDIUM in bundle.classes.values()
-    return "cavity (papillary muscles included)" + (" and myocardium" if wall else "")
+    others = [one.facts.words for one in sorted(bundle.classes.values()) if one is not Structure.CAVITY]
+    drawn = ["Left ventricular cavity (papillary muscles included)", *others]
+    return drawn[0] if not others else f"{', '.join(drawn[:-1])} and {drawn[-1]}"
 
 
 def _given(bundle: Bundle) -> str:
-    names = bundle.class_names
-    if list(names.values()) == [Structure.CAVITY.name]:
+    if list(bundle.classes.values()) == [Structure.CAVITY]:
         return "a probability of LV cavity for each"
-    listed = ", ".join(f"{channel} {_WORDS[name]}" for channel, name in names.items())
+    listed = ", ".join(f"{channel} {one.facts.words}" for channel, one in sorted(bundle.classes.items()))
     return f"the probability of each class for each (0 background, {listed}); the highest one counts"
 
 
 def _not_drawn(bundle: Bundle) -> str:
-    wall, right = Structure.MYOCARDIUM in bundle.classes.values(), OtherClass.RV in bundle.others.values()
-    if right:
-        told = "It tells the right ventricle from the rest; cinesax leaves it out."
-        return told if wall else f"It draws no myocardium. {told}"
-    return "It draws no right ventricle." if wall else "It draws no myocardium and no right ventricle."
+    asked = {Structure.MYOCARDIUM: "myocardium", Structure.RV_CAVITY: "right ventricle"}
+    missing = [f"no {words}" for one, words in asked.items() if one not in bundle.classes.values()]
+    return f"It draws {' and '.join(missing)}." if missing else ""
 
 
 def _passes(bundle: Bundle) -> str:

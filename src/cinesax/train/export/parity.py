@@ -23,9 +23,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from cinesax.core.errors import DatasetError, InputError
+from cinesax.core.structures import Structure
 from cinesax.network.bundle import PARITY
 from cinesax.network.framing import crop_corner
-from cinesax.train.data.examples import UNKNOWN, Example, Kind, LabelClass
+from cinesax.train.data.examples import UNKNOWN, Example, Kind
 from cinesax.train.data.records import Dataset, read_examples
 from cinesax.train.export.formats import Images, Precision, Runner, keras_runner
 
@@ -121,20 +122,20 @@ def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = 
     return Slices(
         tuple(one.name for one in chosen),
         np.stack([np.float32(one.image[w] / 65535) for one, w in zip(chosen, windows, strict=True)])[..., None],
-        np.stack([one.label[w] == LabelClass.LV_CAVITY for one, w in zip(chosen, windows, strict=True)]),
+        np.stack([one.label[w] == Structure.CAVITY for one, w in zip(chosen, windows, strict=True)]),
         np.stack([_known(one)[w] for one, w in zip(chosen, windows, strict=True)]),
     )
 
 
 def _known(one: Example) -> NDArray[np.bool_]:
-    return np.asarray((one.label != UNKNOWN) & (LabelClass.LV_CAVITY in one.known))
+    return np.asarray((one.label != UNKNOWN) & (Structure.CAVITY in one.known))
 
 
 def _window(one: Example, crop: int | None) -> tuple[slice, slice]:
     size = one.image.shape[0]
     if crop is None:
         return slice(None), slice(None)
-    places = np.argwhere(one.label == LabelClass.LV_CAVITY)
+    places = np.argwhere(one.label == Structure.CAVITY)
     middle = places.mean(axis=0) if len(places) else (size / 2, size / 2)
     row, column = crop_corner(middle, crop, size)
     return slice(row, row + crop), slice(column, column + crop)

@@ -24,7 +24,7 @@ import keras
 
 from cinesax.core.errors import InputError, OutputError, UsageError
 from cinesax.files.stored_files import replacing
-from cinesax.train.data.manifest import CAVITY_ONLY, class_name
+from cinesax.train.data.manifest import CAVITY_ONLY, names_of
 from cinesax.train.fit.config import TrainConfig
 from cinesax.train.fit.schedule import Stage
 
@@ -112,7 +112,7 @@ class Run:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the channels, the background first; sets of before there were others have the LV cavity alone."""
-        return tuple(self.config["dataset"].get("classes", map(class_name, CAVITY_ONLY)))
+        return tuple(self.config["dataset"].get("classes", names_of(CAVITY_ONLY)))
 
     @property
     def cases_seen(self) -> list[str]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from cinesax.core.errors import BundleError, InputError, UsageError
 from cinesax.network import bundle as bundles
-from cinesax.train.data.examples import LabelClass
-from cinesax.train.data.manifest import class_name
+from cinesax.train.data.manifest import names_of
 from cinesax.train.fit.config import TrainConfig
 from cinesax.train.fit.runs import NETWORK, load_network, open_run
 from cinesax.train.nets import NetworkConfig, build, from_dict, to_dict
@@ -113,9 +112,7 @@ def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
 
 def _classes(bundle: bundles.Bundle) -> tuple[str, ...]:
     """What the channels are, the background first, as a set names them: a bundle says "CAVITY" of the LV cavity."""
-    known = {channel: LabelClass(structure) for channel, structure in bundle.classes.items()}
-    known |= {channel: LabelClass[other.name] for channel, other in bundle.others.items()}
-    return tuple(class_name(one) for one in (LabelClass.BACKGROUND, *(known[channel] for channel in sorted(known))))
+    return names_of(tuple(bundle.classes[channel] for channel in sorted(bundle.classes)))
 
 
 def _fixed(config: NetworkConfig) -> dict[str, Any]:
