@@ -80,4 +80,4 @@ def test_without_the_packages_it_names_the_extra(folder: Path, to: str, module: 
         f"import sys; sys.modules[{module!r}] = None; from cinesax.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     done = send(folder, "--to", to, code=code)
-    assert done.returncode == 8 and "pip install 'cinesax[send]'" in done.stderr
+    assert done.returncode == 8 and "pip install '.[send]'" in done.stderr

@@ -247,7 +247,7 @@ def test_without_the_extra_the_error_names_it(tmp_path, syntax):
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == MissingExtraError.exit_code, run.stderr
     assert run.stderr.count("\n") == 1
-    assert "pip install 'cinesax[decoders]'" in run.stderr
+    assert "pip install '.[decoders]'" in run.stderr
 
 
 @pytest.mark.parametrize("value", ["PALETTE COLOR", "RGB"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("tensorflow", reason="needs the train extra: pip install 'cinesax[train]'")
+pytest.importorskip("tensorflow", reason="needs the train extra: pip install '.[train]'")
 
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.train.data.augment import Augmentation  # noqa: E402

@@ -10,7 +10,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEnd
 from cinesax.archive.answers import Answer, Connect, Fate, Store, Unreachable, answer_of
 from cinesax.archive.destinations import DicomNode
 from cinesax.archive.objects import DicomObject
-from cinesax.core.errors import MissingExtraError
+from cinesax.core.errors import MissingExtraError, install_hint
 from cinesax.dicom.read.header import DICOM_ERRORS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect
     try:
         from pynetdicom.ae import ApplicationEntity
     except ImportError as error:
-        raise MissingExtraError("C-STORE needs pynetdicom: pip install 'cinesax[send]'") from error
+        raise MissingExtraError(f"C-STORE needs pynetdicom; {install_hint('send')}") from error
 
     @contextmanager
     def connect(objects: Sequence[DicomObject]) -> Iterator[Store]:

@@ -10,7 +10,7 @@ import pydicom
 from cinesax.archive.answers import Answer, Connect, Fate, Store, Unreachable, answer_of
 from cinesax.archive.destinations import DicomWeb
 from cinesax.archive.objects import DicomObject
-from cinesax.core.errors import MissingExtraError
+from cinesax.core.errors import MissingExtraError, install_hint
 from cinesax.dicom.read.header import DICOM_ERRORS
 
 # The client sends bodies beyond this size in chunks, which not every server takes: never chunk.
@@ -29,7 +29,7 @@ def connector(server: DicomWeb, *, timeout_s: float) -> Connect:
         import requests
         from dicomweb_client.api import DICOMwebClient
     except ImportError as error:
-        raise MissingExtraError("STOW-RS needs dicomweb-client: pip install 'cinesax[send]'") from error
+        raise MissingExtraError(f"STOW-RS needs dicomweb-client; {install_hint('send')}") from error
 
     @contextmanager
     def connect(_: Sequence[DicomObject]) -> Iterator[Store]:

@@ -8,6 +8,7 @@ With --data, each file is compared with Keras on real slices; the table is print
 import argparse
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,8 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="litert: float32, float16, int8, joined by commas (default: all; int8 with --data only)",
     )
-    parser.add_argument("--name", default="sax-lv", help="of the network")
-    parser.add_argument("--model-version", default="1", help="of the network")
+    parser.add_argument(
+        "--name", help="name of the network (default: the name in the bundle that is replaced, else that of OUT)"
+    )
+    parser.add_argument(
+        "--model-version", help="version of the network (default: the one in the bundle that is replaced, else 1)"
+    )
     parser.add_argument("--scores", type=Path, help="a JSON file of measured scores for the manifest and the card")
 
 
@@ -63,9 +68,10 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.train.export.parity import bytes_of
 
     data = open_dataset(args.data) if args.data is not None else None
+    name, version = _called(args)
     facts: dict[str, Any] = {
-        "name": args.name,
-        "version": args.model_version,
+        "name": name,
+        "version": version,
         "scores": _scores(args.scores),
         "finder": args.finder,
         "images": [] if data is None else _fingerprints(data, [args.run_folder, args.finder]),
@@ -78,12 +84,24 @@ def run(args: argparse.Namespace) -> None:
         export_files(args.run_folder, args.out, Format(args.to), precisions=_precisions(args.precision), **facts)
     console = Console()
     size = bytes_of(args.out) / 1e6
-    line = f"{args.name} {args.model_version}: {args.out} ({size:.1f} MB)"
+    line = f"{name} {version}: {args.out} ({size:.1f} MB)"
     console.print(line, highlight=False, soft_wrap=True)
     if data is not None and not facts["images"]:
         told = f"{args.data} has no image that this network learned from: no fingerprints of images are listed"
         console.print(told, highlight=False, soft_wrap=True)
     _print(args.out, console)
+
+
+def _called(args: argparse.Namespace) -> tuple[str, str]:
+    """Name and version: those given, else those of the bundle that is replaced, so that a second export keeps them."""
+    from cinesax.core.errors import BundleError
+    from cinesax.network.bundle import open_bundle
+
+    name, version = args.out.resolve().name, "1"
+    with suppress(BundleError):
+        earlier = open_bundle(args.out)
+        name, version = earlier.name, earlier.version
+    return args.name or name, args.model_version or version
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ OUT is a folder that cinesax analyze --dicom wrote, any other folder of DICOM fi
 object is passed over. --to AET@HOST:PORT sends by C-STORE, --to https://HOST/dicom-web by STOW-RS. What fails for a
 reason that may pass (busy archive, broken connection) is tried again after a pause. Ends with 9 unless the archive took
 all. DICOMweb: name and password come from ~/.netrc, a bearer token from --token-file.
-Needs: pip install 'cinesax[send]'.
+Needs the extra `send`: pip install '.[send]' in the checkout.
 """
 
 import argparse

@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phantom-share", type=float, help="part of the images that are phantoms; override the preset")
     parser.add_argument("--seed", type=int, help="override the preset")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
-    parser.add_argument("--devices", help="train on these together, e.g. GPU:0,GPU:1 (by itself: on all GPUs)")
+    parser.add_argument("--devices", help="train on these devices, e.g. GPU:0,GPU:1 (default: all GPUs)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run, or extend a finished one")
     parser.add_argument("--deterministic", action="store_true", help="the same seed, the same weights, to the last bit")
     parser.add_argument("--eager", action="store_true", help="step by step, for debugging; slow")

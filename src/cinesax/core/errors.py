@@ -83,6 +83,11 @@ class MissingExtraError(CinesaxError):
     exit_code = 8
 
 
+def install_hint(extra: str) -> str:
+    """How to install an extra: cinesax is installed from its checkout, so a name alone would not be found."""
+    return f"install the extra, in the checkout of cinesax: pip install '.[{extra}]'"
+
+
 class DeliveryError(CinesaxError):
     """An archive did not take everything that it was sent."""
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cinesax.core.errors import MissingExtraError
+from cinesax.core.errors import MissingExtraError, install_hint
 
 
 def require(*more: str) -> None:
@@ -21,7 +21,7 @@ def require(*more: str) -> None:
     """
     missing = [name for name in ("tensorflow", "keras", "tensorboard", *more) if importlib.util.find_spec(name) is None]
     if missing:
-        raise MissingExtraError(f"this needs {', '.join(missing)}; install the extra: pip install 'cinesax[train]'")
+        raise MissingExtraError(f"this needs {', '.join(missing)}; {install_hint('train')}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_libraries():
         importlib.import_module("tensorflow")

@@ -22,12 +22,12 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID
 
-from cinesax.core.errors import CinesaxError, InputError, MissingExtraError
+from cinesax.core.errors import CinesaxError, InputError, MissingExtraError, install_hint
 from cinesax.dicom.pixels.jpeg import JpegDecoder
 from cinesax.dicom.pixels.jpeg_process import Codestream
 from cinesax.dicom.read.header import DICOM_ERRORS, Header, without_warnings
 
-EXTRA = "pip install 'cinesax[decoders]'"
+EXTRA = install_hint("decoders")
 
 # Decoders by transfer syntax, in the order in which they are tried; of others pydicom has but one.
 _GDCM = "gdcm"
@@ -137,7 +137,7 @@ def _installed_decoders(header: Header) -> list[str]:
         decoders = [""] if known.is_available else []
     if not decoders:
         raise MissingExtraError(
-            f"{header.file} is compressed ({syntax.name}) and no installed decoder reads it: {EXTRA}, or store it anew "
+            f"{header.file} is compressed ({syntax.name}) and no installed decoder reads it: {EXTRA}; or store it anew "
             "without compression"
         )
     return decoders
@@ -156,6 +156,6 @@ def _not_decoded(header: Header, error: Exception) -> CinesaxError:
     absent = [module for start, module in _DECODED_BY_EXTRA if header.transfer_syntax_uid.startswith(start)]
     if absent and find_spec(absent[0]) is None:
         return MissingExtraError(
-            f"{header.file}: pixels cannot be decoded with what is installed; {EXTRA} adds another decoder ({reason})"
+            f"{header.file}: the installed decoders cannot read the pixels ({reason}); {EXTRA} adds another decoder"
         )
     return InputError(f"{header.file}: pixels cannot be decoded, the file may be damaged: {reason}")

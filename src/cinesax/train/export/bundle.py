@@ -198,7 +198,7 @@ def export(
     run_folder: Path,
     out: Path,
     *,
-    name: str = "sax-lv",
+    name: str = "network",
     version: str = "1",
     scores: Mapping[str, Any] | None = None,
     finder: Path | None = None,

@@ -39,7 +39,7 @@ def export_files(
     out: Path,
     kind: Format,
     *,
-    name: str = "sax-lv",
+    name: str = "network",
     version: str = "1",
     scores: Mapping[str, Any] | None = None,
     finder: Path | None = None,

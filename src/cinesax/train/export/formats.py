@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cinesax.core.errors import MissingExtraError, UsageError
+from cinesax.core.errors import MissingExtraError, UsageError, install_hint
 from cinesax.train import quiet_libraries
 
 INPUT, PROBABILITIES, LABELS = "image", "probabilities", "labels"
@@ -149,7 +149,7 @@ def litert_runner(path: Path, *, threads: int) -> Runner:
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-        raise MissingExtraError("this needs ai_edge_litert; install the extra: pip install 'cinesax[train]'") from None
+        raise MissingExtraError(f"this needs ai_edge_litert; {install_hint('train')}") from None
     with quiet_libraries():
         interpreter = Interpreter(str(path), num_threads=threads)
         interpreter.allocate_tensors()

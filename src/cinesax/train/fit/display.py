@@ -1,5 +1,7 @@
-"""What a training says on the terminal."""
+"""What a training prints on the terminal."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -7,17 +9,40 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 
-class Display(keras.callbacks.Callback):
-    """A progress bar on a terminal; one line an epoch anywhere else."""
+def duration(seconds: float) -> str:
+    """A time in words: "40 s", "12 min", "3.5 h"."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
-    def __init__(self, console: Console, *, steps: int, epochs: int, done: int = 0) -> None:
+
+class Display(keras.callbacks.Callback):
+    """One line for each epoch, and on a terminal a progress bar below these lines.
+
+    Args:
+        console: where to print.
+        steps: batches in an epoch.
+        epochs: of the whole training.
+        done: epochs that an earlier process has trained.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        steps: int,
+        epochs: int,
+        done: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         super().__init__()
-        self.console = console
+        self.console, self.clock = console, clock
         self.steps, self.epochs, self.done = steps, epochs, done
+        self.began = clock()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
         )
         self.progress = Progress(*columns, console=console) if console.is_terminal else None
@@ -25,9 +50,10 @@ class Display(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Show the bar."""
+        self.began = self.clock()
         if self.progress:
             total, done = self.steps * self.epochs, self.steps * self.done
-            self.task = self.progress.add_task("training", total=total, completed=done, note="")
+            self.task = self.progress.add_task("training", total=total, completed=done)
             self.progress.start()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -36,13 +62,16 @@ class Display(keras.callbacks.Callback):
             self.progress.update(self.task, advance=1)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Say how the epoch went."""
-        words = [f"{name} {value:.4g}" for name, value in (logs or {}).items()]
-        line = f"epoch {epoch + 1}/{self.epochs}: " + ", ".join(words)
-        if self.progress:
-            self.progress.update(self.task, note=line)
-        else:
-            self.console.print(line, highlight=False, soft_wrap=True)
+        """Print the scores of the epoch, and the time left at the speed measured so far.
+
+        Validation scores come first: a narrow terminal or a log viewer may cut off the end of the line.
+        """
+        scores = sorted((logs or {}).items(), key=lambda score: not score[0].startswith("val_"))
+        words = [f"{name} {value:.4g}" for name, value in scores]
+        left = (self.clock() - self.began) / (epoch + 1 - self.done) * (self.epochs - epoch - 1)
+        line = f"epoch {epoch + 1}/{self.epochs}: {', '.join(words)} ({duration(left)} left)"
+        # On a terminal, rich prints the line above the bar.
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Take the bar away."""

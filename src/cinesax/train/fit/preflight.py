@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cinesax.train.fit.display import duration
 from cinesax.train.nets.cost import cost
 
 # The way back costs about twice the way there; it keeps what each layer gave, and the gradient of it.
@@ -39,14 +40,8 @@ class Preflight:
         free = free_bytes()
         short = free is not None and self.memory_bytes > free
         there = "" if free is None else f" ({free / 1e9:.1f} GB free{': too little' if short else ''})"
-        lasts = "nothing left to do" if self.seconds is None else f"about {_duration(self.seconds)}"
+        lasts = "nothing left to do" if self.seconds is None else f"at least {duration(self.seconds)}"
         return f"preflight: about {self.memory_bytes / 1e9:.1f} GB of memory{there}, {lasts}, on {self.device}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def free_bytes() -> int | None:
@@ -87,8 +82,9 @@ def preflight(
         clock: seconds.
 
     Returns:
-        The estimate. Time is that of a batch made and passed forward, thrice; other work on the machine and XLA
-        make it a rough one.
+        The estimate. The time is three times that of a forward pass, plus making the batch. Other work on the machine,
+        validation and the first compilation come on top, so it is a lower bound: after each epoch, `Display` prints the
+        time left at the measured speed.
     """
     source = iter(batches)
     images, _ = next(source)

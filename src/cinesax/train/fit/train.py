@@ -272,10 +272,20 @@ def _policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+# `cinesax[train]` installs TensorFlow for the CPU on Linux.
+_NO_GPU = ". For a GPU, install the package tensorflow[and-cuda] instead of tensorflow-cpu (docs/training.md)"
+
+
 def _scope(execution: Execution) -> Any:
     devices = execution.devices or tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU"))))
-    if len(devices) < 2:
+    known = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
+    unknown = [name for name in devices if name not in known]
+    if unknown:
+        raise UsageError(f"TensorFlow sees no device {', '.join(unknown)}; it sees {', '.join(known)}{_NO_GPU}")
+    if not devices:
         return nullcontext()
+    if len(devices) == 1:
+        return tf.device(devices[0])
     return tf.distribute.MirroredStrategy(list(devices)).scope()
 
 
