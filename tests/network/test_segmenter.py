@@ -9,8 +9,10 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError
 from cinesax.core.findings import Code
 from cinesax.core.grid import Grid
+from cinesax.core.orientation import TURNS, Turn, base_first
 from cinesax.core.segmentation import area_px
 from cinesax.core.structures import Structure
+from cinesax.measure.volumes import measure
 from cinesax.network.bundle import open_bundle
 from cinesax.network.segmenter import NetworkSegmenter, load_segmenter
 from cinesax.phantom import Phantom, draw_settings, make_phantom
@@ -46,12 +48,12 @@ def test_labels_and_contours_lie_on_the_grid_of_the_cine_and_agree(segmenter, ph
 
 
 def test_a_frame_gives_the_same_whatever_is_in_its_batch(segmenter, phantom):
-    # The second look depends on the whole study, by the place of its heart; the first one must not.
-    segmenter = replace(segmenter, bundle=replace(segmenter.bundle, heart=None))
+    # Where the refiner looks depends on the whole study, and what it sees there must not.
+    segmenter = replace(segmenter, finder=None, refiner=segmenter.finder)
     whole = some_phases(phantom, [0, 3])
     placement = segmenter.placement(whole)
-    together = segmenter.scores(whole, placement).cavity
-    alone = segmenter.scores(some_phases(phantom, [3]), placement).cavity
+    together = segmenter.scores(whole, placement).regions[Structure.CAVITY]
+    alone = segmenter.scores(some_phases(phantom, [3]), placement).regions[Structure.CAVITY]
     np.testing.assert_allclose(alone[0], together[1], atol=1e-5)
 
 
@@ -84,3 +86,34 @@ def test_a_graph_that_is_none_is_refused(tmp_path):
     bundle = write_bundle(replace(open_bundle(), folder=tmp_path / "bundle", heart=None), tmp_path / "graph", "card")
     with pytest.raises(BundleError, match="cannot be loaded"):
         load_segmenter(bundle.folder)
+
+
+@pytest.mark.parametrize("turn", TURNS[1:])
+def test_eight_ways_to_store_an_exam_give_the_same_result(segmenter, phantom, turn):
+    cine = some_phases(phantom, [0, 4])
+    cine = replace(cine, base_first=base_first(cine.grid))
+    stored = stored_as(cine, turn)
+    first, second = segmenter.segment(cine), segmenter.segment(stored)
+    labels = turn.undo(second.labels)
+    np.testing.assert_array_equal(first.labels, labels[:, ::-1] if turn.mirrors else labels)
+    assert first.labels.any()
+    one, other = measure(cine, first), measure(stored, second)
+    np.testing.assert_allclose(one.volumes_ml, other.volumes_ml, rtol=1e-9)
+    assert one.ef_percent == pytest.approx(other.ef_percent, abs=1e-9)
+
+
+def stored_as(cine: Cine, turn: Turn) -> Cine:
+    """The same exam with its frames turned or mirrored. A mirror image reverses the normal, so the slices too."""
+    grid = cine.grid
+    (rows, columns), spacing = turn.apply_pair(grid.shape[1:]), turn.apply_pair(grid.spacing_mm)
+    along_row, along_column = turn.apply_pair((grid.along_row, grid.along_column))
+    origins = grid.origins_mm
+    if turn.columns_reversed:
+        origins, along_row = origins + (columns - 1) * spacing[1] * along_row, -along_row
+    if turn.rows_reversed:
+        origins, along_column = origins + (rows - 1) * spacing[0] * along_column, -along_column
+    pixels = turn.apply(cine.pixels)
+    if turn.mirrors:
+        origins, pixels = origins[::-1], pixels[:, ::-1]
+    turned = Grid(origins, along_row, along_column, spacing, (grid.shape[0], rows, columns))
+    return replace(cine, pixels=pixels, grid=turned, base_first=base_first(turned))

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("tensorflow")
 
 from cinesax.core.errors import BundleError, DatasetError, InputError, OutputError  # noqa: E402
+from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.evaluate import LabelledStudy, evaluate  # noqa: E402
 from cinesax.formats import pairs  # noqa: E402
 from cinesax.network.bundle import open_bundle  # noqa: E402
@@ -33,7 +34,7 @@ def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, discs, 
     segmenter = load_segmenter(bundle.folder, threads=1)
     example = next(read_examples(discs, "validation"))
     cine, _ = as_cine(example)
-    seen = segmenter.scores(cine, bundle.framing.place((256, 256), None)).cavity[0, 0]
+    seen = segmenter.scores(cine, bundle.framing.place((256, 256), None)).regions[Structure.CAVITY][0, 0]
     framed = bundle.framing.apply(example.image, bundle.framing.place((256, 256), None))
     expected = np.asarray(fixed_size(open_run(run_folder))(framed[None, ..., None]))[0, ..., 1]
     np.testing.assert_allclose(seen, expected, atol=1e-4)
@@ -197,9 +198,9 @@ def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(run_folder, tmp
     class Spy:
         def run(self, names, feed):
             fed.append(next(iter(feed.values())))
-            return segmenter.session.run(names, feed)
+            return segmenter.refiner.session.run(names, feed)
 
-    spied = replace(segmenter, session=Spy())
+    spied = replace(segmenter, refiner=replace(segmenter.refiner, session=Spy()))
     spied.segment(pairs.read_cine(pair))
     cine, _ = as_cine(next(from_pairs(tmp_path / "pairs", segmenter.bundle.framing)))
     spied.on_framed(segmenter.bundle.framing).segment(cine)

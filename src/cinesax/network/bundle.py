@@ -2,7 +2,7 @@
 
 bundle.json   framing, classes, names of input and output, training data, scores, checksums
 graph.onnx    framed images -> probabilities; normalisation and softmax are inside
-heart.onnx    (not in every bundle) the same for a crop round the heart, which graph.onnx has found in the whole study
+heart.onnx    (not in every bundle) the same for a crop round the heart: it draws, graph.onnx finds the heart for it
 CARD.md       the model card: data, intended use, limits, figures
 parity.json   (not in every bundle) how the graphs differ from the network in Keras, on real slices
 """
@@ -27,17 +27,20 @@ _SHIPPED = Path(__file__).parent / "bundles" / "default"
 
 @dataclass(frozen=True, slots=True)
 class HeartPass:
-    """The second pass over a study: a network that sees only the heart, at full resolution.
+    """The refiner: a network that sees only the heart, at full resolution.
 
     Attributes:
         crop: rows and columns of its image, framed pixels.
-        input_name: of the graph: (batch, crop, crop, 1), float32, 0 to 1.
-        output_name: of the graph: (batch, crop, crop, classes), float32, probabilities, classes as in the first pass.
+        input_name: of the graph: (batch, crop, crop, context), float32, 0 to 1.
+        output_name: of the graph: (batch, crop, crop, classes), float32, probabilities, classes as the finder's.
+        context: channels of its image: 1; or 3: the frame between its neighbours towards base and apex, at the same
+            phase, 0 where there is none.
     """
 
     crop: int
     input_name: str
     output_name: str
+    context: int = 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Bundle:
         input_name: of the graph: (batch, size, size, 1), float32, 0 to 1.
         output_name: of the graph: (batch, size, size, classes), float32, probabilities.
         graph_sha256: checksum of the graph.
-        heart: the second pass; None: there is none.
+        heart: the refiner; None: there is none, and graph.onnx draws on whole frames.
         heart_sha256: checksum of its graph; empty where there is none.
         training: what it was trained on (dataset digest, patients), as recorded.
         scores: what was measured of it, as recorded.
@@ -85,7 +88,7 @@ class Bundle:
 
     @property
     def heart_path(self) -> Path:
-        """The ONNX file of the second pass."""
+        """The ONNX file of the refiner."""
         return self.folder / HEART
 
     @property
@@ -161,11 +164,13 @@ def _heart(manifest: Mapping[str, Any], folder: Path, size: int) -> HeartPass | 
         return None
     told = _field(manifest, "heart", dict, folder)
     crop, names = told.get("crop"), [told.get("input_name"), told.get("output_name")]
-    if not isinstance(crop, int) or not 0 < crop <= size or not all(isinstance(name, str) for name in names):
+    context = told.get("context", 1)
+    named = all(isinstance(name, str) for name in names)
+    if not isinstance(crop, int) or not 0 < crop <= size or not named or context not in (1, 3):
         raise BundleError(f"{folder / MANIFEST} has no valid 'heart': {told}")
     if HEART not in manifest["checksums"]:
         raise BundleError(f"{folder / MANIFEST} names no checksum of {HEART}")
-    return HeartPass(crop, str(names[0]), str(names[1]))
+    return HeartPass(crop, str(names[0]), str(names[1]), int(context))
 
 
 def _field(manifest: Mapping[str, Any], name: str, kind: type, folder: Path) -> Any:
@@ -190,7 +195,7 @@ def write_bundle(
         bundle: what bundle.json says; `folder` is where it goes, `graph_sha256` is computed.
         graph: the ONNX file.
         card: the model card, Markdown.
-        heart: the ONNX file of the second pass, where the bundle has one.
+        heart: the ONNX file of the refiner, where the bundle has one.
         parity: what parity.json says, where the graphs were compared with the network that they were made of.
 
     Returns:

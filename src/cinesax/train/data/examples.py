@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from cinesax.core.cine import Cine
 from cinesax.core.errors import DatasetError
+from cinesax.core.orientation import Turn, standard_position
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
 from cinesax.formats import acdc, contours, pairs
-from cinesax.network.framing import Framing, Placement, Turn, upright
+from cinesax.network.framing import Framing, Placement
 from cinesax.phantom import draw_settings, render_frames
 
 
@@ -100,8 +101,8 @@ def _framed(frame: NDArray[Any], label: NDArray[np.uint8], framing: Framing, **f
     native_mm: tuple[float, float] | None = facts.pop("spacing_mm", None)
     turn: Turn = facts.pop("turn", Turn())
     placement = framing.place((frame.shape[0], frame.shape[1]), native_mm, turn)
-    if native_mm is not None and turn.transpose:
-        native_mm = (native_mm[1], native_mm[0])
+    if native_mm is not None:
+        native_mm = turn.apply_pair(native_mm)
     image = np.round(framing.apply(frame, placement) * 65535).astype(np.uint16)
     scale = placement.scale
     spacing = None if native_mm is None else (native_mm[0] / scale[0], native_mm[1] / scale[1])
@@ -232,7 +233,7 @@ def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> 
             "slice": frame.slice,
             "phase": frame.phase,
             "spacing_mm": spacing,
-            "turn": upright(cine.grid),
+            "turn": standard_position(cine.grid) or Turn(),
         }
         name = f"{case}-IM-0001-{numbers[place]:04d}"
         facts |= {"name": name, "case": case, "kind": Kind.STUDY, "known": frame.known}
@@ -250,7 +251,12 @@ def from_acdc(patient: acdc.AcdcPatient, framing: Framing) -> Iterator[Example]:
                 "phase": frame.phase,
                 "spacing_mm": grid.spacing_mm if grid else None,
             }
-            facts |= {"turn": upright(grid), "known": classes, "case": patient.case, "kind": Kind.ACDC}
+            facts |= {
+                "turn": standard_position(grid) or Turn(),
+                "known": classes,
+                "case": patient.case,
+                "kind": Kind.ACDC,
+            }
             name = f"{patient.case}-frame{frame.phase + 1:02d}-s{index:02d}"
             yield _framed(frame.cine.pixels[0, index], frame.labels[index], framing, name=name, **facts)
 

@@ -270,8 +270,8 @@ def _check_passes(whole: Run, close: Run | None) -> None:
     if classes_of(close) != classes:
         names = [", ".join(one.facts.class_name for one in told.values()) for told in (classes, classes_of(close))]
         raise InputError(
-            f"{whole.folder} tells apart {names[0]}, and {close.folder} {names[1]}: where both see, their mean counts; "
-            "train both on one set"
+            f"{whole.folder} tells apart {names[0]}, and {close.folder} {names[1]}: the one has to find "
+            "what the other draws; train both on one set"
         )
 
 

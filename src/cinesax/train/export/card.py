@@ -83,8 +83,8 @@ def _passes(bundle: Bundle) -> str:
         return f"A {_KINDS.get(kind, kind)} with transposed convolutions."
     return (
         "Two U-Nets with transposed convolutions: the first sees the whole frames at half resolution and finds the "
-        f"heart,\nthe second sees {bundle.heart.crop} x {bundle.heart.crop} pixels round it at full resolution; where "
-        "both see, their mean counts."
+        f"heart,\nthe second sees {bundle.heart.crop} x {bundle.heart.crop} pixels round it at full resolution and "
+        "draws."
     )
 
 

@@ -1,0 +1,210 @@
+"""The passes of a network over a study: the finder says where the heart is, the refiner draws it.
+
+The finder sees whole frames of a few phases. The refiner sees every frame once, as a crop round the heart, with the
+slices beside it where it has learned to use them. A bundle with one graph has no finder: it draws on whole frames.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cinesax.core.cine import Cine
+from cinesax.core.structures import Structure
+from cinesax.network.bundle import Bundle
+from cinesax.network.framing import Crop, Framing, Placement, crop_corner
+
+Progress = Callable[[int, int], None]
+
+BORDER = 0.5
+"""The score on the border of a structure."""
+
+FINDER_PHASES = 4
+"""The heart stays where it is: a few phases, evenly spread over the beat, say where."""
+
+# Activations of 8 crops stay below 100 MB; larger batches are not faster on a CPU.
+_BATCH = 8
+_HEAT_BLUR_PX = 1.5
+_HEAT_RIM = 0.3
+# Slices further apart than this say little of one another. Stacks of every second or third slice are as far apart.
+_NEIGHBOUR_MM = 15.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scores:
+    """What a network sees, on a crop of the framed square.
+
+    Attributes:
+        crop: the part of the framed square.
+        regions: of each structure that the network knows, (phase, slice, crop.size, crop.size), float32, 0 to 1:
+            how far the structure and what it encloses lie before all else (see `share`); 0.5 on its outline.
+    """
+
+    crop: Crop
+    regions: Mapping[Structure, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pass:
+    """One graph, ready to run.
+
+    Attributes:
+        session: onnxruntime.InferenceSession.
+        input_name: of the graph: (batch, size, size, channels), float32, 0 to 1.
+        output_name: of the graph: (batch, size, size, classes), float32, probabilities.
+        channels: of the image: 1, or 3: the frame between the ones next to it, towards the base and towards the apex.
+    """
+
+    session: Any
+    input_name: str
+    output_name: str
+    channels: int = 1
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities, (batch, size, size, classes), of images (batch, size, size, channels)."""
+        feeds = {self.input_name: np.ascontiguousarray(images)}
+        return np.asarray(self.session.run([self.output_name], feeds)[0])
+
+
+def find_heart(cine: Cine, bundle: Bundle, finder: Pass, *, placement: Placement, crop: int) -> Crop | None:
+    """Where the heart lies in the framed square: one place for the whole study.
+
+    Args:
+        cine: the study.
+        bundle: framing and classes.
+        finder: sees whole frames.
+        placement: of the frames.
+        crop: rows and columns of the answer.
+
+    Returns:
+        None where the finder sees no LV in any frame.
+    """
+    phases = np.unique(np.linspace(0, cine.n_phases, FINDER_PHASES, endpoint=False).astype(int))
+    frames = [cine.pixels[phase, place] for phase in phases for place in range(cine.n_slices)]
+    heat = np.zeros((bundle.framing.size, bundle.framing.size))
+    highest = 0.0
+    ventricle = [channel for channel, one in bundle.classes.items() if one in _LEFT_VENTRICLE]
+    for part in _batches(len(frames)):
+        framed = np.stack([bundle.framing.apply(frame, placement) for frame in frames[part]])
+        seen = share(finder.run(framed[..., None]), ventricle)
+        heat += seen.sum(axis=0, dtype=np.float64)
+        highest = max(highest, float(seen.max()))
+    return place_of_heart(heat / len(frames), crop) if highest >= BORDER else None
+
+
+_LEFT_VENTRICLE = (Structure.CAVITY, Structure.MYOCARDIUM)
+
+
+def place_of_heart(heat: NDArray[np.floating[Any]], crop: int) -> Crop:
+    """The crop with the LV in the middle, as far as the framed square has room.
+
+    The frames of a study are laid on one another before: what was seen elsewhere in single frames counts little.
+
+    Args:
+        heat: mean score of the LV over the frames, (size, size), not all of it 0.
+        crop: rows and columns of the answer, at most size.
+    """
+    smooth = ndimage.gaussian_filter(np.asarray(heat, np.float64), _HEAT_BLUR_PX)
+    regions, count = ndimage.label(smooth > _HEAT_RIM * smooth.max())
+    weights = ndimage.sum_labels(smooth, regions, np.arange(1, count + 1))
+    middle = ndimage.center_of_mass(smooth, regions, int(np.argmax(weights)) + 1)
+    return Crop(crop_corner(middle, crop, heat.shape[0]), crop)
+
+
+def draw(
+    cine: Cine, bundle: Bundle, refiner: Pass, *, placement: Placement, crop: Crop, progress: Progress | None = None
+) -> Scores:
+    """What the refiner sees in every frame, before any cleaning.
+
+    Args:
+        cine: the study.
+        bundle: framing and classes.
+        refiner: sees crops.
+        placement: of the frames.
+        crop: what is shown of each.
+        progress: called with (frames done, frames in all).
+    """
+    images = _seen(cine, bundle.framing, refiner, placement=placement, crop=crop)
+    structures = tuple(one for one in Structure if one in bundle.classes.values())
+    shape = (cine.n_phases * cine.n_slices, crop.size, crop.size)
+    regions = {one: np.empty(shape, np.float32) for one in structures}
+    before, after = _neighbours(cine)
+    for part in _batches(shape[0]):
+        batch = images[part, ..., None]
+        if refiner.channels > 1:
+            batch = np.stack([_beside(images, before[part]), images[part], _beside(images, after[part])], axis=-1)
+        probabilities = refiner.run(batch)
+        for one in structures:
+            channels = [channel for channel, other in bundle.classes.items() if other in one.region]
+            regions[one][part] = share(probabilities, channels)
+        if progress:
+            progress(part.stop, shape[0])
+    stack = (cine.n_phases, cine.n_slices, crop.size, crop.size)
+    return Scores(crop, {one: values.reshape(stack) for one, values in regions.items()})
+
+
+def _seen(cine: Cine, framing: Framing, refiner: Pass, *, placement: Placement, crop: Crop) -> NDArray[np.float32]:
+    """(frame, crop.size, crop.size): the crop of every frame, phase by phase."""
+    # Frame by frame: pixels that do not lie in order (a NIfTI's) would be copied as a whole by a reshape.
+    frames = [frame for phase in cine.pixels for frame in phase]
+    if refiner.channels == 1:
+        # Networks of one channel have learned from frames that were each windowed by themselves.
+        (row, column), size = crop.corner, crop.size
+        whole = (framing.apply(frame, placement) for frame in frames)
+        return np.stack([frame[row : row + size, column : column + size] for frame in whole])
+    window = framing.window(placement.turn.apply(cine.pixels))
+    return np.stack([framing.cut(frame, placement, crop, window) for frame in frames])
+
+
+def _neighbours(cine: Cine) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """For each frame, phase by phase, the frame of the next slice towards base and towards apex; -1: there is none."""
+    index = np.arange(cine.n_phases * cine.n_slices).reshape(cine.n_phases, cine.n_slices)
+    lower, higher = np.full_like(index, -1), np.full_like(index, -1)
+    near = np.ones(cine.n_slices - 1, bool)
+    if cine.grid is not None:
+        near = np.abs(cine.grid.slice_distances_mm) <= _NEIGHBOUR_MM
+    lower[:, 1:] = np.where(near, index[:, :-1], -1)
+    higher[:, :-1] = np.where(near, index[:, 1:], -1)
+    # Where it is not known which end is the base, either order will do: the refiner has learned that too.
+    to_base, to_apex = (higher, lower) if cine.base_first is False else (lower, higher)
+    return to_base.ravel(), to_apex.ravel()
+
+
+def _beside(images: NDArray[np.float32], which: NDArray[np.int_]) -> NDArray[np.float32]:
+    """The images of these numbers; all 0 for -1, as in training."""
+    return np.where((which >= 0)[:, None, None], images[which], np.float32(0))
+
+
+def share(probabilities: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:
+    """How far some classes lie before all others: p / (p + q) of the highest probability in and outside of them.
+
+    It is 0.5 or more exactly where the arg-max over all classes is one of them, and its border can be traced between
+    the pixels. Of two classes it is the probability itself.
+
+    Args:
+        probabilities: (..., classes).
+        channels: the classes, not all of them.
+
+    Returns:
+        (...), 0 to 1.
+    """
+    if probabilities.shape[-1] <= 2:
+        return np.asarray(probabilities[..., channels[0]])
+    others = [channel for channel in range(probabilities.shape[-1]) if channel not in channels]
+    here, there = _highest(probabilities, channels), _highest(probabilities, others)
+    return np.asarray(here / np.maximum(here + there, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _highest(probabilities: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:
+    # Several times as fast as .max(axis=-1) over a copy of the channels.
+    highest = probabilities[..., channels[0]]
+    for channel in channels[1:]:
+        highest = np.maximum(highest, probabilities[..., channel])
+    return highest
+
+
+def _batches(count: int) -> list[slice]:
+    return [slice(first, min(first + _BATCH, count)) for first in range(0, count, _BATCH)]
