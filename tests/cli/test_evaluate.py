@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import labelled
 from cinesax.cli.main import main
 from cinesax.core.errors import InputError
 from cinesax.core.structures import Structure
@@ -35,7 +36,7 @@ def pair_folder(phantom, tmp_path_factory) -> Path:
             for index in range(phantom.cine.n_slices):
                 frame, truth = phantom.cine.pixels[phase, index], phantom.truth.labels[phase, index]
                 grey = np.clip(frame * (255.0 / frame.max()), 0, 255).astype(np.uint8)
-                pairs.write_pair(folder, f"{case}_{name}_slice{index}", grey, truth == Structure.CAVITY)
+                labelled.write_pair(folder, f"{case}_{name}_slice{index}", grey, truth == Structure.CAVITY)
     return folder
 
 
@@ -81,7 +82,7 @@ def test_masks_whose_origin_is_not_told_are_not_called_out_of_sample(pair_folder
     few, report = tmp_path / "few", tmp_path / "report.html"
     for pair in pairs.read_pairs(pair_folder):
         if pair.name.endswith("_ed_slice4"):
-            pairs.write_pair(few, pair.name, *pairs.load(pair))
+            labelled.write_pair(few, pair.name, *pairs.load(pair))
     data = ["--data", str(few), "--masks", str(copy_masks(few, tmp_path / "masks")), "--html", str(report)]
     written = evaluated(tmp_path, *data)
     assert written["training_known"] is False
@@ -187,7 +188,7 @@ def test_the_shipped_network_is_marked_where_it_has_learned_from_a_patient(pair_
     renamed = tmp_path / "pairs"
     for pair in pairs.read_pairs(pair_folder)[:6]:
         image, label = pairs.load(pair)
-        pairs.write_pair(renamed, pair.name.replace("A_", "SC-HF-I-01_"), image, label)
+        labelled.write_pair(renamed, pair.name.replace("A_", "SC-HF-I-01_"), image, label)
     written = evaluated(tmp_path, "--data", str(renamed), "--threads", "1")
     assert written["in_sample"] == {"SC-HF-I-01": "patient"} and written["training_known"] is True
     assert "IN-SAMPLE" in capsys.readouterr().out
@@ -202,7 +203,7 @@ def test_a_network_of_phantoms_alone_has_said_so(training, known, pair_folder, t
     told = json.loads((bundle / "bundle.json").read_text())
     (bundle / "bundle.json").write_text(json.dumps(told | {"training": training}))
     pair = pairs.read_pairs(pair_folder)[0]
-    pairs.write_pair(few, pair.name, *pairs.load(pair))
+    labelled.write_pair(few, pair.name, *pairs.load(pair))
     written = evaluated(tmp_path, "--data", str(few), "--model", str(bundle), "--threads", "1")
     assert written["training_known"] is known
     assert ("NOT KNOWN" in capsys.readouterr().out) is not known

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs the train extra")
 
+import labelled
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.structures import Structure  # noqa: E402
-from cinesax.formats import pairs  # noqa: E402
 from cinesax.inputs import open_cine  # noqa: E402
 
 
@@ -27,7 +27,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
         images, labels = render_frames(settings, [(0, middle), (4, middle), (0, middle + 1)])
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             grey = np.round(255.0 * image / image.max()).astype(np.uint8)
-            pairs.write_pair(folder, f"{case}-IM-0001-{number:04d}", grey, label == Structure.CAVITY)
+            labelled.write_pair(folder, f"{case}-IM-0001-{number:04d}", grey, label == Structure.CAVITY)
     return folder
 
 

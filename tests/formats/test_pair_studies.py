@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import labelled
 from cinesax.core.errors import DatasetError
 from cinesax.core.structures import Structure
 from cinesax.formats import pairs
@@ -15,7 +16,7 @@ def write(folder: Path, names: list[str], side: int = 8) -> Path:
     for number, name in enumerate(names, start=1):
         label = np.zeros((side, side), dtype=bool)
         label[2 : 2 + number % 4, 2:5] = True
-        pairs.write_pair(folder, name, np.full((side, side), number, np.uint8), label)
+        labelled.write_pair(folder, name, np.full((side, side), number, np.uint8), label)
     return folder
 
 

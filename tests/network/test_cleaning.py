@@ -23,7 +23,7 @@ def heart() -> np.ndarray:
 def test_a_clean_heart_keeps_every_pixel(heart):
     cleaned = clean(heart, frozenset({Rule.ONE_BODY, Rule.ONE_REGION}))
     np.testing.assert_array_equal(cleaned.probabilities, heart)
-    assert cleaned.removed_frames == 0
+    assert np.count_nonzero(cleaned.removed) == 0
     assert cleaned.off == ()
 
 
@@ -74,7 +74,7 @@ def test_rules_that_lack_neighbours_are_off_and_named(heart):
 def test_removed_frames_are_counted(heart):
     spoilt = heart.copy()
     spoilt[:, 3, 5:10, 50:55] = 0.9
-    assert clean(spoilt, frozenset({Rule.ONE_BODY})).removed_frames == PHASES
+    assert np.count_nonzero(clean(spoilt, frozenset({Rule.ONE_BODY})).removed) == PHASES
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (60, 58)])
@@ -87,9 +87,9 @@ def test_it_makes_no_difference_where_in_the_frame_the_heart_lies(corner):
     expected = p.copy()
     expected[3:6, 1, 30:32, 30:32] = 0
     np.testing.assert_array_equal(cleaned.probabilities >= BORDER, expected >= BORDER)
-    assert cleaned.removed_frames == 3
+    assert np.count_nonzero(cleaned.removed) == 3
 
 
 def test_nothing_found_is_no_error():
     nothing = clean(np.zeros((9, 2, 16, 16), np.float32), frozenset(Rule))
-    assert nothing.removed_frames == 0 and not nothing.probabilities.any()
+    assert np.count_nonzero(nothing.removed) == 0 and not nothing.probabilities.any()

@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("tensorflow")
 pytest.importorskip("ai_edge_litert", reason="needs the train extra")
 
+import labelled
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.cine import Cine  # noqa: E402
 from cinesax.core.errors import InputError  # noqa: E402
 from cinesax.core.grid import stacked_grid  # noqa: E402
 from cinesax.core.structures import Structure  # noqa: E402
-from cinesax.formats import pairs  # noqa: E402
 from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.phantom.dicom import SeriesIdentity, write_series  # noqa: E402
 from cinesax.train.export.bundle import export  # noqa: E402
@@ -49,7 +49,7 @@ def prepared(tmp_path_factory) -> Path:
     source, out = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("sets") / "set"
     for number in range(6):
         image, label = painted(np.random.default_rng(number), 26.0 + 1.5 * number)
-        pairs.write_pair(source, f"P-{number % 3}-IM-0001-{number:04d}", image, label)
+        labelled.write_pair(source, f"P-{number % 3}-IM-0001-{number:04d}", image, label)
     words = ["--classes", "lv_cavity,myocardium,rv", "--jobs", "1", "--allow-leaks"]
     assert main(["prepare", str(source), "-o", str(out), *words]) == 0
     return out

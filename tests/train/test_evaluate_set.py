@@ -9,10 +9,10 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+import labelled
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.errors import UsageError  # noqa: E402
 from cinesax.core.structures import Structure  # noqa: E402
-from cinesax.formats import pairs  # noqa: E402
 from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.phantom import draw_settings, render_frames  # noqa: E402
@@ -103,7 +103,7 @@ def pair_folder(tmp_path_factory) -> Path:
         images, labels = render_frames(settings, frames)
         for (phase, index), image, label in zip(frames, images, labels, strict=True):
             grey = np.round(255.0 * image / image.max()).astype(np.uint8)
-            pairs.write_pair(folder, f"{case}-IM-0001-{20 * index + phase + 1:04d}", grey, label == Structure.CAVITY)
+            labelled.write_pair(folder, f"{case}-IM-0001-{20 * index + phase + 1:04d}", grey, label == Structure.CAVITY)
     return folder
 
 

@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+import labelled
 from cinesax.cli.main import main  # noqa: E402
-from cinesax.formats import pairs  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.train.data.prepare import prepare  # noqa: E402
 from cinesax.train.data.records import verify  # noqa: E402
@@ -33,7 +33,7 @@ def _pairs(folder: Path, cases: dict[str, int], *, each: int = 2) -> Path:
             image = _picture(100 * seed + number)
             label = np.zeros(image.shape, bool)
             label[40:60, 40 : 60 + number] = True
-            pairs.write_pair(folder, f"{case}-IM-0001-{number:04d}", image, label)
+            labelled.write_pair(folder, f"{case}-IM-0001-{number:04d}", image, label)
     return folder
 
 
@@ -99,7 +99,7 @@ def test_a_copy_of_an_image_in_the_other_split_stops_the_set(tmp_path, capsys):
     train, validation = _pairs(tmp_path / "train", {"A": 1, "B": 2}), _pairs(tmp_path / "validation", {"V": 7})
     # The same picture under another patient's name: darker, shifted by 6 rows, mirrored, a label of its own.
     copy = np.roll(_picture(101)[:, ::-1] // 2 + 20, 6, axis=0)
-    pairs.write_pair(validation, "W-IM-0001-0000", copy, copy > 300)
+    labelled.write_pair(validation, "W-IM-0001-0000", copy, copy > 300)
     command = ["prepare", str(train), "--validation", str(validation), "-o", str(tmp_path / "set"), "--jobs", "1"]
     assert main(command) == 3
     error = capsys.readouterr().err

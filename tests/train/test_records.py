@@ -14,7 +14,7 @@ pytest.importorskip("tensorflow")
 from cinesax.core.errors import DatasetError, OutputError  # noqa: E402
 from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
-from cinesax.train.data.examples import Example, Kind, as_cine  # noqa: E402
+from cinesax.train.data.examples import Example, Kind  # noqa: E402
 from cinesax.train.data.manifest import CAVITY_ONLY, parse_classes  # noqa: E402
 from cinesax.train.data.records import (  # noqa: E402
     FEATURES,
@@ -230,14 +230,6 @@ def test_an_example_that_contradicts_itself_cannot_be_made():
         Example("a", "a", Kind.PAIRS, np.zeros((4, 4), np.uint16), np.zeros((4, 5), np.uint8))
     with pytest.raises(DatasetError, match="no class atrium: expected some of lv_cavity, myocardium, rv"):
         parse_classes(["atrium"])
-
-
-def test_the_truth_for_an_evaluation_holds_structures_only():
-    truth = as_cine(_labelled("full", {CAVITY, WALL, RV}, _rings()))[1]
-    assert set(truth.known_phases) == {Structure.CAVITY, Structure.MYOCARDIUM}
-    assert set(np.unique(truth.labels)) == {0, 1, 2}
-    truth = as_cine(_labelled("part", {CAVITY}, np.where(_rings() == CAVITY, CAVITY, 0)))[1]
-    assert set(truth.known_phases) == {Structure.CAVITY}
 
 
 def test_sets_of_the_first_schema_are_read(discs, tmp_path, monkeypatch):

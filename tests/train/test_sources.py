@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+import labelled
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.cine import Cine  # noqa: E402
 from cinesax.core.segmentation import Segmentation, from_contours, trace  # noqa: E402
 from cinesax.core.structures import Structure
-from cinesax.formats import acdc, pairs  # noqa: E402
 from cinesax.formats.contours import write_contours  # noqa: E402
 from cinesax.inputs import open_cine  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
@@ -192,7 +192,7 @@ def _acdc(folder: Path, case: str, seed: int = 0) -> Path:
     rng = np.random.default_rng(seed)
     image = (rng.normal(200, 20, labels.shape) + 300 * (labels == CAVITY)).astype(np.int16)
     frames = [(0, image, labels), (11, image, labels)]
-    return acdc.write_patient(folder, case, frames, spacing_mm=(10.0, 1.5625, 1.5625), Group="DCM", NbFrame=30)
+    return labelled.write_patient(folder, case, frames, spacing_mm=(10.0, 1.5625, 1.5625), Group="DCM", NbFrame=30)
 
 
 def test_acdc_has_three_classes_and_negative_slices(tmp_path):
@@ -237,7 +237,7 @@ def test_pictures_with_classes_and_unknown_pixels(tmp_path):
     full[8:20, 8:20], full[10:18, 10:18], full[:4, :4] = 2, 1, 255
     part[10:18, 10:18] = 1
     for name, image, label in zip(("A-1", "A-2", "B-1"), images, (full, part, part * 0), strict=True):
-        pairs.write_pair(tmp_path / "pairs", name, image, label)
+        labelled.write_pair(tmp_path / "pairs", name, image, label)
     _prepare(tmp_path, tmp_path / "pairs", "--classes", "lv_cavity,myocardium")
     examples = {e.name: e for e in read_examples(open_dataset(tmp_path / "set"), "train")}
     assert np.count_nonzero(examples["A-1"].label == 255) == 16
@@ -249,8 +249,8 @@ def test_of_twins_the_dicom_is_kept_and_the_pictures_are_listed(tmp_path):
     number = cine.source.instance_numbers[0][2]
     frame = (cine.pixels[0, 2] // 5).astype(np.uint8)
     name = f"P-01-IM-0001-{number:04d}"
-    pairs.write_pair(tmp_path / "pairs", name, frame, frame > 150)
-    pairs.write_pair(tmp_path / "pairs", "Q-01-IM-0001-0001", frame.T.copy()[::-1], frame.T > 150)
+    labelled.write_pair(tmp_path / "pairs", name, frame, frame > 150)
+    labelled.write_pair(tmp_path / "pairs", "Q-01-IM-0001-0001", frame.T.copy()[::-1], frame.T > 150)
     sources = [tmp_path / "pairs", tmp_path / "dicom", "--contours", tmp_path / "contours"]
     unused = _prepare(tmp_path, *sources, "--allow-leaks")
     examples = {e.name: e.kind for e in read_examples(open_dataset(tmp_path / "set"), "train")}

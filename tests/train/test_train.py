@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
+import labelled
 from cinesax.core.errors import BundleError, DatasetError, InputError, OutputError  # noqa: E402
 from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.evaluate import LabelledStudy, evaluate  # noqa: E402
@@ -19,7 +20,7 @@ from cinesax.formats import pairs  # noqa: E402
 from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.network.segmenter import load_segmenter  # noqa: E402
-from cinesax.train.data.examples import as_cine, from_pairs  # noqa: E402
+from cinesax.train.data.examples import from_pairs  # noqa: E402
 from cinesax.train.data.records import open_dataset, read_examples, write_dataset  # noqa: E402
 from cinesax.train.export.bundle import export, fixed_size  # noqa: E402
 from cinesax.train.fit.train import open_run, train  # noqa: E402
@@ -33,14 +34,14 @@ def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, discs, 
     assert "not a medical device" in (bundle.folder / "CARD.md").read_text().lower()
     segmenter = load_segmenter(bundle.folder, threads=1)
     example = next(read_examples(discs, "validation"))
-    cine, _ = as_cine(example)
+    cine, _ = labelled.as_cine(example)
     seen = segmenter.scores(cine, bundle.framing.place((256, 256), None)).regions[Structure.CAVITY][0, 0]
     framed = bundle.framing.apply(example.image, bundle.framing.place((256, 256), None))
     expected = np.asarray(fixed_size(open_run(run_folder))(framed[None, ..., None]))[0, ..., 1]
     np.testing.assert_allclose(seen, expected, atol=1e-4)
     studies = []
     for example in read_examples(discs, "validation"):
-        cine, truth = as_cine(example)
+        cine, truth = labelled.as_cine(example)
         studies.append(LabelledStudy(example.case, {(0, 0): example.name}, cine, truth))
     assert evaluate(studies, segmenter.segment).dice.mean() > 0.6
 
@@ -191,7 +192,7 @@ def test_a_bundle_is_never_lost_or_written_over_something_else(run_folder, tmp_p
 def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(run_folder, tmp_path):
     rng = np.random.default_rng(0)
     image = rng.gamma(2, 20, (90, 110)).clip(0, 255).astype(np.uint8)
-    pair = pairs.write_pair(tmp_path / "pairs", "A-IM-0001-0001", image, image > 200)
+    pair = labelled.write_pair(tmp_path / "pairs", "A-IM-0001-0001", image, image > 200)
     segmenter = load_segmenter(export(run_folder, tmp_path / "bundle").folder)
     fed: list[np.ndarray] = []
 
@@ -202,7 +203,7 @@ def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(run_folder, tmp
 
     spied = replace(segmenter, refiner=replace(segmenter.refiner, session=Spy()))
     spied.segment(pairs.read_cine(pair))
-    cine, _ = as_cine(next(from_pairs(tmp_path / "pairs", segmenter.bundle.framing)))
+    cine, _ = labelled.as_cine(next(from_pairs(tmp_path / "pairs", segmenter.bundle.framing)))
     spied.on_framed(segmenter.bundle.framing).segment(cine)
     np.testing.assert_allclose(fed[1], fed[0], atol=1e-4)
     with pytest.raises(DatasetError, match="framed in another way"):

@@ -1,4 +1,4 @@
-"""ACDC-style folders, both ways: one folder a patient, with the labelled frames of its cine as NIfTI.
+"""ACDC-style folders: one folder a patient, with the labelled frames of its cine as NIfTI.
 
     patientNNN/Info.cfg                      ED: 1, ES: 12, Group: DCM, Height: 184.0, NbFrame: 30, Weight: 95.0
     patientNNN/patientNNN_frameFF.nii.gz     one frame: (column, row, slice); FF counts from 1
@@ -10,18 +10,15 @@ Automatic MRI Cardiac Multi-Structures Segmentation and Diagnosis: Is the Proble
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from cinesax.core.cine import Cine
-from cinesax.core.errors import GeometryError, InputError, OutputError
-from cinesax.files.stored_files import replacing
+from cinesax.core.errors import GeometryError, InputError
 from cinesax.formats.nifti import read_cine
 
 INFO = "Info.cfg"
@@ -177,52 +174,3 @@ def _frame(image: Path, truth: Path, phase: int) -> Frame:
     if np.any(np.rint(values) != values) or values.min() < 0 or values.max() >= len(_FROM_ACDC):
         raise InputError(f"{truth} holds values other than the labels 0, 1 (RV), 2 (myocardium) and 3 (LV cavity)")
     return Frame(phase, cine, _FROM_ACDC[values.astype(np.uint8)], (image, truth))
-
-
-def write_patient(
-    folder: Path, case: str, frames: Sequence[tuple[int, NDArray[Any], NDArray[np.uint8]]], **facts: Any
-) -> Path:
-    """Write a patient as ACDC does: unit affine, spacing in pixdim.
-
-    Args:
-        folder: gets the folder of the patient.
-        case: the patient, e.g. "patient001".
-        frames: (phase counted from 0, image (slice, row, column), labels (slice, row, column) of 0 background, 1 LV
-            cavity, 2 myocardium, 3 RV); the first is ED, the second ES.
-        facts: `spacing_mm`, three numbers: between slices, rows, columns; anything else becomes a line of Info.cfg.
-
-    Returns:
-        The patient's folder.
-
-    Raises:
-        GeometryError: shapes that do not fit.
-        OutputError: the files cannot be written.
-    """
-    spacing_mm = facts.pop("spacing_mm")
-    place = folder / case
-    info = {"ED": frames[0][0] + 1, "ES": frames[1][0] + 1, **facts}
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        for phase, image, labels in frames:
-            if image.shape != labels.shape or image.ndim != 3:
-                raise GeometryError(f"{case}: image {image.shape} and labels {labels.shape} do not fit")
-            stem = place / f"{case}_frame{phase + 1:02d}"
-            _save(image, spacing_mm, stem.with_name(f"{stem.name}.nii.gz"))
-            # The mapping is its own inverse: 1 and 3 change places.
-            _save(_FROM_ACDC[labels], spacing_mm, stem.with_name(f"{stem.name}_gt.nii.gz"))
-        with replacing(place / INFO) as work:
-            work.write_text("".join(f"{key}: {value}\n" for key, value in info.items()), encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error
-    return place
-
-
-def _save(values: NDArray[Any], spacing_mm: Sequence[float], path: Path) -> None:
-    make_image: Any = nib.Nifti1Image
-    image = make_image(np.ascontiguousarray(values.transpose(2, 1, 0)), np.eye(4))
-    # The affine first: it would reset pixdim.
-    image.set_sform(np.eye(4), code=2)
-    image.header.set_zooms(tuple(float(step) for step in reversed(spacing_mm)))
-    image.header.set_xyzt_units("mm")
-    with replacing(path) as work:
-        nib.save(image, work)

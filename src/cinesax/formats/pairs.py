@@ -1,4 +1,4 @@
-"""Training sets as pairs of pictures: `images/NAME.png` and `labels/NAME.png` of the same name, both ways.
+"""Training sets as pairs of pictures: `images/NAME.png` and `labels/NAME.png` of the same name.
 
 Pictures carry no spacing: distances on them are in pixels. A label picture holds either 0 and 255 (255 is the LV
 cavity), or the labels of the table of structures: 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity, 4 papillary
@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cinesax.core.cine import Cine, Source
-from cinesax.core.errors import DatasetError, OutputError
+from cinesax.core.errors import DatasetError
 from cinesax.core.structures import Structure
-from cinesax.files.stored_files import replacing
 
 IMAGES, LABELS = "images", "labels"
 UNKNOWN = 255
@@ -180,37 +179,6 @@ def read_cine(pair: Pair) -> Cine:
     """
     pixels = load_image(pair.image)
     return Cine(pixels[None, None], None, source=Source("pairs", description=pair.name))
-
-
-def write_pair(folder: Path, name: str, image: NDArray[Any], label: NDArray[np.bool_] | NDArray[np.uint8]) -> Pair:
-    """Write an image (uint8 or uint16) and its label as PNG.
-
-    Args:
-        folder: gets `images/` and `labels/`.
-        name: file name without suffix.
-        image: (row, column).
-        label: (row, column): bool, the LV cavity, written as 255; or uint8, the classes as they are.
-
-    Raises:
-        DatasetError: sizes or types that do not fit.
-        OutputError: the files cannot be written.
-    """
-    if image.shape != label.shape or image.ndim != 2 or image.dtype not in (np.uint8, np.uint16):
-        raise DatasetError(f"{name}: image {image.dtype} {image.shape} and label {label.shape} do not make a pair")
-    paths = folder / IMAGES / f"{name}.png", folder / LABELS / f"{name}.png"
-    values = label.astype(np.uint8) * np.uint8(255 if label.dtype == np.bool_ else 1)
-    for path, pixels in zip(paths, (image, values), strict=True):
-        _save(pixels, path)
-    return Pair(name, case_of(name), *paths)
-
-
-def _save(pixels: NDArray[Any], path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            Image.fromarray(pixels).save(temporary, format="PNG")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _load(path: Path) -> NDArray[Any]:

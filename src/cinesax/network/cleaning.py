@@ -53,11 +53,6 @@ class Cleaned:
     removed: NDArray[np.bool_]
     off: tuple[Rule, ...]
 
-    @property
-    def removed_frames(self) -> int:
-        """Number of frames of which something was removed."""
-        return int(np.count_nonzero(self.removed))
-
 
 def clean(probabilities: Probabilities, rules: frozenset[Rule]) -> Cleaned:
     """Apply the rules.

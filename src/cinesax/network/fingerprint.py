@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 _ROWS, _COLUMNS = 16, 17
 _WINDOW_PERCENTILES = (0.5, 98.0)
-BITS = _ROWS * (_COLUMNS - 1)
 SAME_WITHIN_BITS = 6
 
 

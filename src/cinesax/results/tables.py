@@ -249,29 +249,3 @@ def to_csv(analyses: Iterable[Analysis]) -> str:
     writer.writeheader()
     writer.writerows(row(analysis) for analysis in analyses)
     return text.getvalue()
-
-
-def read_csv(path: Path) -> list[dict[str, str | float | None]]:
-    """The rows of a measurements.csv: numbers as floats, empty cells as None.
-
-    Raises:
-        InputError: a file that cannot be read or has other columns.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
-            rows = [{name: _cell(value) for name, value in line.items()} for line in reader]
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error
-    if tuple(reader.fieldnames or ()) != CSV_COLUMNS:
-        raise InputError(f"{path} has the columns {reader.fieldnames}, expected {', '.join(CSV_COLUMNS)}")
-    return rows
-
-
-def _cell(value: str) -> str | float | None:
-    if value == "":
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return value

@@ -283,11 +283,3 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
             facts = {"slice": index, "phase": phase, "spacing_mm": spacing, "known": classes}
             name = f"{case}-s{index:02d}-p{phase:02d}"
             yield _framed(image, label, framing, name=name, case=case, kind=Kind.PHANTOM, **facts)
-
-
-def as_cine(example: Example) -> tuple[Cine, Segmentation]:
-    """A single framed frame as a Cine without geometry, and its truth: what `evaluate` feeds to a segmenter."""
-    cine = Cine(example.image[None, None], None)
-    structures = [one for one in Structure if one in example.known] or [Structure.CAVITY]
-    labels = np.where(np.isin(example.label, structures), example.label, 0).astype(np.uint8)[None, None]
-    return cine, Segmentation(labels, {one: np.ones(1, dtype=bool) for one in structures}, author="manual")
