@@ -127,7 +127,7 @@ def main() -> None:
     """Run all and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--exam", type=Path, help="a folder of DICOM (default: a phantom of 240 frames)")
-    parser.add_argument("--model", default="", help="a bundle folder (default: the network that ships)")
+    parser.add_argument("--model", default="", help="a bundle folder (default: the shipped network)")
     parser.add_argument("--runs", type=int, default=3, help="fresh processes of each kind (default 3)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:

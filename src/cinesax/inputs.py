@@ -39,7 +39,9 @@ def open_cine(
     files = nifti_files_of(paths)
     if files:
         if selection.names_dicom:
-            raise UsageError(f"{paths[0]} is NIfTI and has no series, study or patient: leave the choice out")
+            raise UsageError(
+                f"{paths[0]} is NIfTI, which has no series, study or patient: leave out --series, --study and --patient"
+            )
         from cinesax.formats import nifti_files
 
         read = nifti_files.read_files(files, geometry=selection.nifti_geometry, found=files != paths)
@@ -71,7 +73,7 @@ def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
     other = next((path for path in paths if not nifti.is_nifti(path)), None)
     if other is not None or not paths:
         raise UsageError(
-            f"several files are read together only where all are NIfTI, seen {other or 'none'}: "
+            f"several files can be read together only if all are NIfTI, seen {other or 'none'}: "
             "give the folder of the exam"
         )
     return list(paths)
@@ -85,7 +87,7 @@ def read_segmentation(
     Args:
         path: a folder of contour files (Sunnybrook's text format), a NIfTI label file or a DICOM segmentation.
         cine: the exam that was segmented.
-        nifti_geometry: the part of a NIfTI header to believe, where its parts contradict one another.
+        nifti_geometry: the part of a NIfTI header to trust if its parts contradict one another.
 
     Raises:
         InputError: nothing there, another kind of file, or one that does not fit the cine.
@@ -107,5 +109,5 @@ def read_segmentation(
     from cinesax.dicom.objects.seg import is_dicom, read_seg
 
     if not is_dicom(path):
-        raise InputError(f"{path.name} is no segmentation: expected {_KINDS}")
+        raise InputError(f"{path.name} is not a segmentation: expected {_KINDS}")
     return read_seg(path, cine), "dicom-seg"

@@ -131,9 +131,7 @@ def test_options_that_cannot_be_meant(exam: Path, options: tuple[str, ...], exit
 
 def test_one_phase_for_both_ed_and_es_is_one_clear_error(exam: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*given(exam), "--ed-phase", 2, "--es-phase", 2) == 2
-    assert capsys.readouterr().err == (
-        "cinesax: error: the ED phase and the ES phase must be two phases of the beat, seen 2 for both\n"
-    )
+    assert capsys.readouterr().err == ("cinesax: error: the ED phase and the ES phase must differ, seen 2 for both\n")
     assert run(*given(exam), "--ed-phase", 3) == 2
     assert capsys.readouterr().err == (
         "cinesax: error: the ED phase given, 3, is that of the smallest volume, which is taken for ES: "

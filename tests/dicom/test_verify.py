@@ -292,7 +292,7 @@ def test_a_result_without_dicom_objects_does_not_keep_those_of_an_earlier_one(
     ("options", "message"),
     [
         (["--dicom"], "give it with -o OUT"),
-        (["--labelmap", "-o", "{out}"], "--labelmap says how DICOM objects are written: give --dicom too"),
+        (["--labelmap", "-o", "{out}"], "--labelmap is an option for DICOM objects: give --dicom too"),
         (["--rtstruct", "-o", "{out}"], "give --dicom too"),
         (["--dicom", "-o", "{out}", "--content-time", "noon"], "such as 2024-05-31T14:30"),
         (["--dicom", "-o", "{out}", "--content-time", "2024-05-31T14:30+02:00"], "without zone"),

@@ -125,7 +125,7 @@ def test_runs_that_do_not_fit_are_refused(quick_run, heart_run, tmp_path):
     out = tmp_path / "bundle"
     with pytest.raises(InputError, match="learned on crops round the heart: give --finder RUN"):
         export(heart_run, out)
-    with pytest.raises(InputError, match="learned on whole frames: it needs no finder"):
+    with pytest.raises(InputError, match="was trained on whole frames: it needs no finder"):
         export(quick_run, out, finder=quick_run)
     with pytest.raises(InputError, match="a finder must have learned on whole frames"):
         export(heart_run, out, finder=heart_run)

@@ -192,7 +192,7 @@ def test_a_file_of_another_network_is_found_out(tmp_path):
     to_litert(one, path, Precision.FLOAT32)
     runner = litert_runner(path, threads=1)
     check_on_noise(Exported(path, runner, one, Precision.FLOAT32))
-    with pytest.raises(InputError, match=r"graph\.tflite is another network than Keras's: probabilities differ by"):
+    with pytest.raises(InputError, match=r"graph\.tflite differs from the network in Keras: probabilities differ by"):
         check_on_noise(Exported(path, runner, other, Precision.FLOAT32))
 
 

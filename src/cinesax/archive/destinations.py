@@ -64,15 +64,15 @@ def parse_destination(text: str, *, token: str | None = None) -> Destination:
     if text.lower().startswith(("http://", "https://")):
         return _web(text, token)
     if token is not None:
-        raise UsageError(f"a token is for DICOMweb only, and {text!r} is no URL: {_SPELLINGS}")
+        raise UsageError(f"a token is for DICOMweb only, and {text!r} is not a URL: {_SPELLINGS}")
     match = re.fullmatch(r"([^@\\]+)@(?:\[([0-9A-Fa-f:.]+)\]|([^@:\[\]/\s]+)):(\d+)", text)
     if match is None:
-        raise UsageError(f"{text!r} is no destination: {_SPELLINGS}")
+        raise UsageError(f"{text!r} is not a destination: {_SPELLINGS}")
     aet, host, port = match[1].strip(), match[2] or match[3], int(match[4])
     if not 1 <= len(aet) <= 16 or not (aet.isascii() and aet.isprintable()):
         raise UsageError(f"an AE title has 1 to 16 ASCII characters, seen {match[1]!r}")
     if not 1 <= port <= 65535:
-        raise UsageError(f"a port lies in 1 to 65535, seen {port}")
+        raise UsageError(f"a port must be from 1 to 65535, seen {port}")
     return DicomNode(aet, host, port)
 
 
@@ -83,7 +83,7 @@ def _web(text: str, token: str | None) -> DicomWeb:
     except ValueError as error:
         raise UsageError(f"{text!r} is no URL ({error}): {_SPELLINGS}") from error
     if not host:
-        raise UsageError(f"{text!r} names no host: {_SPELLINGS}")
+        raise UsageError(f"{text!r} has no host: {_SPELLINGS}")
     if url.username is not None or url.password is not None:
         raise UsageError("a URL with a name or password in it ends up in logs: put them into ~/.netrc instead")
     if url.query or url.fragment:

@@ -8,9 +8,9 @@ from cinesax.core.selection import NiftiGeometry, Selection
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what to read of a folder that holds more than one series, study or patient."""
     chosen = parser.add_argument_group("what to read of the folder")
-    chosen.add_argument("--series", metavar="UID", help="the series to read instead of the one chosen by itself")
-    chosen.add_argument("--study", metavar="UID", help="the study to read, where there are several")
-    chosen.add_argument("--patient", metavar="ID", help="the PatientID to read, where there are several")
+    chosen.add_argument("--series", metavar="UID", help="the series to read (default: chosen automatically)")
+    chosen.add_argument("--study", metavar="UID", help="the study to read, if there are several")
+    chosen.add_argument("--patient", metavar="ID", help="the PatientID to read, if there are several")
     chosen.add_argument(
         "--ignore-frame-of-reference",
         action="store_true",
@@ -19,7 +19,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--nifti-geometry",
         choices=tuple(str(name) for name in NiftiGeometry),
-        help="the part of a NIfTI header to believe, where its parts contradict one another",
+        help="the part of a NIfTI header to trust if its parts contradict one another",
     )
 
 

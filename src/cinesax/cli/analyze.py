@@ -31,10 +31,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_path,
         nargs="+",
         metavar="EXAM",
-        help="a folder, file or zip of DICOM; a NIfTI file, or several that hold one cine together (ED and ES, say)",
+        help="a folder, file or zip of DICOM; a NIfTI file, or several that make one cine (such as ED and ES)",
     )
     parser.add_argument(
-        "-o", "--out", type=_path, metavar="OUT", help="the folder for the results (else none is written)"
+        "-o", "--out", type=_path, metavar="OUT", help="the folder for the results (default: write none)"
     )
     add_selection(parser)
     source = parser.add_mutually_exclusive_group()
@@ -44,13 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="measure this NIfTI label file, DICOM SEG or folder of contour files",
     )
-    source.add_argument(
-        "--model", type=_path, metavar="BUNDLE", help="a bundle folder (default: the network that ships)"
-    )
+    source.add_argument("--model", type=_path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
     parser.add_argument(
         "--papillary-muscles",
         choices=("included", "excluded"),
-        help="whether the cavity of --segmentation was drawn with them in it (default: what a SEG says, else included)",
+        help="whether the cavity of --segmentation includes them (default: as a SEG says, otherwise included)",
     )
     given = parser.add_argument_group("instead of what the exam says")
     given.add_argument("--ed-phase", type=int, metavar="N", help="end diastole, counted from 0")
@@ -65,17 +63,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--content-time",
         type=_moment,
         metavar="TIME",
-        help="when they were made, say 2024-05-31T14:30 (default: the newest date of the exam)",
+        help="when they were made, such as 2024-05-31T14:30 (default: the newest date of the exam)",
     )
     dicom.add_argument(
         "--repair-uids",
         action="store_true",
-        help="where UIDs of the exam are not valid, write copies of its images with valid ones and refer to these",
+        help="if UIDs of the exam are not valid, write copies of its images with valid UIDs and refer to the copies",
     )
     parser.add_argument("--show-patient", action="store_true", help="write name, ID, birth date, UIDs and study date")
-    parser.add_argument("--force", action="store_true", help="write into OUT although it holds other files")
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="what standard output gets")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the network (default: all cores)")
+    parser.add_argument("--force", action="store_true", help="write into OUT even if it holds other files")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print on standard output")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads for the network (default: all cores)")
 
 
 def _path(text: str) -> Path:
@@ -103,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--threads must be at least 1, seen {args.threads}")
     dicom = _dicom_options(args)
     if args.papillary_muscles is not None and args.segmentation is None:
-        raise UsageError("--papillary-muscles says what --segmentation holds: give that too")
+        raise UsageError("--papillary-muscles describes a --segmentation: give that too")
     if args.out is not None:
         from cinesax.results.write import check_output, write_results
 
@@ -151,9 +149,7 @@ def _keep_exam(exam: Path, out: Path) -> None:
     except (OSError, RuntimeError):  # what reads and writes them says what is wrong with them
         return
     if source.is_dir() and target.is_relative_to(source):
-        raise UsageError(
-            f"{target} lies in {exam}, and cinesax never writes into the exam: give a folder outside of it"
-        )
+        raise UsageError(f"{target} is inside {exam}, and cinesax never writes into the exam: give a folder outside it")
 
 
 def _keep_segmentation(segmentation: Path, out: Path) -> None:
@@ -184,7 +180,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
         }
         given = next((name for name, value in chosen.items() if value), None)
         if given is not None:
-            raise UsageError(f"{given} says how DICOM objects are written: give --dicom too")
+            raise UsageError(f"{given} is an option for DICOM objects: give --dicom too")
         return None
     if args.out is None:
         raise UsageError("--dicom writes objects into the folder of results: give it with -o OUT")

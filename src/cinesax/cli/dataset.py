@@ -1,8 +1,8 @@
 """Look into a prepared set (cinesax prepare).
 
-cinesax dataset verify SET              checksums, every record, and leaks between splits and folds
-cinesax dataset list SET [--examples]   its patients, or each of its examples as CSV
-cinesax dataset show SET -o SHEET.png   a contact sheet of its images with their labels
+cinesax dataset verify SET              check checksums, every record, and leaks between splits and folds
+cinesax dataset list SET [--examples]   list its patients, or each of its examples as CSV
+cinesax dataset show SET -o SHEET.png   draw a contact sheet of its images with their labels
 """
 
 import argparse
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    verify = actions.add_parser("verify", help="checksums, every record, and leaks between splits and folds")
-    listing = actions.add_parser("list", help="its patients, or each of its examples")
-    show = actions.add_parser("show", help="a contact sheet of its images with their labels")
+    verify = actions.add_parser("verify", help="check checksums, every record, and leaks between splits and folds")
+    listing = actions.add_parser("list", help="list its patients, or each of its examples")
+    show = actions.add_parser("show", help="draw a contact sheet of its images with their labels")
     for action in (verify, listing, show):
         action.add_argument("data", type=Path, metavar="SET", help="the set's folder")
     listing.add_argument("--examples", action="store_true", help="each example, as CSV")
@@ -40,8 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--count", type=int, default=48, metavar="N", help="examples, evenly over the set (default 48)")
     show.add_argument("--columns", type=int, default=8, metavar="N", help="images in a row (default 8)")
     show.add_argument("--empty", action="store_true", help="only frames without LV")
-    show.add_argument("--smallest", action="store_true", help="those with the smallest LV cavity")
-    show.add_argument("--zoom", action="store_true", help="the neighbourhood of the label only")
+    show.add_argument("--smallest", action="store_true", help="only those with the smallest LV cavity")
+    show.add_argument("--zoom", action="store_true", help="only the surroundings of the label")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -79,7 +79,7 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
     for leak in leaks:
         sys.stdout.write(f"leak: {leak}\n")
     if leaks:
-        raise DatasetError(f"{args.data} has {len(leaks)} leak(s): what it measures will be too good")
+        raise DatasetError(f"{args.data} has {len(leaks)} leak(s): scores on it will be too good")
     cases = sum(map(len, dataset.manifest["splits"].values()))
     sys.stdout.write(
         f"{len(listed)} examples of {cases} cases in {len(dataset.manifest['shards'])} shards: "
@@ -147,7 +147,7 @@ def _show(dataset: "Dataset", args: argparse.Namespace) -> None:
         with_cavity = [row for row in chosen if row.pixels.get("lv_cavity")]
         chosen = sorted(with_cavity, key=lambda row: row.pixels["lv_cavity"])[: args.count]
     if not chosen:
-        raise UsageError(f"{dataset.folder} has no such example to show")
+        raise UsageError(f"{dataset.folder} has no example like that")
     count = min(args.count, len(chosen))
     names = [chosen[number * len(chosen) // count].name for number in range(count)]
     wanted = {row.split: {one.case for one in chosen if one.split == row.split} for row in chosen}

@@ -37,29 +37,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data", type=Path, required=True, metavar="DATA", help="a pairs folder, a folder of exams, or a prepared set"
     )
     parser.add_argument(
-        "--contours", type=Path, metavar="TRUTHS", help="for exams: CASE (contour files) or CASE.nii.gz for each"
+        "--contours",
+        type=Path,
+        metavar="TRUTHS",
+        help="for a folder of exams: the folder with CASE (contour files) or CASE.nii.gz for each",
     )
-    parser.add_argument("--model", default=None, metavar="BUNDLE", help="a bundle folder (default: the one shipped)")
+    parser.add_argument(
+        "--model", default=None, metavar="BUNDLE", help="a bundle folder (default: the shipped network)"
+    )
     parser.add_argument("--masks", type=Path, help="compare these masks instead of running a network")
     parser.add_argument("--mask-value", type=int, metavar="N", help="the label of the LV cavity in MASKS")
     parser.add_argument(
         "--trained-on",
         type=Path,
         metavar="FILE",
-        help="what the program that made MASKS learned from, to mark it: patients, one a line, or a bundle.json",
+        help="the training patients of the program that made MASKS, to mark them: one per line, or a bundle.json",
     )
     parser.add_argument(
-        "--phases", type=int, metavar="N", help="of each slice, where names of pairs count the frames of a study"
+        "--phases",
+        type=int,
+        metavar="N",
+        help="phases of each slice, if the names of pairs count the frames of a study",
     )
     parser.add_argument(
         "--split",
         metavar="NAME",
-        help="of a prepared set (default: validation, else train); or what a split by name of cinesax train holds out",
+        help="the split of a prepared set (default: validation, otherwise train), or a split by name of cinesax train",
     )
-    parser.add_argument("--split-seed", type=int, metavar="N", help="of the draw of a split by name (default 0)")
+    parser.add_argument("--split-seed", type=int, metavar="N", help="seed of a split by name (default 0)")
     parser.add_argument("--fold", type=int, help="only the patients of this fold of a prepared set")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line a slice as CSV")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line for each slice as CSV")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots and the worst slices")
     parser.add_argument("--worst", type=int, default=10, metavar="N", help="list the N worst slices (default 10)")
     parser.add_argument("--threads", type=int, help="CPU threads")
@@ -70,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     _check(args)
     title, result = _masks(args) if args.masks else _network(args)
     if not result.slices:
-        raise InputError(f"{args.data} holds nothing to compare")
+        raise InputError(f"{args.data} has nothing to compare")
     if args.json:
         _write_json(result, args.json)
     if args.csv:
@@ -90,9 +98,9 @@ def _check(args: argparse.Namespace) -> None:
     if args.worst < 0 or any(value is not None and value < 1 for value in (args.threads, args.phases)):
         raise UsageError("--worst must be at least 0, --threads and --phases at least 1")
     if args.mask_value is not None and not (args.masks and 0 < args.mask_value < 2**16):
-        raise UsageError("--mask-value goes with --masks, and is a whole number above 0")
+        raise UsageError("--mask-value needs --masks, and must be a whole number above 0")
     if args.masks and (args.model is not None or args.threads is not None):
-        raise UsageError("with --masks no network runs: leave --model and --threads out")
+        raise UsageError("--masks runs no network: leave out --model and --threads")
     if args.masks and not args.masks.is_dir():
         raise InputError(f"{args.masks} is no folder")
     _check_kind(args, _kind(args.data, args.contours))
@@ -117,7 +125,7 @@ def _check_kind(args: argparse.Namespace, kind: str) -> None:
     if kind != "set" and (args.split is not None or args.fold is not None):
         raise UsageError(f"{args.data} is a folder of {kind}: --split and --fold are for prepared sets")
     if args.split_seed is not None and (args.split is None or args.split_seed < 0):
-        raise UsageError("--split-seed goes with a --split by name, and is at least 0")
+        raise UsageError("--split-seed needs a --split by name, and must be at least 0")
     if kind == "exams" and args.phases is not None:
         raise UsageError(f"{args.data} is a folder of exams: --phases is for the names of pairs")
     if kind == "set" and args.masks:

@@ -30,7 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the folder to make")
     parser.add_argument("--to", choices=list(_NEEDS), default="onnx", help="the format (default: onnx, a bundle)")
     parser.add_argument(
-        "--finder", type=Path, metavar="RUN", help="a run on whole frames: finds the heart for a run on crops round it"
+        "--finder",
+        type=Path,
+        metavar="RUN",
+        help="a run trained on whole frames, which finds the heart for a run trained on crops",
     )
     parser.add_argument(
         "--data",

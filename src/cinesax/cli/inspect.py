@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="a folder of DICOM files, one file, or a zip; a NIfTI file, a folder or several of them",
+        help="a folder, file or zip of DICOM; a NIfTI file, several of them, or a folder",
     )
     add_selection(parser)
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print")
@@ -53,7 +53,10 @@ def run(args: argparse.Namespace) -> None:
     nifti = nifti_files_of(args.path)
     if nifti:
         if selection.names_dicom:
-            raise UsageError(f"{args.path[0]} is NIfTI and has no series, study or patient: leave the choice out")
+            raise UsageError(
+                f"{args.path[0]} is NIfTI, which has no series, study or patient: "
+                "leave out --series, --study and --patient"
+            )
         _inspect_nifti(nifti, args, found=nifti != args.path)
         return
     exam = chosen_part(open_exam(args.path[0]), selection)

@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decoys", action="store_true", help="add localizers, a long-axis cine and a late-enhancement stack"
     )
-    parser.add_argument("--force", action="store_true", help="replace OUT where it is an earlier phantom")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier phantom")
     for option, choices, text in (
         ("vendor", Vendor, "whose way of writing (default: plain)"),
         ("transfer-syntax", TransferSyntax, "how it is encoded (default: explicit, little endian)"),
@@ -82,10 +82,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help=f"what is odd of the exam, as often as wanted: {', '.join(oddities)}",
+        help=f"an oddity of the exam; may be given several times: {', '.join(oddities)}",
     )
     for option, (_, kind, metavar, text) in _OVERRIDES.items():
-        parser.add_argument(f"--{option}", type=kind, metavar=metavar, help=f"{text} by the seed where it is not given")
+        parser.add_argument(f"--{option}", type=kind, metavar=metavar, help=f"{text} (default: follows from the seed)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -192,7 +192,7 @@ def _refuse_occupied(out: Path, *, force: bool) -> None:
         raise OutputError(f"{out} is not empty: name another folder, or replace an earlier phantom with --force")
     # --force on the wrong folder must not cost anything but a phantom.
     if not (out / _TRUTH).is_file():
-        raise OutputError(f"{out} is not empty and no phantom, so --force does not replace it: name another folder")
+        raise OutputError(f"{out} is not empty and not a phantom, so --force does not replace it: name another folder")
     others = sorted({entry.name for entry in out.iterdir()} - {"dicom", _TRUTH.parts[0]})
     if others:
         raise OutputError(f"{out} holds more than a phantom ({others[0]}), so --force does not replace it")

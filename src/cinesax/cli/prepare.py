@@ -37,22 +37,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="for training")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the set's folder, which must not exist yet")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="SOURCE", help="for validation")
-    parser.add_argument("--contours", type=Path, metavar="FOLDER", help="labels of the DICOM studies, by patient")
+    parser.add_argument("--contours", type=Path, metavar="FOLDER", help="labels for the DICOM studies, by patient")
     parser.add_argument(
         "--classes",
         default="lv_cavity",
         metavar="NAMES",
-        help="what labels tell apart, by commas: lv_cavity (default), myocardium, rv",
+        help="the classes of the labels, separated by commas: lv_cavity (default), myocardium, rv",
     )
     parser.add_argument("--phantoms", type=int, default=0, metavar="N", help="add N synthetic hearts to training")
-    parser.add_argument("--frames-each", type=int, default=8, metavar="N", help="frames of each phantom (default 8)")
-    parser.add_argument("--folds", type=int, default=3, help="folds that patients are dealt into (default 3)")
-    parser.add_argument("--seed", type=int, default=0, help="of folds and phantoms (default 0)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes at most (default: as many as cores)")
+    parser.add_argument("--frames-each", type=int, default=8, metavar="N", help="frames for each phantom (default 8)")
+    parser.add_argument("--folds", type=int, default=3, help="number of folds of patients (default 3)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of folds and phantoms (default 0)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="at most this many processes (default: one for each core)"
+    )
     parser.add_argument(
         "--without", nargs="+", default=[], metavar="CASE", help="patients to leave out (listed in unused.csv)"
     )
-    parser.add_argument("--allow-leaks", action="store_true", help="make the set although the leak check finds some")
+    parser.add_argument("--allow-leaks", action="store_true", help="make the set even if the leak check finds leaks")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -30,14 +30,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="a folder of results, or any DICOM files")
     parser.add_argument("--to", required=True, metavar="WHERE", help="AET@HOST:PORT or https://HOST/dicom-web")
     parser.add_argument(
-        "--from", dest="calling_aet", default="CINESAX", metavar="AET", help="own AE title (default: CINESAX)"
+        "--from", dest="calling_aet", default="CINESAX", metavar="AET", help="our AE title (default: CINESAX)"
     )
-    parser.add_argument("--token-file", type=Path, metavar="FILE", help="holds a bearer token for DICOMweb")
-    parser.add_argument("--attempts", type=int, default=4, metavar="N", help="send an object so often (default: 4)")
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="a file with a bearer token for DICOMweb")
+    parser.add_argument(
+        "--attempts", type=int, default=4, metavar="N", help="how many times to try each object (default: 4)"
+    )
     parser.add_argument(
         "--timeout", type=float, default=60.0, metavar="S", help="how long the archive may be silent (default: 60 s)"
     )
-    parser.add_argument("--format", choices=("table", "json"), default="table", help="what standard output gets")
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print on standard output")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -67,7 +69,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.attempts < 1:
         raise UsageError(f"--attempts must be at least 1, seen {args.attempts}")
     if not 0 < args.timeout <= 86400:
-        raise UsageError(f"--timeout must lie above 0 and below a day in seconds, seen {args.timeout:g}")
+        raise UsageError(f"--timeout must be above 0 s and below one day, seen {args.timeout:g}")
     aet = args.calling_aet.strip()
     if not 1 <= len(aet) <= 16 or not (aet.isascii() and aet.isprintable()) or "\\" in aet:
         raise UsageError(f"--from must be an AE title of 1 to 16 ASCII characters, seen {args.calling_aet!r}")

@@ -51,27 +51,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         dest="start",
         metavar="RUN|BUNDLE",
-        help="begin with the weights of a finished run or of a bundle (default: the one that ships)",
+        help="start from the weights of a finished run or a bundle (default: the shipped one)",
     )
-    parser.add_argument("--fold", type=int, help="hold this fold's patients out, and validate on them")
+    parser.add_argument("--fold", type=int, help="hold out the patients of this fold, and validate on them")
     parser.add_argument(
         "--split",
         metavar="NAME",
         help="train on one side of a split by name, and validate on the other: course-234-26, slices-N, patients-N, "
         "fold-K",
     )
-    parser.add_argument("--split-seed", type=int, metavar="N", help="of the split's draw (default 0)")
-    parser.add_argument("--folds", type=int, help="cross-validate: one training for each of the set's folds")
-    parser.add_argument("--epochs", type=int, help="override the preset; with --resume: extend a finished run")
-    parser.add_argument("--steps", type=int, help="batches an epoch; override the preset")
-    parser.add_argument("--batch", type=int, help="images a batch; override the preset")
-    parser.add_argument("--phantom-share", type=float, help="part of the images that are phantoms; override the preset")
+    parser.add_argument("--split-seed", type=int, metavar="N", help="seed of the split (default 0)")
+    parser.add_argument("--folds", type=int, help="cross-validate: one training for each fold of the set")
+    parser.add_argument("--epochs", type=int, help="overrides the preset; with --resume: extend a finished run")
+    parser.add_argument("--steps", type=int, help="batches in an epoch; overrides the preset")
+    parser.add_argument("--batch", type=int, help="images in a batch; overrides the preset")
+    parser.add_argument("--phantom-share", type=float, help="share of phantoms among the images; overrides the preset")
     parser.add_argument("--seed", type=int, help="override the preset")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="CPU threads")
     parser.add_argument("--devices", help="train on these devices, e.g. GPU:0,GPU:1 (default: all GPUs)")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run, or extend a finished one")
-    parser.add_argument("--deterministic", action="store_true", help="the same seed, the same weights, to the last bit")
-    parser.add_argument("--eager", action="store_true", help="step by step, for debugging; slow")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run, or extend a finished one")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same seed gives the same weights, to the last bit"
+    )
+    parser.add_argument("--eager", action="store_true", help="run step by step, for debugging; slow")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -112,11 +114,11 @@ def _check(args: argparse.Namespace) -> None:
     if args.threads < 1:
         raise UsageError("--threads must be at least 1")
     if args.fold is not None and args.folds is not None:
-        raise UsageError("--fold K trains without one fold, --folds N goes through all: give one of them")
+        raise UsageError("--fold K trains without one fold, --folds N trains once for each: give only one of them")
     if args.split is not None and (args.fold is not None or args.folds is not None):
-        raise UsageError(f"--split {args.split} says what to hold out: leave --fold and --folds out")
+        raise UsageError(f"--split {args.split} already says what to hold out: leave out --fold and --folds")
     if args.split_seed is not None and (args.split is None or args.split_seed < 0):
-        raise UsageError("--split-seed goes with --split, and is at least 0")
+        raise UsageError("--split-seed needs --split, and must be at least 0")
     share = args.phantom_share
     if share is not None and not 0 <= share <= 1:
         raise UsageError("--phantom-share must be from 0 to 1")

@@ -117,7 +117,7 @@ def _checked(contours: Mapping[ContourKey, Polygons], frames: tuple[int, ...]) -
     checked: dict[ContourKey, Polygons] = {}
     for (structure, phase, slice_index), polygons in contours.items():
         if not (0 <= phase < frames[0] and 0 <= slice_index < frames[1]):
-            raise GeometryError(f"a contour at phase {phase}, slice {slice_index} lies outside of the stack {frames}")
+            raise GeometryError(f"a contour at phase {phase}, slice {slice_index} is outside the stack {frames}")
         kept = tuple(np.array(polygon, dtype=np.float64) for polygon in polygons)
         for polygon in kept:
             if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3 or not np.all(np.isfinite(polygon)):

@@ -29,7 +29,7 @@ class Selection:
 
     Attributes:
         series_uid: the DICOM series to read, whatever it is judged to be; None: the one chosen by itself.
-        study_uid: the study to read, where there are several.
+        study_uid: the study to read, if there are several.
         patient_id: the PatientID of the images to read, where there are images of several patients.
         ignore_frame_of_reference: read slices of a few different frames of reference as one stack, although the
             patient may have moved between them.

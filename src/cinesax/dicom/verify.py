@@ -171,4 +171,4 @@ def _compare(path: Path, seen: Floats, meant: Floats, what: str) -> None:
 
 
 def _mismatch(path: Path, what: str) -> OutputError:
-    return OutputError(f"{path.name} was read again and is not what was meant: {what}; nothing was kept of the results")
+    return OutputError(f"{path.name} was read back and differs from what was intended: {what}; no results were kept")

@@ -50,7 +50,7 @@ def read_masks(folder: Path, study: LabelledStudy, *, value: int | None = None) 
 def _absent(study: LabelledStudy, count: int) -> tuple[Finding, ...]:
     if not count:
         return ()
-    sentence = "{case}: {missing} of {frames} frames have no mask: they count as nothing found"
+    sentence = "{case}: {missing} of {frames} frames have no mask: they count as predicted empty"
     numbers = {"missing": count, "frames": len(study.names)}
     return (
         Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, sentence, numbers=numbers, texts={"case": study.case}),

@@ -39,7 +39,7 @@ def read_trained_on(path: Path) -> Learned:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     found = _learned(_listed(text, path))
     if not (found.cases or found.images):
-        raise InputError(f"{path} lists no patient and no image: expected one a line, or JSON with cases and images")
+        raise InputError(f"{path} lists no patient and no image: expected one per line, or JSON with cases and images")
     return found
 
 

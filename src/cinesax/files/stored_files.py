@@ -86,7 +86,7 @@ def _refuse_unsafe(path: Path, members: list[zipfile.ZipInfo]) -> None:
     for member in members:
         if _escapes(member):
             raise InputError(
-                f"the zip {path} is not safe: {member.filename!r} points outside of it; zip the plain files anew"
+                f"the zip {path} is not safe: {member.filename!r} points outside it; zip the plain files again"
             )
     # Python never reads more of a member than its declared size, so the declared sizes bound all reading.
     expanded = sum(member.file_size for member in members)
@@ -99,7 +99,7 @@ def _refuse_unsafe(path: Path, members: list[zipfile.ZipInfo]) -> None:
         )
     if expanded > _RATIO_MATTERS_FROM_BYTES and expanded > MAX_RATIO * packed:
         raise InputError(
-            f"the zip {path} expands {expanded / packed:.0f} fold, more than the {MAX_RATIO} fold of real images: "
+            f"the zip {path} expands {expanded / packed:.0f}-fold, more than the {MAX_RATIO} fold of real images: "
             "it is not read"
         )
 

@@ -80,10 +80,10 @@ def read_patient(folder: Path) -> AcdcPatient:
     """
     images, truths, others = _sorted_files(folder)
     if not truths:
-        raise InputError(f"{folder} holds no labelled frame: expected files like patient001_frame01_gt.nii.gz")
+        raise InputError(f"{folder} holds no labelled frames: expected files like patient001_frame01_gt.nii.gz")
     cases = {case for case, _ in (*images, *truths)}
     if len(cases) > 1:
-        raise InputError(f"{folder} holds frames of {', '.join(sorted(cases))}: expected one folder a patient")
+        raise InputError(f"{folder} holds frames of {', '.join(sorted(cases))}: expected one folder for each patient")
     case = cases.pop()
     info = read_info(folder / INFO)
     alone = sorted(frame for frame in truths if frame not in images)
@@ -114,7 +114,7 @@ def _sorted_files(folder: Path) -> tuple[Files, Files, list[Path]]:
             continue
         kind, key = (truths if match["truth"] else images), (match["case"], int(match["frame"]))
         if key in kind:
-            raise InputError(f"{path} and {kind[key]} are the same frame: keep one")
+            raise InputError(f"{path} and {kind[key]} are the same frame: keep only one")
         kind[key] = path
     return images, truths, others
 

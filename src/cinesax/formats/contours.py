@@ -67,8 +67,8 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
     for (number, letter), path in chosen.items():
         if number not in numbers:
             raise InputError(
-                f"{path} is of frame {number}, but the cine's frames are numbered {min(numbers)} to {max(numbers)}: "
-                "do the contours belong to this exam?"
+                f"{path} belongs to frame {number}, but the frames of the cine are numbered {min(numbers)} to "
+                f"{max(numbers)}: do the contours belong to this exam?"
             )
         phase, place = numbers[number]
         polygon = read_polygon(path, moved_by=_padding_xy(cine, place) - centres[path])
@@ -112,7 +112,7 @@ def chosen_files(folder: Path) -> dict[tuple[int, str], Path]:
             chosen[key] = path
     if not chosen:
         raise InputError(
-            f"{folder} holds no contour file: expected names like IM-0001-0048-icontour-manual.txt in a folder"
+            f"{folder} has no contour files: expected names like IM-0001-0048-icontour-manual.txt in a folder"
         )
     return chosen
 
@@ -149,7 +149,7 @@ def _read_points(path: Path, moved_by: ArrayLike) -> list[tuple[float, float]]:
             raise InputError(f"{path} is too long for a contour: {path.stat().st_size} bytes")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not a text file: expected a point 'x y' a line") from error
+        raise InputError(f"{path} is not a text file: expected one point 'x y' per line") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     by_x, by_y = (Decimal(float(part)) for part in np.asarray(moved_by, dtype=np.float64))
@@ -177,7 +177,7 @@ def _refuse_outside(path: Path, polygon: Floats, cine: Cine) -> None:
     if np.any(polygon < -1) or np.any(polygon > [columns, rows]):
         polygon = polygon + STANDARD
         raise InputError(
-            f"{path} leaves the image of {columns} columns and {rows} rows: x {polygon[:, 0].min():.1f} to "
+            f"{path} leaves the image, which has {columns} columns and {rows} rows: x {polygon[:, 0].min():.1f} to "
             f"{polygon[:, 0].max():.1f}, y {polygon[:, 1].min():.1f} to {polygon[:, 1].max():.1f}"
         )
 

@@ -128,7 +128,7 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
     times = phase_times(path, file.header, phases)
     findings = [*file.place.findings, *times.findings]
     if not clear:
-        message = "axes and spacings do not tell which axis counts slices: the third was taken, as the format has it"
+        message = "axes and spacings do not show which axis counts slices: the third was used, as the format defines it"
         findings.append(Finding(Code.SLICE_AXIS_UNCLEAR, Severity.WARNING, message))
     grid = placed if file.place.measured else None
     cine = Cine(
@@ -200,7 +200,7 @@ def _of_place(file: _File, cine: Cine) -> tuple[Finding, ...]:
     """A file without a place may count its slices from the other end, and nothing in it would show that."""
     if file.place.oriented or cine.grid is None or cine.source.stored_axes is not None or cine.n_slices == 1:
         return ()
-    message = "the label file does not say where it lies: its slices were taken to be in the order of the exam's"
+    message = "the label file does not say where it lies: its slices are assumed to be in the order of the exam"
     return (Finding(Code.LABELS_WITHOUT_PLACE, Severity.WARNING, message),)
 
 
@@ -216,7 +216,7 @@ def _on_cine(file: _File, cine: Cine) -> NDArray[Any]:
     if seen != expected:
         raise GeometryError(f"{file.path} has shape {seen} (phase, slice, row, column) where the cine has {expected}")
     if axes is None or (by_place is not None and not _lies_on(file, axes, by_place)):
-        raise GeometryError(f"{file.path} does not lie where the cine lies: the labels are of another grid")
+        raise GeometryError(f"{file.path} does not lie where the cine lies: the labels belong to another grid")
     return arrange(file.values, axes)
 
 

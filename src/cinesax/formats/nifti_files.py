@@ -69,7 +69,9 @@ def together(parts: Sequence[Part], *, found: bool = False) -> Cine:
     if len({part.oriented for part in parts}) > 1:
         placed = next(part for part in parts if part.oriented)
         bare = next(part for part in parts if not part.oriented)
-        raise InputError(f"{bare.path} does not say where it lies and {placed.path.name} does: no one cine")
+        raise InputError(
+            f"{bare.path} does not say where it lies, but {placed.path.name} does: they do not form one cine"
+        )
     if parts[0].oriented:
         groups = _by_place(parts)
     else:
@@ -250,7 +252,7 @@ def _in_time(group: Sequence[Part], *, given: bool) -> Part:
 
 
 def _without_times() -> tuple[Finding, ...]:
-    message = "files of one phase each do not say when in the beat they are: heart rate and rates are not known"
+    message = "files of one phase each do not give times in the beat: heart rate and rates are not known"
     return (Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message),)
 
 
@@ -263,12 +265,12 @@ def _stack(slices: Sequence[Part]) -> Cine:
     for part in slices[1:]:
         if part.cine.pixels.shape[2:] != first.cine.pixels.shape[2:] or not _is_parallel(part.grid, first.grid):
             raise GeometryError(
-                f"{first.path} and {part.path.name} are no slices of one stack: matrix, spacing or orientation differ"
+                f"{first.path} and {part.path.name} are not slices of one stack: matrix, spacing or orientation differ"
             )
         if part.cine.n_phases != first.cine.n_phases:
             raise InputError(
                 f"{first.path} has {first.cine.n_phases} phases and {part.path.name} {part.cine.n_phases}: "
-                "slices of one stack have the same"
+                "slices of one stack have the same number"
             )
     ordered = sorted(slices, key=lambda part: float(part.grid.origins_mm[0] @ first.grid.normal))
     cines = [part.cine for part in ordered]
@@ -308,7 +310,7 @@ def _stacked(ordered: Sequence[Part]) -> Grid:
 
 def _of_distances(grid: Grid, oriented: bool) -> tuple[Finding, ...]:
     if not oriented:
-        message = "the slices do not say where they lie: they were taken to be as far apart as pixdim[3] says"
+        message = "the slices do not say where they lie: they are assumed to be pixdim[3] apart"
         return (Finding(Code.UNEVEN_SLICE_DISTANCE, Severity.WARNING, message),)
     if grid.is_even():
         return ()

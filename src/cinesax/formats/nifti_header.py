@@ -74,7 +74,7 @@ def geometry(path: Path, header: Any, chosen: NiftiGeometry | None = None) -> He
     elif chosen in forms:
         affine = forms[chosen]
     else:
-        raise UsageError(f"{path} has no {chosen} (or one that says nothing): leave --nifti-geometry {chosen} out")
+        raise UsageError(f"{path} has no usable {chosen}: leave out --nifti-geometry {chosen}")
     scale = _MM.get(int(header["xyzt_units"]) & 7, 1.0)
     findings = _of_choice(chosen, forms, zooms)
     if affine is None:
@@ -115,7 +115,9 @@ def _unplaced(path: Path, zooms: Floats, scale: float, findings: tuple[Finding, 
     """By pixdim alone: the axes as they come, x to the left as nibabel has it."""
     measured = not np.allclose(zooms, 1, atol=_UNIT)
     if not measured:
-        message = "neither affine nor pixdim gives a spacing: no volumes, the ejection fraction is one of summed areas"
+        message = (
+            "neither affine nor pixdim gives a spacing: no volumes, the ejection fraction is computed from summed areas"
+        )
         findings = (*findings, Finding(Code.UNKNOWN_SPACING, Severity.WARNING, message))
     affine = np.diag([*zooms, 1.0])
     return HeaderGeometry(_scaled(path, affine, scale) if measured else affine, False, measured, findings)
@@ -134,7 +136,7 @@ def _check_agreement(path: Path, forms: dict[NiftiGeometry, Floats], zooms: Floa
     if why:
         raise GeometryError(
             f"{path} contradicts itself in {why}: {_said(forms, zooms)}; "
-            "name the one that is right with --nifti-geometry sform, qform or pixdim"
+            "choose the right one with --nifti-geometry sform, qform or pixdim"
         )
 
 

@@ -67,10 +67,10 @@ def phase_times(path: Path, header: Any, phases: int) -> PhaseTimes:
     if beat is not None:
         if found is not None and abs(found * phases - beat) <= _AGREE * beat:
             return PhaseTimes(_evenly(found, phases), beat, findings)
-        message = "the JSON file says how long the beat is and not when the phases are: rates of filling are not known"
+        message = "the JSON file gives the length of the beat but not the times of the phases: rates are not known"
         return PhaseTimes(None, beat, (*findings, Finding(Code.MISSING_TRIGGER_TIMES, Severity.NOTE, message)))
     if found is None:
-        message = "the file does not say how long a phase lasts: heart rate and rates of filling are not known"
+        message = "the file does not give the time between phases: heart rate and rates are not known"
         return PhaseTimes(None, None, (*findings, Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message)))
     return PhaseTimes(_evenly(found, phases), found * phases, (*findings, _doubt(found, phases, beside)))
 
@@ -105,7 +105,7 @@ def _beside(path: Path) -> tuple[Mapping[str, Any], tuple[Finding, ...]]:
         if not isinstance(held, dict):
             raise ValueError("no object")
     except (OSError, ValueError, RecursionError):
-        message = "the JSON file beside the image cannot be read: what it says of times is not used"
+        message = "the JSON file beside the image cannot be read: its times are not used"
         return {}, (Finding(Code.UNREADABLE_FILE, Severity.NOTE, message),)
     return held, ()
 

@@ -119,7 +119,7 @@ def _studies(group: list[tuple[Pair, Place | None]]) -> Iterator[PairStudy]:
         if there is not None:
             raise DatasetError(
                 f"{pair.image} and {there[0].image} are both phase {place[0]}, slice {place[1]} of {pair.case} "
-                "by their names: keep one, or name them otherwise"
+                "by their names: keep one, or rename them"
             )
         shapes[image.shape][place] = pair, image, label
     for frames in shapes.values():

@@ -66,10 +66,10 @@ def read_pairs(folder: Path) -> list[Pair]:
     if alone:
         missing = LABELS if alone[0] in images else IMAGES
         raise DatasetError(
-            f"{folder}: {len(alone)} picture(s) without partner, the first is {alone[0]}, missing in {missing}/"
+            f"{folder}: {len(alone)} image(s) without a partner; the first is {alone[0]}, missing in {missing}/"
         )
     if not images:
-        raise DatasetError(f"{folder} holds no pictures: expected {IMAGES}/NAME.png and {LABELS}/NAME.png")
+        raise DatasetError(f"{folder} has no images: expected {IMAGES}/NAME.png and {LABELS}/NAME.png")
     return [Pair(name, case_of(name), images[name], labels[name]) for name in sorted(images)]
 
 
@@ -85,7 +85,7 @@ def _pictures(folder: Path) -> dict[str, Path]:
             if not is_picture(path):
                 continue
             if path.stem in found:
-                raise DatasetError(f"{folder} holds two pictures named {path.stem}: keep one")
+                raise DatasetError(f"{folder} has two images named {path.stem}: keep only one")
             found[path.stem] = path
     except OSError as error:
         raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
@@ -105,10 +105,10 @@ def load_image(path: Path) -> NDArray[Any]:
     if pixels.ndim == 3:
         grey = pixels[..., :1]
         if np.any(pixels[..., : min(3, pixels.shape[2])] != grey):
-            raise DatasetError(f"{path} is in colour: expected a grey picture")
+            raise DatasetError(f"{path} is in colour: expected a grey image")
         pixels = grey[..., 0]
     if pixels.ndim != 2 or pixels.dtype.kind not in "iub":
-        raise DatasetError(f"{path} has shape {pixels.shape} of {pixels.dtype}: expected a grey picture")
+        raise DatasetError(f"{path} has shape {pixels.shape} of {pixels.dtype}: expected a grey image")
     if pixels.dtype == np.bool_ or (pixels.min() >= 0 and pixels.max() <= 255 and pixels.dtype != np.uint16):
         return pixels.astype(np.uint8)
     return pixels.astype(np.uint16)
@@ -190,4 +190,4 @@ def _load(path: Path) -> NDArray[Any]:
                     return np.asarray(picture.convert("RGB"))
                 return np.asarray(picture)
         except _ERRORS as error:
-            raise DatasetError(f"{path} is not a readable picture: {type(error).__name__}") from error
+            raise DatasetError(f"{path} is not a readable image: {type(error).__name__}") from error

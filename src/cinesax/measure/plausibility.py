@@ -86,7 +86,7 @@ def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator
         yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, sentence, phase=int(known[0]), numbers=numbers)
     elif len(known) < total:
         listed = f"phases {', '.join(map(str, known))}" if len(known) <= 4 else f"{len(known)} phases"
-        sentence = "only {listed} of {phases} were segmented: ED and ES are the extremes of these"
+        sentence = "only {listed} of {phases} were segmented: ED and ES are chosen among these"
         numbers = {"segmented": len(known), "phases": total}
         yield Finding(Code.PARTIAL_SEGMENTATION, Severity.NOTE, sentence, numbers=numbers, texts={"listed": listed})
     missing = _slices_without_wall(segmentation, measurements.ed_phase)
@@ -105,9 +105,7 @@ def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator
 
 def _two_phases(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     if cine.n_phases == 2 and measurements.ef_percent is not None:
-        message = (
-            "the exam holds two phases: the ejection fraction is theirs, and no curve shows that they are ED and ES"
-        )
+        message = "the exam has two phases: EF is computed from these, and no curve shows that they are ED and ES"
         yield Finding(Code.TWO_PHASES, Severity.NOTE, message)
 
 
@@ -213,14 +211,16 @@ def _overridden(measurements: Measurements) -> Iterator[Finding]:
 
 def _unknowns(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     if cine.grid is None:
-        sentence = "no pixel spacing or slice distance: no volumes, and the ejection fraction is one of summed areas"
+        sentence = (
+            "no pixel spacing or slice distance: no volumes, and the ejection fraction is computed from summed areas"
+        )
         yield Finding(Code.UNKNOWN_SPACING, Severity.WARNING, sentence)
     elif measurements.slice_extents_mm is None:
-        sentence = "a single slice has no volume: the ejection fraction is one of its areas"
+        sentence = "a single slice has no volume: the ejection fraction is computed from its areas"
         yield Finding(Code.PARTIAL_SEGMENTATION, Severity.WARNING, sentence)
     if cine.base_first is None and cine.n_slices > 1:
-        sentence = "base and apex could not be told apart: slices are shown in their stored order"
+        sentence = "it is not known which end is the base: slices are shown in their stored order"
         yield Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, sentence)
     if measurements.sv_ml is not None and measurements.heart_rate_bpm is None:
-        sentence = "the heart rate is not stored: there is no cardiac output"
+        sentence = "the heart rate is not known: there is no cardiac output"
         yield Finding(Code.UNKNOWN_HEART_RATE, Severity.NOTE, sentence)

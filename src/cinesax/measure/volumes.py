@@ -115,13 +115,13 @@ def check_overrides(cine: Cine, overrides: Overrides) -> None:
     ed, es = overrides.ed_phase, overrides.es_phase
     for name, phase in (("ED", ed), ("ES", es)):
         if phase is not None and not 0 <= phase < cine.n_phases:
-            raise UsageError(f"the {name} phase must lie in 0 to {cine.n_phases - 1} (counted from 0), seen {phase}")
+            raise UsageError(f"the {name} phase must be from 0 to {cine.n_phases - 1} (counted from 0), seen {phase}")
     if ed is not None and ed == es:
-        raise UsageError(f"the ED phase and the ES phase must be two phases of the beat, seen {ed} for both")
+        raise UsageError(f"the ED phase and the ES phase must differ, seen {ed} for both")
     for name, size, unit in (("height", overrides.height_cm, "cm"), ("weight", overrides.weight_kg, "kg")):
         low, high = BODY_LIMITS[name]
         if size is not None and not low <= size <= high:
-            raise UsageError(f"the body {name} must lie in {low:g} to {high:g} {unit}, seen {size:g} {unit}")
+            raise UsageError(f"the body {name} must be from {low:g} to {high:g} {unit}, seen {size:g} {unit}")
 
 
 def _phases(
@@ -159,7 +159,7 @@ def _refuse_the_other(given: int | None, name: str, found: int | None, *, other:
     """One phase for both would be an ejection fraction of 0."""
     if given is not None and given == found:
         raise UsageError(
-            f"the {name} phase given, {given}, is that of the {extreme} volume, which is taken for {other}: "
+            f"the {name} phase given, {given}, is that of the {extreme} volume, which is used as {other}: "
             f"give the {other} phase too"
         )
 
@@ -257,7 +257,7 @@ def _check_fit(cine: Cine, segmentation: Segmentation) -> None:
             f"{cine.pixels.shape}: give the segmentation of this cine"
         )
     if Structure.CAVITY not in segmentation.known_phases:
-        raise GeometryError("the segmentation holds no LV cavity (label 1): there is no volume to measure")
+        raise GeometryError("the segmentation has no LV cavity (label 1), so there is no volume to measure")
 
 
 def _extremes(curve: Floats) -> tuple[int | None, int | None]:

@@ -144,18 +144,18 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except OSError:
-        raise BundleError(f"{folder} is no bundle: it has no readable {MANIFEST}") from None
+        raise BundleError(f"{folder} is not a bundle: it has no readable {MANIFEST}") from None
     except ValueError as error:
         raise BundleError(f"{folder / MANIFEST} is not valid JSON ({error})") from None
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        raise BundleError(f"{folder / MANIFEST} is of schema {schema!r}, expected {SCHEMA!r}")
+        raise BundleError(f"{folder / MANIFEST} has the schema {schema!r}, expected {SCHEMA!r}")
     return dict(manifest)
 
 
 def _classes(told: Mapping[str, str]) -> dict[int, Structure]:
     if len(set(told.values())) < len(told):
-        raise ValueError(f"its classes name one thing twice: {told}")
+        raise ValueError(f"its classes name the same structure twice: {told}")
     return {int(channel): of_bundle_name(name) for channel, name in told.items()}
 
 
@@ -208,7 +208,7 @@ def write_bundle(
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder; name a new folder")
     if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise OutputError(f"{folder} exists and is no bundle; name a new folder")
+        raise OutputError(f"{folder} exists and is not a bundle; name a new folder")
     try:
         with new_folder(folder) as work:
             shutil.copyfile(graph, work / GRAPH)

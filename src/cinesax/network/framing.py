@@ -98,7 +98,7 @@ class Framing:
     def __post_init__(self) -> None:
         low, high = self.window_percentiles
         if not (self.size >= 16 and 0 <= low < high <= 100 and self.spacing_mm > 0):
-            raise GeometryError(f"framing settings make no sense: {asdict(self)}")
+            raise GeometryError(f"framing settings are not valid: {asdict(self)}")
 
     @property
     def whole(self) -> Crop:

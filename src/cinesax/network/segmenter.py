@@ -90,7 +90,8 @@ class NetworkSegmenter:
         """
         if framing != self.bundle.framing:
             raise DatasetError(
-                f"the set was framed in another way than {self.name} needs: prepare it again, or give the pairs folder"
+                f"the set was framed differently from what {self.name} needs: prepare it again, "
+                "or give the pairs folder"
             )
         # Framed values are from 0 to 1 and reach both, so this window leaves them as they are.
         as_it_is = replace(framing, window_percentiles=(0.0, 100.0))
@@ -192,7 +193,7 @@ def _findings(off: Sequence[Rule], removed: NDArray[np.bool_]) -> list[Finding]:
     if removed.any():
         number = int(np.count_nonzero(removed))
         frames = "frame" if number == 1 else "frames"
-        sentence = f"regions that cannot be LV were removed from {{frames}} {frames}"
+        sentence = f"regions that cannot belong to the LV were removed from {{frames}} {frames}"
         found.append(Finding(Code.REMOVED_REGION, Severity.NOTE, sentence, numbers={"frames": number}))
     return found
 
@@ -203,8 +204,8 @@ def _outside(placement: Placement, size: int) -> list[Finding]:
         return []
     rows, columns = placement.native_shape
     sentence = (
-        "the frames of {rows} x {columns} pixels are larger than what the network sees: "
-        "only their middle was searched for the LV"
+        "the frames of {rows} x {columns} pixels are larger than the input of the network: "
+        "only the centre of each frame was searched for the LV"
     )
     return [Finding(Code.FRAME_CROPPED, Severity.NOTE, sentence, numbers={"rows": rows, "columns": columns})]
 

@@ -257,6 +257,6 @@ def _check_wall(made: Ventricle) -> None:
             least = float(cut.depth_mm(x, y, inner=False).min())
             if least < _LEAST_WALL_MM:
                 raise GeometryError(
-                    f"the phantom's wall would be {least:.1f} mm thin at phase {phase}, expected at least "
+                    f"the phantom's wall would be {least:.1f} mm thick at phase {phase}, expected at least "
                     f"{_LEAST_WALL_MM} mm: raise wall_mm or reduce offset_ed, offset_es or inner_shape"
                 )

@@ -117,7 +117,7 @@ def take_apart(cine: Cine, labels: Labels | None = None) -> Scan:
         GeometryError: a Cine without a grid.
     """
     if cine.grid is None:
-        raise GeometryError("a cine without geometry cannot be taken for a scan")
+        raise GeometryError("a cine without geometry cannot be used as a scan")
     frames = tuple(
         _frame(cine, cine.grid, labels, phase=phase, place=place)
         for place in range(cine.n_slices)

@@ -167,14 +167,14 @@ class PhantomSettings:
             if len(getattr(self, name)) != self.n_slices:
                 seen = len(getattr(self, name))
                 raise GeometryError(
-                    f"phantom setting {name} must have one value a slice ({self.n_slices}), seen {seen}"
+                    f"phantom setting {name} must have one value for each slice ({self.n_slices}), seen {seen}"
                 )
         self._check_other()
 
     def _check_other(self) -> None:
         for name in ("t1_ms", "t2_ms", "proton_density"):
             if len(getattr(self, name)) != len(physics.Tissue):
-                raise UsageError(f"phantom setting {name} must have one value a tissue ({len(physics.Tissue)})")
+                raise UsageError(f"phantom setting {name} must have one value for each tissue ({len(physics.Tissue)})")
         if self.sex not in ("M", "F"):
             raise UsageError(f"phantom setting sex must be M or F, seen {self.sex!r}")
 
@@ -309,7 +309,7 @@ def draw_settings(seed: int, **overrides: Any) -> PhantomSettings:
         close = difflib.get_close_matches(name, sorted(names), n=1)
         raise UsageError(f"there is no phantom setting {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
     if not isinstance(seed, int) or seed < 0:
-        raise UsageError(f"the seed of a phantom must be a whole number, not negative, seen {seed!r}")
+        raise UsageError(f"the seed of a phantom must be a whole number of at least 0, seen {seed!r}")
     draws = _Draws(seed, overrides)
     _draw_patient(draws)
     _draw_left_ventricle(draws)

@@ -56,7 +56,9 @@ def read_results(
     folder = Path(out)
     told = tables.read_json(folder / JSON_NAME)
     if "exam" not in told:
-        raise InputError(f"{folder} was written by an older version, which left out what is needed to read it back")
+        raise InputError(
+            f"{folder} was written by an older version, which did not store everything needed to read it back"
+        )
     with _understood(folder / JSON_NAME):
         where = _where(told)
         findings = tuple(map(_finding, told["findings"]))

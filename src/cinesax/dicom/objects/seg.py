@@ -150,7 +150,9 @@ def _pixels(path: Path, dataset: Dataset) -> NDArray[Any]:
     shape = (int(dataset.NumberOfFrames), int(dataset.Rows), int(dataset.Columns))
     described = len(dataset.get("PerFrameFunctionalGroupsSequence", ()))
     if min(shape) < 1 or np.prod(shape, dtype=float) > _MAX_BYTES:
-        raise InputError(f"{path} declares {shape[0]} frames of {shape[1]} x {shape[2]}: no segmentation of a cine")
+        raise InputError(
+            f"{path} declares {shape[0]} frames of {shape[1]} x {shape[2]}: this is not a segmentation of a cine"
+        )
     if described != shape[0]:
         raise InputError(f"{path} is damaged: it has {shape[0]} frames and describes {described}")
     pixels = np.asarray(dataset.pixel_array).reshape(shape)
@@ -172,7 +174,7 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
     if not known:
         listed = ", ".join(others[:6]) or "none"
         raise InputError(
-            f"{path} holds no left ventricle that could be told by code (SCT 87878005, 49848007) or label: "
+            f"{path} has no left ventricle that could be recognised by code (SCT 87878005, 49848007) or label: "
             f"its segments are {listed}"
         )
     return known
@@ -224,7 +226,7 @@ def _frames(dataset: Dataset, segments: dict[int, Structure]) -> Iterator[_Frame
         if dataset.SOPClassUID != LABEL_MAP_STORAGE:
             number = _group(item, shared, "SegmentIdentificationSequence").get("ReferencedSegmentNumber")
             if number is None:
-                raise InputError(f"frame {index + 1} does not say of which segment it is")
+                raise InputError(f"frame {index + 1} does not name its segment")
             structures = {1: segments[number]} if number in segments else {}
         if structures:
             time = _group(item, shared, "FrameContentSequence").get("TemporalPositionIndex")
@@ -311,7 +313,7 @@ class _Placing:
         phase = 0 if self.cine.n_phases == 1 else (frame.time or 0) - 1
         if not 0 <= phase < self.cine.n_phases:
             raise GeometryError(
-                f"{self.path}: frame {frame.index + 1} does not say of which phase it is: it refers to no frame of "
+                f"{self.path}: frame {frame.index + 1} does not name its phase: it refers to no frame of "
                 f"this cine, and its TemporalPositionIndex is {frame.time or 'absent'} where the cine has "
                 f"{self.cine.n_phases} phases"
             )
@@ -336,7 +338,7 @@ class _Placing:
             return mask
         outside = grid.to_pixel(frame.grid.to_patient(_indices(np.argwhere(mask))), place[1])
         if np.any(outside < -0.5) or np.any(outside > np.array(grid.shape[1:]) - 0.5):
-            raise GeometryError(f"{self.path}: frame {frame.index + 1} is labelled outside of the images of this cine")
+            raise GeometryError(f"{self.path}: frame {frame.index + 1} has labels outside the images of this cine")
         rows, columns = np.indices(grid.shape[1:])
         points = grid.to_patient(np.stack([np.full_like(rows, place[1]), rows, columns], axis=-1))
         row, column = np.moveaxis(np.rint(frame.grid.to_pixel(points, 0)).astype(int), -1, 0)

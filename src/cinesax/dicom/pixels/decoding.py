@@ -114,7 +114,7 @@ def _refuse_too_few(header: Header, dataset: pydicom.Dataset) -> None:
     if "PixelData" not in dataset:
         raise ValueError("there is no pixel data element")
     if header.frame_number is None and (header.number_of_frames or 1) > 1:
-        raise ValueError("several frames where one is expected")
+        raise ValueError("several frames, expected one")
 
 
 def _installed_decoders(header: Header) -> list[str]:
@@ -129,7 +129,9 @@ def _installed_decoders(header: Header) -> list[str]:
         known = get_decoder(syntax)
     except NotImplementedError:
         name = syntax.name if syntax.is_transfer_syntax else header.transfer_syntax_uid
-        raise InputError(f"{header.file} is stored in a way that is not read here: transfer syntax {name}") from None
+        raise InputError(
+            f"{header.file} is stored in a way that cinesax does not read: transfer syntax {name}"
+        ) from None
     _silence_decoders()
     if syntax in _DECODERS:
         decoders = [name for name in _DECODERS[syntax] if name in known.available_plugins]

@@ -125,7 +125,9 @@ def _upright(pixels: Pixels, interpretations: set[str | None]) -> Pixels:
     if "MONOCHROME1" not in interpretations:
         return pixels
     if len(interpretations) > 1:
-        raise InputError(f"frames of one cine differ in PhotometricInterpretation: {sorted(map(str, interpretations))}")
+        raise InputError(
+            f"the frames of one cine differ in PhotometricInterpretation: {sorted(map(str, interpretations))}"
+        )
     low, high = pixels.min(), pixels.max()
     # Whole range kept: no overflow for any integer type.
     return np.asarray(high - (pixels - low), dtype=pixels.dtype)
@@ -150,7 +152,7 @@ def _read_frames(
 def _read_file(headers: Sequence[Header], open_file: Opener, jpeg: JpegDecoder) -> Iterator[Pixels]:
     file = headers[0].file
     if not headers[0].has_pixels:
-        raise InputError(f"{file} holds no pixel data: the exam is not complete")
+        raise InputError(f"{file} has no pixel data: the exam is not complete")
     try:
         with open_file(file) as stored:
             stream = inflated(stored)

@@ -131,7 +131,7 @@ def _is_named_dicom(file: StoredFile) -> bool:
 def _incomplete(absent: Sequence[str]) -> list[Finding]:
     if not absent:
         return []
-    sentence = "{absent} file(s) that the DICOMDIR names are not there"
+    sentence = "{absent} file(s) listed in the DICOMDIR are missing"
     numbers = {"absent": len(absent)}
     return [
         Finding(Code.UNREADABLE_FILE, Severity.WARNING, sentence, numbers=numbers, files=tuple(map(printable, absent)))

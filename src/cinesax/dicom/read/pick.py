@@ -203,7 +203,7 @@ def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool
     if series.stack is None:
         raise GeometryError(f"series {series.name} has {series.kind}: {series.explanation}")
     if series.stack.n_phases < 2:
-        raise NoShortAxisError(f"series {series.name} is no cine: {series.explanation}")
+        raise NoShortAxisError(f"series {series.name} is not a cine: {series.explanation}")
     findings = frames_of_reference(series.stack.headers, ignore=ignore_frame_of_reference)
     why = f"chosen by its UID; judged by itself: {series.kind}{_without_parts((series,))}"
     return _pick(exam, (series,), series.stack, (why, findings))
@@ -226,7 +226,7 @@ def _off_axis(stack: Stack) -> list[Finding]:
         return []
     sentence = (
         "the slices lie across an axis {off_axis_degrees:.1f} degrees off the usual long axis of the heart (a short "
-        "axis usually lies within {usual_degrees:.0f} degrees of it): look whether this is a short-axis stack"
+        "axis usually lies within {usual_degrees:.0f} degrees of it): check that this is a short-axis stack"
     )
     numbers = {"off_axis_degrees": off, "usual_degrees": USUAL_OFF_AXIS_DEGREES}
     return [Finding(Code.OFF_AXIS_STACK, Severity.WARNING, sentence, numbers=numbers)]
@@ -235,7 +235,7 @@ def _off_axis(stack: Stack) -> list[Finding]:
 def _not_magnitude(series: Sequence[Series]) -> list[Finding]:
     if not any(one.kind in (SeriesKind.PHASE_CONTRAST, SeriesKind.NOT_MAGNITUDE) for one in series):
         return []
-    sentence = "series {series} was chosen although it is no plain cine ({why})"
+    sentence = "series {series} was chosen although it is not a plain cine ({why})"
     texts = {"series": _names(series), "why": series[0].explanation}
     return [Finding(Code.NOT_MAGNITUDE, Severity.WARNING, sentence, texts=texts)]
 
@@ -273,7 +273,7 @@ def _left_out(series: Series, stack: Stack) -> list[Finding]:
         turned = float(np.degrees(np.arccos(np.clip(abs(other.normal @ stack.normal), 0, 1))))
         if turned < _OTHER_VIEW_DEGREES:
             raise GeometryError(
-                f"series {series.name} mixes slices that do not make one stack: {other.n_slices} of matrix "
+                f"series {series.name} mixes slices that do not form one stack: {other.n_slices} of matrix "
                 f"{other.matrix}, spacing {other.spacing_mm} mm, turned by {turned:.1f} degrees against the "
                 f"{stack.n_slices} of matrix {stack.matrix}, spacing {stack.spacing_mm} mm"
             )

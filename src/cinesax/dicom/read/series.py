@@ -324,7 +324,7 @@ def _invalid_uids(headers: Sequence[Header]) -> list[Finding]:
     if not any(bad.values()):
         return []
     listed = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
-    sentence = "invalid UIDs ({kinds}; absent, or with a leading zero in a component): kept as they are"
+    sentence = "invalid UIDs ({kinds}; absent, or with a leading zero in a component): kept unchanged"
     numbers = {"uids": sum(bad.values())}
     return [Finding(Code.INVALID_UID, Severity.NOTE, sentence, numbers=numbers, texts={"kinds": listed})]
 
@@ -340,7 +340,7 @@ def _invalid_dates(headers: Sequence[Header]) -> list[Finding]:
     bad = [name for name, dates in names.items() if any(one and not valid_date(one) for one in dates)]
     if not bad:
         return []
-    sentence = "invalid dates in {attributes}: taken as unknown"
+    sentence = "invalid dates in {attributes}: treated as unknown"
     return [Finding(Code.INVALID_DATE, Severity.NOTE, sentence, texts={"attributes": ", ".join(bad)})]
 
 
@@ -360,7 +360,7 @@ def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> l
     files = len({header.file for header in headers})
     # Two files of many frames each may be two halves of a stack; of more, each with its own, none was scanned so.
     if len(uids) == files > 2:
-        sentence = "every file has another FrameOfReferenceUID (an anonymiser's work): positions are taken to agree"
+        sentence = "every file has its own FrameOfReferenceUID (anonymisers do this): positions are assumed to agree"
         numbers = {"frames_of_reference": len(uids)}
         return [Finding(Code.FRAME_OF_REFERENCE_PER_FILE, Severity.NOTE, sentence, numbers=numbers)]
     counts = ", ".join(str(count) for _, count in uids.most_common(6))
@@ -371,7 +371,7 @@ def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> l
     finding = Finding(
         Code.FRAME_OF_REFERENCE_PER_FILE,
         Severity.WARNING,
-        f"{seen}; read together as was asked",
+        f"{seen}; read together as requested",
         numbers={"frames_of_reference": len(uids)},
         texts={"counts": counts + (", ..." if len(uids) > 6 else "")},
     )
@@ -407,5 +407,5 @@ def lossy_compression(headers: Sequence[Header]) -> list[Finding]:
     lossy = sum(header.lossy_compression == "01" or header.transfer_syntax_uid in _LOSSY_SYNTAXES for header in headers)
     if not lossy:
         return []
-    sentence = "{lossy} of {frames} frames were compressed with losses before they were stored"
+    sentence = "{lossy} of {frames} frames were stored with lossy compression"
     return [Finding(Code.LOSSY_COMPRESSION, Severity.NOTE, sentence, numbers={"lossy": lossy, "frames": len(headers)})]

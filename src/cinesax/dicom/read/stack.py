@@ -215,7 +215,7 @@ def order(stack: Stack) -> OrderedStack:
     """
     findings = [*_tilt(stack), *_slice_location(stack)]
     if problem := contradiction(stack):
-        raise GeometryError(f"{problem}; the positions cannot be relied on")
+        raise GeometryError(f"{problem}; the positions cannot be trusted")
     stored = [tuple(stack.headers[i] for i in part) for part in stack.slices]
     slices = []
     for index, (part, expected) in enumerate(zip(stored, expected_phases(stored), strict=True)):
@@ -271,7 +271,7 @@ def _matrices(first_phase: Sequence[Header]) -> list[Finding]:
     if len(numbers) == 1:
         return []
     listed = ", ".join(f"{rows} x {columns} in {count} slices" for (rows, columns), count in numbers.most_common())
-    sentence = "the matrix differs between slices ({matrices}): smaller ones were padded, and none was interpolated"
+    sentence = "the matrix differs between slices ({matrices}): smaller frames were padded, none was interpolated"
     texts = {"matrices": listed}
     return [Finding(Code.MATRIX_DIFFERS, Severity.NOTE, sentence, numbers={"matrices": len(numbers)}, texts=texts)]
 
@@ -281,7 +281,7 @@ def _tilt(stack: Stack) -> list[Finding]:
     if tilt <= _NOTABLE_TILT_DEGREES:
         return []
     sentence = (
-        "slices are tilted by up to {tilt_degrees:.2f} degrees against one another: their mean orientation is used"
+        "slices are tilted by up to {tilt_degrees:.2f} degrees against each other: their mean orientation is used"
     )
     return [Finding(Code.TILTED_SLICES, Severity.NOTE, sentence, numbers={"tilt_degrees": tilt})]
 
@@ -295,7 +295,7 @@ def _slice_location(stack: Stack) -> list[Finding]:
     if abs(step - stack.distance_mm) <= 0.02 * stack.distance_mm:
         return []
     sentence = (
-        "SliceLocation steps by {step_mm:.2f} mm where the positions lie {distance_mm:.2f} mm apart: "
+        "SliceLocation steps by {step_mm:.2f} mm while the positions lie {distance_mm:.2f} mm apart: "
         "the positions are used"
     )
     numbers = {"step_mm": step, "distance_mm": stack.distance_mm}
@@ -360,7 +360,7 @@ def _shifts(grid: Grid) -> list[Finding]:
         return []
     sentence = (
         "slices are shifted in their plane, slice {worst_slice} by {shift_mm:.1f} mm against the line of the others: "
-        "volumes do not depend on it, but one affine (NIfTI) cannot tell their places"
+        "volumes do not depend on this, but a single affine (NIfTI) cannot express their places"
     )
     moved = {"worst_slice": worst, "shift_mm": float(off[worst])}
     return [Finding(Code.SHIFTED_SLICES, Severity.WARNING, sentence, slice=worst, numbers=moved)]

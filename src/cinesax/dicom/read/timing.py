@@ -71,7 +71,7 @@ def without_doubles(frames: tuple[Header, ...], index: int, expected: int) -> tu
         kept = _later_acquisition(frames, expected) or _one_a_trigger(frames)
     if len(kept) == len(frames):
         return frames, []
-    sentence = "{doubled} of {frames} frames are doubled: the ones acquired later are used, of complete acquisitions"
+    sentence = "{doubled} of {frames} frames exist twice: those of the latest complete acquisition are used"
     numbers = {"doubled": len(frames) - len(kept), "frames": len(frames)}
     return kept, [Finding(Code.DUPLICATE_FRAME, Severity.WARNING, sentence, slice=index, numbers=numbers)]
 
@@ -135,7 +135,7 @@ def in_order_of_time(slices: Sequence[Sequence[Header]]) -> tuple[list[list[Head
         sentence = "no usable TriggerTime: phases are ordered by {clue}, and the times in the beat are not known"
         return ordered, False, [Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, sentence, texts={"clue": name})]
     names = ", ".join(name for name, _ in _CLUES)
-    raise GeometryError(f"nothing tells the phases of a slice apart: {names} are absent or repeat within a slice")
+    raise GeometryError(f"nothing distinguishes the phases of a slice: {names} are absent or repeat within a slice")
 
 
 def trigger_times_ms(slices: Sequence[Sequence[Header]]) -> list[Floats]:
@@ -204,7 +204,7 @@ def timing_oddities(
     if intervals_ms is not None and float(intervals_ms.max()) > 1.15 * float(intervals_ms.min()):
         sentence = (
             "the heart beat differs between slices, {shortest_ms:.0f} to {longest_ms:.0f} ms: "
-            "phases of one volume lie at different times in ms"
+            "so phases of one volume lie at different times"
         )
         beats = {"shortest_ms": float(intervals_ms.min()), "longest_ms": float(intervals_ms.max())}
         found.append(Finding(Code.RR_INTERVALS_DIFFER, Severity.NOTE, sentence, numbers=beats))
@@ -218,7 +218,7 @@ def _trigger_oddities(triggers: Floats) -> list[Finding]:
     found = []
     steps = np.median(np.diff(triggers, axis=0), axis=0)
     for index in np.flatnonzero(np.diff(triggers, axis=0).max(axis=0) > 1.6 * steps):
-        sentence = "the trigger times leave out a step: a phase seems to be missing"
+        sentence = "the trigger times skip a step: a phase seems to be missing"
         found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, sentence, slice=int(index)))
     # Pairing by index needs the slices to start at the same point of the beat, within half a phase.
     starts = triggers[0] / steps

@@ -116,7 +116,7 @@ def file_under(analysis: Analysis, *, content_time: datetime | None = None) -> F
     """
     cine, source = analysis.cine, analysis.cine.source
     if not source.copied:
-        raise InputError("DICOM objects are made from DICOM exams: this one has no patient and study to be filed under")
+        raise InputError("DICOM objects need a DICOM exam: this one has no patient and study to file them under")
     if cine.grid is None:
         raise GeometryError("DICOM objects need to know where the pixels lie: this exam has no geometry")
     if problem := reference_problem(cine):

@@ -287,4 +287,4 @@ def _apart_mm(cine: Cine, place: int, points_mm: Floats, polygon: Floats) -> flo
 
 
 def _mismatch(path: Path, what: str) -> OutputError:
-    return OutputError(f"{path.name} was read again and is not what was meant: {what}; nothing was kept of the results")
+    return OutputError(f"{path.name} was read back and differs from what was intended: {what}; no results were kept")

@@ -333,4 +333,4 @@ def _segments_of(path: Path) -> list[tuple[str, int]]:
 
 
 def _mismatch(path: Path, what: str) -> OutputError:
-    return OutputError(f"{path.name} was read again and is not what was meant: {what}; nothing was kept of the results")
+    return OutputError(f"{path.name} was read back and differs from what was intended: {what}; no results were kept")

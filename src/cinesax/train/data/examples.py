@@ -77,7 +77,9 @@ class Example:
         present = set(np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist())
         wrong = present - {int(one) for one in self.known} - {0, UNKNOWN}
         if wrong:
-            raise DatasetError(f"{self.name}: the label holds {sorted(wrong)}, which was not among what was looked for")
+            raise DatasetError(
+                f"{self.name}: the label holds {sorted(wrong)}, which is not among the classes that were looked for"
+            )
 
 
 @dataclass(frozen=True, slots=True)

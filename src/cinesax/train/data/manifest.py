@@ -146,7 +146,7 @@ def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, fol
         DatasetError: no example, one name twice, a case in two splits.
     """
     if not any(shard.rows for shard in shards):
-        raise DatasetError("there is not one example in the sources")
+        raise DatasetError("there are no examples in the sources")
     facts = _facts(row for shard in shards for row in shard.rows)
     members = {split: sorted(case for case in facts if facts[case]["split"] == split) for split in _splits(shards)}
     for cases in members.values():
@@ -183,7 +183,7 @@ def _facts(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
     names: set[str] = set()
     for row in rows:
         if row.name in names:
-            raise DatasetError(f"{row.name} comes twice as {row.kind}: name each source once, and no two alike")
+            raise DatasetError(f"{row.name} appears twice as {row.kind}: name each source once")
         names.add(row.name)
         fact = facts.setdefault(
             row.case,

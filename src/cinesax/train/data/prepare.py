@@ -207,7 +207,7 @@ def _in_order(shards: Iterable[Shard], splits: Sequence[str]) -> list[Shard]:
 
 
 def _nothing(unused: Sequence[Unused]) -> str:
-    message = "there is not one example in the sources"
+    message = "there are no examples in the sources"
     if unused:
         message += f": {len(unused)} files were looked at; {unused[0].file}: {unused[0].reason}"
     return f"{message}; for DICOM studies, name the folder of their contours by --contours"

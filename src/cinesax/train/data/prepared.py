@@ -68,7 +68,7 @@ def _chosen(
     there = dataset.manifest["splits"]
     if split is not None and split not in there and is_name(split):
         if fold is not None:
-            raise UsageError(f"the split {split} says what is held out: leave the fold out")
+            raise UsageError(f"the split {split} already says what is held out: leave out the fold")
         return "train", frozenset(split_examples(dataset, split, seed=seed).held_out)
     split = split or ("validation" if "validation" in there else "train")
     cases = set(dataset.cases(split, fold=fold, held_out=fold is not None))

@@ -202,12 +202,12 @@ def open_dataset(folder: Path) -> Dataset:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DatasetError(
-            f"{folder} is no prepared set: it has no {MANIFEST}; make one with `cinesax prepare`"
+            f"{folder} is not a prepared set: it has no {MANIFEST}; make one with `cinesax prepare`"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); prepare the set again") from None
     if not isinstance(manifest, dict) or manifest.get("schema") not in READABLE:
-        raise DatasetError(f"{path} is not of schema {SCHEMA}; prepare the set again with this version")
+        raise DatasetError(f"{path} does not have the schema {SCHEMA}; prepare the set again with this version")
     for shard in manifest["shards"]:
         file = folder / shard["file"]
         if not file.is_file() or file.stat().st_size != shard["bytes"]:

@@ -202,7 +202,7 @@ def _labels_by_patient(files: Sequence[Path], root: Path, *, any_kind: bool) -> 
             continue
         earlier = found.setdefault(patient_key(name), (name, place))
         if earlier[1] != place:
-            raise InputError(f"{place} and {earlier[1]} are labels of one patient: keep one")
+            raise InputError(f"{place} and {earlier[1]} are labels of the same patient: keep only one")
     return found
 
 

@@ -111,7 +111,7 @@ def cases_of(dataset: Dataset, split: ExampleSplit) -> tuple[list[str], list[str
     cases = {row.name: row.case for row in rows(dataset) if row.split == "train"}
     strange = [name for name in (*split.train, *split.held_out) if name not in cases]
     if strange:
-        raise DatasetError(f"{split.name} is a split of another set: {dataset.folder} has no example {strange[0]}")
+        raise DatasetError(f"{split.name} belongs to another set: {dataset.folder} has no example {strange[0]}")
     twice = sorted(set(split.train) & set(split.held_out))
     if twice or not (split.train and split.held_out):
         what = f"has {twice[0]} on both sides" if twice else "leaves nothing to train or to validate on"

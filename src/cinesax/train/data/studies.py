@@ -108,10 +108,10 @@ def check_fit(cine: Cine, truth: Segmentation) -> None:
         ring = cine.pixels[phase, index][(away >= _RING_PX[0]) & (away <= _RING_PX[1])]
         parts.append(np.mean(ring < np.median(cine.pixels[phase, index][inside])) if len(ring) else 1.0)
     if not parts:
-        raise DatasetError("its labels hold no LV cavity")
+        raise DatasetError("its labels have no LV cavity")
     if np.mean(parts) < FIT:
         raise DatasetError(
-            f"its labels do not lie on the blood of the LV: {100 * np.mean(parts):.0f} % of what surrounds them is "
+            f"its labels do not lie on LV blood: {100 * np.mean(parts):.0f} % of what surrounds them is "
             f"darker, expected at least {100 * FIT:.0f} %; do they belong to this series?"
         )
 

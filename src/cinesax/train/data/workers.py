@@ -70,7 +70,7 @@ def in_parallel(
         for done in as_completed(waiting):
             yield waiting[done], done.result()
     except BrokenProcessPool:
-        raise OutputError("a worker process was killed (too little memory?): try again with --jobs 1") from None
+        raise OutputError("a worker process was killed (out of memory?): try again with --jobs 1") from None
     except BaseException:
         # Interrupted, or one failed: what the others still do is of no use.
         stop.set()

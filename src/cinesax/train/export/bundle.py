@@ -41,7 +41,7 @@ def fixed_size(run: Run) -> keras.Model:
     """
     path = run.folder / NETWORK
     if not path.is_file():
-        raise InputError(f"{run.folder} has no {NETWORK}: the training has not finished; go on with --resume")
+        raise InputError(f"{run.folder} has no {NETWORK}: the training has not finished; continue it with --resume")
     trained = load_network(path)
     size = heart_crop(run) or Framing.from_dict(run.config["dataset"]["framing"]).size
     model = build(from_dict(run.config["config"]["model"]), size=size)
@@ -168,7 +168,7 @@ def classes_of(run: Run) -> dict[int, Structure]:
     classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(run.classes) if channel}
     if Structure.CAVITY not in classes.values():
         raise InputError(
-            f"{run.folder} has learned {', '.join(run.classes)}: the LV cavity is not among them, and without it "
+            f"{run.folder} was trained on {', '.join(run.classes)}, the LV cavity is not among them, and without it "
             "nothing is measured; train on a set with lv_cavity among its --classes"
         )
     return classes
@@ -258,15 +258,22 @@ def _check_passes(whole: Run, close: Run | None) -> None:
     classes = classes_of(whole)
     if close is None:
         if heart_crop(whole) is not None:
-            raise InputError(f"{whole.folder} learned on crops round the heart: give --finder RUN, one on whole frames")
+            raise InputError(
+                f"{whole.folder} was trained on crops around the heart: "
+                "give --finder RUN, a run trained on whole frames"
+            )
         return
     if heart_crop(close) is None:
-        raise InputError(f"{close.folder} learned on whole frames: it needs no finder")
+        raise InputError(f"{close.folder} was trained on whole frames: it needs no finder")
     if heart_crop(whole) is not None:
-        raise InputError(f"{whole.folder} learned on crops round the heart: a finder must have learned on whole frames")
+        raise InputError(
+            f"{whole.folder} was trained on crops around the heart: a finder must be trained on whole frames"
+        )
     framings = [run.config["dataset"]["framing"] for run in (whole, close)]
     if framings[0] != framings[1]:
-        raise InputError(f"{whole.folder} and {close.folder} saw images framed differently; train both on one set")
+        raise InputError(
+            f"{whole.folder} and {close.folder} were trained on differently framed images; train both on one set"
+        )
     if classes_of(close) != classes:
         names = [", ".join(one.facts.class_name for one in told.values()) for told in (classes, classes_of(close))]
         raise InputError(

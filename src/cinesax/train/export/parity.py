@@ -189,12 +189,12 @@ def check(parity: Parity, precision: Precision, name: str) -> None:
         lowest = min((parity.dice, *parity.class_dice))
         if not lowest >= LEAST_DICE:
             raise InputError(
-                f"{name} is another network than Keras's: the mean Dice between both is {lowest:.3f}, expected "
+                f"{name} differs from the network in Keras: the mean Dice between both is {lowest:.3f}, expected "
                 f"{LEAST_DICE} or more; int8 is too coarse for this network, export it as float16"
             )
     elif not parity.largest_difference <= LARGEST_DIFFERENCE[precision]:
         raise InputError(
-            f"{name} is another network than Keras's: probabilities differ by {parity.largest_difference:.4f}, "
+            f"{name} differs from the network in Keras: probabilities differ by {parity.largest_difference:.4f}, "
             f"expected {LARGEST_DIFFERENCE[precision]} or less"
         )
 

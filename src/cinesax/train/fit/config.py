@@ -41,7 +41,7 @@ class TrainConfig:
         dice_over: what the Dice in the loss is taken over.
         false_positives: share, 0 to 1, of a pixel too much in the Dice of the loss, where a structure is small and
             where it is large; a pixel too little has the rest. See `CrossEntropyDice`.
-        validate_every: epochs from one look at the held-out cases to the next.
+        validate_every: epochs between two validations.
         patience: looks without a better Dice of the held-out cases after which the training stops, and the best
             network is kept instead of the last; None: it runs to its end.
         precision: the numbers that the network computes with.
@@ -72,7 +72,7 @@ class TrainConfig:
         if min(self.epochs, self.steps, self.pipeline.batch, self.validate_every) < 1:
             raise UsageError("epochs, steps, batch and validate_every must be at least 1")
         if self.patience is not None and self.patience < 1:
-            raise UsageError(f"patience must be at least 1 look, or none, seen {self.patience}")
+            raise UsageError(f"patience must be at least 1 validation, or none, seen {self.patience}")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"the seed must be from 0 to 2147483647, seen {self.seed}")
         if not (self.learning_rate > 0 and self.clip_norm > 0 and self.weight_decay >= 0 and 0 <= self.average < 1):

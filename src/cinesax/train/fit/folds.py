@@ -64,7 +64,7 @@ def cross_validate(
             else f"cross-validation needs at least 2 folds, seen {folds}"
         )
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} is not empty; add --resume to go on with it, or name a new folder")
+        raise OutputError(f"{folder} is not empty; add --resume to continue it, or name a new folder")
     console = console or Console(stderr=True)
     runs = []
     for fold in range(folds):

@@ -129,9 +129,9 @@ def open_run(folder: Path) -> Run:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise InputError(f"{folder} is no run folder: it has no readable {CONFIG}") from None
+        raise InputError(f"{folder} is not a run folder: it has no readable {CONFIG}") from None
     if not isinstance(config, dict) or config.get("schema") != SCHEMA:
-        raise InputError(f"{folder / CONFIG} is not of schema {SCHEMA}: name the run folder of a training")
+        raise InputError(f"{folder / CONFIG} does not have the schema {SCHEMA}: name the run folder of a training")
     settings = config["config"] = {**_BEFORE, **config["config"]}
     config.setdefault("stages", [{"epochs": settings["epochs"], "learning_rate": settings["learning_rate"]}])
     return Run(folder, config, _read_state(folder))
@@ -151,7 +151,7 @@ def _read_state(folder: Path) -> State:
     except FileNotFoundError:
         return State()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{folder / STATE} is damaged: begin the training again in a new folder") from None
+        raise InputError(f"{folder / STATE} is damaged: start the training again in a new folder") from None
 
 
 def begin(folder: Path, description: Mapping[str, Any]) -> Run:
@@ -163,7 +163,7 @@ def begin(folder: Path, description: Mapping[str, Any]) -> Run:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder; name a new folder")
     if folder.exists() and any(folder.iterdir()):
-        raise OutputError(f"{folder} is not empty; add --resume to go on with it, or name a new folder")
+        raise OutputError(f"{folder} is not empty; add --resume to continue it, or name a new folder")
     return _write(folder, dict(description))
 
 
@@ -182,7 +182,7 @@ def go_on(folder: Path, description: Mapping[str, Any], config: TrainConfig, ext
     for key in _SAME:
         if run.config.get(key) != wanted.get(key):
             raise UsageError(
-                f"{folder} was begun with another {key}{_difference(key, run.config.get(key), wanted.get(key))}"
+                f"{folder} was started with another {key}{_difference(key, run.config.get(key), wanted.get(key))}"
             )
     more = config.epochs - run.epochs
     if more < 0:
@@ -191,7 +191,7 @@ def go_on(folder: Path, description: Mapping[str, Any], config: TrainConfig, ext
     if more == 0:
         if config.learning_rate not in rates and extension_rate not in rates:
             raise UsageError(
-                f"{folder} was begun with another learning_rate ({rates[0]}); resume with the same options"
+                f"{folder} was started with another learning_rate ({rates[0]}); resume with the same options"
             )
         return run
     write_state(folder, replace(run.state, waited=0, stopped=False))
@@ -241,7 +241,7 @@ def load_network(path: Path) -> keras.Model:
         return keras.models.load_model(path)
     except Exception as error:  # noqa: BLE001 - Keras's exceptions have no common base of their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} cannot be read ({reason}); begin the training again in a new folder") from None
+        raise InputError(f"{path} cannot be read ({reason}); start the training again in a new folder") from None
 
 
 def save_network(model: keras.Model, path: Path) -> None:

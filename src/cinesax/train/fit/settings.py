@@ -53,10 +53,10 @@ def _plant(tree: dict[str, Any], path: Sequence[str], text: str) -> None:
     for name in parents:
         below = tree.setdefault(name, {})
         if not isinstance(below, dict):
-            raise UsageError(f"--set {'.'.join(path)}: {name} is set as a whole already")
+            raise UsageError(f"--set {'.'.join(path)}: {name} is already set as a whole")
         tree = below
     if isinstance(tree.get(leaf), dict):
-        raise UsageError(f"--set {'.'.join(path)}: parts of it are set already")
+        raise UsageError(f"--set {'.'.join(path)}: parts of it are already set")
     tree[leaf] = text
 
 

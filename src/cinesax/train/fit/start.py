@@ -62,7 +62,7 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
     run = open_run(which)
     path = run.folder / NETWORK
     if not path.is_file():
-        raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; go on with it by --resume")
+        raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; continue it with --resume")
     record = {"started_from": run.config, "started_from_sha256": bundles.file_sha256(path)}
     settings = from_dict(run.config["config"]["model"])
     framing = run.config["dataset"]["framing"]
@@ -95,7 +95,7 @@ def _passes(bundle: bundles.Bundle) -> list[_Pass]:
 def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
     passes = _passes(bundle)
     if not passes:
-        raise BundleError(f"{bundle.folder} does not tell how its network is built: start from its run folder")
+        raise BundleError(f"{bundle.folder} does not describe its network: start from its run folder")
     like = [one for one in passes if wanted is not None and _fixed(one.network) == _fixed(wanted)]
     chosen = [*like, *passes][0]
     config = chosen.network
@@ -153,7 +153,9 @@ def check_start(
             f"same classes; {start.source} has {', '.join(start.classes)}, the set {', '.join(classes)}"
         )
     if dict(start.framing) != dict(framing):
-        raise UsageError(f"{start.source} saw images framed otherwise; prepare the set with the same framing")
+        raise UsageError(
+            f"{start.source} was trained on differently framed images; prepare the set with the same framing"
+        )
     seen = sorted(set(start.cases_seen) & set(held))
     if seen:
         raise UsageError(f"{start.source} was trained on {', '.join(seen)}, which this training holds out")

@@ -64,7 +64,7 @@ class Execution:
         threads: of the processor, for the augmentation.
         deterministic: the same seed gives the same weights to the last bit, in one go or interrupted and resumed;
             somewhat slower. It cannot be taken back in the process that used it.
-        eager: step by step, for debugging; slow.
+        eager: run step by step, for debugging; slow.
         devices: train on these together by data parallelism, such as ("GPU:0", "GPU:1"); None: on all GPUs where
             there are several.
         command: what the user typed, for the run folder.
@@ -126,7 +126,7 @@ def train(
     verify(dataset)
     start = None if start_from is None else open_start(start_from, config.model)
     if start is None and config.keep_start:
-        raise UsageError("keep_start has no run to keep a part of: name one by --from")
+        raise UsageError("keep_start needs a run to start from: name one with --from")
     if start is not None:
         check_start(start, config, dataset.framing.to_dict(), held, classes=dataset.manifest["classes"])
     description = _description(dataset, config, execution, cases=cases, held=held, start=start)
@@ -152,7 +152,7 @@ def _writing(folder: Path) -> Iterator[None]:
             yield
     except OSError as error:
         reason = error.strerror or str(error).partition("\n")[0]
-        raise OutputError(f"{folder} cannot be written: {reason}; mend that, and go on with --resume") from None
+        raise OutputError(f"{folder} cannot be written: {reason}; fix that, and continue with --resume") from None
 
 
 def _cases(dataset: Dataset, fold: int | None) -> tuple[list[str], list[str]]:
@@ -171,10 +171,10 @@ def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execut
             f"{config.model.classes}: give --set model.classes={len(classes)}"
         )
     if config.patience is not None and not held:
-        raise UsageError("patience needs held-out cases to look at: name a fold, or set patience=none")
+        raise UsageError("patience needs held-out cases: name a fold, or set patience=none")
     together = len(execution.devices or ())
     if together and config.pipeline.batch % together:
-        raise UsageError(f"a batch of {config.pipeline.batch} cannot be shared by {together} devices evenly")
+        raise UsageError(f"a batch of {config.pipeline.batch} cannot be shared evenly by {together} devices")
 
 
 def _description(
@@ -378,8 +378,8 @@ def _callbacks(
 def _check_finished(run: Run) -> None:
     if run.state.epochs < run.epochs and not run.state.stopped:
         raise UsageError(
-            f"the loss is no number in epoch {run.state.epochs + 1}; {run.folder} keeps the state before it, and the "
-            f"batch in {NAN_BATCH}: lower the learning rate and begin again in a new folder"
+            f"the loss is not a number in epoch {run.state.epochs + 1}; {run.folder} keeps the state before it, and "
+            f"the batch in {NAN_BATCH}: lower the learning rate and begin again in a new folder"
         )
 
 

@@ -83,7 +83,7 @@ def from_dict(values: Mapping[str, Any]) -> NetworkConfig:
     """
     name = values.get("network", "unet")
     if name not in NETWORKS:
-        raise InputError(f"this version knows no network {name!r}; it knows {', '.join(NETWORKS)}")
+        raise InputError(f"this version has no network {name!r}; it knows {', '.join(NETWORKS)}")
     kind = NETWORKS[name].config
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind)}

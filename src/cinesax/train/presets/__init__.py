@@ -41,7 +41,7 @@ def _own(path: Path) -> object:
         raise InputError(f"{path} does not exist: name a Python file with a function config() -> TrainConfig")
     spec = importlib.util.spec_from_file_location("cinesax_own_preset", path)
     if spec is None or spec.loader is None:
-        raise InputError(f"{path} is no Python file")
+        raise InputError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
