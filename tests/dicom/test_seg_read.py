@@ -20,6 +20,7 @@ from cinesax.analyze import analyze
 from cinesax.cli.main import main
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError
+from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
 from cinesax.dicom.objects.seg import read_seg
 from cinesax.dicom.write.objects import write_objects
@@ -113,9 +114,14 @@ def test_of_fractions_half_and_more_counts(cine: Cine, folder: Path) -> None:
         (("heart_ventricle_left", "heart_myocardium"), ORGAN, (1, 2)),
         (("LV endo", "LV epi"), ORGAN, (1, 2)),
         (("LV_blood", "LV_wall"), ORGAN, (1, 2)),
-        (("ventricle_left", "ventricle_right"), ORGAN, (1, 0)),
+        (("ventricle_left", "ventricle_right"), ORGAN, (1, 3)),
         (("Segment 1", "LV wall"), LEFT_VENTRICLE, (1, 2)),
-        (("left ventricle", "right ventricle"), ORGAN, (1, 0)),
+        (("left ventricle", "right ventricle"), ORGAN, (1, 3)),
+        (("LV", "RV blood pool"), ORGAN, (1, 3)),
+        (("LV", "RV wall"), ORGAN, (1, 0)),
+        (("LV", "right atrium"), ORGAN, (1, 0)),
+        (("LV", "RV insertion point"), ORGAN, (1, 0)),
+        (("LV", "right lung"), ORGAN, (1, 0)),
         (("liver", "LV cavity"), ORGAN, (0, 1)),
     ],
 )
@@ -180,8 +186,21 @@ def test_of_the_wall_they_are_in_what_they_are_not_in_of_the_cavity(
 def test_papillary_muscles_as_a_segment_of_their_own_are_not_in_the_cavity(cine: Cine, folder: Path) -> None:
     labels = objects.ring(cine).labels[2]
     seen = read_seg(elsewhere(folder, labels, labels=("LV", "LV papillary muscles")), cine)
-    np.testing.assert_array_equal(seen.labels[2], np.where(labels == Structure.CAVITY, labels, 0))
+    np.testing.assert_array_equal(seen.labels[2], np.array([0, 1, 4])[labels])
+    assert np.count_nonzero(seen.mask(Structure.CAVITY)[2]) == np.count_nonzero(labels == Structure.CAVITY)
     assert not seen.papillary_muscles_included
+
+
+@pytest.mark.parametrize("included", [True, False])
+def test_all_structures_go_from_one_object_to_the_next(cine: Cine, tmp_path: Path, included: bool) -> None:
+    labels = objects.ring(cine).labels.copy()
+    labels[:, 1:, 6:8, 7:9], labels[:2, 2:, 18:20, 1:4] = Structure.PAPILLARY_MUSCLES, Structure.RV_CAVITY
+    known = {one: np.ones(cine.n_phases, dtype=bool) for one in Structure}
+    first = Segmentation(labels, known, author="manual", papillary_muscles_included=included)
+    write_objects(objects.analysis_of(cine, first), tmp_path, DicomOptions())
+    again = read_seg(tmp_path / "seg_cine.dcm", cine)
+    np.testing.assert_array_equal(again.labels, labels)
+    assert again.papillary_muscles_included is included and set(again.known_phases) == set(Structure)
 
 
 def test_excluded_papillary_muscles_go_from_one_object_to_the_next(cine: Cine, folder: Path, tmp_path: Path) -> None:

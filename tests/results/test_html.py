@@ -17,6 +17,7 @@ import hearts
 from cinesax.core.cine import Source
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.segmentation import polygon_area, trace
+from cinesax.core.structures import Structure
 from cinesax.results import figures
 from cinesax.results.html import render
 from cinesax.results.privacy import pseudonymise
@@ -222,13 +223,27 @@ def test_the_curve_has_gaps_where_volumes_are_not_known() -> None:
     assert figures.curve(np.array([np.nan]), None) is None
 
 
+def test_the_right_ventricle_is_drawn_and_its_numbers_and_curve_stand_beside_those_of_the_left() -> None:
+    labels = hearts.labels(BIG).labels.copy()
+    labels[:, 2:4, 0:4, 0:6] = Structure.RV_CAVITY
+    known = {one: np.ones(len(labels), dtype=bool) for one in (Structure.CAVITY, Structure.RV_CAVITY)}
+    html = render(cinesax.analyze(hearts.cine(), segmentation=cinesax.Segmentation(labels, known)))
+    page = Page(html)
+    paths = [a["d"] for a in page.all("path") if a.get("class") == "rv_cavity"]
+    assert [bool(path) for path in paths[-6:]] == [False, False, True, True, False, False]
+    assert "path.rv_cavity { stroke: rgb(220 240 120); }" in html
+    assert "<h3>Right ventricle</h3>" in html and "RV endocardium" in html
+    assert len([a for a in page.all("path") if a.get("class") == "line beside"]) == 1
+    assert "rv_cavity" not in report() and "Right ventricle" not in report()
+
+
 def test_without_scripts_the_cine_stands_at_ed_with_its_contours() -> None:
     made = cinesax.analyze(hearts.cine(), segmentation=hearts.labels(BIG), ed_phase=5)
     html = render(made)
     cine = html[html.index('<section class="montage"') :]
     # 10 phases in 4 columns and 3 rows: phase 5 is the second of the second row
     assert cine.count("background-position: 33.3333% 50.0%") == 6
-    paths = [a["d"] for a in Page(html).all("path") if a.get("class") == "inner"]
+    paths = [a["d"] for a in Page(html).all("path") if a.get("class") == "cavity"]
     assert [bool(path) for path in paths[-6:]] == [False, *[True] * 4, False]
 
 

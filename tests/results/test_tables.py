@@ -31,7 +31,7 @@ def valid(document: dict[str, object]) -> bool:
 def test_the_schema_is_a_schema_and_closed() -> None:
     schema = tables.json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
-    assert set(schema["properties"]["measurements"]["properties"]) == {*tables.SCALARS, *tables.ARRAYS}
+    assert set(schema["properties"]["measurements"]["properties"]) == {*tables.SCALARS, *tables.ARRAYS, "chambers"}
     with pytest.raises(jsonschema.ValidationError):
         valid({**tables.document(analysis()), "more": 1})
 
@@ -107,7 +107,10 @@ def test_the_columns_of_the_table_are_stable() -> None:
         "case,ed_phase,es_phase,edv_ml,esv_ml,sv_ml,ef_percent,ef_basis,heart_rate_bpm,cardiac_output_l_per_min,"
         "peak_ejection_rate_ml_per_s,peak_filling_rate_ml_per_s,lv_mass_g,height_cm,weight_kg,bsa_m2,"
         "edv_index_ml_per_m2,esv_index_ml_per_m2,sv_index_ml_per_m2,cardiac_index_l_per_min_per_m2,"
-        "lv_mass_index_g_per_m2,area_method,errors,warnings,notes,segmentation_source,model,software,research_use"
+        "lv_mass_index_g_per_m2,area_method,errors,warnings,notes,segmentation_source,model,software,research_use,"
+        "rv_ed_phase,rv_es_phase,rv_edv_ml,rv_esv_ml,rv_sv_ml,rv_ef_percent,rv_ef_basis,rv_cardiac_output_l_per_min,"
+        "rv_peak_ejection_rate_ml_per_s,rv_peak_filling_rate_ml_per_s,rv_edv_index_ml_per_m2,rv_esv_index_ml_per_m2,"
+        "rv_sv_index_ml_per_m2,rv_cardiac_index_l_per_min_per_m2"
     )
 
 
@@ -120,6 +123,36 @@ def test_csv_holds_what_json_says() -> None:
     }
     assert second["cardiac_output_l_per_min"] == first["model"] == ""
     assert first["warnings"] == "1"  # 16 ml at ED
+
+
+class TestTheRightVentricle:
+    def made(self) -> cinesax.Analysis:
+        labels = hearts.labels().labels.copy()
+        for phase, side in enumerate((20, 18, 16, 12, 10, 12, 14, 16, 18, 19)):
+            labels[phase, 1:4, 2:6, 2 : 2 + side] = cinesax.Structure.RV_CAVITY
+        known = {one: np.ones(10, dtype=bool) for one in (cinesax.Structure.CAVITY, cinesax.Structure.RV_CAVITY)}
+        return cinesax.analyze(hearts.cine(), segmentation=cinesax.Segmentation(labels, known))
+
+    def test_json_has_its_numbers_beside_those_of_the_left_which_stay_as_they_are(self) -> None:
+        told = json.loads(tables.to_json(self.made()))
+        assert valid(told)
+        right = told["measurements"].pop("chambers").pop("rv")
+        assert right["edv_ml"] == pytest.approx(2.4) and right["ef_percent"] == pytest.approx(50.0)
+        assert (right["ed_phase"], right["es_phase"], len(right["volumes_ml"])) == (0, 4, 10)
+        alone = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
+        assert told["measurements"] | {"chambers": {}} == json.loads(tables.to_json(alone))["measurements"]
+        assert told["segmentation"]["known_phases"]["rv_cavity"] == list(range(10))
+
+    def test_csv_has_them_in_columns_of_their_own(self) -> None:
+        both, alone = csv.DictReader(io.StringIO(tables.to_csv([self.made(), analysis()])))
+        assert (both["rv_edv_ml"], both["edv_ml"], alone["rv_edv_ml"]) == ("2.4", "16.0", "")
+
+
+def test_another_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "measurements.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="columns"):
+        tables.read_csv(path)
 
 
 def leaky() -> cinesax.Analysis:

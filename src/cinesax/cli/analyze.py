@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -240,7 +241,12 @@ def _print(analysis: Analysis, written: Path | None) -> None:
     table.add_column()
     for name, phase in (("ED phase", m.ed_phase), ("ES phase", m.es_phase)):
         table.add_row(name, "-" if phase is None else str(phase), "")
-    for number in (*summary.main_numbers(m), *summary.more_numbers(analysis)):
+    others = [
+        replace(number, name=f"{name.capitalize()}: {number.name.lower()}")
+        for name, numbers in summary.other_chambers(m)
+        for number in numbers
+    ]
+    for number in (*summary.main_numbers(m), *summary.more_numbers(analysis), *others):
         table.add_row(number.name, number.value or "-", number.unit if number.value else number.why_not)
     console.print(table)
     for finding in analysis.findings:

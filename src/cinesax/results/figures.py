@@ -167,6 +167,7 @@ class Curve:
         x_ticks: (x, label).
         y_ticks: (y, label).
         x_title: what the horizontal axis is, with its unit.
+        beside: the same as `line` of each further chamber.
     """
 
     line: str
@@ -175,27 +176,29 @@ class Curve:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     x_title: str
+    beside: tuple[str, ...] = ()
 
 
 CURVE_BOX = (54.0, 18.0, 616.0, 252.0)
 """Left, top, right and bottom of the plot, in a drawing of 640 by 300."""
 
 
-def curve(volumes_ml: Floats, times_ms: Floats | None) -> Curve | None:
+def curve(volumes_ml: Floats, times_ms: Floats | None, beside: Sequence[Floats] = ()) -> Curve | None:
     """Lay out the volume-time curve; None where no volume is known.
 
     Args:
         volumes_ml: (phase,), nan where not known.
         times_ms: (phase,); by None the horizontal axis counts phases.
+        beside: volumes of other chambers, each like `volumes_ml`.
     """
     known = ~np.isnan(volumes_ml)
     if not known.any():
         return None
     xs = np.arange(len(volumes_ml), dtype=np.float64) if times_ms is None else times_ms
-    x_values, y_values = (round_ticks(0, max(0.0, float(np.nanmax(v))) or 1.0) for v in (xs, volumes_ml))
+    x_values, y_values = (round_ticks(0, max(0.0, float(np.nanmax(v))) or 1.0) for v in (xs, [volumes_ml, *beside]))
     left, top, right, bottom = CURVE_BOX
     x_end = max(float(xs.max()), x_values[-1]) or 1.0
-    y_end = max(float(np.nanmax(volumes_ml)), y_values[-1]) or 1.0
+    y_end = max(float(np.nanmax([volumes_ml, *beside])), y_values[-1]) or 1.0
 
     def across(value: float) -> float:
         return round(left + (right - left) * value / x_end, 1)
@@ -203,7 +206,10 @@ def curve(volumes_ml: Floats, times_ms: Floats | None) -> Curve | None:
     def up(value: float) -> float:
         return round(bottom - (bottom - top) * value / y_end, 1)
 
-    dots = tuple((across(x), up(y)) if ok else None for x, y, ok in zip(xs, volumes_ml, known, strict=True))
+    def dots_of(volumes: Floats) -> tuple[tuple[float, float] | None, ...]:
+        return tuple(None if np.isnan(y) else (across(x), up(y)) for x, y in zip(xs, volumes, strict=True))
+
+    dots = dots_of(volumes_ml)
     return Curve(
         line=_broken_line(dots),
         xs=tuple(across(x) for x in xs),
@@ -211,6 +217,7 @@ def curve(volumes_ml: Floats, times_ms: Floats | None) -> Curve | None:
         x_ticks=tuple((across(value), f"{value:g}") for value in x_values),
         y_ticks=tuple((up(value), f"{value:g}") for value in y_values),
         x_title="phase" if times_ms is None else "time after the R wave (ms)",
+        beside=tuple(_broken_line(dots_of(volumes)) for volumes in beside),
     )
 
 

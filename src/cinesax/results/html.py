@@ -15,7 +15,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.grid import Floats
 from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
-from cinesax.core.structures import Structure
+from cinesax.core.structures import Structure, painting_order
 from cinesax.results import figures, summary, tables
 
 STILL_QUALITY = 90
@@ -34,6 +34,7 @@ def render(analysis: Analysis) -> str:
         told=tables.document(analysis),
         cards=summary.main_numbers(analysis.measurements),
         numbers=summary.more_numbers(analysis),
+        chambers=summary.other_chambers(analysis.measurements),
         read=summary.what_was_read(analysis),
         curve=_curve(analysis.measurements),
         measurements=analysis.measurements,
@@ -49,6 +50,7 @@ def render_short(analysis: Analysis) -> str:
     return _template("notebook.html.j2").render(
         told=tables.document(analysis),
         numbers=[*summary.main_numbers(analysis.measurements), *summary.more_numbers(analysis)],
+        chambers=summary.other_chambers(analysis.measurements),
         curve=_curve(analysis.measurements),
         measurements=analysis.measurements,
     )
@@ -67,7 +69,8 @@ def _template(name: str) -> Template:
 
 
 def _curve(m: Measurements) -> figures.Curve | None:
-    return None if m.volumes_ml is None else figures.curve(m.volumes_ml, m.phase_times_ms)
+    beside = [other.volumes_ml for other in m.others if other.volumes_ml is not None]
+    return None if m.volumes_ml is None else figures.curve(m.volumes_ml, m.phase_times_ms, beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,7 @@ class Still:
 
     name: str
     uri: str
-    inner: str
-    outer: str
+    lines: dict[str, str]
     caption: str
 
 
@@ -89,6 +91,7 @@ class Tile:
     end: str
     stills: list[Still]
     sprite: figures.Sprite
+    first: dict[str, str]
 
 
 def _pictures(analysis: Analysis) -> dict[str, Any]:
@@ -101,7 +104,8 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
     order = list(range(cine.n_slices))[:: -1 if cine.base_first is False else 1]
     phases = [(name, phase) for name, phase in (("ED", m.ed_phase), ("ES", m.es_phase)) if phase is not None]
     down, right = cine.grid.spacing_mm if cine.grid else (1.0, 1.0)
-    outlines = [_outlines(segmentation, crop, index) for index in order]
+    drawn = _drawn(segmentation)
+    outlines = [_outlines(analysis, drawn, crop, index) for index in order]
     letters = figures.edge_letters(cine.grid)
     stills = {
         name: figures.sprites(still_frames[[phase]], STILL_QUALITY, limit_bytes=STILLS_BYTES // 2)
@@ -117,23 +121,23 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
                     Still(
                         name,
                         stills[name][index].uri,
-                        inner=outlines[place][0][phase],
-                        outer=outlines[place][1][phase],
+                        lines={key: paths[phase] for key, paths in outlines[place].items()},
                         caption=_area_text(m, phase, index),
                     )
                     for name, phase in phases
                 ],
                 sprite=montage[index],
+                first={key: paths[m.ed_phase or 0] for key, paths in outlines[place].items()},
             )
             for place, index in enumerate(order)
         ],
+        "structures": drawn,
         "crop": crop,
         "units": figures.PATH_UNITS_A_PIXEL,
         "aspect": round(crop.width * right / (crop.height * down), 4),
         "bar_px": None if cine.grid is None else 20 / right,
         "left_letter": letters[0],
         "top_letter": letters[1],
-        "has_outer": any(any(outer) for _, outer in outlines),
         "first_phase": m.ed_phase or 0,
         "movie": _movie_data(analysis, outlines),
     }
@@ -150,18 +154,20 @@ def _end_name(cine: Cine, place: int) -> str:
     return {0: "base", cine.n_slices - 1: "apex"}.get(place, "")
 
 
-Outlines = tuple[list[str], list[str]]
+Outlines = dict[str, list[str]]
 
 
-def _outlines(segmentation: Segmentation, crop: figures.Crop, index: int) -> Outlines:
-    """SVG paths of one slice for every phase: endocardium and epicardium."""
+def _drawn(segmentation: Segmentation) -> tuple[Structure, ...]:
+    """The structures with an outline somewhere, inner ones last: they are drawn on top."""
+    if segmentation.contours is not None:
+        return painting_order({structure for structure, _, _ in segmentation.contours})
+    return painting_order(one for one in segmentation.known_phases if np.any(segmentation.labels == one))
 
-    def of(outline: Structure) -> list[str]:
-        phases = range(segmentation.labels.shape[0])
-        return [figures.svg_path(segmentation.outline(outline, phase, index), crop) for phase in phases]
 
-    has_wall = Structure.MYOCARDIUM in segmentation.known_phases
-    return of(Structure.CAVITY), of(Structure.MYOCARDIUM) if has_wall else [""] * segmentation.labels.shape[0]
+def _outlines(analysis: Analysis, drawn: tuple[Structure, ...], crop: figures.Crop, index: int) -> Outlines:
+    """SVG paths of one slice: key of a structure -> its path in every phase."""
+    outline, phases = analysis.segmentation.outline, range(analysis.cine.n_phases)
+    return {one.key: [figures.svg_path(outline(one, phase, index), crop) for phase in phases] for one in drawn}
 
 
 def _area_text(m: Measurements, phase: int, index: int) -> str:
@@ -178,8 +184,7 @@ def _movie_data(analysis: Analysis, outlines: list[Outlines]) -> dict[str, Any]:
     drawn = _curve(m)
     return {
         "phases": cine.n_phases,
-        "inner": [inner for inner, _ in outlines],
-        "outer": [outer for _, outer in outlines],
+        "lines": outlines,
         "xs": None if drawn is None else drawn.xs,
         "times": _rounded(m.phase_times_ms),
         "volumes": _rounded(m.volumes_ml),

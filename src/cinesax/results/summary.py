@@ -53,6 +53,11 @@ def main_numbers(m: Measurements) -> list[Number]:
     ]
 
 
+def other_chambers(m: Measurements) -> list[tuple[str, list[Number]]]:
+    """The main numbers of each other chamber that was segmented: (name of the chamber, numbers)."""
+    return [(other.chamber.name, main_numbers(other)) for other in m.others]
+
+
 def _why_no_volume(m: Measurements) -> str:
     if m.ed_phase is None:
         return "no cavity found"

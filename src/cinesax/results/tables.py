@@ -22,6 +22,7 @@ from cinesax.core.errors import InputError
 from cinesax.core.findings import Finding, Severity
 from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import LV, chambers
 from cinesax.formats import contour_convention
 from cinesax.formats.contours import point_counts
 from cinesax.results.exam import exam_of
@@ -53,7 +54,11 @@ SCALARS = (
     "area_method",
 )
 ARRAYS = ("volumes_ml", "phase_times_ms", "slice_extents_mm", "cavity_areas_px", "cavity_areas_mm2")
-CSV_COLUMNS = (
+_SHARED = ("heart_rate_bpm", "lv_mass_g", "height_cm", "weight_kg", "bsa_m2", "lv_mass_index_g_per_m2", "area_method")
+CHAMBER_SCALARS = tuple(name for name in SCALARS if name not in _SHARED)
+"""What is told of each other chamber than the LV; the rest is the LV's, or the same for all."""
+CHAMBER_ARRAYS = ("volumes_ml", "cavity_areas_px", "cavity_areas_mm2")
+_FIRST_COLUMNS = (
     "case",
     *SCALARS,
     "errors",
@@ -64,6 +69,8 @@ CSV_COLUMNS = (
     "software",
     "research_use",
 )
+CSV_COLUMNS = (*_FIRST_COLUMNS, *(f"{one.key}_{name}" for one in chambers() if one != LV for name in CHAMBER_SCALARS))
+"""Those of other chambers come last, so that a program that counts columns finds the others where they were."""
 
 _DECIMALS = 4
 
@@ -89,8 +96,7 @@ def document(analysis: Analysis) -> dict[str, Any]:
             "papillary_muscles_included": segmentation.papillary_muscles_included,
             contour_convention.FIELD: contour_convention.STANDARD,
             "known_phases": {
-                structure.name.lower(): np.flatnonzero(known).tolist()
-                for structure, known in segmentation.known_phases.items()
+                structure.key: np.flatnonzero(known).tolist() for structure, known in segmentation.known_phases.items()
             },
             "findings": _own_findings(analysis),
             "contours": _contours(segmentation),
@@ -131,7 +137,12 @@ def _contours(segmentation: Segmentation) -> list[dict[str, Any]] | None:
 
 
 def _measurements(measurements: Measurements) -> dict[str, Any]:
-    return {name: getattr(measurements, name) for name in (*SCALARS, *ARRAYS)}
+    told: dict[str, Any] = {name: getattr(measurements, name) for name in (*SCALARS, *ARRAYS)}
+    told["chambers"] = {
+        other.chamber.key: {name: getattr(other, name) for name in (*CHAMBER_SCALARS, *CHAMBER_ARRAYS)}
+        for other in measurements.others
+    }
+    return told
 
 
 def _series(cine: Cine, *, named: bool) -> dict[str, Any]:
@@ -239,6 +250,9 @@ def row(analysis: Analysis) -> dict[str, str | int | float | None]:
         "software": analysis.provenance.software,
         "research_use": RESEARCH_USE,
     }
+    for column in CSV_COLUMNS[len(_FIRST_COLUMNS) :]:
+        key, _, name = column.partition("_")
+        values[column] = told["measurements"]["chambers"].get(key, {}).get(name)
     return {name: values[name] for name in CSV_COLUMNS}
 
 

@@ -22,7 +22,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, printable
 from cinesax.core.grid import Floats, Grid
 from cinesax.core.segmentation import Segmentation
-from cinesax.core.structures import Structure
+from cinesax.core.structures import LV, Structure, painting_order
 from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
 
@@ -30,14 +30,13 @@ SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
 # Segmented Property Type -> structure, in SNOMED CT and in SNOMED RT before it.
-_CODES = {
-    "87878005": Structure.CAVITY,
-    "T-32600": Structure.CAVITY,
-    "49848007": Structure.MYOCARDIUM,
-    "74281007": Structure.MYOCARDIUM,
-    "T-32020": Structure.MYOCARDIUM,
-}
-_OTHER = re.compile(r"\bright\b|\brv|atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
+_CODES = {code: one for one in Structure for code in (one.facts.code.value, *one.facts.older_codes)}
+_WORDS = {one.facts.words.lower(): one for one in Structure}
+_OTHER = re.compile(r"atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
+_RIGHT = re.compile(r"\bright\b|\brv", re.IGNORECASE)
+# Of the right side only the cavity is read: not its wall, and no point or tract of it.
+_RV_CAVITY = re.compile(r"ventric|\brv(\b|c|endo)|cavity|pool|endo", re.IGNORECASE)
+_PART_OF_RV = re.compile(r"insert|point|outflow|inflow|tract|papillar|\bpap\b", re.IGNORECASE)
 _PAPILLARY = re.compile(r"papillar|\bpap\b", re.IGNORECASE)
 _WITHOUT_PAPILLARY = re.compile(
     r"(papillar\w*|\bpap\b\.?)( muscles?)?[\s,:(-]*((are|is)\s+)?"
@@ -45,6 +44,7 @@ _WITHOUT_PAPILLARY = re.compile(
     r"\b(without|w/o|no|excl(udes|uding|\.)?|minus)[\s-]+(the\s+|trabecul\w*\s*(and|&|/|\+)\s*)?(papillar|pap\b)",
     re.IGNORECASE,
 )
+_WITH_PAPILLARY = re.compile(r"papillar\w*( muscles?)?[\s,:(-]*((are|is)\s+)?incl", re.IGNORECASE)
 _CAVITY_TOLD = re.compile(r"cavity|pool|endo|incl|excl|with|w/o|\bno\b|minus", re.IGNORECASE)
 _MYOCARDIUM = re.compile(r"myoc|\bmyo\b|lvm\b|\bwall\b|epicardi|\bepi\b", re.IGNORECASE)
 _CAVITY = re.compile(r"cavity|blood.?pool|\blv|left.?ventric|ventric\w*.left|endocardi|\bendo\b", re.IGNORECASE)
@@ -105,7 +105,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_seg(path: Path, cine: Cine) -> Segmentation:
-    """Read the left ventricle from a segmentation object, on the grid of the cine that was segmented.
+    """Read the left ventricle, and the other structures that are there, on the grid of the cine that was segmented.
 
     A structure counts as looked for in the phases in which the object has a frame of it.
 
@@ -171,7 +171,7 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
             others.append(str(item.get("SegmentLabel", "")) or "without label")
         else:
             known[int(item.SegmentNumber)] = structure
-    if not known:
+    if not any(one.facts.chamber == LV for one in known.values()):
         listed = ", ".join(others[:6]) or "none"
         raise InputError(
             f"{path} has no left ventricle that could be recognised by code (SCT 87878005, 49848007) or label: "
@@ -182,8 +182,15 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
 
 def _structure(item: Dataset) -> Structure | None:
     label = _label(item)
-    if _OTHER.search(label) or _is_papillary_muscle(label):
+    if label.strip().lower() in _WORDS:
+        return _WORDS[label.strip().lower()]
+    if _OTHER.search(label):
         return None
+    if _RIGHT.search(label):
+        whole = _RV_CAVITY.search(label) and not _MYOCARDIUM.search(label) and not _PART_OF_RV.search(label)
+        return Structure.RV_CAVITY if whole else None
+    if _is_papillary_muscle(label):
+        return Structure.PAPILLARY_MUSCLES
     if _MYOCARDIUM.search(label):
         return Structure.MYOCARDIUM
     types = item.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
@@ -202,12 +209,17 @@ def _papillary_muscles_included(dataset: Dataset) -> bool:
     What the wall holds the cavity does not: a myocardium with papillary muscles tells of a cavity without them, and a
     myocardium without them tells nothing.
     """
-    return not any(_leaves_them_out(item) for item in dataset.get("SegmentSequence", ()))
+    items = list(dataset.get("SegmentSequence", ()))
+    if any(_structure(item) is Structure.CAVITY and _WITH_PAPILLARY.search(_label(item)) for item in items):
+        return True
+    return not any(_leaves_them_out(item) for item in items)
 
 
 def _leaves_them_out(item: Dataset) -> bool:
     label = _label(item)
     without = _WITHOUT_PAPILLARY.search(label) is not None
+    if _structure(item) is Structure.RV_CAVITY:
+        return False
     if _structure(item) is Structure.MYOCARDIUM:
         return _PAPILLARY.search(label) is not None and not without
     return without or _is_papillary_muscle(label)
@@ -391,8 +403,8 @@ def _onto(path: Path, found: _Object, cine: Cine) -> Segmentation:
         )
     labels = np.zeros(cine.pixels.shape, dtype=np.uint8)
     known = {one: np.zeros(cine.n_phases, dtype=bool) for frame in frames for one in frame.structures.values()}
-    # Myocardium first: an outer outline that is filled keeps what the cavity leaves of it.
-    for structure in sorted(known, reverse=True):
+    # What encloses first: an outer outline that is filled keeps what the cavity leaves of it.
+    for structure in painting_order(known):
         for frame, places in placed:
             for value, one in frame.structures.items():
                 mask = pixels[frame.index] == value

@@ -3,8 +3,7 @@
   const data = JSON.parse(document.getElementById("movie").textContent);
   const tiles = [...document.querySelectorAll(".montage .frame")].map((frame, index) => ({
     sprite: frame.querySelector(".sprite"),
-    inner: frame.querySelector("path.inner"),
-    outer: frame.querySelector("path.outer"),
+    paths: Object.entries(data.lines[index]).map(([key, lines]) => [frame.querySelector("path." + key), lines]),
     columns: Number(frame.dataset.columns),
     rows: Number(frame.dataset.rows),
     index,
@@ -21,8 +20,7 @@
       const column = phase % tile.columns;
       const row = Math.floor(phase / tile.columns);
       tile.sprite.style.backgroundPosition = percent(column, tile.columns) + " " + percent(row, tile.rows);
-      tile.inner.setAttribute("d", data.inner[tile.index][phase]);
-      tile.outer.setAttribute("d", data.outer[tile.index][phase]);
+      for (const [path, lines] of tile.paths) path.setAttribute("d", lines[phase]);
     }
     slider.value = phase;
     const name = phase === data.ed ? " (ED)" : phase === data.es ? " (ES)" : "";
