@@ -148,13 +148,6 @@ class TestTheRightVentricle:
         assert (both["rv_edv_ml"], both["edv_ml"], alone["rv_edv_ml"]) == ("2.4", "16.0", "")
 
 
-def test_another_table_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "measurements.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="columns"):
-        tables.read_csv(path)
-
-
 def leaky() -> cinesax.Analysis:
     """An exam that says who the patient is wherever a scanner's user can type."""
     source = Source(
