@@ -136,11 +136,11 @@ def test_the_manifest_says_what_was_not_used(tmp_path):
     verify(done.dataset)
 
 
-def test_phantoms_know_their_wall_and_not_their_rv(tmp_path):
+def test_phantoms_know_their_wall_and_their_rv(tmp_path):
     command = ["prepare", "--phantoms", "1", "--frames-each", "2", "--classes", "lv_cavity,myocardium,rv"]
     assert main([*command, "-o", str(tmp_path / "set"), "--jobs", "1"]) == 0
     lines = (tmp_path / "set" / "examples.csv").read_text().splitlines()[1:]
-    assert len(lines) == 2 and all(",lv_cavity myocardium," in line for line in lines)
+    assert len(lines) == 2 and all(",lv_cavity myocardium rv," in line for line in lines)
     assert [source.seeds for source in phantom_sources(range(6), 2)] == [(0, 1, 2, 3), (4, 5)]
 
 

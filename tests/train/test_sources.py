@@ -81,15 +81,17 @@ def test_a_study_gives_ed_and_es_and_lists_the_rest(tmp_path, capsys):
     unused = _prepare(tmp_path, tmp_path / "dicom", "--contours", tmp_path / "contours")
     examples = list(read_examples(open_dataset(tmp_path / "set"), "train"))
     assert [(e.phase, e.slice, bool(e.label.any())) for e in examples] == [
-        (phase, index, 0 < index < SLICES - 1) for phase in (0, 3) for index in range(SLICES)
+        *((phase, index, 0 < index < SLICES - 1) for phase in (0, 3) for index in range(SLICES)),
+        # Empty at ED and ES, and so all the beat: every fourth phase is learned too.
+        *((4, index, False) for index in (0, SLICES - 1)),
     ]
     reasons = dict(unused)
-    assert len(unused) == len(reasons) == (PHASES - 2) * SLICES + 3
-    assert sum("no label at this phase" in reason for reason in reasons.values()) == (PHASES - 2) * SLICES
+    assert len(unused) == len(reasons) == (PHASES - 2) * SLICES - 2 + 3
+    assert sum("no label at this phase" in reason for reason in reasons.values()) == (PHASES - 2) * SLICES - 2
     assert "papillary" in reasons["contours/P-01/IM-0001-0002-p1contour-manual.txt"]
     assert "no images here" in reasons["contours/P-99/IM-0001-0002-icontour-manual.txt"]
     assert "dicom/P-01/notes.txt" in reasons
-    assert "20  a frame of the cine with no label at this phase" in capsys.readouterr().out
+    assert "18  a frame of the cine with no label at this phase" in capsys.readouterr().out
 
 
 def test_a_slice_with_its_cavity_but_not_its_wall_is_labelled_in_part(tmp_path):
@@ -101,7 +103,7 @@ def test_a_slice_with_its_cavity_but_not_its_wall_is_labelled_in_part(tmp_path):
     assert all(known[3, index] == {CAVITY} for index in range(SLICES))
     frames, skipped = labelled_frames(_drawn(cine, without=(Structure.MYOCARDIUM, 0, 2)))
     assert next(f.known for f in frames if (f.phase, f.slice) == (0, 2)) == {CAVITY}
-    assert len(frames) == 2 * SLICES and len(skipped) == (PHASES - 2) * SLICES
+    assert len(frames) == 2 * SLICES + 2 and len(skipped) == (PHASES - 2) * SLICES - 2
 
 
 def test_frames_that_nobody_judged_are_not_taken_for_empty():
@@ -114,7 +116,7 @@ def test_frames_that_nobody_judged_are_not_taken_for_empty():
     drawn[Structure.CAVITY, 4, 2] = drawn[Structure.CAVITY, 3, 2]
     frames, skipped = labelled_frames(from_contours(drawn, cine.pixels.shape))
     assert (4, 2) in {(f.phase, f.slice) for f in frames}
-    assert all("few slices" in skipped[4, index] for index in range(SLICES) if index != 2)
+    assert all("few slices" in skipped[4, index] for index in (1, 3))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_folders_whose_names_differ_find_one_another(layout, tmp_path):
     unused = dict(_prepare(tmp_path, tmp_path / "all"))
     dataset = open_dataset(tmp_path / "set")
     assert dataset.cases("train") == [Path(layout[1]).parts[-2 if "ID-77" in layout[1] else -3]]
-    assert dataset.manifest["counts"] == {"train": 2 * SLICES}
+    assert dataset.manifest["counts"] == {"train": 2 * SLICES + 2}
     assert unused["all/README.txt"] == "not DICOM" and unused["all/scd_patientdata.csv"] == "a table of patients"
 
 
@@ -275,9 +277,10 @@ def test_every_real_file_is_used_or_listed_once(sunnybrook, tmp_path):
     listed = [file for file, _ in unused]
     assert len(listed) == len(set(listed)) and set(listed) <= {str(p.relative_to(sunnybrook)) for p in files}
     examples = list(read_examples(open_dataset(tmp_path / "set"), "train"))
-    # 56 contoured frames and the 14 that were left empty; 56 endocardial and 28 epicardial contours
-    assert len(examples) == 70 and len(files) - len(listed) == 70 + 56 + 28
-    assert sum(not e.label.any() for e in examples) == 14
+    # 56 contoured frames, the 14 that were left empty, and 35 more of slices that are so at ED and ES; 56 endocardial
+    # and 28 epicardial contours
+    assert len(examples) == 105 and len(files) - len(listed) == 105 + 56 + 28
+    assert sum(not e.label.any() for e in examples) == 49
     assert sum(e.known == {CAVITY, WALL} for e in examples) == 35
     assert all(np.any(e.label == Structure.MYOCARDIUM) for e in examples if WALL in e.known and e.label.any())
 
@@ -302,4 +305,4 @@ def test_the_real_studies_as_they_are_distributed(sunnybrook, tmp_path):
     (root / "scd_patientdata.csv").write_text(table.format(1, 2))
     _prepare(tmp_path, root)
     manifest = open_dataset(tmp_path / "set").manifest
-    assert {case: fact["n"] for case, fact in manifest["cases"].items()} == {"SC-HF-I-01": 24, "SC-HF-I-02": 26}
+    assert {case: fact["n"] for case, fact in manifest["cases"].items()} == {"SC-HF-I-01": 39, "SC-HF-I-02": 46}

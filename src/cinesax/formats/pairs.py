@@ -1,5 +1,8 @@
 """Training sets as pairs of pictures: `images/NAME.png` and `labels/NAME.png` of the same name.
 
+`walls/NAME.png`, of as many of the pictures as one likes, shows all that lies inside of the epicardium: what of it is
+not cavity is myocardium.
+
 Pictures carry no spacing: distances on them are in pixels. A label picture holds either 0 and 255 (255 is the LV
 cavity), or the labels of the table of structures: 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity, 4 papillary
 muscles, and beside these 255 where nobody has said what a pixel is.
@@ -19,7 +22,7 @@ from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import DatasetError
 from cinesax.core.structures import Structure
 
-IMAGES, LABELS = "images", "labels"
+IMAGES, LABELS, WALLS = "images", "labels", "walls"
 UNKNOWN = 255
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 # What may stand between a patient and the number of a slice: a patient for every slice would break the split.
@@ -41,12 +44,14 @@ class Pair:
         case: the patient: the name up to "-IM-...", or to the last number and the word before it, if any.
         image: the grey picture.
         label: the picture of the LV cavity.
+        wall: the picture of all that lies inside of the epicardium, the cavity included; None: nobody has drawn it.
     """
 
     name: str
     case: str
     image: Path
     label: Path
+    wall: Path | None = None
 
 
 def case_of(name: str) -> str:
@@ -70,7 +75,11 @@ def read_pairs(folder: Path) -> list[Pair]:
         )
     if not images:
         raise DatasetError(f"{folder} has no images: expected {IMAGES}/NAME.png and {LABELS}/NAME.png")
-    return [Pair(name, case_of(name), images[name], labels[name]) for name in sorted(images)]
+    walls = _pictures(folder / WALLS) if (folder / WALLS).is_dir() else {}
+    strange = sorted(set(walls) - set(images))
+    if strange:
+        raise DatasetError(f"{folder}: {WALLS}/ holds {strange[0]}, of which there is no picture in {IMAGES}/")
+    return [Pair(name, case_of(name), images[name], labels[name], walls.get(name)) for name in sorted(images)]
 
 
 def is_picture(path: Path) -> bool:
@@ -158,6 +167,11 @@ def load_classes(pair: Pair) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     image, label = load_image(pair.image), _load_classes(pair.label)
     if image.shape != label.shape:
         raise DatasetError(f"{pair.image} has shape {image.shape}, its label {label.shape}: expected the same")
+    if pair.wall is not None:
+        inside = load_image(pair.wall) > 0
+        if inside.shape != label.shape:
+            raise DatasetError(f"{pair.wall} has shape {inside.shape}, its image {image.shape}: expected the same")
+        label = np.where(inside & (label == 0), np.uint8(Structure.MYOCARDIUM), label)
     return image, label
 
 

@@ -93,7 +93,7 @@ class Framing:
     size: int = 256
     spacing_mm: float = 1.4
     native_range_mm: tuple[float, float] = (1.15, 1.7)
-    window_percentiles: tuple[float, float] = (0.5, 98.0)
+    window_percentiles: tuple[float, float] = (0.5, 99.8)
 
     def __post_init__(self) -> None:
         low, high = self.window_percentiles

@@ -7,7 +7,7 @@ true Segmentation, `scan` takes it apart into the frames that a scanner stores, 
 frames. Everything here is NumPy and SciPy; what is written to disk is the business of `formats`.
 """
 
-from cinesax.phantom.make import DecoyKind, Phantom, make_decoys, make_phantom, make_truth, render_frames
+from cinesax.phantom.make import DecoyKind, Phantom, label_right, make_decoys, make_phantom, make_truth, render_frames
 from cinesax.phantom.scanning import Oddity, Scan, ScannedFrame, scan, take_apart
 from cinesax.phantom.settings import FieldOfView, PhantomSettings, draw_settings
 
@@ -20,6 +20,7 @@ __all__ = [
     "Scan",
     "ScannedFrame",
     "draw_settings",
+    "label_right",
     "make_decoys",
     "make_phantom",
     "make_truth",

@@ -142,11 +142,25 @@ class Heart:
         middle_x, middle_y = self.lv.middle_at(top)
         radius = self.lv.outer_at(np.maximum(top, 1), 0)
         outer = (np.hypot(x - middle_x, y - middle_y) - radius).astype(np.float32)
-        rv = self._right_ventricle(top, 0).distance(x, y)
+        rv = self.right_ventricle(top, 0).distance(x, y)
         beyond = np.maximum(np.maximum(-w, w - np.float32(self.lv.base_mm[0] + 40)), 0)
         return np.asarray(np.hypot(np.maximum(_smooth_min(outer, rv, 20), 0), 0.6 * beyond), dtype=np.float32)
 
-    def _right_ventricle(self, w: Singles, phase: int) -> Ellipse:
+    def in_right_cavity(self, x: Singles, y: Singles, w: Singles, *, phase: int) -> NDArray[np.bool_]:
+        """(point,): whether points lie in the cavity of the right ventricle, its trabeculae included."""
+        lv = self.lv
+        middle_x, middle_y = lv.middle_at(w)
+        px, py = x - middle_x, y - middle_y
+        shape = lv.outer_shape(np.arctan2(py, px) - lv.twist_at(w, phase))
+        outside = np.hypot(px, py) >= lv.outer_at(w, phase) * shape
+        depth = -self.right_ventricle(w, phase).distance(x, y)
+        return np.asarray(outside & (depth > self._rv_wall_mm(phase)) & (w < np.float32(lv.base_mm[phase])))
+
+    def _rv_wall_mm(self, phase: int) -> np.float32:
+        return np.float32(2.6 + 1.2 * float(self.lv.contraction[phase]))
+
+    def right_ventricle(self, w: Singles, phase: int) -> Ellipse:
+        """The section of the right ventricle, its wall included, at heights w."""
         s, lv = self.settings, self.lv
         squeeze = 1 - s.rv_contraction * float(lv.contraction[phase])
         radius, base = float(lv.outer_radius_mm[phase]), float(lv.base_mm[phase])
@@ -167,7 +181,7 @@ class Heart:
         outer = lv.outer_at(w, phase)
         level = np.hypot(px, py) - outer * lv.outer_shape(np.arctan2(py, px) - twist)
         level = np.where(w > 0, level, np.hypot(level, w))
-        rv = self._right_ventricle(w, phase).distance(x, y)
+        rv = self.right_ventricle(w, phase).distance(x, y)
         rv_wall = np.float32(2.6 + 1.2 * float(lv.contraction[phase]))
         envelope = _smooth_min(level, rv, 18)
         codes = np.where(envelope < s.epicardial_fat_mm, np.uint8(Tissue.FAT), np.uint8(255))

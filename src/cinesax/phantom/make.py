@@ -14,7 +14,7 @@ from cinesax.core.grid import Floats, Grid, stacked_grid
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
 from cinesax.phantom import physics
-from cinesax.phantom.anatomy import heart_frame
+from cinesax.phantom.anatomy import heart, heart_frame
 from cinesax.phantom.heart import Section, ventricle
 from cinesax.phantom.render import Stored, cine_signals, make_plane, render
 from cinesax.phantom.settings import PhantomSettings
@@ -134,6 +134,31 @@ def render_frames(settings: PhantomSettings, frames: Sequence[tuple[int, int]]) 
         for i in mine:
             _label(labels[i], lv.section(positions[slice_index].w_mm, frames[i][0]), positions[slice_index])
     return images, labels
+
+
+def label_right(settings: PhantomSettings, frames: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """The cavity of the right ventricle in some frames, up to the base plane: pixels whose centre lies in it.
+
+    Args:
+        settings: of the phantom.
+        frames: (phase, slice) of each frame.
+
+    Returns:
+        (frame, row, column).
+
+    Raises:
+        UsageError: a frame that does not exist.
+    """
+    _check_frames(settings, frames)
+    beating, positions, (rows, columns) = heart(settings), _positions(settings), _grid(settings).shape[1:]
+    at = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
+    inside = np.zeros((len(frames), rows * columns), dtype=bool)
+    for out, (phase, slice_index) in zip(inside, frames, strict=True):
+        position = positions[slice_index]
+        x, y = (at @ np.stack([position.by_row, position.by_column]) + position.start).T.astype(np.float32)
+        w = np.full(len(at), position.w_mm, dtype=np.float32)
+        out[:] = beating.in_right_cavity(x, y, w, phase=phase)
+    return inside.reshape(-1, rows, columns)
 
 
 def make_decoys(settings: PhantomSettings) -> tuple[tuple[DecoyKind, Cine], ...]:

@@ -4,9 +4,13 @@ All randomness comes from a stateless seed, shape (2,), int32: the same seed giv
 training sees the images that an uninterrupted one would have seen.
 """
 
+import math
 from dataclasses import dataclass
 
 import tensorflow as tf
+
+# A wall is never made thinner than to a half of what it was.
+_THINNEST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,10 @@ class Augmentation:
         noise: largest standard deviation of the noise (uniform from 0).
         blur_chance: part of the images that lose resolution, by a factor of up to 2.
         flip_chance: part of the images that are mirrored.
+        turn_chance: part of the images that are turned by a quarter or mirrored, one of the eight ways by chance.
+        reshape_chance: part of the hearts whose wall is made thicker or thinner (see `reshaped`).
+        reshape_range: smallest and largest factor of the cavity's radius then; its logarithm is uniform.
+        saturate_chance: part of the images whose brightest parts are cut off.
     """
 
     rotation_degrees: float = 20.0
@@ -36,6 +44,10 @@ class Augmentation:
     noise: float = 0.05
     blur_chance: float = 0.25
     flip_chance: float = 0.0
+    turn_chance: float = 0.0
+    reshape_chance: float = 0.0
+    reshape_range: tuple[float, float] = (0.35, 1.2)
+    saturate_chance: float = 0.0
 
 
 def _seeds(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
@@ -49,6 +61,7 @@ def draw_geometry(
     size: int,
     crop: int,
     about: tuple[tf.Tensor, float] | None = None,
+    anatomy: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Where each pixel of the augmented image is taken from.
 
@@ -59,11 +72,12 @@ def draw_geometry(
         crop: rows and columns of the augmented image.
         about: its middle, (row, column), and the standard deviation from it in pixels; None: its place is uniform
             over the framed image.
+        anatomy: of the heart in the image (see `cinesax.train.data.anatomy`); None: its wall stays as it is.
 
     Returns:
         (crop, crop, 2), float32: row and column in the framed image.
     """
-    keys = _seeds(seed, 6)
+    keys = _seeds(seed, 10)
     angle = tf.random.stateless_normal([], keys[0]) * (settings.rotation_degrees * 3.14159265 / 180)
     scale = tf.exp(-tf.random.stateless_uniform([], keys[1], -settings.log_scale, settings.log_scale))
     shear = tf.random.stateless_normal([], keys[2]) * settings.shear
@@ -76,10 +90,60 @@ def draw_geometry(
     matrix = tf.stack([tf.stack([cos, (shear - sin) * mirror]), tf.stack([sin + shear, cos * mirror])])
     line = tf.range(crop, dtype=tf.float32) - (crop - 1) / 2
     rows, columns = tf.meshgrid(line, line, indexing="ij")
-    moved = tf.stack([rows, columns], axis=-1) @ tf.transpose(matrix)
+    line_up = tf.stack([rows, columns], axis=-1) @ _any_turn(keys[6], settings.turn_chance)
+    moved = line_up @ tf.transpose(matrix)
     control = tf.random.stateless_normal([1, 6, 6, 2], keys[5]) * settings.warp_px
     warp = tf.image.resize(control, [crop, crop], method="bicubic")[0]
-    return moved + middle + warp
+    places = moved + middle + warp
+    if anatomy is None or settings.reshape_chance <= 0:
+        return places
+    low, high = settings.reshape_range
+    factor = tf.exp(tf.random.stateless_uniform([], keys[7], math.log(low), math.log(high)))
+    chosen = tf.random.stateless_uniform([], keys[8]) < settings.reshape_chance
+    return tf.cond(chosen, lambda: reshaped(places, anatomy, factor), lambda: places)
+
+
+def _any_turn(seed: tf.Tensor, chance: float) -> tf.Tensor:
+    """(2, 2): one of the eight ways to turn or mirror, or, of all but `chance` of the images, none."""
+    keys = _seeds(seed, 4)
+    signs = tf.where(tf.random.stateless_uniform([2], keys[0]) < 0.5, -1.0, 1.0)
+    matrix = tf.linalg.diag(signs)
+    matrix = tf.where(tf.random.stateless_uniform([], keys[1]) < 0.5, matrix[::-1], matrix)
+    return tf.where(tf.random.stateless_uniform([], keys[2]) < chance, matrix, tf.eye(2))
+
+
+def reshaped(places: tf.Tensor, anatomy: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Places moved along the rays from the middle of the cavity: a smaller cavity in a thicker wall, or the reverse.
+
+    The radius of the cavity is multiplied, the outer border of the wall stays. Image and label are taken from the same
+    places, so the label of the new heart is as exact as that of the old.
+
+    Args:
+        places: (..., 2), float32: row and column in the framed image.
+        anatomy: (2 + 2 angles,): see `cinesax.train.data.anatomy`. All 0: there is no cavity, nothing moves.
+        factor: (), of the radius of the cavity.
+
+    Returns:
+        As `places`.
+    """
+    middle = anatomy[:2]
+    inner, outer = tf.split(anatomy[2:], 2)
+    away = places - middle
+    far = tf.norm(away, axis=-1)
+    count = tf.shape(inner)[0]
+    turn = tf.math.atan2(away[..., 0], away[..., 1]) / (2 * math.pi) % 1.0 * tf.cast(count, tf.float32)
+    low = tf.floor(turn)
+    part, first = turn - low, tf.cast(low, tf.int32) % count
+
+    def along(radii: tf.Tensor) -> tf.Tensor:
+        return tf.gather(radii, first) * (1 - part) + tf.gather(radii, (first + 1) % count) * part
+
+    endo, epi = along(inner), along(outer)
+    wanted = tf.minimum(endo * factor, endo + (epi - endo) * _THINNEST)
+    inside = far * endo / tf.maximum(wanted, 1e-3)
+    in_wall = endo + (far - wanted) * (epi - endo) / tf.maximum(epi - wanted, 1e-3)
+    came_from = tf.where(far < wanted, inside, tf.where(far < epi, in_wall, far))
+    return middle + away * (came_from / tf.maximum(far, 1e-3))[..., None]
 
 
 def sample(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
@@ -113,14 +177,18 @@ def smooth_field(seed: tf.Tensor, size: tf.Tensor, deviation: float) -> tf.Tenso
 
 
 def vary_contrast(image: tf.Tensor, seed: tf.Tensor, settings: Augmentation) -> tf.Tensor:
-    """The image (row, column, 1), 0 to 1, with another gamma, gain, offset, bias field, resolution and noise."""
-    keys = _seeds(seed, 8)
+    """The image (row, column, channel), 0 to 1, with another gamma, gain, offset, bias field, resolution and noise."""
+    keys = _seeds(seed, 10)
     size = tf.shape(image)[0]
     gamma = tf.exp(tf.random.stateless_uniform([], keys[0], -settings.gamma, settings.gamma))
     image = tf.pow(tf.clip_by_value(image, 0.0, 1.0) + 1e-6, gamma)
     gain = 1 + tf.random.stateless_uniform([], keys[1], -settings.gain, settings.gain)
     offset = tf.random.stateless_uniform([], keys[2], -settings.gain / 3, settings.gain / 3)
     image = image * gain * tf.exp(smooth_field(keys[3], size, settings.bias_field)) + offset
+    if settings.saturate_chance > 0:
+        highest = tf.reduce_max(image) * tf.random.stateless_uniform([], keys[8], 0.35, 1.0)
+        cut = tf.random.stateless_uniform([], keys[9]) < settings.saturate_chance
+        image = tf.where(cut, tf.minimum(image, highest), image)
     coarse = tf.random.stateless_uniform([], keys[4], 0.5, 1.0)
     coarse = tf.where(tf.random.stateless_uniform([], keys[5]) < settings.blur_chance, coarse, 1.0)
     image = tf.cond(coarse < 1.0, lambda: _lower_resolution(image, coarse), lambda: image)
@@ -142,28 +210,31 @@ def augment(
     *,
     crop: int,
     about: tuple[tf.Tensor, float] | None = None,
+    anatomy: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One augmented image with its one-hot label.
 
     Args:
-        image: (size, size, 1), float32, 0 to 1.
+        image: (size, size, channels), float32, 0 to 1.
         label: (size, size, classes), float32, one-hot.
         seed: (2,), int32.
         settings: how widely.
         crop: rows and columns of the result, at most size.
         about: where the result is cut; see `draw_geometry`.
+        anatomy: of the heart in the image; see `draw_geometry`.
 
     Returns:
-        (crop, crop, 1) float32 and (crop, crop, classes) float32, one-hot.
+        (crop, crop, channels) float32 and (crop, crop, classes) float32, one-hot.
     """
     geometry, contrast = _seeds(seed, 2)
-    places = draw_geometry(geometry, settings, size=image.shape[0], crop=crop, about=about)
+    places = draw_geometry(geometry, settings, size=image.shape[0], crop=crop, about=about, anatomy=anatomy)
+    channels = image.shape[-1]
     # Background counts as 1 outside of the frame, so it is left out of the sampling and put back.
     moved = sample(tf.concat([image, label[..., 1:]], axis=-1), places)
-    structures = moved[..., 1:]
+    structures = moved[..., channels:]
     background = 1.0 - tf.reduce_sum(structures, axis=-1, keepdims=True)
     classes = tf.argmax(tf.concat([background, structures], axis=-1), axis=-1)
     new_label = tf.one_hot(classes, label.shape[-1])
-    new_image = vary_contrast(moved[..., :1], contrast, settings)
-    new_image.set_shape([crop, crop, 1])
+    new_image = vary_contrast(moved[..., :channels], contrast, settings)
+    new_image.set_shape([crop, crop, channels])
     return new_image, new_label

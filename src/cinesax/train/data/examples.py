@@ -14,9 +14,10 @@ from cinesax.core.errors import DatasetError
 from cinesax.core.orientation import Turn, standard_position
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
-from cinesax.formats import acdc, contours, pairs
+from cinesax.formats import acdc, chla, contours, label_maps, pair_studies, pairs
 from cinesax.network.framing import Framing, Placement
-from cinesax.phantom import draw_settings, render_frames
+from cinesax.phantom import PhantomSettings, draw_settings, label_right, make_truth, render_frames
+from cinesax.phantom.heart import ventricle
 
 
 class Kind(StrEnum):
@@ -26,6 +27,8 @@ class Kind(StrEnum):
     STUDY = "study"
     PHANTOM = "phantom"
     ACDC = "acdc"
+    CHLA = "chla"
+    LABEL_MAP = "label-map"
 
 
 LabelClass = Structure
@@ -33,6 +36,11 @@ LabelClass = Structure
 
 UNKNOWN = 255
 """In a label: nobody has said what this pixel is."""
+
+_BEFORE = 16
+_THICK_EVERY = 3
+# Of slices that hold no LV at any phase, these phases are taken: neighbours in time are near copies.
+_OTHER_PHASES_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +142,11 @@ def known_in(label: NDArray[np.uint8], looked_for: Iterable[LabelClass]) -> froz
 
 
 def from_pairs(
-    found: Path | Sequence[pairs.Pair], framing: Framing, *, looked_for: frozenset[LabelClass] | None = None
+    found: Path | Sequence[pairs.Pair],
+    framing: Framing,
+    *,
+    looked_for: frozenset[LabelClass] | None = None,
+    phases: int | None = None,
 ) -> Iterator[Example]:
     """Every image of a `pairs` folder (`images/NAME.png`, `labels/NAME.png`), or those given.
 
@@ -143,6 +155,7 @@ def from_pairs(
         framing: how the network sees them.
         looked_for: the classes that were looked for; None: those that at least one label of `found` holds, and the
             LV cavity.
+        phases: of each slice, for names that count the frames of a study; None: found from the names.
 
     Raises:
         InputError: no such folder, an image without label, sizes that differ.
@@ -150,16 +163,20 @@ def from_pairs(
     chosen = pairs.read_pairs(found) if isinstance(found, Path) else found
     if looked_for is None:
         looked_for = classes_in(chosen)
+    phases = phases or pair_studies.phases_by_numbers([pair.name for pair in chosen], [pair.case for pair in chosen])
     for pair in chosen:
         image, label = pairs.load_classes(pair)
+        phase, place = pair_studies.place_of(pair.name, phases) or (-1, -1)
         facts = {"name": pair.name, "case": pair.case, "kind": Kind.PAIRS, "known": known_in(label, looked_for)}
-        yield _framed(image, label, framing, **facts)
+        yield _framed(image, label, framing, slice=place, phase=phase, **facts)
 
 
 def classes_in(found: Iterable[pairs.Pair]) -> frozenset[LabelClass]:
     """The LV cavity, and what else at least one label of the pairs holds."""
-    values = {value for pair in found for value in pairs.label_values(pair.label)}
-    return frozenset(LabelClass(value) for value in values - {0, UNKNOWN}) | {LabelClass.LV_CAVITY}
+    chosen = list(found)
+    values = {value for pair in chosen for value in pairs.label_values(pair.label)}
+    walls = {LabelClass.MYOCARDIUM} if any(pair.wall for pair in chosen) else set()
+    return frozenset(LabelClass(value) for value in values - {0, UNKNOWN}) | walls | {LabelClass.LV_CAVITY}
 
 
 def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tuple[int, int], str]]:
@@ -167,7 +184,8 @@ def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tupl
 
     Experts label ED and ES, slice by slice. Slices that they left empty there, above the base or below the apex, are
     frames without LV. A frame without contour says nothing at another phase, in a phase where less than half of the
-    slices of the best labelled phase are labelled, or between two slices that are labelled.
+    slices of the best labelled phase are labelled, or between two slices that are labelled. A slice that is empty at ED
+    and at ES is so all the beat: the LV is longest at ED. Every fourth phase of it is learned too.
 
     Returns:
         frames: by phase, then slice.
@@ -176,11 +194,14 @@ def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tupl
     cavity = np.any(truth.labels == Structure.CAVITY, axis=(2, 3))
     wall = np.any(truth.labels == Structure.MYOCARDIUM, axis=(2, 3))
     cavity_phases = _looked_for(cavity | wall, truth, Structure.CAVITY)
+    never = _never(cavity | wall, cavity_phases)
     wall_phases = _looked_for(wall, truth, Structure.MYOCARDIUM)
     frames: list[LabelledFrame] = []
     skipped: dict[tuple[int, int], str] = {}
     for phase, index in np.ndindex(*cavity.shape):
         reason = _not_learned(truth, cavity | wall, cavity_phases, phase=phase, index=index)
+        if reason and never[index] and not phase % _OTHER_PHASES_EVERY:
+            reason = None
         if reason:
             skipped[phase, index] = reason
             continue
@@ -198,6 +219,13 @@ def _looked_for(seen: NDArray[np.bool_], truth: Segmentation, structure: Structu
         return np.zeros(len(seen), dtype=bool)
     counts = seen.sum(axis=1)
     return np.asarray(known & (2 * counts >= counts.max()) & (counts > 0))
+
+
+def _never(seen: NDArray[np.bool_], looked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(slice,): without LV at each of two phases or more that experts labelled, ED and ES: without it all the beat."""
+    if np.count_nonzero(looked) < 2:
+        return np.zeros(seen.shape[1], dtype=bool)
+    return np.asarray(~np.any(seen[looked], axis=0))
 
 
 def _not_learned(
@@ -263,25 +291,94 @@ def from_acdc(patient: acdc.AcdcPatient, framing: Framing) -> Iterator[Example]:
             yield _framed(frame.cine.pixels[0, index], frame.labels[index], framing, name=name, **facts)
 
 
+def from_chla(patient: chla.ChlaPatient, framing: Framing) -> Iterator[Example]:
+    """Every image of a patient of the CHLA set; a cavity that nobody looked for in an image is not known there.
+
+    The files do not say how the frames lie in the patient; nearly all are stored as scanners show short-axis frames.
+
+    Args:
+        patient: as read.
+        framing: how the network sees it.
+    """
+    for frame in patient.frames:
+        known = frozenset(LabelClass(value) for value in frame.known)
+        # Slices of the RV alone may lie before the first one of the LV.
+        place = -1 if frame.slice is None else frame.slice + _BEFORE
+        facts: dict[str, Any] = {"case": patient.case, "kind": Kind.CHLA, "known": known, "slice": place}
+        name = f"{patient.case}-{chla.PHASES[frame.phase]}-{frame.number:02d}"
+        facts |= {"phase": frame.phase, "spacing_mm": patient.spacing_mm}
+        yield _framed(frame.image, frame.label, framing, name=name, **facts)
+
+
+def from_label_map(stack: label_maps.LabelledStack, framing: Framing) -> Iterator[Example]:
+    """Every slice of a stack with a map of labels: LV cavity, myocardium and RV are known in all.
+
+    The affine of these files is one of the axes' lengths alone. They are stored upside down, with the diaphragm on top:
+    looked at in all seven patients.
+    """
+    classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV})
+    grid = stack.cine.grid
+    for index, (image, label) in enumerate(zip(stack.cine.pixels[0], stack.labels, strict=True)):
+        facts: dict[str, Any] = {"slice": index, "phase": stack.phase, "known": classes, "case": stack.case}
+        facts |= {
+            "spacing_mm": grid.spacing_mm if grid else None,
+            "turn": Turn(rows_reversed=True),
+            "kind": Kind.LABEL_MAP,
+        }
+        name = f"{stack.case}-{('ED', 'ES')[stack.phase]}-{index:02d}"
+        yield _framed(image, label, framing, name=name, **facts)
+
+
 def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 8) -> Iterator[Example]:
-    """Frames of synthetic hearts, drawn over all slices and phases: slices without LV too.
+    """Frames of synthetic hearts, stack by stack, slices without LV too: at ED, at ES, then at other phases.
 
     Args:
         seeds: one heart each.
         framing: how the network sees it.
-        frames_each: how many frames of each heart.
+        frames_each: how many frames of each heart; neighbours where a stack is not needed whole.
     """
-    classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM})
+    classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV})
     for seed in seeds:
-        settings = draw_settings(seed)
-        rng = np.random.default_rng((seed, 1))
-        count = settings.n_phases * settings.n_slices
-        chosen = np.sort(rng.choice(count, min(frames_each, count), replace=False))
-        frames = [(int(c) // settings.n_slices, int(c) % settings.n_slices) for c in chosen]
+        settings = training_settings(seed)
+        frames = _phantom_frames(settings, frames_each)
         images, labels = render_frames(settings, frames)
-        spacing = settings.spacing_mm
-        for (phase, index), image, label in zip(frames, images, labels, strict=True):
+        rights = label_right(settings, frames)
+        turn = standard_position(make_truth(settings, phases=[0])[0]) or Turn()
+        for (phase, index), image, label, right in zip(frames, images, labels, rights, strict=True):
             case = f"PHANTOM-{seed:06d}"
-            facts = {"slice": index, "phase": phase, "spacing_mm": spacing, "known": classes}
+            facts = {"slice": index, "phase": phase, "spacing_mm": settings.spacing_mm, "known": classes, "turn": turn}
+            whole = np.where(right & (label == 0), np.uint8(LabelClass.RV), label)
             name = f"{case}-s{index:02d}-p{phase:02d}"
-            yield _framed(image, label, framing, name=name, case=case, kind=Kind.PHANTOM, **facts)
+            yield _framed(image, whole, framing, name=name, case=case, kind=Kind.PHANTOM, **facts)
+
+
+def training_settings(seed: int) -> PhantomSettings:
+    """A phantom to learn from: every third one has a thick wall, a small cavity at ES and coarse trabeculae.
+
+    Hearts like that are few among patients, and there networks draw the cavity too large.
+
+    Args:
+        seed: of the phantom.
+    """
+    if seed % _THICK_EVERY:
+        return draw_settings(seed)
+    rng = np.random.default_rng((seed, 3))
+    thick = {
+        "edv_ml": float(rng.uniform(70, 170)),
+        "wall_mm": float(rng.uniform(12, 21)),
+        "ef_percent": float(rng.uniform(60, 80)),
+        "trabecula_mm": float(rng.uniform(1.5, 5)),
+    }
+    return draw_settings(seed, **thick)
+
+
+def _phantom_frames(settings: PhantomSettings, count: int) -> list[tuple[int, int]]:
+    rng = np.random.default_rng((settings.seed, 1))
+    es = ventricle(settings).es_phase
+    others = [phase for phase in range(settings.n_phases) if phase not in (0, es)]
+    frames: list[tuple[int, int]] = []
+    for phase in (*rng.permutation([0, es]).tolist(), *rng.permutation(others).tolist()):
+        wanted = min(count - len(frames), settings.n_slices)
+        first = int(rng.integers(0, settings.n_slices - wanted + 1))
+        frames += [(int(phase), first + step) for step in range(wanted)]
+    return frames

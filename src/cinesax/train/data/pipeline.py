@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from cinesax.core.errors import DatasetError
 from cinesax.network.framing import crop_corner
+from cinesax.train.data.anatomy import Place, neighbours, rays
 from cinesax.train.data.augment import Augmentation, augment
 from cinesax.train.data.examples import Kind
 from cinesax.train.data.records import Dataset, parse, possible_classes
 
-CAVITY = "lv_cavity"
+CAVITY, WALL = "lv_cavity", "myocardium"
 _UNKNOWN = 255
 
 
@@ -27,6 +28,12 @@ class PipelineConfig:
         jitter_px: standard deviation of the place of the crop about the patient's LV, as a network is trained that
             is told where the heart is; None: the crop lies anywhere.
         phantom_share: the part of the training images that are phantoms, where the set has any.
+        kind_shares: (kind, part) of other kinds of source whose part of the training images is fixed; the kinds that
+            are not named share what is left by how many examples they have.
+        context: the images have three channels: the next slice towards the base at the same phase, the slice itself,
+            the next one towards the apex; 0 where there is none. Else they have one.
+        lose_neighbour: part of the neighbours that are left out in training: a network must do without.
+        swap_neighbours: part of the images whose neighbours change places: not every stack says where its base is.
         augmentation: how widely training images vary; None: not at all.
     """
 
@@ -34,6 +41,10 @@ class PipelineConfig:
     crop: int | None = None
     jitter_px: float | None = None
     phantom_share: float = 0.2
+    kind_shares: tuple[tuple[str, float], ...] = ()
+    context: bool = False
+    lose_neighbour: float = 0.25
+    swap_neighbours: float = 0.15
     augmentation: Augmentation | None = field(default_factory=Augmentation)
 
     @property
@@ -75,9 +86,12 @@ def validation_batches(
         config: of the training: where its images are cut round the LV, these are too.
 
     Returns:
-        Batches of images (batch, 256, 256, 1), float32, and labels (batch, 256, 256, classes), float32: one-hot, or
-        1 for every class that a pixel may have. Rows and columns are the crop's where images are cut round the LV.
+        Batches of images (batch, 256, 256, 1), float32 (with `config.context`, 3 channels), and labels (batch, 256,
+        256, classes), float32: one-hot, or 1 for every class that a pixel may have. Rows and columns are the crop's
+        where images are cut round the LV.
     """
+    if config is not None and config.context:
+        return _validation_with_context(dataset, split, cases, only=only, batch=batch, config=config)
     size, classes = dataset.framing.size, len(dataset.manifest["classes"])
     crop = config.crop if config is not None and config.at_the_heart else None
     places = _places(dataset, split, cases, only) if crop else {}
@@ -96,6 +110,31 @@ def validation_batches(
     count = count_examples(dataset, cases, only)
     examples = _examples(dataset, split, cases, only).map(make)
     return examples.batch(batch).apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(2)
+
+
+def _validation_with_context(
+    dataset: Dataset,
+    split: str,
+    cases: Sequence[str],
+    *,
+    only: Sequence[str] | None,
+    batch: int,
+    config: PipelineConfig,
+) -> tf.data.Dataset:
+    memory = _in_memory(dataset, [cases], only, split=split)
+    size, classes = dataset.framing.size, len(dataset.manifest["classes"])
+    places = _places(dataset, split, cases, only) if config.at_the_heart else {}
+    crop = config.crop if config.at_the_heart and config.crop else size
+    corners = tf.constant([crop_corner(places.get(case, (0.0, 0.0)), crop, size) for case in memory.cases])
+
+    def make(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        label = possible_classes(memory.labels[index], memory.known[index], classes)
+        corner = tf.unstack(corners[index])
+        image = memory.image(index, memory.neighbours[index])
+        return tuple(tf.slice(x, [*corner, 0], [crop, crop, x.shape[-1]]) for x in (image, label))
+
+    batches = tf.data.Dataset.range(len(memory.cases)).map(make).batch(batch)
+    return batches.prefetch(2)
 
 
 def count_examples(dataset: Dataset, cases: Sequence[str], only: Sequence[str] | None = None) -> int:
@@ -140,16 +179,11 @@ def training_batches(
         threads: parallel calls of the augmentation.
 
     Returns:
-        Batches of images (batch, crop, crop, 1), float32, and labels (batch, crop, crop, classes), float32: one-hot,
-        or 1 for every class that a pixel may have; crop is 256 where it is not configured.
+        Batches of images (batch, crop, crop, 1), float32 (with `config.context`, 3 channels), and labels (batch, crop,
+        crop, classes), float32: one-hot, or 1 for every class that a pixel may have; crop is 256 where it is not
+        configured.
     """
-    facts = dataset.manifest["cases"]
-    phantoms = [case for case in cases if facts[case]["kind"] == Kind.PHANTOM]
-    patients = [case for case in cases if facts[case]["kind"] != Kind.PHANTOM]
-    if not patients and not phantoms:
-        raise DatasetError("there are no cases to train on")
-    share = config.phantom_share if patients and phantoms else float(bool(phantoms))
-    parts = [(part, weight) for part, weight in ((patients, 1 - share), (phantoms, share)) if weight > 0]
+    parts = _parts(dataset, cases, config)
     size, classes = dataset.framing.size, len(dataset.manifest["classes"])
     memory = _in_memory(dataset, [part for part, _ in parts], only)
     draw = _Draw(memory.sources, [weight for _, weight in parts], seed)
@@ -158,15 +192,19 @@ def training_batches(
     def make(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         key = tf.stack([tf.cast(seed, tf.int64), step])
         index = draw(key)
-        image, label = tf.cast(memory.images[index], tf.float32) / 65535.0, memory.labels[index]
-        image = tf.reshape(image, [size, size, 1])
+        small = tf.cast(key, tf.int32)
+        label = memory.labels[index]
+        if config.context:
+            image = memory.image(index, _chosen_neighbours(memory.neighbours[index], small, config))
+        else:
+            image = memory.image(index, None)
         if config.augmentation is not None:
             about = None if place is None else (place[index], float(config.jitter_px or 0))
             # Unknown pixels move with the rest: a class of their own, behind the set's.
             parts = tf.one_hot(tf.where(label == _UNKNOWN, tf.cast(classes, tf.uint8), label), classes + 1)
-            small = tf.cast(key, tf.int32)
             crop = config.crop or size
-            image, moved = augment(image, parts, small, config.augmentation, crop=crop, about=about)
+            anatomy = memory.anatomy[index]
+            image, moved = augment(image, parts, small, config.augmentation, crop=crop, about=about, anatomy=anatomy)
             label = tf.cast(tf.argmax(moved, axis=-1), tf.uint8)
             label = tf.where(label == classes, tf.cast(_UNKNOWN, tf.uint8), label)
         return image, possible_classes(label, memory.known[index], classes)
@@ -174,6 +212,32 @@ def training_batches(
     steps = tf.data.Dataset.range(start * config.batch, 2**40)
     batches = steps.map(make, num_parallel_calls=threads).batch(config.batch, drop_remainder=True)
     return batches.prefetch(4)
+
+
+def _parts(dataset: Dataset, cases: Sequence[str], config: PipelineConfig) -> list[tuple[list[str], float]]:
+    """The patients to draw from together, and what part of the images is theirs."""
+    shares = dict(config.kind_shares) | {str(Kind.PHANTOM): config.phantom_share}
+    facts = dataset.manifest["cases"]
+    groups: dict[str, list[str]] = {}
+    for case in cases:
+        kind = str(facts[case]["kind"])
+        groups.setdefault(kind if kind in shares else "", []).append(case)
+    if not groups:
+        raise DatasetError("there are no cases to train on")
+    fixed = {kind: shares[kind] for kind in groups if kind}
+    weights = {"": max(0.0, 1 - sum(fixed.values()))} | fixed
+    together = sum(weights[kind] for kind in groups)
+    if together <= 0:
+        raise DatasetError(f"the shares of {', '.join(sorted(groups))} leave nothing to learn from")
+    return [(groups[kind], weights[kind] / together) for kind in sorted(groups) if weights[kind] > 0]
+
+
+def _chosen_neighbours(both: tf.Tensor, seed: tf.Tensor, config: PipelineConfig) -> tf.Tensor:
+    """(2,): indices of the neighbours that this image shows; -1: none."""
+    keys = tf.unstack(tf.random.split(seed + 104729, 2))
+    lost = tf.random.stateless_uniform([2], keys[0]) < config.lose_neighbour
+    swapped = tf.random.stateless_uniform([], keys[1]) < config.swap_neighbours
+    return tf.where(lost, -1, tf.where(swapped, both[::-1], both))
 
 
 @dataclass(frozen=True)
@@ -194,35 +258,72 @@ class _Draw:
 
 @dataclass(frozen=True)
 class _Memory:
-    """All examples, decoded: (example, size, size) images, uint16, and labels, uint8; and facts of each."""
+    """All examples, decoded: (example, size, size) images, uint16, and labels, uint8; and facts of each.
+
+    `neighbours` and `anatomy` are those of `cinesax.train.data.anatomy`.
+    """
 
     images: tf.Tensor
     labels: tf.Tensor
     known: tf.Tensor
     cases: list[str]
     sources: list[tuple[int, int]]
+    neighbours: tf.Tensor
+    anatomy: tf.Tensor
+
+    def image(self, index: tf.Tensor, beside: tf.Tensor | None) -> tf.Tensor:
+        """(size, size, 1), float32, 0 to 1; with neighbours, indices towards base and apex, (size, size, 3)."""
+        if beside is None:
+            return tf.cast(self.images[index], tf.float32)[..., None] / 65535.0
+        three = tf.stack([beside[0], tf.cast(index, beside.dtype), beside[1]])
+        images = tf.cast(tf.gather(self.images, tf.maximum(three, 0)), tf.float32) / 65535.0
+        there = tf.cast(three >= 0, tf.float32)
+        return tf.transpose(images * there[:, None, None], [1, 2, 0])
 
 
-def _in_memory(dataset: Dataset, parts: Sequence[Sequence[str]], only: Sequence[str] | None) -> _Memory:
+def _in_memory(
+    dataset: Dataset, parts: Sequence[Sequence[str]], only: Sequence[str] | None, *, split: str = "train"
+) -> _Memory:
     # 192 KiB an example: 20,000 of them in 4 GiB, more than any expert has drawn.
-    images: list[tf.Tensor] = []
-    labels: list[tf.Tensor] = []
-    known: list[tf.Tensor] = []
+    images: list[NDArray[np.uint16]] = []
+    labels: list[NDArray[np.uint8]] = []
+    known: list[int] = []
     cases: list[str] = []
     sources: list[tuple[int, int]] = []
+    places: list[Place] = []
     for part in parts:
         first = len(images)
-        for fields in _examples(dataset, "train", part, only):
-            images.append(tf.cast(tf.round(fields["image"][..., 0] * 65535.0), tf.uint16))
-            labels.append(fields["label"])
-            known.append(fields["known"])
+        for fields in _examples(dataset, split, part, only):
+            images.append(np.round(fields["image"].numpy()[..., 0] * 65535.0).astype(np.uint16))
+            labels.append(fields["label"].numpy())
+            known.append(int(fields["known"].numpy()))
             cases.append(fields["case"].numpy().decode())
+            stack = f"{fields['kind'].numpy().decode()}/{cases[-1]}"
+            places.append((stack, int(fields["phase"].numpy()), int(fields["slice"].numpy())))
         if len(images) == first:
             raise DatasetError(f"{dataset.folder} holds no examples of {', '.join(part[:3])}")
         sources.append((first, len(images) - first))
+    polar = _polar(dataset, labels, known)
+    areas = [float(np.count_nonzero(label == dataset.manifest["classes"].index(CAVITY))) for label in labels]
     shape = [None, dataset.framing.size, dataset.framing.size]
-    together = tf.ensure_shape(tf.stack(images), shape), tf.ensure_shape(tf.stack(labels), shape)
-    return _Memory(*together, tf.stack(known), cases, sources)
+    together = (
+        tf.ensure_shape(tf.constant(np.stack(images)), shape),
+        tf.ensure_shape(tf.constant(np.stack(labels)), shape),
+    )
+    beside = tf.constant(neighbours(places, areas))
+    return _Memory(*together, tf.constant(known, tf.int64), cases, sources, beside, tf.constant(polar))
+
+
+def _polar(dataset: Dataset, labels: Sequence[NDArray[np.uint8]], known: Sequence[int]) -> NDArray[np.float32]:
+    classes = list(dataset.manifest["classes"])
+    cavity = classes.index(CAVITY)
+    wall = classes.index(WALL) if WALL in classes else None
+    found = []
+    for label, looked_for in zip(labels, known, strict=True):
+        inside = label == cavity
+        whole = None if wall is None or not looked_for >> wall & 1 else inside | (label == wall)
+        found.append(rays(inside, whole))
+    return np.stack(found)
 
 
 def _place_of(dataset: Dataset, cases: Sequence[str], only: Sequence[str] | None) -> tf.Tensor:

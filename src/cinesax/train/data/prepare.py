@@ -19,7 +19,16 @@ from cinesax.train.data.examples import Example, Kind
 from cinesax.train.data.leaks import Leak, Seen, find_leaks, fine_structure
 from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Shard, Unused, describe
 from cinesax.train.data.records import Dataset, new_set, write_shard, write_tables
-from cinesax.train.data.sources import AcdcSource, PairsSource, PhantomSource, Source, StudySource, produce
+from cinesax.train.data.sources import (
+    AcdcSource,
+    ChlaSource,
+    LabelMapSource,
+    PairsSource,
+    PhantomSource,
+    Source,
+    StudySource,
+    produce,
+)
 from cinesax.train.data.studies import Leftover
 from cinesax.train.data.workers import in_parallel
 
@@ -38,7 +47,7 @@ def _seconds(source: Source) -> float:
             return 0.01 * len(source.pairs)
         case StudySource():
             return 0.004 * len(source.files) + 0.5
-        case AcdcSource():
+        case AcdcSource() | ChlaSource() | LabelMapSource():
             return 0.5
 
 
@@ -197,7 +206,7 @@ def _others(sources: Iterable[Source], taken: set[str], twins: list[Leftover]) -
             doubled = [pair for pair in source.pairs if pair.name in taken]
             twins += [(file, "the same frame comes as DICOM") for pair in doubled for file in (pair.image, pair.label)]
             rest = tuple(pair for pair in source.pairs if pair.name not in taken)
-            yield PairsSource(rest, source.looked_for)
+            yield PairsSource(rest, source.looked_for, source.phases)
         elif not isinstance(source, StudySource):
             yield source
 

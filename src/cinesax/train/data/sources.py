@@ -15,10 +15,19 @@ from pathlib import Path
 from cinesax.core.errors import InputError, UsageError
 from cinesax.dicom.read.exam import open_exam
 from cinesax.files.stored_files import list_files
-from cinesax.formats import acdc, contours, nifti, pairs
+from cinesax.formats import acdc, chla, contours, label_maps, nifti, pair_studies, pairs
 from cinesax.formats.contour_convention import MARKER_NAME
 from cinesax.network.framing import Framing
-from cinesax.train.data.examples import Example, LabelClass, classes_in, from_acdc, from_pairs, from_phantoms
+from cinesax.train.data.examples import (
+    Example,
+    LabelClass,
+    classes_in,
+    from_acdc,
+    from_chla,
+    from_label_map,
+    from_pairs,
+    from_phantoms,
+)
 from cinesax.train.data.leaks import patient_key
 from cinesax.train.data.studies import Leftover, read_study
 
@@ -28,10 +37,17 @@ _PAPILLARY = re.compile(r"(?:.*-)?IM-\d+-\d+-p\d+contour-(manual|auto)\.txt", re
 
 @dataclass(frozen=True, slots=True)
 class PairsSource:
-    """Some pairs of a folder, and the classes that the whole folder's labels hold."""
+    """Some pairs of a folder, and the classes that the whole folder's labels hold.
+
+    Attributes:
+        pairs: some of the folder's.
+        looked_for: the classes that labels of the folder hold.
+        phases: of each slice, where the names of the folder's pictures count the frames of a study; None: not known.
+    """
 
     pairs: tuple[pairs.Pair, ...]
     looked_for: frozenset[LabelClass]
+    phases: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +82,21 @@ class PhantomSource:
     frames_each: int
 
 
-Source = PairsSource | StudySource | AcdcSource | PhantomSource
+@dataclass(frozen=True, slots=True)
+class ChlaSource:
+    """The file of one patient of the CHLA set."""
+
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMapSource:
+    """A stack with a map of labels beside it."""
+
+    file: Path
+
+
+Source = PairsSource | StudySource | AcdcSource | PhantomSource | ChlaSource | LabelMapSource
 
 
 @dataclass(frozen=True)
@@ -96,6 +126,8 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
 
     - pairs: `images/` and `labels/`;
     - ACDC: `patientNNN_frameFF_gt.nii.gz` files at any depth;
+    - CHLA: `.npz` files of the congenital set (see `formats.chla`) at any depth;
+    - label maps: `sa_ED.nii.gz` or `sa_ES.nii.gz` with `seg*.nii.gz` beside it, at any depth;
     - studies: DICOM files at any depth, in folders by patient, whose contours or label files lie in `labels`, among
       them, or (DICOM SEG) beside the images.
 
@@ -121,6 +153,10 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
             _add_pairs(found, folder, files)
         elif any(acdc.is_truth(file) for file in files):
             _add_acdc(found, files)
+        elif any(chla.is_chla(file) for file in files):
+            _add_files(found, files, chla.is_chla, ChlaSource)
+        elif any(label_maps.is_image(file) for file in files):
+            _add_files(found, files, label_maps.is_image, LabelMapSource)
         elif files:
             _add_studies(found, folder, files, labels)
         else:
@@ -131,10 +167,22 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
 def _add_pairs(found: Found, folder: Path, files: Sequence[Path]) -> None:
     listed = pairs.read_pairs(folder)
     looked_for = classes_in(listed)
+    phases = pair_studies.phases_by_numbers([pair.name for pair in listed], [pair.case for pair in listed])
     for start in range(0, len(listed), PAIRS_EACH):
-        found.sources.append(PairsSource(tuple(listed[start : start + PAIRS_EACH]), looked_for))
-    taken = {path for pair in listed for path in (pair.image, pair.label)}
+        found.sources.append(PairsSource(tuple(listed[start : start + PAIRS_EACH]), looked_for, phases))
+    taken = {path for pair in listed for path in (pair.image, pair.label, pair.wall)}
     found.unused.extend((file, "no picture of a pair") for file in files if file not in taken)
+
+
+def _add_files(
+    found: Found, files: Sequence[Path], is_one: Callable[[Path], bool], kind: type[ChlaSource] | type[LabelMapSource]
+) -> None:
+    """A source for each file that is one; the files beside a stack are listed when it is read."""
+    mine = [file for file in files if is_one(file)]
+    found.sources.extend(kind(file) for file in mine)
+    places = {file.parent for file in mine} if kind is LabelMapSource else set()
+    rest = [file for file in files if file not in set(mine) and file.parent not in places]
+    found.unused.extend((file, "no file that holds labelled images") for file in rest)
 
 
 def _add_acdc(found: Found, files: Sequence[Path]) -> None:
@@ -302,11 +350,16 @@ def produce(source: Source, framing: Framing) -> tuple[list[Example], list[Lefto
     """
     match source:
         case PairsSource():
-            return list(from_pairs(source.pairs, framing, looked_for=source.looked_for)), []
+            found = from_pairs(source.pairs, framing, looked_for=source.looked_for, phases=source.phases)
+            return list(found), []
         case PhantomSource():
             return list(from_phantoms(source.seeds, framing, frames_each=source.frames_each)), []
         case AcdcSource():
             return _produce_acdc(source, framing)
+        case ChlaSource():
+            return _produce_chla(source, framing)
+        case LabelMapSource():
+            return _produce_label_map(source, framing)
         case StudySource():
             return read_study(source.case, source.folder, source.files, source.labels, framing=framing)
 
@@ -318,3 +371,20 @@ def _produce_acdc(source: AcdcSource, framing: Framing) -> tuple[list[Example], 
     except InputError as error:
         files = [path for path in sorted(source.folder.rglob("*")) if path.is_file()]
         return [], [(path, f"patient left out: {error}") for path in files]
+
+
+def _produce_chla(source: ChlaSource, framing: Framing) -> tuple[list[Example], list[Leftover]]:
+    try:
+        return list(from_chla(chla.read_patient(source.file), framing)), []
+    except InputError as error:
+        return [], [(source.file, f"patient left out: {error}")]
+
+
+def _produce_label_map(source: LabelMapSource, framing: Framing) -> tuple[list[Example], list[Leftover]]:
+    beside = [path for path in sorted(source.file.parent.iterdir()) if path.is_file()]
+    try:
+        stack = label_maps.read_stack(source.file)
+    except InputError as error:
+        return [], [(path, f"patient left out: {error}") for path in beside]
+    unused = [path for path in beside if path not in stack.files and not label_maps.is_image(path)]
+    return list(from_label_map(stack, framing)), [(path, "no labels on the grid of the stack") for path in unused]

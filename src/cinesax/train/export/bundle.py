@@ -20,7 +20,8 @@ from cinesax.train.data.manifest import parse_classes
 from cinesax.train.data.records import Dataset
 from cinesax.train.export.card import card
 from cinesax.train.export.formats import INPUT, LABELS, PROBABILITIES, Precision, onnx_runner, processors
-from cinesax.train.export.parity import SLICES, Exported, report
+from cinesax.train.export.parity import CALIBRATION_IMAGES, SLICES, Exported, real_slices, report
+from cinesax.train.export.quantise import to_int8
 from cinesax.train.fit.train import NETWORK, Run, load_network, open_run
 from cinesax.train.nets import build, from_dict
 from cinesax.train.nets.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
@@ -188,7 +189,7 @@ def describe(
         input_name=INPUT,
         output_name=PROBABILITIES,
         graph_sha256="",
-        heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES),
+        heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES, int(passes[-1].model.input_shape[-1])),
         training=_training([one.run for one in passes], images),
         scores=dict(scores),
     )
@@ -204,6 +205,7 @@ def export(
     finder: Path | None = None,
     images: Sequence[str] = (),
     half: bool = False,
+    int8: bool = False,
     data: Dataset | None = None,
     slices: int = SLICES,
 ) -> Bundle:
@@ -218,6 +220,7 @@ def export(
         finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
         images: fingerprints of the images that it learned from (see `cinesax.network.fingerprint`).
         half: store the weights in half precision.
+        int8: compute the convolutions in 8 bits, calibrated on training images of `data`.
         data: a prepared set: how the graphs differ from Keras on its slices goes into the bundle as parity.json.
         slices: how many of them, at most.
 
@@ -230,14 +233,18 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         graphs = [Path(folder) / f"{one.stem}.onnx" for one in passes]
         for one, graph in zip(passes, graphs, strict=True):
-            to_onnx(one.model, graph, half=half)
+            to_onnx(one.model, graph, half=half and not int8)
+            if int8:
+                _quantise(one, graph, data)
         names = [_names(graph) for graph in graphs]
         bundle = replace(bundle, input_name=names[0][0], output_name=names[0][1])
         if bundle.heart is not None:
-            bundle = replace(bundle, heart=HeartPass(bundle.heart.crop, *names[1]))
-        text = None if data is None else _parity(passes, graphs, data, half=half, slices=slices)
-        heart = graphs[1] if len(graphs) > 1 else None
-        return write_bundle(bundle, graphs[0], card(bundle, parameters(passes)), heart=heart, parity=text)
+            heart = replace(bundle.heart, input_name=names[1][0], output_name=names[1][1])
+            bundle = replace(bundle, heart=heart)
+        precision = Precision.INT8 if int8 else Precision.FLOAT16 if half else Precision.FLOAT32
+        text = None if data is None else _parity(passes, graphs, data, precision=precision, slices=slices)
+        close = graphs[1] if len(graphs) > 1 else None
+        return write_bundle(bundle, graphs[0], card(bundle, parameters(passes)), heart=close, parity=text)
 
 
 def parameters(passes: Sequence[Pass]) -> int:
@@ -245,8 +252,18 @@ def parameters(passes: Sequence[Pass]) -> int:
     return sum(int(one.model.count_params()) for one in passes)
 
 
-def _parity(passes: Sequence[Pass], graphs: Sequence[Path], data: Dataset, *, half: bool, slices: int) -> str:
-    threads, precision = processors(), Precision.FLOAT16 if half else Precision.FLOAT32
+def _quantise(one: Pass, graph: Path, data: Dataset | None) -> None:
+    if data is None:
+        raise InputError("int8 is calibrated on training images: give --data SET, the prepared set")
+    inputs = int(one.model.input_shape[-1])
+    images = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=one.crop, inputs=inputs).images
+    single = graph.with_suffix(".float32.onnx")
+    graph.rename(single)
+    to_int8(single, graph, images)
+
+
+def _parity(passes: Sequence[Pass], graphs: Sequence[Path], data: Dataset, *, precision: Precision, slices: int) -> str:
+    threads = processors()
     exports = [
         Exported(graph, onnx_runner(graph, threads=threads), one.model, precision, one.crop)
         for one, graph in zip(passes, graphs, strict=True)

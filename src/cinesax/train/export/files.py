@@ -113,7 +113,8 @@ def _write(
     path = folder / f"{one.stem}-{precision}.tflite"
     calibration = None
     if precision is Precision.INT8 and data is not None:
-        calibration = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=one.crop).images
+        inputs = int(one.model.input_shape[-1])
+        calibration = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=one.crop, inputs=inputs).images
     to_litert(one.model, path, precision, calibration=calibration)
     return Exported(path, litert_runner(path, threads=threads), one.model, precision, one.crop)
 

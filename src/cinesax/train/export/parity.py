@@ -27,6 +27,7 @@ from cinesax.core.structures import Structure
 from cinesax.network.bundle import PARITY
 from cinesax.network.framing import crop_corner
 from cinesax.train.data.examples import UNKNOWN, Example, Kind
+from cinesax.train.data.pipeline import CAVITY, PipelineConfig, validation_batches
 from cinesax.train.data.records import Dataset, read_examples
 from cinesax.train.export.formats import Images, Precision, Runner, keras_runner
 
@@ -36,6 +37,7 @@ SLICES = 64
 LARGEST_DIFFERENCE = {Precision.FLOAT32: 1e-3, Precision.FLOAT16: 2e-2}
 LEAST_DICE = 0.9
 _BATCH = 8
+_PATIENTS = 24
 _TIMED = 12
 _SOFTWARE = ("keras", "numpy", "onnxruntime", "ai-edge-litert")
 
@@ -46,7 +48,7 @@ class Slices:
 
     Attributes:
         names: of the examples.
-        images: (n, row, column, 1), float32, 0 to 1.
+        images: (n, row, column, channel), float32, 0 to 1.
         cavity: (n, row, column), bool: the LV cavity by the experts.
         known: (n, row, column), bool: where they have said what a pixel is.
     """
@@ -97,7 +99,7 @@ class Speed:
     exported_ms: float
 
 
-def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = None) -> Slices:
+def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = None, inputs: int = 1) -> Slices:
     """Slices of patients (of phantoms where a split has nothing else), spread evenly over a split.
 
     Args:
@@ -105,6 +107,7 @@ def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = 
         split: of it.
         count: how many at most.
         crop: rows and columns cut out round the LV, for a network that sees only these; None: whole frames.
+        inputs: channels of the image: 1, or 3: the slice between its neighbours.
 
     Raises:
         DatasetError: no such split, an empty one, or a crop that is larger than the frames.
@@ -112,6 +115,8 @@ def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = 
     cases, facts = dataset.cases(split), dataset.manifest["cases"]
     patients = [case for case in cases if facts[case]["kind"] != Kind.PHANTOM] or cases
     total = sum(int(facts[case]["n"]) for case in patients)
+    if total and count > 0 and crop is not None and inputs > 1:
+        return _with_neighbours(dataset, split, patients, count=count, crop=crop)
     if not total or count < 1:
         raise DatasetError(f"{dataset.folder} has no slices in {split}, or none were asked for")
     if crop is not None and crop > dataset.framing.size:
@@ -124,6 +129,22 @@ def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = 
         np.stack([np.float32(one.image[w] / 65535) for one, w in zip(chosen, windows, strict=True)])[..., None],
         np.stack([one.label[w] == Structure.CAVITY for one, w in zip(chosen, windows, strict=True)]),
         np.stack([_known(one)[w] for one, w in zip(chosen, windows, strict=True)]),
+    )
+
+
+def _with_neighbours(dataset: Dataset, split: str, patients: Sequence[str], *, count: int, crop: int) -> Slices:
+    some = [patients[k] for k in sorted({round(p) for p in np.linspace(0, len(patients) - 1, _PATIENTS)})]
+    config = PipelineConfig(crop=crop, jitter_px=0.0, context=True)
+    batches = list(validation_batches(dataset, split, some, batch=1, config=config))
+    chosen = [batches[k] for k in sorted({round(p) for p in np.linspace(0, len(batches) - 1, count)})]
+    labels = np.concatenate([np.asarray(label) for _, label in chosen])
+    channel = list(dataset.manifest["classes"]).index(CAVITY)
+    certain = labels.sum(axis=-1) == 1
+    return Slices(
+        tuple(f"slice {k}" for k in range(len(chosen))),
+        np.concatenate([np.asarray(image) for image, _ in chosen]),
+        (labels[..., channel] > 0) & certain,
+        certain | (labels[..., channel] == 0),
     )
 
 
@@ -268,7 +289,11 @@ def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads
     split = "validation" if dataset.manifest["splits"].get("validation") else "train"
     networks = []
     for one in exports:
-        slices, reference = real_slices(dataset, split, count=count, crop=one.crop), keras_runner(one.model)
+        inputs = int(one.model.input_shape[-1])
+        slices, reference = (
+            real_slices(dataset, split, count=count, crop=one.crop, inputs=inputs),
+            keras_runner(one.model),
+        )
         parity = compare(reference, one.runner, slices)
         check(parity, one.precision, one.path.name)
         timed = speed(reference, one.runner, slices.images)

@@ -33,6 +33,8 @@ class Pictures:
         config: PipelineConfig,
         only: Sequence[str] | None = None,
     ) -> None:
+        if only is None:
+            cases = [cases[place] for place in sorted({round(p) for p in np.linspace(0, len(cases) - 1, _PICTURES)})]
         count = count_examples(dataset, cases, only)
         chosen = {round(place) for place in np.linspace(0, count - 1, min(_PICTURES, count))}
         examples = validation_batches(dataset, "train", cases, only=only, batch=1, config=config)
@@ -48,7 +50,7 @@ class Pictures:
         found = np.argmax(np.asarray(model(self.images, training=False)), axis=-1)
         with self.writer.as_default(step=epoch):
             for number, (image, truth, guess) in enumerate(zip(self.images, self.truth, found, strict=True)):
-                drawn = panel(np.asarray(image)[..., 0], truth, guess)
+                drawn = panel(np.asarray(image)[..., image.shape[-1] // 2], truth, guess)
                 words = "input, truth, prediction, difference (orange: too much, blue: missed)"
                 tf.summary.image(f"{self.tag}/{number}", drawn[None], description=words)
         self.writer.flush()
@@ -72,7 +74,7 @@ class Board(keras.callbacks.Callback):
             return
         from tensorboard.plugins.hparams import api
 
-        image = tf.TensorSpec([None, self.size, self.size, 1], tf.float32, name="image")
+        image = tf.TensorSpec([None, self.size, self.size, self.model.input_shape[-1]], tf.float32, name="image")
         graph = tf.function(lambda images: self.model(images, training=False)).get_concrete_function(image).graph
         with self.train.as_default(step=0):
             tf.summary.graph(graph)

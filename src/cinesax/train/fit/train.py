@@ -31,7 +31,7 @@ from cinesax.train.fit.callbacks import (
     averaged_weights,
     plain_copy,
 )
-from cinesax.train.fit.config import TrainConfig
+from cinesax.train.fit.config import Precision, TrainConfig
 from cinesax.train.fit.curves import draw_curves
 from cinesax.train.fit.display import Display
 from cinesax.train.fit.preflight import device_name, preflight
@@ -136,6 +136,8 @@ def train(
     if execution.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
+    onednn = config.precision is Precision.ONEDNN_BFLOAT16
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": onednn})
     with _writing(folder):
         if run.state.epochs < run.epochs and not run.state.stopped:
             _fit(dataset, run, config, execution=execution, start=start, console=console)
@@ -238,7 +240,8 @@ def _compile(run: Run, config: TrainConfig, execution: Execution) -> keras.Model
         use_ema=True,
         ema_momentum=config.average,
     )
-    with _policy(config.precision.value):
+    by_onednn = config.precision is Precision.ONEDNN_BFLOAT16
+    with _policy(Precision.FLOAT32.value if by_onednn else config.precision.value):
         model = build(config.model)
     model.compile(
         optimizer=optimizer,

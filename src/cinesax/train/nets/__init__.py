@@ -14,6 +14,7 @@ import keras
 
 from cinesax.core.errors import InputError
 from cinesax.train.nets.fcn import FCNConfig, fcn
+from cinesax.train.nets.slim import SlimConfig, slim
 from cinesax.train.nets.unet import UNetConfig, unet
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "FCNConfig",
     "Network",
     "NetworkConfig",
+    "SlimConfig",
     "UNetConfig",
     "build",
     "fcn",
     "from_dict",
+    "slim",
     "to_dict",
     "unet",
 ]
@@ -53,6 +56,7 @@ class Network:
 NETWORKS: Mapping[str, Network] = {
     "unet": Network(UNetConfig, unet),
     "fcn": Network(FCNConfig, fcn),
+    "slim": Network(SlimConfig, slim),
 }
 
 

@@ -26,7 +26,7 @@ class Cost:
 
 def cost(model: keras.Model, size: int) -> Cost:
     """The cost of a frame of size x size pixels, counted in TensorFlow's own graph of the network."""
-    frame = tf.TensorSpec([1, size, size, 1], tf.float32)
+    frame = tf.TensorSpec([1, size, size, model.input_shape[-1]], tf.float32)
     graph = tf.function(lambda image: model(image, training=False)).get_concrete_function(frame).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     counted = tf.compat.v1.profiler.ProfileOptionBuilder(options).with_empty_output()

@@ -1,0 +1,87 @@
+"""Where cavity and wall lie in an example, ray by ray from the middle of the cavity; and its neighbours in the stack.
+
+NumPy code, run once when the examples are loaded.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+ANGLES = 36
+"""Rays from the middle of the cavity, evenly spread from along a row, turning towards larger rows."""
+
+_FEWEST_PX = 20
+# Where nobody has drawn the wall, what is taken for it and what lies next to it, in framed pixels.
+_RIM_PX = 8.0
+_LEAST_WALL_PX = 1.5
+
+
+def rays(cavity: NDArray[np.bool_], ventricle: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """The heart of one image in polar form.
+
+    Args:
+        cavity: (row, column).
+        ventricle: (row, column): cavity and myocardium; None: nobody has drawn the wall.
+
+    Returns:
+        (2 + 2 ANGLES,): row and column of the middle, radii of the cavity, radii of the outer border of the wall, in
+        pixels. All 0 where there is no cavity, or a tiny one.
+    """
+    found = np.zeros(2 + 2 * ANGLES, np.float32)
+    rows, columns = np.nonzero(cavity)
+    if len(rows) < _FEWEST_PX:
+        return found
+    middle = np.array([rows.mean(), columns.mean()])
+    inner = _radii(cavity, middle)
+    outer = inner + _RIM_PX if ventricle is None else np.maximum(_radii(ventricle, middle), inner + _LEAST_WALL_PX)
+    return np.concatenate([middle, inner, outer]).astype(np.float32)
+
+
+def _radii(mask: NDArray[np.bool_], middle: NDArray[np.float64]) -> NDArray[np.float64]:
+    away = np.argwhere(mask) - middle
+    turn = np.arctan2(away[:, 0], away[:, 1]) / (2 * np.pi) % 1 * ANGLES
+    far = np.hypot(away[:, 0], away[:, 1])
+    radii = np.zeros(ANGLES)
+    np.maximum.at(radii, np.rint(turn).astype(int) % ANGLES, far + 0.5)
+    there = np.flatnonzero(radii)
+    radii = np.interp(np.arange(ANGLES), there, radii[there], period=ANGLES)
+    return np.asarray((np.roll(radii, 1) + 2 * radii + np.roll(radii, -1)) / 4)
+
+
+Place = tuple[str, int, int]
+
+
+def neighbours(places: Sequence[Place], areas: Sequence[float]) -> NDArray[np.int32]:
+    """For each example, which ones show the next slices at the same phase: towards the base, towards the apex.
+
+    Which end of a stack is the base, the areas of the cavity tell: they grow towards it.
+
+    Args:
+        places: (stack, phase, slice) of each example; phase or slice below 0: not known.
+        areas: of the cavity in each; 0: none, or nobody has looked for it.
+
+    Returns:
+        (example, 2): indices, -1 where there is none.
+    """
+    index = {place: number for number, place in enumerate(places) if min(place[1:]) >= 0}
+    towards_apex = _towards_apex(places, areas)
+    found = np.full((len(places), 2), -1, np.int32)
+    for (stack, phase, place), number in index.items():
+        for side, step in enumerate((-1, 1)):
+            found[number, side] = index.get((stack, phase, place + step * towards_apex.get(stack, 1)), -1)
+    return found
+
+
+def _towards_apex(places: Sequence[Place], areas: Sequence[float]) -> Mapping[str, int]:
+    """By stack, 1 where slices count from base to apex, -1 the other way."""
+    slopes: dict[str, float] = {}
+    by_phase: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    for (stack, phase, place), area in zip(places, areas, strict=True):
+        if area > 0:
+            by_phase.setdefault((stack, phase), []).append((place, area))
+    for (stack, _), listed in by_phase.items():
+        if len(listed) > 2:
+            where, area = np.array(listed, float).T
+            slopes[stack] = slopes.get(stack, 0.0) + float(np.cov(where, area)[0, 1])
+    return {stack: 1 if slope < 0 else -1 for stack, slope in slopes.items()}
