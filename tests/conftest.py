@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A test has no time limit of its own: machines are busy, and speed is measured in benchmarks/.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,5 +40,5 @@ def siemens(sunnybrook: Path) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of training share a prepared set and a finished run: one process makes them once."""
     for item in items:
-        if item.path.parent.name == "learn":
-            item.add_marker(pytest.mark.xdist_group("learn"))
+        if item.path.parent.name == "train":
+            item.add_marker(pytest.mark.xdist_group("train"))

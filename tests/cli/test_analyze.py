@@ -7,7 +7,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nibabel
@@ -288,10 +287,8 @@ def test_expert_contours_of_a_real_exam_without_any_network(sunnybrook: Path, tm
     )
     patient, out = "SC-HF-I-01", tmp_path / "out"
     contours = sunnybrook / "contours" / patient
-    began = time.perf_counter()
     done = analyze(sunnybrook / "dicom" / patient, "--segmentation", contours, "-o", out, code=code)
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.perf_counter() - began < 20
     told = json.loads((out / "analysis.json").read_text())
     assert told["measurements"]["ef_percent"] == pytest.approx(26.16, abs=0.01)
     assert told["model"] is None

@@ -73,6 +73,8 @@ VALUES: dict[str, Any] = {
     "source": analysis().cine.source,
     "provenance": analysis().provenance,
     "options": cinesax.DicomOptions(),
+    "selection": cinesax.Selection(series_uid="1.2"),
+    "overrides": cinesax.Overrides(height_cm=170.0),
 }
 
 
