@@ -12,19 +12,21 @@ from cinesax._version import __version__
 
 # The module and the function share a name, and the function is meant by `cinesax.analyze`. Python sets the attribute of
 # the package to a submodule once, when it is first loaded: loading it here lets the function take its place for good.
-from cinesax.analyze import analyze
+from cinesax.analyze import analyze, remeasure
 from cinesax.core.analysis import Analysis, Provenance, Views
 from cinesax.core.cine import Cine, Patient, Source
 from cinesax.core.errors import CinesaxError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Grid
 from cinesax.core.measurements import Measurements
+from cinesax.core.origins import Drawn, Origin
 from cinesax.core.segmentation import Outline, Segmentation
 from cinesax.core.selection import Overrides, Selection
 from cinesax.core.structures import Structure
 
 if TYPE_CHECKING:
     from cinesax.dicom.write.options import DicomOptions
+    from cinesax.evaluate.evaluation import Evaluation
     from cinesax.inputs import open_cine
     from cinesax.network.segmenter import load_segmenter
     from cinesax.results.privacy import pseudonymise
@@ -37,9 +39,12 @@ __all__ = [
     "CinesaxError",
     "Code",
     "DicomOptions",
+    "Drawn",
+    "Evaluation",
     "Finding",
     "Grid",
     "Measurements",
+    "Origin",
     "Outline",
     "Overrides",
     "Patient",
@@ -55,12 +60,14 @@ __all__ = [
     "open_cine",
     "pseudonymise",
     "read_results",
+    "remeasure",
     "write_results",
 ]
 
 # These load pydicom, ONNX Runtime or Jinja when they are first asked for, not when cinesax is imported.
 _LAZY = {
     "DicomOptions": "cinesax.dicom.write.options",
+    "Evaluation": "cinesax.evaluate.evaluation",
     "load_segmenter": "cinesax.network.segmenter",
     "open_cine": "cinesax.inputs",
     "pseudonymise": "cinesax.results.privacy",

@@ -16,10 +16,19 @@ from cinesax.core.analysis import Analysis, Provenance
 from cinesax.core.cine import Cine
 from cinesax.core.errors import UsageError
 from cinesax.core.findings import Finding, Severity
+from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
-from cinesax.core.selection import ChoiceFields, Overrides, Selection, overrides_of, refuse_others, selection_of
+from cinesax.core.selection import (
+    NO_OVERRIDES,
+    ChoiceFields,
+    Overrides,
+    Selection,
+    overrides_of,
+    refuse_others,
+    selection_of,
+)
 from cinesax.measure.plausibility import check
-from cinesax.measure.volumes import check_overrides, measure_checked
+from cinesax.measure.volumes import check_overrides, measure, measure_checked
 
 if TYPE_CHECKING:
     from cinesax.network.segmenter import Segmenter
@@ -87,8 +96,30 @@ def analyze(
                 found = replace(found, papillary_muscles_included=overrides.papillary_muscles_included)
     with clock.step("measure"):
         measured = measure_checked(cine, found, overrides)
-        findings = _by_severity(*cine.findings, *found.findings, *check(cine, found, measured))
+        findings = _findings(cine, found, measured)
     return Analysis(cine, found, measured, findings, _provenance(segmenter, source, clock))
+
+
+def remeasure(analysis: Analysis, segmentation: Segmentation, overrides: Overrides = NO_OVERRIDES) -> Analysis:
+    """The analysis with another segmentation of the same exam: measured and checked again, fast enough for each stroke.
+
+    Args:
+        analysis: gives the exam and what made the first segmentation.
+        segmentation: say `analysis.segmentation.with_contour(...)`.
+        overrides: ED and ES phases and body size to take instead of what is read or measured, as for `analyze`: those
+            of before do not stay by themselves.
+
+    Raises:
+        GeometryError: a segmentation of another shape.
+        UsageError: overrides that do not fit.
+    """
+    measured = measure(analysis.cine, segmentation, overrides)
+    findings = _findings(analysis.cine, segmentation, measured)
+    return replace(analysis, segmentation=segmentation, measurements=measured, findings=findings)
+
+
+def _findings(cine: Cine, segmentation: Segmentation, measured: Measurements) -> tuple[Finding, ...]:
+    return _by_severity(*cine.findings, *segmentation.findings, *check(cine, segmentation, measured))
 
 
 def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter":

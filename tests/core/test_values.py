@@ -17,6 +17,7 @@ import hearts
 from cinesax.core.cine import Cine, Gating, Source, StoredFile
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Grid, stacked_grid
+from cinesax.core.origins import Drawn, Origin
 from cinesax.core.segmentation import Segmentation, from_contours
 from cinesax.core.structures import Structure
 from cinesax.evaluate.evaluation import Evaluation, evaluate
@@ -64,6 +65,8 @@ VALUES: dict[str, Any] = {
     "grid": tilted(),
     "labels": hearts.labels(),
     "contours": drawn(),
+    "edited": drawn().without(0, 2, by="A. Reader"),
+    "drawn": Drawn(Origin.EDITED, "A. Reader"),
     "measurements": analysis().measurements,
     "analysis": analysis(),
     "evaluation": evaluation(),
@@ -74,7 +77,7 @@ VALUES: dict[str, Any] = {
     "provenance": analysis().provenance,
     "options": cinesax.DicomOptions(),
     "selection": cinesax.Selection(series_uid="1.2"),
-    "overrides": cinesax.Overrides(height_cm=170.0),
+    "overrides": cinesax.Overrides(ed_phase=1),
 }
 
 

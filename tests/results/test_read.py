@@ -19,6 +19,7 @@ import hearts
 from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import InputError
 from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.origins import Origin
 from cinesax.core.segmentation import Outline, Segmentation, from_contours
 from cinesax.core.structures import Structure
 from cinesax.formats.contours import point_counts, read_written, write_contours
@@ -49,6 +50,13 @@ def empty_but_known() -> Segmentation:
     )
 
 
+def edited() -> Segmentation:
+    made = dataclasses.replace(several_polygons(), origin=Origin.NETWORK, author="a network 1")
+    made = made.with_contour(3, 3, Structure.CAVITY, SQUARE * 0.9, by="A.  {Reader}", approved=True)
+    made = made.with_contour(3, 4, Structure.CAVITY, SQUARE * 0.8, by="linear", origin=Origin.INTERPOLATED)
+    return made.without(0, 2, by="A. Reader").with_approval(3, 2)
+
+
 MADE: dict[str, tuple[Segmentation, dict[str, Any]]] = {
     "labels": (hearts.labels(), {}),
     "several polygons": (several_polygons(), {}),
@@ -56,6 +64,8 @@ MADE: dict[str, tuple[Segmentation, dict[str, Any]]] = {
     "known but empty": (empty_but_known(), {}),
     "findings": (dataclasses.replace(hearts.labels(), findings=FINDINGS), {}),
     "papillary muscles": (dataclasses.replace(hearts.labels(), papillary_muscles_included=False), {}),
+    "edited": (edited(), {}),
+    "labels edited": (hearts.labels().without(3, 2, by="A. Reader"), {}),
     "phases given": (hearts.labels(), {"ed_phase": 9, "es_phase": 5}),
     "extremes given the other way round": (hearts.labels(), {"ed_phase": 3, "es_phase": 0}),
     "body size given": (several_polygons(), {"height_cm": 171.5, "weight_kg": 70.25, "es_phase": 3}),
@@ -80,6 +90,16 @@ def test_write_read_write_is_the_same(tmp_path: Path, name: str, show_patient: b
     assert read.provenance.segmentation_source == "given"
     second = cinesax.write_results(read, tmp_path / "second", show_patient=show_patient)
     assert contents(second) == contents(first)
+
+
+def test_who_drew_is_kept_unless_it_is_the_patient(tmp_path: Path) -> None:
+    segmentation = hearts.labels().without(3, 2, by="Jane Doe").without(4, 2, by="A. Reader")
+    made = cinesax.analyze(hearts.cine(), segmentation=segmentation)
+    text = (cinesax.write_results(made, tmp_path / "out") / "analysis.json").read_text()
+    assert "A. Reader" in text and "Doe" not in text
+    assert (
+        "Jane Doe" in (cinesax.write_results(made, tmp_path / "out", show_patient=True) / "analysis.json").read_text()
+    )
 
 
 def test_a_network_is_named_again(tmp_path: Path) -> None:
@@ -249,3 +269,8 @@ def test_each_contour_is_a_line_of_the_document(tmp_path: Path) -> None:
     made = cinesax.analyze(hearts.cine(), segmentation=several_polygons())
     text = (cinesax.write_results(made, tmp_path / "out") / "analysis.json").read_text()
     assert '      {"structure": "cavity", "phase": 0, "slice": 2, "points": [4, -4, 4]},\n' in text
+    text = (cinesax.write_results(cinesax.remeasure(made, edited()), tmp_path / "out") / "analysis.json").read_text()
+    line = (
+        '{"structure": "cavity", "phase": 3, "slice": 4, "origin": "interpolated", "by": "linear", "approved": false}'
+    )
+    assert f"      {line},\n" in text

@@ -14,9 +14,12 @@ PUBLIC = [
     "CinesaxError",
     "Code",
     "DicomOptions",
+    "Drawn",
+    "Evaluation",
     "Finding",
     "Grid",
     "Measurements",
+    "Origin",
     "Outline",
     "Overrides",
     "Patient",
@@ -32,6 +35,7 @@ PUBLIC = [
     "open_cine",
     "pseudonymise",
     "read_results",
+    "remeasure",
     "write_results",
 ]
 

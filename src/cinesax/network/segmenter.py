@@ -12,6 +12,7 @@ from scipy import ndimage
 from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError, DatasetError
 from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.origins import Origin
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, trace
 from cinesax.core.structures import Structure, painting_order
 from cinesax.network.bundle import Bundle, HeartPass, open_bundle
@@ -148,7 +149,7 @@ class NetworkSegmenter:
         labels, contours = self._native(Scores(scores.crop, cleaned), cine, placement)
         known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in cleaned}
         findings = (*_findings(cavity.off, removed), *_outside(placement, self.bundle.framing.size))
-        return Segmentation(labels, known, contours, findings=findings, author=self.name)
+        return Segmentation(labels, known, contours, findings=findings, author=self.name, origin=Origin.NETWORK)
 
     def _native(
         self, scores: Scores, cine: Cine, placement: Placement

@@ -116,6 +116,7 @@ def _segmentation(analysis: Analysis, identifying: tuple[str, ...]) -> Segmentat
     # What a network is called, and "manual", tells nothing of the patient.
     ours = analysis.provenance.model is not None or given.author == "manual"
     author = given.author if ours else remove_texts(given.author, identifying)
-    if author == given.author and not given.findings:
+    origins = {key: replace(drawn, by=remove_texts(drawn.by, identifying)) for key, drawn in given.origins.items()}
+    if author == given.author and origins == given.origins and not given.findings:
         return given
-    return replace(given, author=author, findings=_findings(given.findings, identifying))
+    return replace(given, author=author, origins=origins, findings=_findings(given.findings, identifying))

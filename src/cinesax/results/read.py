@@ -15,6 +15,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.measurements import Measurements
+from cinesax.core.origins import Drawn, Origin
 from cinesax.core.segmentation import ContourKey, Segmentation
 from cinesax.core.selection import Overrides, Selection, SelectionFields
 from cinesax.core.structures import Structure
@@ -142,7 +143,7 @@ def _segmentation(folder: Path, told: Told, cine: Cine, findings: tuple[Finding,
         looked_at[phases] = True
     contours = None
     if told["contours"] is not None:
-        counts = dict(_counted(one) for one in told["contours"])
+        counts = {_key(one): one["points"] for one in told["contours"]}
         contours = contour_files.read_written(folder / CONTOURS_NAME, cine, counts, told["author"])
     return Segmentation(
         read_written(folder / LABELS_NAME, cine),
@@ -151,11 +152,13 @@ def _segmentation(folder: Path, told: Told, cine: Cine, findings: tuple[Finding,
         findings=tuple(findings[index] for index in told["findings"]),
         author=told["author"],
         papillary_muscles_included=told["papillary_muscles_included"],
+        origin=Origin(told["origin"]),
+        origins={_key(one): Drawn(Origin(one["origin"]), one["by"], one["approved"]) for one in told["origins"]},
     )
 
 
-def _counted(told: Told) -> tuple[ContourKey, list[int]]:
-    return (Structure[told["structure"].upper()], told["phase"], told["slice"]), told["points"]
+def _key(told: Told) -> ContourKey:
+    return Structure[told["structure"].upper()], told["phase"], told["slice"]
 
 
 def _provenance(told: Told) -> Provenance:

@@ -100,6 +100,8 @@ def document(analysis: Analysis) -> dict[str, Any]:
             },
             "findings": _own_findings(analysis),
             "contours": _contours(segmentation),
+            "origin": segmentation.origin.value,
+            "origins": _origins(segmentation),
         },
         "exam": exam_of(analysis.cine),
         "model": None if provenance.model is None else {"name": provenance.model, "sha256": provenance.model_checksum},
@@ -133,6 +135,21 @@ def _contours(segmentation: Segmentation) -> list[dict[str, Any]] | None:
     return [
         {"structure": structure.key, "phase": phase, "slice": place, "points": point_counts(polygons)}
         for (structure, phase, place), polygons in sorted(segmentation.contours.items())
+    ]
+
+
+def _origins(segmentation: Segmentation) -> list[dict[str, Any]]:
+    """Of each contour that is not of the segmentation's own origin, where it comes from."""
+    return [
+        {
+            "structure": structure.key,
+            "phase": phase,
+            "slice": place,
+            "origin": drawn.origin.value,
+            "by": drawn.by,
+            "approved": drawn.approved,
+        }
+        for (structure, phase, place), drawn in sorted(segmentation.origins.items(), key=lambda item: item[0])
     ]
 
 
@@ -209,7 +226,8 @@ def to_json(analysis: Analysis) -> str:
     # A text never holds a line break in JSON, so the pattern finds lists only, and no text makes it slow.
     number = r"(?:[-+\d.eE]+|null)"
     text = re.sub(rf"\[\n\s+({number}(?:,\n\s+{number})*)\n\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
-    return re.sub(r'\{\n\s+("structure": [^]]*\])\n\s*\}', lambda m: f"{{{' '.join(m[1].split())}}}", text) + "\n"
+    contour = r'\{\n\s+("structure": [^{}]*?)\n\s*\}'
+    return re.sub(contour, lambda m: "{" + re.sub(r"\n\s*", " ", m[1]) + "}", text) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
