@@ -141,3 +141,54 @@ def test_the_worst_are_kept_to_look_at_over_all_patients():
 def test_masks_of_other_frames_are_refused():
     with pytest.raises(GeometryError, match="give masks of the same frames"):
         score([(study(), labels(BEAT[:4]))])
+
+
+class TestOtherStructures:
+    RIGHT = Structure.RV_CAVITY
+    SIDES = (20, 19, 16, 10, 11, 12, 14, 16, 18, 20)
+
+    def both(self, *, wider_by: int = 0, known: range = range(10)) -> Segmentation:
+        """The LV of `labels`, and beside it in two slices an RV of 4 x side pixels."""
+        left = labels()
+        array = left.labels.copy()
+        for phase, side in enumerate(self.SIDES):
+            array[phase, 2:4, 2:6, 2 : 2 + side + wider_by] = self.RIGHT
+        if wider_by:
+            array[0, 4, 2:4, 2:4] = self.RIGHT
+        return Segmentation(array, {**left.known_phases, self.RIGHT: np.isin(np.arange(10), known)})
+
+    def test_they_are_compared_where_the_truth_knows_them(self):
+        truth = replace(study(), truth=self.both(known=range(4)))
+        made = score([(truth, self.both(wider_by=2))])
+        (right,) = made.others
+        assert right.structure is self.RIGHT and len(right.slices) == 4 * 6
+        inside = next(one for one in right.slices if (one.phase, one.slice) == (3, 2))
+        assert inside.dice == pytest.approx(2 * 10 / 22) and inside.moment is Moment.ES
+        assert sum(one.false_positive for one in right.slices) == 1
+        at_ed = 2 * 2 * 80 / (2 * 80 + 2 * 88 + 4)
+        assert right.volume_dice() == pytest.approx({Moment.ED: at_ed, Moment.ES: 20 / 22})
+        (function,) = right.functions
+        assert function.basis is EfBasis.VOLUMES and (function.truth.ed, function.truth.es) == pytest.approx((1.6, 0.8))
+        assert function.found.ed == pytest.approx(1.8)
+
+    def test_the_figures_of_the_lv_are_those_without_them(self):
+        told = score([(replace(study(), truth=self.both()), self.both(wider_by=2))]).to_dict()
+        alone = score([(study(), labels())]).to_dict()
+        assert set(told.pop("structures")) == {"rv_cavity"} and alone.pop("structures") == {}
+        assert told == alone
+
+    def test_what_a_segmentation_says_nothing_of_is_no_miss(self):
+        assert score([(replace(study(), truth=self.both()), labels())]).others == ()
+
+    def test_where_nothing_was_found_the_volumes_are_0(self):
+        nothing = Segmentation(labels().labels, {one: np.ones(10, bool) for one in (Structure.CAVITY, self.RIGHT)})
+        (right,) = score([(replace(study(), truth=self.both()), nothing)]).others
+        assert right.functions[0].found.ed == 0 and right.volume_dice() == {Moment.ED: 0.0, Moment.ES: 0.0}
+
+    def test_the_report_and_the_json_have_them(self):
+        from cinesax.evaluate.report import render
+
+        made = score([(replace(study(), truth=self.both()), self.both(wider_by=2))])
+        told = json.loads(json.dumps(made.to_dict()))["structures"]["rv_cavity"]
+        assert told["n"] == 60 and told["functions"]["A"]["truth"]["edv_ml"] == pytest.approx(1.6)
+        assert "Other structures" in render(made, of="x", on="y") and "RV cavity" in render(made, of="x", on="y")

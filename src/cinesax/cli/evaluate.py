@@ -18,6 +18,7 @@ from rich.table import Column, Table
 
 from cinesax.core.errors import InputError, OutputError, UsageError
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
+from cinesax.evaluate.evaluation import agreement_of, summarise
 from cinesax.evaluate.labelled import of_pairs, of_studies
 from cinesax.evaluate.trained_on import learned_by, read_trained_on, together
 from cinesax.files.stored_files import replacing
@@ -245,6 +246,18 @@ def _figures(result: Evaluation) -> list[str]:
     for one in result.miccai:
         apd, overlap = ("none" if value is None else f"{value:.2f}" for value in (one.apd_mm, one.dice))
         lines.append(f"MICCAI 2009, {one.case}: good {one.good_percent:.1f} %, APD {apd} mm, Dice {overlap}")
+    for part in result.others:
+        group, words = summarise(part.slices), part.structure.facts.words
+        volumes = ", ".join(f"{moment} {value:.3f}" for moment, value in part.volume_dice().items())
+        lines.append(
+            f"{words}: {group.n} slices, mean Dice {group.dice_mean:.3f}{f', by volume {volumes}' if volumes else ''}; "
+            f"{group.false_positives} false positives, {group.misses} misses"
+        )
+        for name, a in agreement_of(part.functions).items():
+            lines.append(
+                f"{part.structure.facts.chamber.short} {name}: bias {a.bias:+.1f}, "
+                f"mean absolute error {a.mean_absolute:.1f} ({a.n} patients)"
+            )
     return [*lines, _overlap(result)]
 
 

@@ -20,6 +20,7 @@ from cinesax.evaluate.agreement import BlandAltman, Interval, bland_altman, boot
 from cinesax.evaluate.function import CaseFunction, case_function
 from cinesax.evaluate.miccai2009 import MiccaiCase, miccai_case
 from cinesax.evaluate.slices import SliceScore, slice_scores
+from cinesax.evaluate.structures import StructureScores, structure_scores, together
 from cinesax.evaluate.study import LabelledStudy
 from cinesax.network.fingerprint import Learned, Overlap
 
@@ -116,6 +117,7 @@ class Evaluation(ArrayValue):
         functions: volumes and EF of each patient of whom ED and ES are known.
         miccai: the measures of the MICCAI 2009 challenge of each patient with spacing.
         pictures: of the worst frames, worst first.
+        others: the same of the other structures, where truth and segmentation both know them. All else is of the LV.
         training_known: whether anybody has said what was learned from; if not, nothing can be marked as known.
     """
 
@@ -125,6 +127,7 @@ class Evaluation(ArrayValue):
     miccai: tuple[MiccaiCase, ...] = ()
     pictures: tuple[Picture, ...] = ()
     training_known: bool = False
+    others: tuple[StructureScores, ...] = ()
 
     def __repr__(self) -> str:
         mean = f", mean Dice {self.dice.mean():.3f}" if self.slices else ""
@@ -202,14 +205,7 @@ class Evaluation(ArrayValue):
 
     def agreement(self) -> dict[str, BlandAltman]:
         """Bland-Altman figures of EF (points) over all patients, of EDV and ESV (ml) over those with volumes."""
-        in_ml = [one for one in self.functions if one.basis is EfBasis.VOLUMES]
-        pairs = {
-            "ef_percent": [(one.truth.ef_percent, one.found.ef_percent) for one in self.functions],
-            "edv_ml": [(one.truth.ed, one.found.ed) for one in in_ml],
-            "esv_ml": [(one.truth.es, one.found.es) for one in in_ml],
-        }
-        compared = {name: bland_altman(*np.array(values).T) for name, values in pairs.items() if values}
-        return {name: figures for name, figures in compared.items() if figures is not None}
+        return agreement_of(self.functions)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, of schema cinesax/evaluation/1."""
@@ -234,9 +230,32 @@ class Evaluation(ArrayValue):
             "functions": {one.case: document.function(one) for one in self.functions},
             "miccai2009": {one.case: document.miccai(one) for one in self.miccai},
             "slices": [document.row(one) for one in self.slices],
+            "structures": {one.structure.key: _structure(one) for one in self.others},
             "findings": [str(finding) for finding in self.findings],
         }
         return dict(document.plain(written))
+
+
+def _structure(one: StructureScores) -> dict[str, Any]:
+    return {
+        **asdict(summarise(one.slices)),
+        "volume_dice": {str(moment): value for moment, value in one.volume_dice().items()},
+        "agreement": {name: asdict(figures) for name, figures in agreement_of(one.functions).items()},
+        "functions": {function.case: document.function(function) for function in one.functions},
+        "slices": [document.row(score) for score in one.slices],
+    }
+
+
+def agreement_of(functions: Sequence[CaseFunction]) -> dict[str, BlandAltman]:
+    """Bland-Altman figures of EF (points) over all patients, of EDV and ESV (ml) over those with volumes."""
+    in_ml = [one for one in functions if one.basis is EfBasis.VOLUMES]
+    pairs = {
+        "ef_percent": [(one.truth.ef_percent, one.found.ef_percent) for one in functions],
+        "edv_ml": [(one.truth.ed, one.found.ed) for one in in_ml],
+        "esv_ml": [(one.truth.es, one.found.es) for one in in_ml],
+    }
+    compared = {name: bland_altman(*np.array(values).T) for name, values in pairs.items() if values}
+    return {name: figures for name, figures in compared.items() if figures is not None}
 
 
 def _goodness(one: SliceScore) -> tuple[float, float, int]:
@@ -275,6 +294,7 @@ def score(
     functions: list[CaseFunction | None] = []
     miccai: list[MiccaiCase | None] = []
     worst: list[Picture] = []
+    others: list[StructureScores] = []
     for study, found in compared:
         if found.labels.shape != study.cine.pixels.shape:
             raise GeometryError(
@@ -288,6 +308,7 @@ def score(
         scores += own
         functions.append(case_function(study, found))
         miccai.append(miccai_case(study, found))
+        others += structure_scores(study, found)
         chosen = sorted(own, key=_goodness)[:pictures]
         worst = sorted([*worst, *(_picture(one, study, found) for one in chosen)], key=lambda p: _goodness(p.score))
         worst = worst[:pictures]
@@ -298,6 +319,7 @@ def score(
         tuple(one for one in miccai if one is not None),
         tuple(worst),
         learned is not None,
+        together(others),
     )
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cinesax.core.measurements import EfBasis
 from cinesax.core.segmentation import Segmentation
-from cinesax.core.structures import Structure
+from cinesax.core.structures import LV, Chamber, Structure, blood_of
 from cinesax.evaluate.study import LabelledStudy, Moment, moments, truth_areas_px
 from cinesax.measure.volumes import measure
 
@@ -76,33 +76,43 @@ class CaseFunction:
         return min((one - other) % self.phases, (other - one) % self.phases)
 
 
-def case_function(study: LabelledStudy, found: Segmentation) -> CaseFunction | None:
+def case_function(study: LabelledStudy, found: Segmentation, chamber: Chamber = LV) -> CaseFunction | None:
     """Compare volumes, or where there is no geometry summed areas; None where ED and ES are not both known."""
-    areas = truth_areas_px(study)
+    areas = truth_areas_px(study, blood_of(chamber))
     when = {moment: phase for phase, moment in moments(areas).items()}
     if len(when) < 2:
         return None
-    volumes = _by_volumes(study, found, when) if study.cine.grid is not None and study.cine.n_slices > 1 else None
-    return volumes or _by_areas(study, found, areas, when)
+    in_space = study.cine.grid is not None and study.cine.n_slices > 1
+    volumes = _by_volumes(study, found, when, chamber) if in_space else None
+    return volumes or _by_areas(study, found, areas, when=when, blood=blood_of(chamber))
 
 
-def _by_volumes(study: LabelledStudy, found: Segmentation, when: Mapping[Moment, int]) -> CaseFunction | None:
-    seen = measure(study.cine, found)
-    true = measure(study.cine, study.truth)
+def _by_volumes(
+    study: LabelledStudy, found: Segmentation, when: Mapping[Moment, int], chamber: Chamber
+) -> CaseFunction | None:
+    true, seen = (measure(study.cine, one).of(chamber) for one in (study.truth, found))
     pair = [
         Function(m.edv_ml, m.esv_ml, m.ed_phase, m.es_phase)
         for m in (true, seen)
+        if m is not None
         if m.edv_ml is not None and m.esv_ml is not None and m.ed_phase is not None and m.es_phase is not None
     ]
+    if true is None or true.edv_ml is None or true.esv_ml is None:
+        return None
     if len(pair) == 1:  # nothing was found in the whole study
         pair.append(Function(0.0, 0.0, when[Moment.ED], when[Moment.ES]))
     return CaseFunction(study.case, EfBasis.VOLUMES, pair[0], pair[1], study.cine.n_phases)
 
 
 def _by_areas(
-    study: LabelledStudy, found: Segmentation, areas: NDArray[np.float64], when: Mapping[Moment, int]
+    study: LabelledStudy,
+    found: Segmentation,
+    areas: NDArray[np.float64],
+    *,
+    when: Mapping[Moment, int],
+    blood: Structure,
 ) -> CaseFunction:
-    seen = np.where(np.isnan(areas), 0, (found.labels == Structure.CAVITY).sum(axis=(2, 3)))
+    seen = np.where(np.isnan(areas), 0, found.mask(blood).sum(axis=(2, 3)))
     ed, es = when[Moment.ED], when[Moment.ES]
     true, sums = (Function(float(np.nansum(a[ed])), float(np.nansum(a[es])), ed, es) for a in (areas, seen))
     return CaseFunction(study.case, EfBasis.AREAS, true, sums, study.cine.n_phases)

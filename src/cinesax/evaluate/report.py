@@ -13,7 +13,7 @@ from cinesax.core.measurements import EfBasis
 from cinesax.evaluate import Evaluation, Picture
 from cinesax.evaluate import figures as plots
 from cinesax.evaluate.agreement import Interval
-from cinesax.evaluate.evaluation import Summary
+from cinesax.evaluate.evaluation import Summary, agreement_of, summarise
 from cinesax.network.fingerprint import Overlap
 from cinesax.results import figures
 
@@ -61,6 +61,7 @@ def render(evaluation: Evaluation, *, of: str, on: str) -> str:
         levels=any(one.level is not None for one in evaluation.slices),
         patients=patients(evaluation),
         volumes=any(one.basis is EfBasis.VOLUMES for one in evaluation.functions),
+        others=[(one, summarise(one.slices), agreement_of(one.functions)) for one in evaluation.others],
         tiles=[_tile(picture) for picture in evaluation.pictures],
         units=figures.PATH_UNITS_A_PIXEL,
         width=plots.WIDTH,

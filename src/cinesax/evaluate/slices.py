@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
 from cinesax.evaluate.distances import Unit, border_distances
-from cinesax.evaluate.study import LabelledStudy, Level, Moment, levels, moments, truth_areas_px
+from cinesax.evaluate.study import LabelledStudy, Level, Moment, is_known, levels, mask_of, moments, truth_areas_px
 from cinesax.network.fingerprint import Overlap
 
 
@@ -69,14 +69,20 @@ def dice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
     return 1.0 if total == 0 else 2 * int((truth & found).sum()) / total
 
 
-def slice_scores(study: LabelledStudy, found: Segmentation) -> Iterator[SliceScore]:
-    """The score of each frame of a study whose truth is known, without overlap."""
+def slice_scores(
+    study: LabelledStudy, found: Segmentation, structure: Structure = Structure.CAVITY
+) -> Iterator[SliceScore]:
+    """The score of each frame of a study in which the truth of a structure is known, without overlap.
+
+    Moment and level are those of the LV cavity, whatever the structure.
+    """
     areas = truth_areas_px(study)
     when, where = moments(areas), levels(areas, study.cine.base_first)
     grid = study.cine.grid
     for (phase, index), name in study.names.items():
-        a = study.truth.labels[phase, index] == Structure.CAVITY
-        b = found.labels[phase, index] == Structure.CAVITY
+        if not is_known(study, structure, phase):
+            continue
+        a, b = (mask_of(one, structure, phase, index) for one in (study.truth, found))
         apart = border_distances(a, b, (1.0, 1.0) if grid is None else grid.spacing_mm)
         yield SliceScore(
             name=name,

@@ -43,12 +43,24 @@ class Level(StrEnum):
     APEX = "apex"
 
 
-def truth_areas_px(study: LabelledStudy) -> NDArray[np.float64]:
-    """(phase, slice): the pixels of the true cavity; nan where the truth is not known."""
+def truth_areas_px(study: LabelledStudy, structure: Structure = Structure.CAVITY) -> NDArray[np.float64]:
+    """(phase, slice): the pixels of the true structure; nan where the truth is not known."""
     areas = np.full(study.truth.labels.shape[:2], np.nan)
     for phase, index in study.names:
-        areas[phase, index] = np.count_nonzero(study.truth.labels[phase, index] == Structure.CAVITY)
+        if is_known(study, structure, phase):
+            areas[phase, index] = np.count_nonzero(mask_of(study.truth, structure, phase, index))
     return areas
+
+
+def is_known(study: LabelledStudy, structure: Structure, phase: int) -> bool:
+    """Whether the truth tells where a structure is in a phase; the cavity's is known in all frames that have a name."""
+    known = study.truth.known_phases.get(structure)
+    return structure is Structure.CAVITY or (known is not None and bool(known[phase]))
+
+
+def mask_of(segmentation: Segmentation, structure: Structure, phase: int, index: int) -> NDArray[np.bool_]:
+    """(row, column): where a structure is in one frame."""
+    return np.isin(segmentation.labels[phase, index], segmentation.counted_as(structure))
 
 
 def moments(areas: NDArray[np.float64]) -> dict[int, Moment]:

@@ -1,0 +1,74 @@
+"""How the structures beside the LV cavity were segmented, where their truth is known."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Part, Structure
+from cinesax.evaluate.function import CaseFunction, case_function
+from cinesax.evaluate.slices import SliceScore, slice_scores
+from cinesax.evaluate.study import LabelledStudy, Moment
+
+
+@dataclass(frozen=True, slots=True)
+class StructureScores:
+    """One structure in all frames in which its truth is known.
+
+    Attributes:
+        structure: which one.
+        slices: one score a frame.
+        functions: where it is the blood of a chamber, volumes and EF of each patient of whom its ED and ES are known.
+    """
+
+    structure: Structure
+    slices: tuple[SliceScore, ...]
+    functions: tuple[CaseFunction, ...] = ()
+
+    def volume_dice(self) -> dict[Moment, float]:
+        """The mean over patients of the Dice of all slices together, at ED and at ES."""
+        totals: dict[tuple[Moment, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for one in self.slices:
+            if one.moment is not None:
+                both = one.truth_px + one.found_px
+                # Two masks that are both empty have a Dice of 1 and no pixels: they count for nothing here.
+                totals[one.moment, one.case][0] += one.dice * both
+                totals[one.moment, one.case][1] += both
+        found = {}
+        for moment in Moment:
+            values = [part / whole for (at, _), (part, whole) in totals.items() if at is moment and whole > 0]
+            if values:
+                found[moment] = float(np.mean(values))
+        return found
+
+
+def structure_scores(study: LabelledStudy, found: Segmentation) -> Iterator[StructureScores]:
+    """The scores of one study: of each structure but the cavity that truth and segmentation both know.
+
+    What a segmentation says nothing of is no miss: most networks draw the LV alone.
+    """
+    for structure in Structure:
+        shared = structure in study.truth.known_phases and structure in found.known_phases
+        if structure is Structure.CAVITY or not shared:
+            continue
+        slices = tuple(slice_scores(study, found, structure))
+        function = None
+        if structure.facts.part is Part.BLOOD:
+            function = case_function(study, found, structure.facts.chamber)
+        if slices:
+            yield StructureScores(structure, slices, () if function is None else (function,))
+
+
+def together(parts: list[StructureScores]) -> tuple[StructureScores, ...]:
+    """The scores of all studies, structure by structure in the order of the table."""
+    return tuple(
+        StructureScores(
+            structure,
+            tuple(score for one in parts if one.structure is structure for score in one.slices),
+            tuple(function for one in parts if one.structure is structure for function in one.functions),
+        )
+        for structure in Structure
+        if any(one.structure is structure for one in parts)
+    )
