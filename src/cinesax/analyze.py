@@ -21,6 +21,7 @@ from cinesax.core.segmentation import Segmentation
 from cinesax.core.selection import (
     NO_OVERRIDES,
     ChoiceFields,
+    LabelReading,
     Overrides,
     Selection,
     overrides_of,
@@ -39,7 +40,9 @@ Progress = Callable[[int, int], None]
 def analyze(
     exam: str | PathLike[str] | Sequence[str | PathLike[str]] | Cine,
     *,
-    segmentation: str | PathLike[str] | Segmentation | None = None,
+    segmentation: str | PathLike[str] | Sequence[str | PathLike[str]] | Segmentation | None = None,
+    labels: str | None = None,
+    segmentation_phase: int | None = None,
     segmenter: "Segmenter | None" = None,
     model: str | PathLike[str] | None = None,
     threads: int | None = None,
@@ -53,8 +56,10 @@ def analyze(
     Args:
         exam: a folder (any depth), a file or a zip of DICOM; a NIfTI file, a folder or list of such files that hold one
             cine together (ED and ES, a file a phase or a slice); or a Cine that was read already.
-        segmentation: a Segmentation, or a NIfTI label file, a DICOM segmentation or a folder of contour files, to
-            measure instead of running a network.
+        segmentation: a Segmentation, or a NIfTI label file (or one for each phase), a DICOM segmentation or structure
+            set, a cvi42 workspace or a folder of contour files, to measure instead of running a network.
+        labels: what the numbers of its label file mean: "acdc", "mnms", "totalsegmentator", or "lv=3,myo=2,rv=1".
+        segmentation_phase: the phase (0-based) that it is of, where it is of one phase and does not say which.
         segmenter: what finds the left ventricle, instead of a network from a bundle.
         model: the bundle folder of the network to run; by default the one that ships.
         threads: how many CPU threads the network may use; by default as many as there are cores.
@@ -74,6 +79,8 @@ def analyze(
     selection, overrides = selection_of(selection, choices), overrides_of(overrides, choices)
     if overrides.papillary_muscles_included is not None and segmentation is None:
         raise UsageError("`papillary_muscles_included` needs a `segmentation`")
+    if (labels is not None or segmentation_phase is not None) and segmentation is None:
+        raise UsageError("`labels` and `segmentation_phase` need a `segmentation`")
     clock = _Clock()
     with clock.step("read"):
         if isinstance(exam, Cine):
@@ -91,7 +98,8 @@ def analyze(
             found, source = segmenter.segment(cine, progress), "network"
     else:
         with clock.step("read segmentation"):
-            found, source = _given(segmentation, cine, selection)
+            reading = LabelReading(labels, segmentation_phase, selection.nifti_geometry)
+            found, source = _given(segmentation, cine, reading)
             if overrides.papillary_muscles_included is not None:
                 found = replace(found, papillary_muscles_included=overrides.papillary_muscles_included)
     with clock.step("measure"):
@@ -129,13 +137,15 @@ def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter"
 
 
 def _given(
-    segmentation: str | PathLike[str] | Segmentation, cine: Cine, selection: Selection
+    segmentation: str | PathLike[str] | Sequence[str | PathLike[str]] | Segmentation, cine: Cine, reading: LabelReading
 ) -> tuple[Segmentation, str]:
     if isinstance(segmentation, Segmentation):
         return segmentation, "given"
     from cinesax.inputs import read_segmentation
 
-    return read_segmentation(Path(segmentation), cine, nifti_geometry=selection.nifti_geometry)
+    if isinstance(segmentation, str | PathLike):
+        return read_segmentation(Path(segmentation), cine, reading)
+    return read_segmentation([Path(one) for one in segmentation], cine, reading)
 
 
 def _provenance(segmenter: "Segmenter | None", source: str, clock: "_Clock") -> Provenance:

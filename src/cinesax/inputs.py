@@ -8,9 +8,19 @@ from typing import Unpack
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.segmentation import Segmentation
-from cinesax.core.selection import NiftiGeometry, Selection, SelectionFields, refuse_others, selection_of
+from cinesax.core.selection import (
+    AS_IT_SAYS,
+    LabelReading,
+    Selection,
+    SelectionFields,
+    refuse_others,
+    selection_of,
+)
 
-_KINDS = "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or a folder of contour files"
+_KINDS = (
+    "a NIfTI file of labels (.nii, .nii.gz), a DICOM segmentation or structure set, a cvi42 workspace (.cvi42wsx) or a "
+    "folder of contour files"
+)
 
 
 def open_cine(
@@ -42,9 +52,9 @@ def open_cine(
             raise UsageError(
                 f"{paths[0]} is NIfTI, which has no series, study or patient: leave out --series, --study and --patient"
             )
-        from cinesax.formats import nifti_files
+        from cinesax.formats.nifti import files as nifti_together
 
-        read = nifti_files.read_files(files, geometry=selection.nifti_geometry, found=files != paths)
+        read = nifti_together.read_files(files, geometry=selection.nifti_geometry, found=files != paths)
         return _from(paths, read)
     # DICOM is loaded only where there is DICOM to read.
     from cinesax.dicom.read.exam import open_exam
@@ -64,12 +74,13 @@ def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UsageError: several paths that are not all NIfTI files.
     """
-    from cinesax.formats import nifti, nifti_files
+    from cinesax.formats import nifti
+    from cinesax.formats.nifti.files import nifti_files
 
     if len(paths) == 1:
         if nifti.is_nifti(paths[0]):
             return [paths[0]]
-        return list(nifti_files.nifti_files(paths[0])) if paths[0].is_dir() else []
+        return list(nifti_files(paths[0])) if paths[0].is_dir() else []
     other = next((path for path in paths if not nifti.is_nifti(path)), None)
     if other is not None or not paths:
         raise UsageError(
@@ -80,34 +91,78 @@ def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_segmentation(
-    path: Path, cine: Cine, *, nifti_geometry: NiftiGeometry | None = None
+    path: Path | Sequence[Path], cine: Cine, reading: LabelReading = AS_IT_SAYS
 ) -> tuple[Segmentation, str]:
-    """A segmentation of `cine` from a file, and what kind of file it was: "contours", "nifti" or "dicom-seg".
+    """A segmentation of `cine` from a file, and what kind of file it was.
+
+    The kinds are "contours", "nifti", "dicom-seg", "rtstruct" and "cvi42".
 
     Args:
-        path: a folder of contour files (Sunnybrook's text format), a NIfTI label file or a DICOM segmentation.
+        path: a folder of contour files (Sunnybrook's text format), a NIfTI label file, a DICOM segmentation, an RT
+            Structure Set or a cvi42 workspace; or a NIfTI label file for each phase.
         cine: the exam that was segmented.
-        nifti_geometry: the part of a NIfTI header to trust if its parts contradict one another.
+        reading: what the file does not say of itself.
 
     Raises:
         InputError: nothing there, another kind of file, or one that does not fit the cine.
+        UsageError: something is told that the file says itself, or that means nothing of such a file.
     """
-    try:
-        folder, there = path.is_dir(), path.exists()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if folder:
+    from cinesax.formats import cvi42, nifti
+
+    _check_reading(cine, reading)
+    paths = [path] if isinstance(path, Path) else list(path)
+    if all(nifti.is_nifti(one) for one in paths) and not any(_is_folder(one) for one in paths):
+        from cinesax.formats.label_numbers import parse_labels
+        from cinesax.formats.nifti.labels import read_labels
+
+        labels = None if reading.labels is None else parse_labels(reading.labels)
+        geometry = reading.nifti_geometry
+        return read_labels(paths, cine, geometry=geometry, labels=labels, phase=reading.phase), "nifti"
+    if len(paths) > 1:
+        raise UsageError(f"several segmentations are read together only where all are NIfTI, seen {paths[1]}")
+    (root,) = paths
+    if not _is_folder(root) and (cvi42.is_workspace(root) or not root.exists()):
+        if not root.exists():
+            raise InputError(f"there is no segmentation at {root}: give {_KINDS}")
+        _refuse(reading, root, labels=True, phase=True)
+        return cvi42.read_workspace(root, cine), "cvi42"
+    if _is_folder(root):
         from cinesax.formats.contours import read_contours
 
-        return read_contours(path, cine), "contours"
-    if not there:
-        raise InputError(f"there is no segmentation at {path}: give {_KINDS}")
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        from cinesax.formats.nifti import read_labels
+        _refuse(reading, root, labels=True)
+        return read_contours(root, cine, phase=reading.phase), "contours"
+    return _read_dicom(root, cine, reading)
 
-        return read_labels(path, cine, geometry=nifti_geometry), "nifti"
+
+def _read_dicom(path: Path, cine: Cine, reading: LabelReading) -> tuple[Segmentation, str]:
+    from cinesax.dicom.objects.rtstruct import is_rtstruct, read_rtstruct
     from cinesax.dicom.objects.seg import is_dicom, read_seg
+    from cinesax.formats.label_numbers import parse_labels
 
     if not is_dicom(path):
-        raise InputError(f"{path.name} is not a segmentation: expected {_KINDS}")
-    return read_seg(path, cine), "dicom-seg"
+        raise InputError(f"{path.name} is no segmentation: expected {_KINDS}")
+    if is_rtstruct(path):
+        _refuse(reading, path, labels=True)
+        return read_rtstruct(path, cine, phase=reading.phase), "rtstruct"
+    segments = None if reading.labels is None else parse_labels(reading.labels)
+    return read_seg(path, cine, segments=segments, phase=reading.phase), "dicom-seg"
+
+
+def _check_reading(cine: Cine, reading: LabelReading) -> None:
+    phase = reading.phase
+    if phase is not None and not 0 <= phase < cine.n_phases:
+        raise UsageError(f"--segmentation-phase must lie in 0 to {cine.n_phases - 1} (counted from 0), seen {phase}")
+
+
+def _refuse(reading: LabelReading, path: Path, *, labels: bool = False, phase: bool = False) -> None:
+    if labels and reading.labels is not None:
+        raise UsageError(f"{path.name} has names and no numbers: leave --labels out")
+    if phase and reading.phase is not None:
+        raise UsageError(f"{path.name} names the frame of each contour: leave --segmentation-phase out")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error

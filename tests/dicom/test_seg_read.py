@@ -19,8 +19,9 @@ import objects
 from cinesax.analyze import analyze
 from cinesax.cli.main import main
 from cinesax.core.cine import Cine
-from cinesax.core.errors import GeometryError, InputError
+from cinesax.core.errors import GeometryError, InputError, UsageError
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import LabelReading
 from cinesax.core.structures import Structure
 from cinesax.dicom.objects.seg import read_seg
 from cinesax.dicom.write.objects import write_objects
@@ -417,3 +418,27 @@ def test_the_command_measures_it_as_it_measures_the_same_labels_in_nifti(
     mr = str(next((folder / "dicom").iterdir()))
     assert main(["analyze", str(folder / "dicom"), "--segmentation", mr]) == 3
     assert "expected a DICOM segmentation" in capsys.readouterr().err
+
+
+def test_segments_by_their_numbers(cine: Cine, folder: Path) -> None:
+    path = elsewhere(folder, objects.ring(cine).labels[2], labels=("Segment_1", "Segment_2"))
+    with pytest.raises(InputError, match="--labels names them by number"):
+        read_segmentation(path, cine)
+    seen, _ = read_segmentation(path, cine, LabelReading(labels="lv=1,myo=2"))
+    np.testing.assert_array_equal(seen.labels, meant_at(cine, 2))
+    with pytest.raises(InputError, match="none of the segments 7"):
+        read_segmentation(path, cine, LabelReading(labels="lv=7"))
+
+
+def test_a_phase_for_frames_that_name_none(cine: Cine, ours: Path, folder: Path, tmp_path: Path) -> None:
+    def forget(dataset: Dataset) -> None:
+        for item in dataset.PerFrameFunctionalGroupsSequence:
+            item.pop("DerivationImageSequence", None)
+
+    path = changed(elsewhere(folder, objects.ring(cine).labels[2]), tmp_path / "seg.dcm", forget)
+    with pytest.raises(GeometryError, match="give it with --segmentation-phase"):
+        read_segmentation(path, cine)
+    seen, _ = read_segmentation(path, cine, LabelReading(phase=4))
+    np.testing.assert_array_equal(seen.labels[4], objects.ring(cine).labels[2])
+    with pytest.raises(UsageError, match="leave --segmentation-phase out"):
+        read_segmentation(ours, cine, LabelReading(phase=4))

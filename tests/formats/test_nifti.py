@@ -14,7 +14,8 @@ from cinesax.core.errors import GeometryError, InputError, OutputError, UsageErr
 from cinesax.core.grid import Grid
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
-from cinesax.formats.nifti import read_cine, read_labels, write_segmentation
+from cinesax.formats.nifti import read_cine, write_segmentation
+from cinesax.formats.nifti.labels import read_labels
 from cinesax.inputs import open_cine
 from cinesax.measure.volumes import measure
 

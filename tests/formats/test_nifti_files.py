@@ -13,8 +13,7 @@ import exams
 import hearts
 from cinesax.cli.main import main
 from cinesax.core.errors import GeometryError, InputError, UsageError
-from cinesax.formats import nifti_names
-from cinesax.formats.nifti import write_segmentation
+from cinesax.formats.nifti import names, write_segmentation
 from cinesax.inputs import open_cine
 from formats_nifti import image_of, saved
 
@@ -163,7 +162,7 @@ class TestSlices:
     def test_a_slice_of_another_view(self, tmp_path):
         across = one_slice(1)
         turned = nib.Nifti1Image(np.asarray(across.dataobj), across.affine[[1, 2, 0, 3]])
-        with pytest.raises(GeometryError, match="no slices of one stack"):
+        with pytest.raises(GeometryError, match="not slices of one stack"):
             open_cine(write(tmp_path, {"s0": one_slice(0), "s1": turned}))
 
     def test_other_views_of_a_folder_are_left_out(self, tmp_path):
@@ -209,7 +208,7 @@ class TestWithoutPlace:
 class TestUse:
     def test_several_that_are_not_nifti(self, tmp_path, capsys):
         (tmp_path / "a.dcm").touch()
-        with pytest.raises(UsageError, match="only where all are NIfTI"):
+        with pytest.raises(UsageError, match="only if all are NIfTI"):
             open_cine([tmp_path / "a.dcm", tmp_path / "b.nii"])
         assert main(["analyze", str(tmp_path / "a.dcm"), str(tmp_path)]) == 2
         assert "give the folder of the exam" in capsys.readouterr().err
@@ -238,7 +237,7 @@ class TestUse:
         ],
     )
     def test_names_of_labels(self, name, labels):
-        assert nifti_names.is_labels(Path(f"{name}.nii.gz")) is labels
+        assert names.is_labels(Path(f"{name}.nii.gz")) is labels
 
 
 @pytest.mark.data

@@ -9,8 +9,10 @@ from cinesax.cli.main import main
 from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.grid import stacked_grid
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import LabelReading, NiftiGeometry
 from cinesax.core.structures import Structure
-from cinesax.formats.nifti import read_labels, write_segmentation
+from cinesax.formats.nifti import write_segmentation
+from cinesax.formats.nifti.labels import read_labels
 from cinesax.inputs import open_cine, read_segmentation
 from cinesax.measure.volumes import measure
 from formats_nifti import ORDERS, RAS, image_of, reordered, saved
@@ -123,7 +125,7 @@ class TestContradictions:
 
     def test_a_part_that_is_not_there(self, tmp_path):
         path = header_of(saved(image_of(exams.small_cine()), tmp_path / "c.nii"), codes=(0, 1))
-        with pytest.raises(UsageError, match="has no qform"):
+        with pytest.raises(UsageError, match="has no usable qform"):
             open_cine(path, nifti_geometry="qform")
 
     def test_labels_that_contradict_themselves(self, resampled, tmp_path):
@@ -134,7 +136,7 @@ class TestContradictions:
         (tmp_path / "s.nii").write_bytes(bytes(raw))
         with pytest.raises(GeometryError, match="contradicts itself"):
             read_segmentation(tmp_path / "s.nii", cine)
-        read, _ = read_segmentation(tmp_path / "s.nii", cine, nifti_geometry="sform")
+        read, _ = read_segmentation(tmp_path / "s.nii", cine, LabelReading(nifti_geometry=NiftiGeometry.SFORM))
         np.testing.assert_array_equal(read.labels, labels_of(cine).labels)
 
 

@@ -42,10 +42,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--segmentation",
         type=_path,
+        nargs="+",
         metavar="FILE",
-        help="measure this NIfTI label file, DICOM SEG or folder of contour files",
+        help="measure this NIfTI label file (or one a phase), DICOM SEG or RTSTRUCT, cvi42 workspace (.cvi42wsx) or "
+        "folder of contour files",
     )
     source.add_argument("--model", type=_path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
+    parser.add_argument(
+        "--labels",
+        metavar="MAP",
+        help="what the numbers of --segmentation mean: acdc, mnms, totalsegmentator, or lv=3,myo=2,rv=1",
+    )
+    parser.add_argument(
+        "--segmentation-phase",
+        type=int,
+        metavar="N",
+        help="the phase of --segmentation, where it is of one phase and does not say which; counted from 0",
+    )
     parser.add_argument(
         "--papillary-muscles",
         choices=("included", "excluded"),
@@ -101,20 +114,22 @@ def run(args: argparse.Namespace) -> None:
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, seen {args.threads}")
     dicom = _dicom_options(args)
-    if args.papillary_muscles is not None and args.segmentation is None:
-        raise UsageError("--papillary-muscles describes a --segmentation: give that too")
+    _check_told(args)
     if args.out is not None:
         from cinesax.results.write import check_output, write_results
 
         for exam in args.exam:
             _keep_exam(exam, args.out)
         if args.segmentation is not None and not args.force:
-            _keep_segmentation(args.segmentation, args.out)
+            for segmentation in args.segmentation:
+                _keep_segmentation(segmentation, args.out)
         check_output(args.out, force=args.force)
     with _progress() as progress:
         analysis = analyze(
-            args.exam if len(args.exam) > 1 else args.exam[0],
-            segmentation=args.segmentation,
+            _one_or_several(args.exam) or args.exam,
+            segmentation=_one_or_several(args.segmentation),
+            labels=args.labels,
+            segmentation_phase=args.segmentation_phase,
             model=args.model,
             threads=args.threads,
             selection=selection_from(args),
@@ -141,6 +156,26 @@ def _overrides(args: argparse.Namespace) -> Overrides:
         weight_kg=args.weight_kg,
         papillary_muscles_included=None if papillary is None else papillary == "included",
     )
+
+
+def _check_told(args: argparse.Namespace) -> None:
+    """What is said of a segmentation means something only with one."""
+    told = {
+        "--papillary-muscles": args.papillary_muscles,
+        "--labels": args.labels,
+        "--segmentation-phase": args.segmentation_phase,
+    }
+    alone = next((name for name, value in told.items() if value is not None), None)
+    if alone is not None and args.segmentation is None:
+        raise UsageError(f"{alone} describes a --segmentation: give that too")
+    if args.labels is not None:
+        from cinesax.formats.label_numbers import parse_labels
+
+        parse_labels(args.labels)  # before any work is done for a map that cannot be meant
+
+
+def _one_or_several(paths: list[Path] | None) -> Path | list[Path] | None:
+    return paths[0] if paths is not None and len(paths) == 1 else paths
 
 
 def _keep_exam(exam: Path, out: Path) -> None:
@@ -187,7 +222,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
         raise UsageError("--dicom writes objects into the folder of results: give it with -o OUT")
     from cinesax.dicom.write.options import DicomOptions, SegmentationType
     from cinesax.formats.nifti import is_nifti
-    from cinesax.formats.nifti_files import nifti_files
+    from cinesax.formats.nifti.files import nifti_files
 
     if is_nifti(args.exam[0]) or (args.exam[0].is_dir() and nifti_files(args.exam[0])):
         raise UsageError(

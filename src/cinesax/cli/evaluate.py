@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cinesax.core.errors import InputError, OutputError, UsageError
+from cinesax.core.selection import LabelReading, NiftiGeometry
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
 from cinesax.evaluate.evaluation import agreement_of, summarise
 from cinesax.evaluate.labelled import of_pairs, of_studies
@@ -48,6 +49,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--masks", type=Path, help="compare these masks instead of running a network")
     parser.add_argument("--mask-value", type=int, metavar="N", help="the label of the LV cavity in MASKS")
+    meaning = "acdc, mnms, totalsegmentator, or lv=3,myo=2,rv=1"
+    parser.add_argument("--labels", metavar="MAP", help=f"for exams: what the numbers of TRUTHS mean: {meaning}")
+    parser.add_argument("--mask-labels", metavar="MAP", help="the same of MASKS, for exams")
+    parser.add_argument(
+        "--nifti-geometry",
+        choices=("sform", "qform", "pixdim"),
+        help="for exams: the part of NIfTI headers to believe, where their parts contradict one another",
+    )
     parser.add_argument(
         "--trained-on",
         type=Path,
@@ -127,22 +136,40 @@ def _check_kind(args: argparse.Namespace, kind: str) -> None:
         raise UsageError(f"{args.data} is a folder of {kind}: --split and --fold are for prepared sets")
     if args.split_seed is not None and (args.split is None or args.split_seed < 0):
         raise UsageError("--split-seed needs a --split by name, and must be at least 0")
+    _check_labels(args, kind)
     if kind == "exams" and args.phases is not None:
         raise UsageError(f"{args.data} is a folder of exams: --phases is for the names of pairs")
     if kind == "set" and args.masks:
         raise UsageError(f"{args.data} is a prepared set: compare masks with its pairs or exams, on their own pixels")
 
 
+def _reading(args: argparse.Namespace) -> LabelReading:
+    geometry = None if args.nifti_geometry is None else NiftiGeometry(args.nifti_geometry)
+    return LabelReading(args.labels, nifti_geometry=geometry)
+
+
+def _check_labels(args: argparse.Namespace, kind: str) -> None:
+    told = {"--labels": args.labels, "--mask-labels": args.mask_labels, "--nifti-geometry": args.nifti_geometry}
+    given = [name for name, value in told.items() if value is not None]
+    if given and kind != "exams":
+        raise UsageError(f"{args.data} is a folder of {kind}: {given[0]} is for exams (--contours)")
+    if args.mask_labels is not None and (args.masks is None or args.mask_value is not None):
+        raise UsageError("--mask-labels goes with --masks, and instead of --mask-value")
+
+
 def _studies(args: argparse.Namespace) -> Iterable[LabelledStudy]:
     if args.contours is not None:
-        return of_studies(args.data, args.contours)
+        return of_studies(args.data, args.contours, _reading(args))
     return of_pairs(args.data, phases=args.phases)
 
 
 def _masks(args: argparse.Namespace) -> tuple[str, Evaluation]:
     from cinesax.evaluate.predicted import read_masks
 
-    pairs = ((study, read_masks(args.masks, study, value=args.mask_value)) for study in _studies(args))
+    pairs = (
+        (study, read_masks(args.masks, study, value=args.mask_value, meaning=args.mask_labels))
+        for study in _studies(args)
+    )
     return f"masks of {args.masks.name}", score(pairs, learned=_listed(args), pictures=_GALLERY)
 
 

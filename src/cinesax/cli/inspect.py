@@ -194,7 +194,7 @@ class _NiftiRow:
 def _inspect_nifti(files: Sequence[Path], args: argparse.Namespace, *, found: bool) -> None:
     """What NIfTI files hold and what is read of them; where they cannot be read, the error after it."""
     from cinesax.formats.nifti import read_part
-    from cinesax.formats.nifti_files import of_one_cine, together
+    from cinesax.formats.nifti.files import of_one_cine, together
 
     parts, cine, error = [], None, None
     why: dict[Path, str] = {}

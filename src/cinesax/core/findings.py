@@ -56,6 +56,7 @@ class Code(StrEnum):
     NO_LV_FOUND = "no-lv-found"
     PARTIAL_SEGMENTATION = "partial-segmentation"
     LABELS_WITHOUT_PLACE = "labels-without-place"
+    LABELS_DOUBTED = "labels-doubted"
     # the measurements
     VOLUME_JUMP = "volume-jump"
     IMPLAUSIBLE_VALUE = "implausible-value"

@@ -80,6 +80,24 @@ class Overrides:
     papillary_muscles_included: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LabelReading:
+    """What a file of labels or contours does not say of itself.
+
+    Attributes:
+        labels: what its numbers mean ("acdc", "lv=3,myo=2,rv=1": see `formats.label_numbers.parse_labels`), or None.
+        phase: of labels or contours of one phase only, or None.
+        nifti_geometry: the part of a NIfTI header to believe, or None.
+    """
+
+    labels: str | None = None
+    phase: int | None = None
+    nifti_geometry: NiftiGeometry | None = None
+
+
+AS_IT_SAYS: Final = LabelReading()
+"""The file says all of itself."""
+
 BY_ITSELF: Final = Selection()
 """Nothing is chosen: what is read is picked by itself."""
 

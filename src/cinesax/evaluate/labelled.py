@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from cinesax.core.cine import Cine
 from cinesax.core.errors import DatasetError
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import AS_IT_SAYS, LabelReading
 from cinesax.core.structures import Structure
 from cinesax.evaluate import LabelledStudy
-
-if TYPE_CHECKING:
-    from cinesax.core.cine import Cine
+from cinesax.inputs import open_cine, read_segmentation
 
 LABEL_SUFFIXES = (".nii.gz", ".nii")
+OTHER_SUFFIXES = (".dcm", ".cvi42wsx")
 
 
 def of_pairs(folder: Path, *, phases: int | None = None) -> Iterator[LabelledStudy]:
@@ -28,21 +28,21 @@ def of_pairs(folder: Path, *, phases: int | None = None) -> Iterator[LabelledStu
         yield LabelledStudy(study.case, dict(study.names), study.cine, study.truth)
 
 
-def of_studies(folder: Path, truths: Path) -> Iterator[LabelledStudy]:
-    """Exams in `folder`, each with a truth of the same name in `truths`: contour files, or NIfTI labels.
+def of_studies(folder: Path, truths: Path, reading: LabelReading = AS_IT_SAYS) -> Iterator[LabelledStudy]:
+    """Exams in `folder`, each with a truth of the same name in `truths`: contour files, labels or other segmentations.
 
     All slices count at the phases where the truth has anything: those without LV too.
 
     Args:
         folder: one subfolder (or NIfTI file) an exam; or one exam itself, where `truths` is that exam's.
-        truths: CASE (a folder of contour files), CASE.nii or CASE.nii.gz for each; or of the one exam.
+        truths: CASE (a folder of contour files), CASE.nii, CASE.nii.gz, CASE.dcm (SEG, RTSTRUCT) or CASE.cvi42wsx for
+            each; or of the one exam.
+        reading: what the truths do not say of themselves.
 
     Raises:
         DatasetError: no exam has a truth.
         InputError: an exam or a truth that cannot be read.
     """
-    from cinesax.inputs import open_cine
-
     exams = {_stem(path): path for path in sorted(folder.iterdir())}
     cases = [(case, path, truth) for case, path in exams.items() if (truth := labels_of(case, truths)) is not None]
     if not cases:
@@ -51,8 +51,8 @@ def of_studies(folder: Path, truths: Path) -> Iterator[LabelledStudy]:
             f"{truths.name}/CASE.nii.gz for {folder.name}/CASE"
         )
     for case, path, truth in cases:
-        cine = open_cine(path)
-        yield labelled(case, cine, read_labels(truth, cine))
+        cine = open_cine(path, nifti_geometry=reading.nifti_geometry)
+        yield labelled(case, cine, read_segmentation(truth, cine, reading)[0])
 
 
 def _stem(path: Path) -> str:
@@ -60,21 +60,14 @@ def _stem(path: Path) -> str:
 
 
 def labels_of(case: str, folder: Path) -> Path | None:
-    """The labels of a patient in a folder: CASE.nii.gz, CASE.nii, or a folder CASE with files in it; else None."""
-    files = [folder / f"{case}{suffix}" for suffix in LABEL_SUFFIXES]
+    """The labels of a patient in a folder: a file CASE of a kind that is read, or a folder CASE with files in it."""
+    files = [folder / f"{case}{suffix}" for suffix in (*LABEL_SUFFIXES, *OTHER_SUFFIXES)]
     found = [path for path in files if path.is_file()]
     found += [folder / case] if (folder / case).is_dir() and any((folder / case).iterdir()) else []
     return found[0] if found else None
 
 
-def read_labels(path: Path, cine: "Cine") -> Segmentation:
-    """Contour files or NIfTI labels, on the grid of a cine."""
-    from cinesax.formats import contours, nifti
-
-    return nifti.read_labels(path, cine) if nifti.is_nifti(path) else contours.read_contours(path, cine)
-
-
-def labelled(case: str, cine: "Cine", truth: Segmentation) -> LabelledStudy:
+def labelled(case: str, cine: Cine, truth: Segmentation) -> LabelledStudy:
     """A whole study: every slice counts at the phases where the truth is known."""
     from cinesax.formats.contours import frame_numbers
 

@@ -5,7 +5,6 @@ there counts as nothing found.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +12,32 @@ from numpy.typing import NDArray
 from cinesax.core.errors import InputError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import LabelReading
 from cinesax.core.structures import Structure
 from cinesax.evaluate import LabelledStudy
 from cinesax.evaluate.labelled import labels_of
+from cinesax.inputs import read_segmentation
 
 _PICTURES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 
 
-def read_masks(folder: Path, study: LabelledStudy, *, value: int | None = None) -> Segmentation:
+def read_masks(
+    folder: Path, study: LabelledStudy, *, value: int | None = None, meaning: str | None = None
+) -> Segmentation:
     """The predicted masks of a study.
 
     Args:
         folder: of the masks.
         study: what they are of.
         value: the label of the LV cavity; None: 1 or 255 in pictures, 1 in NIfTI.
+        meaning: what the numbers of whole studies mean, as `formats.label_numbers.parse_labels` takes it.
 
     Raises:
         InputError: a mask that cannot be read, or of another size.
     """
     whole = labels_of(study.case, folder)
     if whole is not None:
-        return _read_whole(whole, study, value)
+        return _read_whole(whole, study, value, meaning)
     labels = np.zeros(study.cine.pixels.shape, np.uint8)
     absent = 0
     for (phase, index), name in study.names.items():
@@ -66,26 +70,10 @@ def _read_picture(path: Path, shape: tuple[int, ...], value: int | None) -> NDAr
     return np.asarray(mask)
 
 
-def _read_whole(path: Path, study: LabelledStudy, value: int | None) -> Segmentation:
-    from cinesax.formats import contours, nifti
-
-    if not nifti.is_nifti(path):
-        found = contours.read_contours(path, study.cine)
-    elif value is None:
-        found = nifti.read_labels(path, study.cine, author=path.name)
-    else:
-        found = _of_value(nifti.read_cine(path).pixels, path, study, value)
+def _read_whole(path: Path, study: LabelledStudy, value: int | None, meaning: str | None) -> Segmentation:
+    reading = LabelReading(meaning if value is None else f"lv={value}")
+    found, _ = read_segmentation(path, study.cine, reading)
     # Whoever drew nothing at a phase has found nothing there.
     known: dict[Structure, NDArray[np.bool_]] = {Structure.CAVITY: np.ones(study.cine.n_phases, dtype=bool)}
     known |= {structure: found.known_phases[structure] for structure in found.known_phases if structure not in known}
     return Segmentation(found.labels, known, found.contours, author=path.name)
-
-
-def _of_value(values: NDArray[Any], path: Path, study: LabelledStudy, value: int) -> Segmentation:
-    if values.shape != study.cine.pixels.shape:
-        raise InputError(
-            f"{path} has shape {values.shape} (phase, slice, row, column), the study {study.cine.pixels.shape}: "
-            "expected the same"
-        )
-    labels = (values == value).astype(np.uint8) * np.uint8(Structure.CAVITY)
-    return Segmentation(labels, {Structure.CAVITY: np.ones(len(labels), dtype=bool)}, author=path.name)

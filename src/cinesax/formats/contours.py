@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cinesax.core.cine import Cine
-from cinesax.core.errors import GeometryError, InputError, OutputError
+from cinesax.core.errors import GeometryError, InputError, OutputError, UsageError
 from cinesax.core.grid import Floats
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, from_contours
 from cinesax.core.structures import Structure
@@ -47,7 +47,7 @@ def frame_numbers(cine: Cine) -> dict[int, tuple[int, int]]:
     return {place * cine.n_phases + phase + 1: (phase, place) for phase, place in places}
 
 
-def read_contours(folder: Path, cine: Cine) -> Segmentation:
+def read_contours(folder: Path, cine: Cine, *, phase: int | None = None) -> Segmentation:
     """Read the contour files in a folder (any depth) as a Segmentation of a cine, with its contours kept.
 
     Files of other names are left alone. Where a frame has a manual and an automatic contour, the manual counts.
@@ -55,13 +55,17 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
     Args:
         folder: the folder, or one contour file.
         cine: the study whose frames the files name.
+        phase: of files that are of one phase and count its slices from 1, instead of the frames of the study.
 
     Raises:
+        UsageError: a phase for files of other phases.
         InputError: no contour file there, a file with anything but points in it, a frame that the cine does not
             have, points outside of the image, two files of one contour, a broken `convention.json`.
     """
-    numbers = frame_numbers(cine)
     chosen = chosen_files(folder)
+    numbers = (
+        frame_numbers(cine) if phase is None else _of_one_phase(folder, cine, {number for number, _ in chosen}, phase)
+    )
     centres = first_pixel_centres(chosen.values())
     contours: dict[ContourKey, Polygons] = {}
     for (number, letter), path in chosen.items():
@@ -77,6 +81,23 @@ def read_contours(folder: Path, cine: Cine) -> Segmentation:
     manual = any("manual" in path.name.lower() for path in chosen.values())
     shape = (cine.n_phases, cine.n_slices, cine.pixels.shape[2], cine.pixels.shape[3])
     return from_contours(contours, shape, author="manual" if manual else "auto")
+
+
+def _of_one_phase(folder: Path, cine: Cine, seen: set[int], phase: int) -> dict[int, tuple[int, int]]:
+    """Number in the names -> (phase, slice), of files of one phase: numbers of its frames, or of its slices from 1.
+
+    Slices count as the study counts its frames: from the other end, where its frame numbers fall along the stack.
+    """
+    numbers = frame_numbers(cine)
+    of_phase = {number: where for number, where in numbers.items() if where[0] == phase}
+    if seen <= of_phase.keys():
+        return of_phase
+    if max(seen) <= cine.n_slices and min(seen) >= 1:
+        return {index: of_phase[number] for index, number in enumerate(sorted(of_phase), start=1)}
+    raise UsageError(
+        f"{folder} holds contours of frames {min(seen)} to {max(seen)}, which are neither frames of phase {phase} nor "
+        f"its {cine.n_slices} slices: leave --segmentation-phase out"
+    )
 
 
 def is_contour_file(path: Path) -> bool:

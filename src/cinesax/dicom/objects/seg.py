@@ -7,7 +7,7 @@ its pixels are put where they are in the patient: a frame may be cropped, turned
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,17 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from cinesax.core.cine import Cine
-from cinesax.core.errors import GeometryError, InputError, printable
+from cinesax.core.errors import GeometryError, InputError, UsageError, printable
 from cinesax.core.grid import Floats, Grid
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import LV, Structure, painting_order
 from cinesax.dicom.copied import lenient
+from cinesax.dicom.objects.names import is_papillary_muscle, names_papillary_muscles, structure_of
 from cinesax.dicom.read.header import DICOM_ERRORS
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
-# Segmented Property Type -> structure, in SNOMED CT and in SNOMED RT before it.
-_CODES = {code: one for one in Structure for code in (one.facts.code.value, *one.facts.older_codes)}
-_WORDS = {one.facts.words.lower(): one for one in Structure}
-_OTHER = re.compile(r"atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
-_RIGHT = re.compile(r"\bright\b|\brv", re.IGNORECASE)
-# Of the right side only the cavity is read: not its wall, and no point or tract of it.
-_RV_CAVITY = re.compile(r"ventric|\brv(\b|c|endo)|cavity|pool|endo", re.IGNORECASE)
-_PART_OF_RV = re.compile(r"insert|point|outflow|inflow|tract|papillar|\bpap\b", re.IGNORECASE)
-_PAPILLARY = re.compile(r"papillar|\bpap\b", re.IGNORECASE)
 _WITHOUT_PAPILLARY = re.compile(
     r"(papillar\w*|\bpap\b\.?)( muscles?)?[\s,:(-]*((are|is)\s+)?"
     r"(excl(uded)?|removed|out|not\s+in(cluded)?|non[\s-]?included)\b|"
@@ -45,9 +37,6 @@ _WITHOUT_PAPILLARY = re.compile(
     re.IGNORECASE,
 )
 _WITH_PAPILLARY = re.compile(r"papillar\w*( muscles?)?[\s,:(-]*((are|is)\s+)?incl", re.IGNORECASE)
-_CAVITY_TOLD = re.compile(r"cavity|pool|endo|incl|excl|with|w/o|\bno\b|minus", re.IGNORECASE)
-_MYOCARDIUM = re.compile(r"myoc|\bmyo\b|lvm\b|\bwall\b|epicardi|\bepi\b", re.IGNORECASE)
-_CAVITY = re.compile(r"cavity|blood.?pool|\blv|left.?ventric|ventric\w*.left|endocardi|\bendo\b", re.IGNORECASE)
 
 _MAX_BYTES = 1024**3  # 60 phases of 16 slices of 512 x 512 in four segments; pydicom takes twice of it
 _IN_PLANE_COSINE = 0.999  # 2.6 degrees: half a pixel at the rim of the heart
@@ -104,29 +93,47 @@ def is_dicom(path: Path) -> bool:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def read_seg(path: Path, cine: Cine) -> Segmentation:
+def read_seg(
+    path: Path, cine: Cine, *, segments: Mapping[int, Structure] | None = None, phase: int | None = None
+) -> Segmentation:
     """Read the left ventricle, and the other structures that are there, on the grid of the cine that was segmented.
 
     A structure counts as looked for in the phases in which the object has a frame of it.
 
+    Args:
+        path: the object.
+        cine: the exam that was segmented.
+        segments: what its segments are, by SegmentNumber; None: what their codes and labels say.
+        phase: of frames that refer to no frame of the cine.
+
     Raises:
         InputError: no segmentation object, a damaged one, or one without a left ventricle.
         GeometryError: it belongs to another exam, or does not lie on the slices of the cine.
+        UsageError: a phase for an object that belongs to other phases.
     """
     with lenient():
         try:
-            found = _load(path)
+            found = _load(path, segments)
         except (*DICOM_ERRORS, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path} cannot be read as a DICOM segmentation: {printable(str(reason))}") from error
     with np.errstate(over="ignore", invalid="ignore"):  # positions of 1e300 mm lie nowhere, and need no warning
-        return _onto(path, found, cine)
+        seen = _onto(path, found, cine, phase)
+    _check_phase(path, seen, phase)
+    return seen
 
 
-def _load(path: Path) -> _Object:
+def _check_phase(path: Path, seen: Segmentation, phase: int | None) -> None:
+    known = {int(index) for where in seen.known_phases.values() for index in np.flatnonzero(where)}
+    if phase is not None and not known <= {phase}:
+        listed = ", ".join(str(index) for index in sorted(known)[:6])
+        raise UsageError(f"{path} names its phases itself ({listed}): leave --segmentation-phase out")
+
+
+def _load(path: Path, segments: Mapping[int, Structure] | None) -> _Object:
     dataset = _open(path)
     return _Object(
-        tuple(_frames(dataset, _segments(path, dataset))),
+        tuple(_frames(dataset, _segments(path, dataset) if segments is None else _given(path, dataset, segments))),
         _pixels(path, dataset),
         label_map=dataset.SOPClassUID == LABEL_MAP_STORAGE,
         frame_of_reference_uid=str(dataset.get("FrameOfReferenceUID", "")).strip(" \0"),
@@ -175,32 +182,23 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
         listed = ", ".join(others[:6]) or "none"
         raise InputError(
             f"{path} has no left ventricle that could be recognised by code (SCT 87878005, 49848007) or label: "
-            f"its segments are {listed}"
+            f"its segments are {listed}; --labels names them by number"
         )
     return known
 
 
+def _given(path: Path, dataset: Dataset, segments: Mapping[int, Structure]) -> dict[int, Structure]:
+    """SegmentNumber -> structure, of those that are there and were named."""
+    numbers = {int(item.SegmentNumber) for item in dataset.get("SegmentSequence", ())}
+    if not numbers & segments.keys():
+        meant, seen = (", ".join(map(str, sorted(listed))) for listed in (segments.keys(), numbers))
+        raise InputError(f"{path} has none of the segments {meant} that --labels names: it has {seen or 'none'}")
+    return {number: structure for number, structure in segments.items() if number in numbers}
+
+
 def _structure(item: Dataset) -> Structure | None:
-    label = _label(item)
-    if label.strip().lower() in _WORDS:
-        return _WORDS[label.strip().lower()]
-    if _OTHER.search(label):
-        return None
-    if _RIGHT.search(label):
-        whole = _RV_CAVITY.search(label) and not _MYOCARDIUM.search(label) and not _PART_OF_RV.search(label)
-        return Structure.RV_CAVITY if whole else None
-    if _is_papillary_muscle(label):
-        return Structure.PAPILLARY_MUSCLES
-    if _MYOCARDIUM.search(label):
-        return Structure.MYOCARDIUM
     types = item.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
-    code = _CODES.get(str(types[0].get("CodeValue", "")))
-    return code or (Structure.CAVITY if _CAVITY.search(label) else None)
-
-
-def _is_papillary_muscle(label: str) -> bool:
-    """Whether a segment is the muscles, rather than a cavity with or without them."""
-    return _PAPILLARY.search(label) is not None and _CAVITY_TOLD.search(label) is None
+    return structure_of(_label(item), str(types[0].get("CodeValue", "")))
 
 
 def _papillary_muscles_included(dataset: Dataset) -> bool:
@@ -221,8 +219,8 @@ def _leaves_them_out(item: Dataset) -> bool:
     if _structure(item) is Structure.RV_CAVITY:
         return False
     if _structure(item) is Structure.MYOCARDIUM:
-        return _PAPILLARY.search(label) is not None and not without
-    return without or _is_papillary_muscle(label)
+        return names_papillary_muscles(label) and not without
+    return without or is_papillary_muscle(label)
 
 
 def _label(item: Dataset) -> str:
@@ -273,8 +271,8 @@ def _grid(item: Dataset, shared: Dataset, size: tuple[int, int]) -> Grid | None:
 class _Placing:
     """Where the frames of an object belong in a cine."""
 
-    def __init__(self, path: Path, found: _Object, cine: Cine) -> None:
-        self.path, self.cine = path, cine
+    def __init__(self, path: Path, found: _Object, cine: Cine, phase: int | None) -> None:
+        self.path, self.cine, self.phase = path, cine, phase
         self.other_space = _other_space(found, cine)
         self.places: dict[tuple[str, int | None], list[_Place]] = defaultdict(list)
         self.numbers: dict[str, set[int | None]] = defaultdict(set)
@@ -323,11 +321,12 @@ class _Placing:
         if self.other_space:
             raise GeometryError(f"{self.path} belongs to another exam: {self.other_space}")
         phase = 0 if self.cine.n_phases == 1 else (frame.time or 0) - 1
+        phase = phase if self.phase is None else self.phase
         if not 0 <= phase < self.cine.n_phases:
             raise GeometryError(
                 f"{self.path}: frame {frame.index + 1} does not name its phase: it refers to no frame of "
                 f"this cine, and its TemporalPositionIndex is {frame.time or 'absent'} where the cine has "
-                f"{self.cine.n_phases} phases"
+                f"{self.cine.n_phases} phases: give it with --segmentation-phase"
             )
         return [(phase, place) for place in self._slices(frame, mask)[:1]]
 
@@ -392,8 +391,8 @@ def _other_space(found: _Object, cine: Cine) -> str:
     return ""
 
 
-def _onto(path: Path, found: _Object, cine: Cine) -> Segmentation:
-    placing, frames, pixels = _Placing(path, found, cine), found.frames, found.pixels
+def _onto(path: Path, found: _Object, cine: Cine, phase: int | None) -> Segmentation:
+    placing, frames, pixels = _Placing(path, found, cine, phase), found.frames, found.pixels
     placed = [(frame, placing.find(frame, pixels[frame.index] > 0)) for frame in frames]
     nowhere = sum(not places and bool(pixels[frame.index].any()) for frame, places in placed)
     if nowhere or not any(places for _, places in placed):

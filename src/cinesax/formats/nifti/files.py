@@ -18,8 +18,8 @@ from cinesax.core.grid import Grid
 from cinesax.core.orientation import base_first, off_axis_degrees
 from cinesax.core.selection import NiftiGeometry
 from cinesax.files.stored_files import list_files
-from cinesax.formats import nifti_names as names
-from cinesax.formats.nifti import Part, is_nifti, read_part
+from cinesax.formats.nifti import names
+from cinesax.formats.nifti.image import Part, is_nifti, read_part
 
 _BESIDE = {".json", ".txt", ".cfg", ".csv", ".tsv", ".md", ".log", ".bval", ".bvec", ".pdf"}
 _SAME_PLACE_MM = 1.0

@@ -15,7 +15,7 @@ import numpy as np
 
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
-from cinesax.formats.nifti_header import phase_step_ms
+from cinesax.formats.nifti.header import phase_step_ms
 
 # Keys that converters and the Brain Imaging Data Structure (BIDS) use, and the ms in one of their unit. Those named
 # after a DICOM attribute keep its unit.
