@@ -210,7 +210,7 @@ def test_a_class_that_was_not_looked_for_stays_possible():
 
     def targets(content: tf.Tensor) -> tf.Tensor:
         fields = parse(content)
-        return possible_classes(fields["label"], fields["known"], len(chosen))
+        return possible_classes(fields["label"], fields["known"], len(chosen) + 1)
 
     (possible,) = tf.data.Dataset.from_tensors(record).map(targets).as_numpy_iterator()
     assert possible.shape == (64, 64, 4) and possible.dtype == np.float32

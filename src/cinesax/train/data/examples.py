@@ -31,9 +31,6 @@ class Kind(StrEnum):
     LABEL_MAP = "label-map"
 
 
-LabelClass = Structure
-"""What a pixel of an example can be; 0 is none of them."""
-
 UNKNOWN = 255
 """In a label: nobody has said what this pixel is."""
 
@@ -73,7 +70,7 @@ class Example:
     slice: int = -1
     phase: int = -1
     spacing_mm: tuple[float, float] | None = None
-    known: frozenset[LabelClass] = frozenset({LabelClass.LV_CAVITY})
+    known: frozenset[Structure] = frozenset({Structure.CAVITY})
 
     def __post_init__(self) -> None:
         image, label = self.image, self.label
@@ -104,7 +101,7 @@ class LabelledFrame:
     phase: int
     slice: int
     label: NDArray[np.uint8]
-    known: frozenset[LabelClass]
+    known: frozenset[Structure]
 
 
 def _framed(frame: NDArray[Any], label: NDArray[np.uint8], framing: Framing, **facts: Any) -> Example:
@@ -128,11 +125,11 @@ def _framed_label(label: NDArray[np.uint8], framing: Framing, placement: Placeme
     # Where three structures meet none may have half of a pixel: left alone, background would creep in between.
     inside = framing.apply_labels((label > 0).astype(np.uint8), placement) > 0
     framed[inside & (framed == 0)] = others[0]
-    framed[framing.apply_labels((label == LabelClass.LV_CAVITY).astype(np.uint8), placement) > 0] = LabelClass.LV_CAVITY
+    framed[framing.apply_labels((label == Structure.CAVITY).astype(np.uint8), placement) > 0] = Structure.CAVITY
     return framed
 
 
-def known_in(label: NDArray[np.uint8], looked_for: Iterable[LabelClass]) -> frozenset[LabelClass]:
+def known_in(label: NDArray[np.uint8], looked_for: Iterable[Structure]) -> frozenset[Structure]:
     """The classes that a label tells of, of those that were looked for somewhere in its source.
 
     A cavity without a wall does not exist in a short-axis frame: where there is one, nobody has drawn the wall.
@@ -145,7 +142,7 @@ def from_pairs(
     found: Path | Sequence[pairs.Pair],
     framing: Framing,
     *,
-    looked_for: frozenset[LabelClass] | None = None,
+    looked_for: frozenset[Structure] | None = None,
     phases: int | None = None,
 ) -> Iterator[Example]:
     """Every image of a `pairs` folder (`images/NAME.png`, `labels/NAME.png`), or those given.
@@ -171,12 +168,12 @@ def from_pairs(
         yield _framed(image, label, framing, slice=place, phase=phase, **facts)
 
 
-def classes_in(found: Iterable[pairs.Pair]) -> frozenset[LabelClass]:
+def classes_in(found: Iterable[pairs.Pair]) -> frozenset[Structure]:
     """The LV cavity, and what else at least one label of the pairs holds."""
     chosen = list(found)
     values = {value for pair in chosen for value in pairs.label_values(pair.label)}
-    walls = {LabelClass.MYOCARDIUM} if any(pair.wall for pair in chosen) else set()
-    return frozenset(LabelClass(value) for value in values - {0, UNKNOWN}) | walls | {LabelClass.LV_CAVITY}
+    walls = {Structure.MYOCARDIUM} if any(pair.wall for pair in chosen) else set()
+    return frozenset(Structure(value) for value in values - {0, UNKNOWN}) | walls | {Structure.CAVITY}
 
 
 def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tuple[int, int], str]]:
@@ -196,6 +193,9 @@ def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tupl
     cavity_phases = _looked_for(cavity | wall, truth, Structure.CAVITY)
     never = _never(cavity | wall, cavity_phases)
     wall_phases = _looked_for(wall, truth, Structure.MYOCARDIUM)
+    others = [one for one in truth.known_phases if one not in (Structure.CAVITY, Structure.MYOCARDIUM)]
+    seen = {one: np.any(truth.labels == one, axis=(2, 3)) for one in others}
+    looked = {one: _looked_for(seen[one], truth, one) for one in others}
     frames: list[LabelledFrame] = []
     skipped: dict[tuple[int, int], str] = {}
     for phase, index in np.ndindex(*cavity.shape):
@@ -205,9 +205,10 @@ def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tupl
         if reason:
             skipped[phase, index] = reason
             continue
-        known = {LabelClass.LV_CAVITY}
+        known = {Structure.CAVITY}
         if wall[phase, index] or (wall_phases[phase] and not cavity[phase, index]):
-            known.add(LabelClass.MYOCARDIUM)
+            known.add(Structure.MYOCARDIUM)
+        known |= {one for one in others if seen[one][phase, index] or looked[one][phase]}
         frames.append(LabelledFrame(phase, index, truth.labels[phase, index], frozenset(known)))
     return frames, skipped
 
@@ -272,7 +273,7 @@ def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> 
 
 def from_acdc(patient: acdc.AcdcPatient, framing: Framing) -> Iterator[Example]:
     """Every slice of the labelled frames of one ACDC patient: LV cavity, myocardium and RV are known in all."""
-    classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV})
+    classes = frozenset({Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY})
     for frame in patient.frames:
         grid = frame.cine.grid
         for index in range(frame.cine.n_slices):
@@ -301,7 +302,7 @@ def from_chla(patient: chla.ChlaPatient, framing: Framing) -> Iterator[Example]:
         framing: how the network sees it.
     """
     for frame in patient.frames:
-        known = frozenset(LabelClass(value) for value in frame.known)
+        known = frozenset(Structure(value) for value in frame.known)
         # Slices of the RV alone may lie before the first one of the LV.
         place = -1 if frame.slice is None else frame.slice + _BEFORE
         facts: dict[str, Any] = {"case": patient.case, "kind": Kind.CHLA, "known": known, "slice": place}
@@ -316,7 +317,7 @@ def from_label_map(stack: label_maps.LabelledStack, framing: Framing) -> Iterato
     The affine of these files is one of the axes' lengths alone. They are stored upside down, with the diaphragm on top:
     looked at in all seven patients.
     """
-    classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV})
+    classes = frozenset({Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY})
     grid = stack.cine.grid
     for index, (image, label) in enumerate(zip(stack.cine.pixels[0], stack.labels, strict=True)):
         facts: dict[str, Any] = {"slice": index, "phase": stack.phase, "known": classes, "case": stack.case}
@@ -337,7 +338,7 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
         framing: how the network sees it.
         frames_each: how many frames of each heart; neighbours where a stack is not needed whole.
     """
-    classes = frozenset({LabelClass.LV_CAVITY, LabelClass.MYOCARDIUM, LabelClass.RV})
+    classes = frozenset({Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY})
     for seed in seeds:
         settings = training_settings(seed)
         frames = _phantom_frames(settings, frames_each)
@@ -347,7 +348,7 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
         for (phase, index), image, label, right in zip(frames, images, labels, rights, strict=True):
             case = f"PHANTOM-{seed:06d}"
             facts = {"slice": index, "phase": phase, "spacing_mm": settings.spacing_mm, "known": classes, "turn": turn}
-            whole = np.where(right & (label == 0), np.uint8(LabelClass.RV), label)
+            whole = np.where(right & (label == 0), np.uint8(Structure.RV_CAVITY), label)
             name = f"{case}-s{index:02d}-p{phase:02d}"
             yield _framed(image, whole, framing, name=name, case=case, kind=Kind.PHANTOM, **facts)
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cinesax.core.errors import DatasetError, OutputError
+from cinesax.core.structures import Part, Structure
 from cinesax.files.folder_swap import new_folder
 from cinesax.files.stored_files import replacing
 from cinesax.network.bundle import file_sha256
@@ -87,6 +88,9 @@ def by_index(label: NDArray[np.uint8], classes: Classes) -> NDArray[np.uint8]:
     """A label of Structures as indices of the set's classes, from 1; what the set does not tell apart is background."""
     table = np.zeros(256, np.uint8)
     table[[int(one) for one in classes]] = np.arange(1, len(classes) + 1, dtype=np.uint8)
+    for one in Structure:
+        if one not in classes and one.facts.part is Part.MUSCLE and one.enclosing in classes:
+            table[one] = table[one.enclosing]  # muscles in the blood count as blood, as in what networks learn from
     table[UNKNOWN] = UNKNOWN
     return np.asarray(table[label])
 

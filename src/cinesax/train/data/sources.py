@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cinesax.core.errors import InputError, UsageError
+from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import open_exam
 from cinesax.files.stored_files import list_files
 from cinesax.formats import acdc, chla, contours, label_maps, nifti, pair_studies, pairs
@@ -20,7 +21,6 @@ from cinesax.formats.contour_convention import MARKER_NAME
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import (
     Example,
-    LabelClass,
     classes_in,
     from_acdc,
     from_chla,
@@ -46,7 +46,7 @@ class PairsSource:
     """
 
     pairs: tuple[pairs.Pair, ...]
-    looked_for: frozenset[LabelClass]
+    looked_for: frozenset[Structure]
     phases: int | None = None
 
 
