@@ -204,11 +204,15 @@ def _outside(placement: Placement, size: int) -> list[Finding]:
     if not any(lost):
         return []
     rows, columns = placement.native_shape
-    sentence = (
-        "the frames of {rows} x {columns} pixels are larger than the input of the network: "
-        "only the centre of each frame was searched for the LV"
+    seen_rows, seen_columns = (
+        min(length, round(size / scale)) for length, scale in zip(placement.native_shape, placement.scale, strict=True)
     )
-    return [Finding(Code.FRAME_CROPPED, Severity.NOTE, sentence, numbers={"rows": rows, "columns": columns})]
+    sentence = (
+        "only the central {seen_rows} x {seen_columns} of {rows} x {columns} pixels were searched for the heart: "
+        "the field of view is larger than the network's"
+    )
+    numbers = {"rows": rows, "columns": columns, "seen_rows": seen_rows, "seen_columns": seen_columns}
+    return [Finding(Code.FRAME_CROPPED, Severity.NOTE, sentence, numbers=numbers)]
 
 
 def load_segmenter(
