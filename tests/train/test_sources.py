@@ -185,6 +185,28 @@ def test_a_dicom_segmentation_beside_the_images_or_by_itself(tmp_path):
         np.testing.assert_array_equal(first.label, second.label)
 
 
+def test_labels_that_another_program_numbered(tmp_path):
+    """Read as ours, 1 would be the cavity: with --labels the cavity is what the map says."""
+    import nibabel as nib
+
+    from cinesax.formats.nifti import write_segmentation
+
+    cine = _heart()
+    write_exam(tmp_path / "dicom" / "P-01", cine)
+    (tmp_path / "labels").mkdir()
+    path = tmp_path / "labels" / "P-01.nii.gz"
+    exam = open_cine(tmp_path / "dicom" / "P-01")
+    write_segmentation(_drawn(exam), exam, path)
+    image = nib.load(path)
+    numbers = np.array([0, 3, 2], np.uint8)[np.asarray(image.dataobj)]
+    nib.save(nib.Nifti1Image(numbers, image.affine), path)
+    _prepare(tmp_path, tmp_path / "dicom", "--contours", tmp_path / "labels", "--labels", "acdc")
+    examples = list(read_examples(open_dataset(tmp_path / "set"), "train"))
+    assert {(e.phase, e.slice) for e in examples} >= {(phase, index) for phase in (0, 3) for index in (1, 2, 3)}
+    drawn = {(e.phase, e.slice): int((e.label == 1).sum()) for e in examples}
+    assert drawn[0, 2] == int((_drawn(exam).labels[0, 2] == CAVITY).sum())
+
+
 def _acdc(folder: Path, case: str, seed: int = 0) -> Path:
     labels = np.zeros((4, 40, 50), np.uint8)
     rows, columns = np.indices((40, 50))

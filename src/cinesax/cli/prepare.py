@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from cinesax.core.errors import UsageError
+from cinesax.core.selection import AS_IT_SAYS, LabelReading
 from cinesax.network.framing import Framing
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the set's folder, which must not exist yet")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="SOURCE", help="for validation")
     parser.add_argument("--contours", type=Path, metavar="FOLDER", help="labels for the DICOM studies, by patient")
+    parser.add_argument(
+        "--labels",
+        metavar="MAP",
+        help="what the numbers of label files of studies mean: acdc, mnms, totalsegmentator, or lv=3,myo=2,rv=1",
+    )
     parser.add_argument(
         "--classes",
         default="lv_cavity",
@@ -57,6 +63,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-leaks", action="store_true", help="make the set even if the leak check finds leaks")
 
 
+def _reading(labels: str | None) -> LabelReading:
+    if labels is None:
+        return AS_IT_SAYS
+    from cinesax.formats.label_numbers import parse_labels
+
+    parse_labels(labels)  # before any work is done for a map that cannot be meant
+    return LabelReading(labels)
+
+
 def run(args: argparse.Namespace) -> None:
     """Prepare the set and say what is in it."""
     from cinesax.train import require
@@ -67,8 +82,9 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.train.data.manifest import parse_classes
     from cinesax.train.data.prepare import default_workers, prepare
 
-    train = sources.find_sources(args.sources, args.contours)
-    validation = sources.find_sources(args.validation, args.contours)
+    reading = _reading(args.labels)
+    train = sources.find_sources(args.sources, args.contours, reading)
+    validation = sources.find_sources(args.validation, args.contours, reading)
     seeds = range(args.seed * 1_000_000, args.seed * 1_000_000 + args.phantoms)
     splits = {"train": [*train.sources, *sources.phantom_sources(seeds, args.frames_each)]}
     if args.validation:

@@ -9,14 +9,15 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cinesax.core.errors import InputError, UsageError
+from cinesax.core.selection import AS_IT_SAYS, LabelReading
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import open_exam
 from cinesax.files.stored_files import list_files
-from cinesax.formats import acdc, chla, contours, label_maps, nifti, pair_studies, pairs
+from cinesax.formats import acdc, chla, contours, cvi42, label_maps, nifti, pair_studies, pairs
 from cinesax.formats.contour_convention import MARKER_NAME
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import (
@@ -58,13 +59,16 @@ class StudySource:
         case: the patient.
         folder: holds the files.
         files: all of them.
-        labels: a folder of contour files, a NIfTI or DICOM SEG file; None: a DICOM SEG among `files`.
+        labels: a folder of contour files, a NIfTI, DICOM (SEG, RTSTRUCT) or cvi42 file; None: a DICOM SEG among
+            `files`.
+        reading: what the labels do not say of themselves.
     """
 
     case: str
     folder: Path
     files: tuple[Path, ...]
     labels: Path | None
+    reading: LabelReading = AS_IT_SAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,7 @@ def phantom_sources(seeds: Iterable[int], frames_each: int) -> list[Source]:
     return [PhantomSource(listed[start : start + PHANTOMS_EACH], frames_each) for start in starts]
 
 
-def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
+def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: LabelReading = AS_IT_SAYS) -> Found:
     """Look through folders for what can be learned from.
 
     Each folder is one of
@@ -138,6 +142,7 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
     Args:
         folders: the sources.
         labels: a folder of contours or label files by patient, for all studies.
+        reading: what those labels do not say of themselves.
 
     Raises:
         InputError: no such folder, pairs that are none.
@@ -161,6 +166,9 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None) -> Found:
             _add_studies(found, folder, files, labels)
         else:
             raise UsageError(f"{folder} has no images/ and labels/; for DICOM studies add --contours")
+    found.sources[:] = [
+        replace(source, reading=reading) if isinstance(source, StudySource) else source for source in found.sources
+    ]
     return found
 
 
@@ -227,7 +235,7 @@ def _is_contour(file: Path) -> bool:
 
 
 def _is_label_file(file: Path) -> bool:
-    return nifti.is_nifti(file) or file.suffix.lower() == ".dcm"
+    return nifti.is_nifti(file) or file.suffix.lower() in (".dcm", cvi42.XML_SUFFIX)
 
 
 Key = tuple[str, ...]
@@ -243,7 +251,7 @@ def _labels_by_patient(files: Sequence[Path], root: Path, *, any_kind: bool) -> 
             place = (named or parents[1:] or [root])[0]
             name = place.name
         elif any_kind and _is_label_file(file):
-            place, name = file, re.sub(r"\.(nii\.gz|nii|dcm)$", "", file.name, flags=re.IGNORECASE)
+            place, name = file, re.sub(r"\.(nii\.gz|nii|dcm|cvi42wsx)$", "", file.name, flags=re.IGNORECASE)
             if file.parent != root and re.search(r"\d", file.parent.name):
                 name = file.parent.name
         else:
@@ -361,7 +369,9 @@ def produce(source: Source, framing: Framing) -> tuple[list[Example], list[Lefto
         case LabelMapSource():
             return _produce_label_map(source, framing)
         case StudySource():
-            return read_study(source.case, source.folder, source.files, source.labels, framing=framing)
+            return read_study(
+                source.case, source.folder, source.files, source.labels, framing=framing, reading=source.reading
+            )
 
 
 def _produce_acdc(source: AcdcSource, framing: Framing) -> tuple[list[Example], list[Leftover]]:

@@ -9,7 +9,7 @@ from scipy import ndimage
 from cinesax.core.cine import Cine
 from cinesax.core.errors import DatasetError, InputError
 from cinesax.core.segmentation import Segmentation
-from cinesax.core.selection import Selection
+from cinesax.core.selection import AS_IT_SAYS, LabelReading, Selection
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Exam, open_exam
 from cinesax.dicom.read.pick import Pick, pick_short_axis, read_cine
@@ -31,7 +31,13 @@ _RING_PX = (2.0, 5.0)
 
 
 def read_study(
-    case: str, folder: Path, files: Sequence[Path], labels: Path | None, *, framing: Framing
+    case: str,
+    folder: Path,
+    files: Sequence[Path],
+    labels: Path | None,
+    *,
+    framing: Framing,
+    reading: LabelReading = AS_IT_SAYS,
 ) -> tuple[list[Example], list[Leftover]]:
     """The examples of one patient, and (file, reason) for every file that gave none.
 
@@ -44,11 +50,12 @@ def read_study(
         files: the DICOM files, all of them.
         labels: a folder of contour files or a label file; None: a DICOM SEG among `files`.
         framing: how the network sees the frames.
+        reading: what the labels do not say of themselves.
     """
     try:
         exam = open_exam(folder)
         chosen = labels or _segmentation_object(exam)
-        pick, cine, truth = _fitting(exam, chosen)
+        pick, cine, truth = _fitting(exam, chosen, reading)
     except InputError as error:
         everything = [*files, *_files_under(labels)]
         return [], [(file, f"patient left out: {error}") for file in everything]
@@ -69,7 +76,7 @@ def _segmentation_object(exam: Exam) -> Path:
     return found[0]
 
 
-def _fitting(exam: Exam, labels: Path) -> tuple[Pick, Cine, Segmentation]:
+def _fitting(exam: Exam, labels: Path, reading: LabelReading) -> tuple[Pick, Cine, Segmentation]:
     """The cine that the labels lie on.
 
     Raises:
@@ -79,7 +86,7 @@ def _fitting(exam: Exam, labels: Path) -> tuple[Pick, Cine, Segmentation]:
     for pick in _picks(exam):
         try:
             cine = read_cine(pick)
-            truth = read_segmentation(labels, cine)[0]
+            truth = read_segmentation(labels, cine, reading)[0]
             check_fit(cine, truth)
             return pick, cine, truth
         except InputError as error:
