@@ -1,9 +1,9 @@
-"""Handing DICOM objects over to an archive (PACS): C-STORE and STOW-RS, with retries, and what became of each object.
+"""Sending DICOM objects to an archive (PACS): C-STORE and STOW-RS, with retries and a result for each object.
 
     objects = find_objects(Path("OUT"))
     deliveries = send(objects, parse_destination("ARCHIVE@pacs.example.org:104"))
 
-Needs the extra `send`. Nothing else in cinesax talks to a network.
+Needs the extra `send`. Nothing else in cinesax uses a network.
 """
 
 from cinesax.archive.answers import Answer, Fate

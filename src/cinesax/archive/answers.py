@@ -1,7 +1,7 @@
-"""What an archive answers for one object, and what the numbers in its answers mean.
+"""The answer of an archive for one object, and the meaning of its status codes.
 
 DIMSE statuses and the failure reasons of STOW-RS are the same numbers. A protocol (`dimse`, `stow`) gives `deliver` a
-`Connect`: a context in which objects can be stored one by one.
+`Connect`: a context that stores objects one by one.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,12 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the archive said to one object.
+    """The answer of the archive for one object.
 
     Attributes:
         fate: what became of it.
-        reason: why, for a person; "" where there is nothing to say.
-        again: whether the same may go well a moment later (the archive is busy, the network failed).
+        reason: why, as text; "" if there is nothing to say.
+        again: whether a retry may succeed (the archive is busy, the network failed).
     """
 
     fate: Fate
@@ -38,7 +38,7 @@ class Answer:
 
 
 class Unreachable(Exception):
-    """No connection, or one that broke; never leaves this package."""
+    """There is no connection, or it broke; never leaves this package."""
 
     def __init__(self, reason: str, *, again: bool = True) -> None:
         super().__init__(reason)
@@ -68,11 +68,11 @@ _WARNINGS = (0x0001, 0x0107, 0x0116)
 
 
 def answer_of(status: int, comment: str = "") -> Answer:
-    """What a status says of the object that was sent.
+    """The answer that a status stands for.
 
     Args:
         status: 0 to 0xFFFF.
-        comment: what the archive says besides.
+        comment: additional text from the archive.
     """
     if status == _TAKEN:
         return Answer(Fate.TAKEN)

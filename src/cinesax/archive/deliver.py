@@ -1,4 +1,4 @@
-"""Rounds of sending until the archive has answered for every object, whatever the protocol."""
+"""Sending in rounds until the archive has answered for every object, with either protocol."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +14,7 @@ FIRST_PAUSE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An object, what became of it, and in how many attempts."""
+    """An object, its answer, and the number of attempts."""
 
     sent: DicomObject
     fate: Fate
@@ -36,20 +36,20 @@ def send(
     timeout_s: float = 60.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Delivery, ...]:
-    """Hand objects over to an archive; what fails for a reason that may pass is tried again after a pause.
+    """Send objects to an archive; temporary failures are retried after a pause.
 
-    Storing the same object twice does no harm: both protocols know objects by their SOPInstanceUID.
+    Storing the same object twice does no harm: both protocols identify objects by SOPInstanceUID.
 
     Args:
         objects: what to send, in this order.
         destination: the archive.
-        calling_aet: how this program calls itself to a DICOM node.
-        attempts: how often an object is sent at most; pauses between are 1, 2, 4 ... seconds.
+        calling_aet: the AE title of this program for DICOM nodes.
+        attempts: how often an object is sent at most, with pauses of 1, 2, 4 ... seconds.
         timeout_s: how long the archive may stay silent.
-        progress: told of the objects with a final answer, and of all.
+        progress: called with the number of objects that have a final answer, and the number of all objects.
 
     Returns:
-        One Delivery an object, in the order given. What was not taken is told there, not raised.
+        One Delivery for each object, in the given order. It also reports objects that were refused: they raise nothing.
 
     Raises:
         MissingExtraError: the packages of the extra `send` are not installed.
@@ -82,7 +82,7 @@ def _connector(destination: Destination, calling_aet: str, timeout_s: float) -> 
 
 
 def _round(connect: Connect, waiting: Sequence[DicomObject]) -> Iterator[tuple[DicomObject, Answer]]:
-    """One connection, over which everything that waits is sent; a broken connection answers for all the rest."""
+    """Send all waiting objects over one connection; if it breaks, the remaining objects get that answer."""
     left = list(waiting)
     try:
         with connect(waiting) as store:

@@ -1,4 +1,4 @@
-"""Where objects go: an application entity of the DICOM network, or a DICOMweb server."""
+"""Where to send objects: a DICOM application entity or a DICOMweb server."""
 
 import ipaddress
 import re
@@ -12,7 +12,7 @@ _SPELLINGS = "give --to AET@HOST:PORT or --to https://HOST/dicom-web"
 
 @dataclass(frozen=True, slots=True)
 class DicomNode:
-    """An application entity that takes objects by C-STORE.
+    """An application entity that accepts objects by C-STORE.
 
     Attributes:
         aet: its AE title, 1 to 16 characters.
@@ -31,7 +31,7 @@ class DicomNode:
 
 @dataclass(frozen=True, slots=True)
 class DicomWeb:
-    """A DICOMweb server that takes objects by STOW-RS.
+    """A DICOMweb server that accepts objects by STOW-RS.
 
     Attributes:
         url: the root of its services, to which "/studies" is added.
@@ -52,14 +52,15 @@ Destination = DicomNode | DicomWeb
 
 
 def parse_destination(text: str, *, token: str | None = None) -> Destination:
-    """Read what `--to` was given.
+    """Parse the value of `--to`.
 
     Args:
         text: "AET@HOST:PORT" (an IPv6 address in brackets) or "https://HOST/dicom-web".
         token: a bearer token, for DICOMweb only.
 
     Raises:
-        UsageError: neither of the two; a password in the URL; a token that would go unencrypted over a network.
+        UsageError: the text is neither of the two, the URL holds a password, or the token would cross a network
+            unencrypted.
     """
     if text.lower().startswith(("http://", "https://")):
         return _web(text, token)

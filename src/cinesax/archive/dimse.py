@@ -1,4 +1,4 @@
-"""C-STORE over an association of the DICOM network, by pynetdicom."""
+"""C-STORE over a DICOM association, with pynetdicom."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pynetdicom.ae import ApplicationEntity
     from pynetdicom.association import Association
 
-# One of them can be sent as any other: only the encoding of the header differs.
+# Each of these can be sent as any other: only the encoding of the header differs.
 _PLAIN = frozenset(map(str, (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)))
 MAX_CONTEXTS = 128
 """An association has no more presentation contexts (PS3.8: odd numbers below 256)."""
@@ -27,7 +27,7 @@ _NO_ABSTRACT_SYNTAX, _NO_TRANSFER_SYNTAX = 3, 4
 
 
 def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect:
-    """What opens an association with the node for given objects.
+    """A function that opens an association with the node for given objects.
 
     Raises:
         MissingExtraError: pynetdicom is not installed.
@@ -44,7 +44,7 @@ def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect
         entity.connection_timeout = timeout_s
         _propose(entity, objects)
         with warnings.catch_warnings():
-            # pynetdicom 3.0 leaves the socket of a connection that failed to the garbage collector.
+            # pynetdicom 3.0 leaves the socket of a failed connection to the garbage collector.
             warnings.simplefilter("ignore", ResourceWarning)
             association = entity.associate(node.host, node.port, ae_title=node.aet)
         if not association.is_established:
@@ -59,7 +59,7 @@ def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect
 
 
 def _propose(entity: "ApplicationEntity", objects: Sequence[DicomObject]) -> None:
-    """Every object as it is encoded; what is not compressed also in the one encoding that every archive must take."""
+    """Propose each object in its own encoding; uncompressed objects also in the one that every archive must accept."""
     contexts = dict.fromkeys((one.sop_class_uid, one.transfer_syntax_uid) for one in objects)
     plain = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
     contexts |= dict.fromkeys((sop, plain[1]) for sop, syntax in contexts if syntax in plain)

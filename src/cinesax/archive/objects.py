@@ -1,4 +1,4 @@
-"""Which DICOM objects lie in a folder, in the order in which an archive should get them."""
+"""The DICOM objects in a folder, in the order in which to send them to an archive."""
 
 import warnings
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _STRUCTURED_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
 
 @dataclass(frozen=True, slots=True)
 class DicomObject:
-    """One SOP instance in a file (DICOM part 10), named as the file itself says.
+    """One SOP instance in a file (DICOM part 10), described by the file itself.
 
     Attributes:
         path: the file.
@@ -36,20 +36,20 @@ class DicomObject:
 
     @property
     def kind(self) -> str:
-        """The name of its SOP class, for a person."""
+        """The name of its SOP class, as text."""
         if self.sop_class_uid == _LABEL_MAP:
             return "Label Map Segmentation"  # of DICOM 2024d, which pydicom 3.0 does not know
         return UID(self.sop_class_uid).name.removesuffix(" Storage")
 
 
 def find_objects(path: Path) -> tuple[DicomObject, ...]:
-    """The DICOM objects in a folder (any depth), or the one in a file; other files are passed over.
+    """The DICOM objects in a folder (any depth), or the one in a file; other files are skipped.
 
     Returns:
-        What others refer to comes first: images, then segmentations and structure sets, then reports.
+        Referenced objects come first: images, then segmentations and structure sets, then reports.
 
     Raises:
-        InputError: nothing there, not allowed to look, or no DICOM object in it; a DICOM file that is damaged.
+        InputError: the path does not exist, is not readable or holds no DICOM object; or a DICOM file is damaged.
     """
     found = [one for file in list_files(path) if file.member is None and (one := _object(file.path)) is not None]
     if not found:
@@ -86,7 +86,7 @@ def _object(path: Path) -> DicomObject | None:
 
 
 def _is_directory(path: Path) -> bool:
-    """Whether it is a DICOMDIR, which lists objects and is none."""
+    """Whether the file is a DICOMDIR, which lists objects but is not an object."""
     try:
         return str(pydicom.filereader.read_file_meta_info(path).get("MediaStorageSOPClassUID")) == DICOMDIR
     except DICOM_ERRORS:

@@ -1,4 +1,4 @@
-"""STOW-RS to a DICOMweb server, by dicomweb-client: one object a request, so that each has its own answer."""
+"""STOW-RS to a DICOMweb server, with dicomweb-client: one object per request, so that each has its own answer."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ from cinesax.archive.objects import DicomObject
 from cinesax.core.errors import MissingExtraError, install_hint
 from cinesax.dicom.read.header import DICOM_ERRORS
 
-# The client sends bodies beyond this size in chunks, which not every server takes: never chunk.
+# The client sends bodies beyond this size in chunks, which some servers refuse: never chunk.
 _NO_CHUNKS = 2**62
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
 _NOT_LET_IN = (401, 403, 407)
 
 
 def connector(server: DicomWeb, *, timeout_s: float) -> Connect:
-    """What opens a session with the server.
+    """A function that opens a session with the server.
 
     Raises:
         MissingExtraError: dicomweb-client is not installed.
@@ -34,7 +34,7 @@ def connector(server: DicomWeb, *, timeout_s: float) -> Connect:
     @contextmanager
     def connect(_: Sequence[DicomObject]) -> Iterator[Store]:
         with requests.Session() as session:
-            # A redirected POST becomes a GET, and its answer a success that never was.
+            # A redirected POST becomes a GET, whose success would be a false one.
             session.max_redirects = 0
             headers = {"Accept": "application/dicom+json"}
             if server.token is not None:
@@ -88,7 +88,7 @@ def _refusal(response: Any, one: DicomObject) -> Answer:
 
 
 def _listed(told: pydicom.Dataset, one: DicomObject) -> Answer | None:
-    """What a store response (PS3.18, 10.5.3) says of the object; None where it does not name it."""
+    """What a store response (PS3.18, 10.5.3) says about the object; None if it does not mention the object."""
     for item in told.get("FailedSOPSequence") or ():
         if str(item.get("ReferencedSOPInstanceUID")) == one.sop_instance_uid:
             return answer_of(int(item.get("FailureReason") or 0x0110))
@@ -99,7 +99,7 @@ def _listed(told: pydicom.Dataset, one: DicomObject) -> Answer | None:
 
 
 def _brief(error: Exception) -> str:
-    """The innermost reason: what is wrapped round it repeats the address and names of Python objects."""
+    """The innermost reason: the errors around it repeat the address and names of Python objects."""
     inner: BaseException = error
     while isinstance(deeper := inner.args[0] if inner.args else None, BaseException) or isinstance(
         deeper := getattr(inner, "reason", None), BaseException

@@ -1,1 +1,1 @@
-"""The values, frozen and checked when they are made; NumPy, SciPy and contourpy only."""
+"""Values, frozen and checked when they are made. This room imports NumPy, SciPy and contourpy only."""

@@ -1,4 +1,4 @@
-"""Analysis: everything that is known after the main path has run. Values only."""
+"""Analysis: everything that a run of cinesax produced. Values only."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class Provenance:
 
     Attributes:
         software: name and version of this program.
-        model: name and version of the network, or None where the segmentation was given.
+        model: name and version of the network, or None if the segmentation was given.
         model_checksum: SHA-256 of the network's graph, or None.
         segmentation_source: "network", or the kind of file that was given.
         seconds: wall time of each step, by name.
@@ -34,7 +34,7 @@ class ToDict(Protocol):
     """An Analysis as plain values."""
 
     def __call__(self, analysis: "Analysis", *, show_patient: bool) -> dict[str, Any]:
-        """What analysis.json holds."""
+        """The contents of analysis.json."""
         ...
 
 
@@ -48,13 +48,13 @@ class Views:
 
 @dataclass(frozen=True, repr=False, slots=True)
 class Analysis:
-    """A cine, its segmentation, what was measured on it, what a reader should know, and what made it.
+    """A cine, its segmentation, the measurements, the findings and the provenance.
 
     Attributes:
-        pseudonym: the case key, in an Analysis out of which was taken what tells who the patient is
-            (`cinesax.results.privacy.pseudonymise`); None in one as it was made.
-        views: how `to_dict` and notebooks show it. A value knows nothing of the rooms above it that write and draw:
-            `cinesax/__init__.py`, which lies above all rooms and is always imported first, hands the functions down.
+        pseudonym: the case key, if `cinesax.results.privacy.pseudonymise` has removed what identifies the patient; else
+            None.
+        views: the functions behind `to_dict` and the notebook view. Values do not import the rooms that write and draw,
+            so `cinesax/__init__.py`, which is always imported first, passes these functions in.
     """
 
     views: ClassVar[Views]
@@ -68,7 +68,7 @@ class Analysis:
 
     @property
     def case(self) -> str:
-        """A pseudonymous key of the study: the same for the same study, and no way back to the patient."""
+        """A pseudonymous key of the study: always the same for one study, and it does not lead back to the patient."""
         return self.pseudonym or case_key(self.cine)
 
     def __repr__(self) -> str:
@@ -78,10 +78,10 @@ class Analysis:
         )
 
     def to_dict(self, *, show_patient: bool = False) -> dict[str, Any]:
-        """What `write_results` puts into analysis.json, as plain values.
+        """The contents of analysis.json as plain values.
 
         Args:
-            show_patient: whether to add who the patient is, the UIDs and the study date.
+            show_patient: whether to include patient, UIDs and study date.
         """
         return self.views.to_dict(self, show_patient=show_patient)
 

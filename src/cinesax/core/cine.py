@@ -1,4 +1,4 @@
-"""Cine: the beating stack, as the scanner stored it."""
+"""Cine: a stack of slices over the heart beat, as the scanner stored it."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ from cinesax.core.values import ArrayValue, frozen
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """What the source says of the patient; None where it says nothing (or nothing valid).
+    """What the source says about the patient; None for what is missing or not valid.
 
     `name`, `patient_id` and `birth_date` are identifying and stay out of every pseudonymous output. Height and weight
-    are as stored: `cinesax.measure.volumes` decides whether a body can have them.
+    are as stored: `cinesax.measure.volumes` decides whether they are plausible.
     """
 
     name: str | None = None
@@ -34,7 +34,7 @@ class Patient:
 
 
 class Gating(StrEnum):
-    """How the frames were brought into step with the heart (CardiacSynchronizationTechnique)."""
+    """How the scan was synchronised with the heart beat (CardiacSynchronizationTechnique)."""
 
     RETROSPECTIVE = "retrospective"
     """Sorted into phases after the scan: each slice covers its whole beat, phases are fractions of it."""
@@ -60,20 +60,20 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a Cine came from, in the words of its format; None where the format does not say.
+    """Where a Cine came from, in the terms of its format; None for what the format does not say.
 
     Attributes:
         kind: "dicom", "nifti", "pairs" or "phantom".
-        study_uid: StudyInstanceUID, copied as it is, valid or not.
-        series_uids: SeriesInstanceUIDs, one or (one series a slice) several.
-        instance_uids: (phase, slice) strings: SOPInstanceUID of each frame; () where there are none. Where
-            slices have different numbers of phases a frame may serve in several phases, or in none.
+        study_uid: StudyInstanceUID, unchanged, valid or not.
+        series_uids: SeriesInstanceUIDs: one, or several if each slice is a series.
+        instance_uids: (phase, slice) strings: SOPInstanceUID of each frame; () if there are none. If slices have
+            different numbers of phases, a frame may be used in several phases, or in none.
         frame_numbers: (phase, slice): 1-based number of the frame in its instance (Enhanced MR); () where
             every instance is a single frame.
         sop_class_uid: SOPClassUID of the instances.
-        instance_numbers: (phase, slice): InstanceNumber of each frame: the study's own count of its frames,
-            which contour file names refer to; () unless every frame has one and no two are the same.
-        frame_series_uids: (phase, slice) strings: SeriesInstanceUID of each frame; () where there is one series.
+        instance_numbers: (phase, slice): InstanceNumber of each frame, which names of contour files refer to; () unless
+            every frame has a number of its own.
+        frame_series_uids: (phase, slice) strings: SeriesInstanceUID of each frame; () if there is only one series.
         frame_of_reference_uid: FrameOfReferenceUID when all frames share one, else None.
         description: SeriesDescription or file name.
         study_date: YYYYMMDD when it is a valid date, else None.
@@ -82,13 +82,13 @@ class Source:
         field_strength_t: MagneticFieldStrength in tesla.
         slice_thickness_mm: SliceThickness.
         protocol: sequence or protocol name.
-        picked_because: why these series were taken for the short-axis cine, for a person.
-        not_picked: (series, why not) of every other series, for a person.
-        copied: patient, study and dates of one instance as they are stored, for DICOM objects that are made from this
-            Cine (see `cinesax.dicom.copied`); b"" where the source is not DICOM.
-        stored_axes: of a file whose axes may come in any order (NIfTI): for column, row and slice the axis of the file,
-            counted from 1, negative where it runs backwards.
-        paths: the folder or files that were given to `open_cine`; () where the Cine was made in another way.
+        picked_because: why these series were chosen as the short-axis cine, as text.
+        not_picked: (series, reason) for every other series, as text.
+        copied: patient, study and dates of one instance, as stored, for DICOM objects made from this Cine (see
+            `cinesax.dicom.copied`); b"" if the source is not DICOM.
+        stored_axes: for NIfTI, whose axes may come in any order: the axis of the file that became column, row and
+            slice, counted from 1; negative if it runs backwards.
+        paths: the folder or files given to `open_cine`; () if the Cine was made in another way.
     """
 
     kind: str
@@ -122,24 +122,23 @@ class Cine(ArrayValue):
     """A short-axis stack over the heart beat.
 
     Attributes:
-        pixels: (phase, slice, row, column): the stored integers, or float32 where a rescale slope or
-            intercept applies. Brighter is more signal (MONOCHROME1 is turned round when read). A view, which cannot be
-            written to, of the array that was given.
-        grid: where the pixels lie in the patient; None only where the source has no geometry at all
-            (PNG pairs): then nothing is measured in mm or ml.
-        trigger_times_ms: (phase, slice), ms after the R wave: each slice has its own heart beat. None
-            where the source does not say. Where slices have different numbers of phases, the time of the
-            frame that serves: it repeats where a frame serves twice.
+        pixels: (phase, slice, row, column): the stored integers, or float32 if a rescale slope or intercept applies.
+            Brighter is more signal (MONOCHROME1 is inverted when read). A read-only view of the given array.
+        grid: where the pixels lie in the patient; None only if the source has no geometry at all (PNG pairs): then
+            nothing is measured in mm or ml.
+        trigger_times_ms: (phase, slice), ms after the R wave: each slice has its own heart beat. None if the source
+            does not say. If slices have different numbers of phases, the time of the frame used: it repeats if a frame
+            is used twice.
         rr_intervals_ms: (slice,), the nominal length of the beat of each slice in ms, or None.
-        gating: how the frames were brought into step with the heart, or None where that is not known.
+        gating: how the scan was synchronised with the heart beat; None if not known.
         source: where it came from.
-        patient: what the source says of the patient.
-        base_first: True where slice 0 is the basal end, False where it is the apical end, None where
-            that is not known. Readers ask `cinesax.core.orientation.base_first`.
+        patient: what the source says about the patient.
+        base_first: True if slice 0 is the basal end, False if it is the apical end, None if not known. Readers ask
+            `cinesax.core.orientation.base_first`.
         findings: what the reader of the source noticed.
 
     Raises:
-        GeometryError: shapes that do not fit each other, values that are not finite.
+        GeometryError: shapes do not match, or values are not finite.
     """
 
     pixels: NDArray[Any]
@@ -201,10 +200,10 @@ class Cine(ArrayValue):
 
     @property
     def rr_interval_ms(self) -> float | None:
-        """The median length of the heart beat over the slices in ms; None where the source does not say."""
+        """The median length of the heart beat over the slices in ms; None if the source does not say."""
         return None if self.rr_intervals_ms is None else float(np.median(self.rr_intervals_ms))
 
     @property
     def heart_rate_bpm(self) -> float | None:
-        """Heart beats a minute, from the median RR interval; None where the source does not say."""
+        """Heart beats per minute, from the median RR interval; None if the source does not say."""
         return None if self.rr_interval_ms is None else 60_000.0 / self.rr_interval_ms

@@ -18,9 +18,9 @@ traceback and ends with the exit code of the class. An interrupt (Ctrl-C) ends w
 
 
 def printable(text: str) -> str:
-    """A text of others (a file name, a message) for a person.
+    """A foreign text (a file name, a message), safe to print.
 
-    Line ends, escape sequences of terminals and bytes of no encoding become their numbers.
+    Line ends, terminal escape sequences and undecodable bytes are replaced by their codes.
     """
     if text.isprintable():
         return text
@@ -28,25 +28,25 @@ def printable(text: str) -> str:
 
 
 class CinesaxError(Exception):
-    """Base of all errors that cinesax raises on purpose; `exit_code` is what the command ends with."""
+    """Base of all errors that cinesax raises on purpose; `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
 
 class UsageError(CinesaxError):
-    """An option or argument that cannot be meant as it was given."""
+    """An option or argument is not valid."""
 
     exit_code = 2
 
 
 class InputError(CinesaxError):
-    """A file or folder that cannot be read as what it should be."""
+    """A file or folder cannot be read as the expected kind."""
 
     exit_code = 3
 
 
 class NoShortAxisError(InputError):
-    """The exam holds no series that is a short-axis cine; the message lists what was found."""
+    """The exam holds no short-axis cine; the message lists its series."""
 
     exit_code = 4
 
@@ -58,7 +58,7 @@ class GeometryError(InputError):
 
 
 class DatasetError(InputError):
-    """A prepared training set is damaged or does not fit what is asked of it."""
+    """A prepared training set is damaged or does not fit the request."""
 
 
 class BundleError(CinesaxError):
@@ -68,13 +68,13 @@ class BundleError(CinesaxError):
 
 
 class OutputError(CinesaxError):
-    """Results cannot be written where they were asked for."""
+    """Results cannot be written to the requested place."""
 
     exit_code = 7
 
 
 class NoObjectsError(OutputError):
-    """DICOM objects were asked for and cannot be made of this exam; all other results were written."""
+    """DICOM objects were requested but cannot be made from this exam; all other results were written."""
 
 
 class MissingExtraError(CinesaxError):
@@ -84,11 +84,11 @@ class MissingExtraError(CinesaxError):
 
 
 def install_hint(extra: str) -> str:
-    """How to install an extra: cinesax is installed from its checkout, so a name alone would not be found."""
+    """How to install an extra. cinesax is installed from its checkout: pip would not find the name alone."""
     return f"install the extra, in the checkout of cinesax: pip install '.[{extra}]'"
 
 
 class DeliveryError(CinesaxError):
-    """An archive did not take everything that it was sent."""
+    """An archive did not accept everything that was sent."""
 
     exit_code = 9

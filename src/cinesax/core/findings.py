@@ -1,4 +1,4 @@
-"""Finding: something that a person who reads the result should know."""
+"""Finding: something that the reader of a result should know."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ _PLACE = re.compile(r"\{(?P<name>\w+)(?::(?P<form>[^{}]*))?\}")
 
 
 class Severity(StrEnum):
-    """How much a finding should trouble the reader."""
+    """How serious a finding is."""
 
     NOTE = "note"
     WARNING = "warning"
@@ -68,7 +68,7 @@ class Code(StrEnum):
 
 
 class Facts(Mapping[str, Fact]):
-    """A few named values that stay as they are: they can be compared, hashed, copied and pickled."""
+    """A few named values, frozen: they can be compared, hashed, copied and pickled."""
 
     __slots__ = ("_held",)
 
@@ -93,24 +93,24 @@ class Facts(Mapping[str, Fact]):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to know: facts as fields, and last a sentence made from them for people.
+    """One thing that the reader should know: facts as fields, and a sentence made from them.
 
-    A program asks `code` and the fields, never the sentence. What names a patient can only be in `files` and `texts`.
+    Programs use `code` and the fields, never the sentence. Only `files` and `texts` may contain patient names.
 
     Attributes:
         code: what it is about.
         severity: how much it matters.
-        sentence: what was seen, and what was done about it, in the words of this program; "{name}" or "{name:.1f}"
-            stands for a number or a text of that name. Braces around anything else stay as they are.
-        phase: index of the phase (0-based), or None when it is not about one phase.
-        slice: index of the slice (0-based), or None when it is not about one slice.
-        numbers: what was counted and measured, by name; names end with the unit where there is one.
-        files: names of the files that it is about.
-        texts: what others wrote (names of series, cases), and choices that the sentence names.
-        message: the sentence with its numbers and texts. It never names a file.
+        sentence: what was seen, and what was done about it; "{name}" or "{name:.1f}" stands for the number or text of
+            that name. Braces around anything else are kept.
+        phase: index of the phase (0-based), or None if the finding is not about one phase.
+        slice: index of the slice (0-based), or None if the finding is not about one slice.
+        numbers: counts and measured values, by name; the name ends with the unit, if any.
+        files: names of the files concerned.
+        texts: names from outside (of series, cases), and choices that the sentence mentions.
+        message: the sentence with its numbers and texts filled in. It never names a file.
 
     Raises:
-        ValueError: a number and a text of one name.
+        ValueError: a number and a text have the same name.
     """
 
     code: Code
@@ -140,7 +140,7 @@ class Finding:
 
 
 def worded(finding: Finding) -> str:
-    """The message of a finding: the one place where its facts become a sentence."""
+    """The message of a finding: the only place that turns facts into a sentence."""
     facts: dict[str, float | str] = {**finding.texts, **finding.numbers}
 
     def fact(place: re.Match[str]) -> str:
@@ -150,5 +150,5 @@ def worded(finding: Finding) -> str:
 
 
 def with_files(finding: Finding) -> str:
-    """The message and the first of the files, where it has any."""
+    """The message, with the first of its files, if any."""
     return finding.message + (f", the first is {finding.files[0]}" if finding.files else "")

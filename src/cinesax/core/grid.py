@@ -1,7 +1,7 @@
 """Grid: where the pixels of a stack of parallel slices lie in the patient.
 
 Coordinates are DICOM's patient coordinates: LPS (x to the left, y to posterior, z to the head), in mm.
-Pixel indices have their whole numbers at pixel centres: (slice, row, column).
+Pixel indices are (slice, row, column), whole numbers at pixel centres.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def _unit(vector: ArrayLike, name: str) -> Floats:
     length = float(np.linalg.norm(direction))
     if abs(length - 1) > _UNIT_TOLERANCE:
         raise GeometryError(f"{name} must have length 1, seen {length:.4f} in {direction.tolist()}")
-    # A direction of length 1 stays as it is, so that a Grid made from the fields of another is equal to it.
+    # A direction of length 1 is not changed: a Grid made from the fields of another must equal it.
     return direction if abs(length - 1) <= _ROUNDING else direction / length
 
 
@@ -40,16 +40,16 @@ class Grid(ArrayValue):
         origins_mm: (slice, 3), LPS, mm: the centre of pixel (row 0, column 0) of each slice. Strictly
             increasing along `normal`; distances need not be equal, nor the slices exactly on one line
             (breath-hold corrections, tilted stacks of oblique slices).
-        along_row: (3,), unit vector, the direction in which the column index grows (the first three
-            numbers of ImageOrientationPatient).
-        along_column: (3,), unit vector, the direction in which the row index grows (the last three).
+        along_row: (3,), unit vector: the direction of increasing column index (the first three numbers of
+            ImageOrientationPatient).
+        along_column: (3,), unit vector: the direction of increasing row index (the last three).
         spacing_mm: distance between the centres of neighbouring rows, and of neighbouring columns
             (the order of DICOM's PixelSpacing).
         shape: (slices, rows, columns).
 
     Raises:
-        GeometryError: directions that are not orthogonal unit vectors, spacing that is not positive,
-            slices that are not in order along the normal, values that are not finite.
+        GeometryError: directions are not orthogonal unit vectors, spacing is not positive, slices are not in order
+            along the normal, or values are not finite.
     """
 
     origins_mm: Floats
@@ -92,7 +92,7 @@ class Grid(ArrayValue):
 
     @cached_property
     def normal(self) -> Floats:
-        """(3,), unit vector: along_row x along_column, the direction in which the slice index grows."""
+        """(3,), unit vector: along_row x along_column, the direction of increasing slice index."""
         normal = np.cross(self.along_row, self.along_column)
         return frozen(np.asarray(normal / np.linalg.norm(normal), dtype=np.float64))
 
@@ -198,8 +198,8 @@ def stacked_grid(
         spacing_mm: (between rows, between columns).
         slice_distance_mm: centre to centre, along the normal.
         shape: (slices, rows, columns).
-        along_row: unit vector, the direction of growing column index.
-        along_column: unit vector, the direction of growing row index.
+        along_row: unit vector: the direction of increasing column index.
+        along_column: unit vector: the direction of increasing row index.
     """
     row, column = _unit(along_row, "the row direction"), _unit(along_column, "the column direction")
     steps = np.arange(shape[0])[:, None] * slice_distance_mm * np.cross(row, column)

@@ -1,4 +1,4 @@
-"""What tells who a patient is, and how it is kept out of texts that people type."""
+"""What identifies a patient, and how it is removed from free text."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cinesax.core.cine import Patient
 
 _UID = re.compile(r"\b(?:\d+(?:\.\d+){5,}|2\.25\.\d{6,})\b")
-# Shorter numbers are as likely a count of slices as a part of a longer word.
+# A shorter number may just as well be a count of slices.
 _DISTINCT_NUMBER = 4
 _WRITTEN_OUT = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "æ": "ae", "ø": "oe", "å": "aa"}
 _WRITTEN_OUT |= {letter.upper(): text.capitalize() for letter, text in _WRITTEN_OUT.items() if letter != "ß"}
@@ -16,7 +16,7 @@ _WRITTEN_OUT |= {letter.upper(): text.capitalize() for letter, text in _WRITTEN_
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """What an exam tells of who the patient is, beside name, ID and birth date; texts as they are stored.
+    """What else in an exam identifies the patient, apart from name, ID and birth date; texts as stored.
 
     Attributes:
         names: of the patient and of other people, with "^" between their parts.
@@ -30,15 +30,14 @@ class Identifiers:
 
 
 def identifying_texts(patient: Patient, others: Identifiers | None = None) -> tuple[str, ...]:
-    """What must not appear inside any other text: the name, its parts, patient ID and birth date; longest first.
+    """Texts that must not appear inside any other text: name, its parts, patient ID, birth date; longest first.
 
-    The parts of a name also count joined ("DoeJane", "JaneDoe"), without their accents, and with umlauts written out
-    ("Mueller"). The ID also counts without its punctuation, and so do its long numbers; the birth date in the orders
-    and with the signs that people use.
+    This includes the parts of a name joined ("DoeJane", "JaneDoe"), without accents, and with umlauts written out
+    ("Mueller"); the ID without punctuation, and its long numbers; the birth date in all usual formats.
     """
     others = others or Identifiers()
     texts = _spelled_ids(patient.patient_id or "")
-    # An accession number of "3" is no way to the patient, and 3 is a number of slices.
+    # An accession number of "3" identifies nobody, and 3 may be a number of slices.
     texts |= {text for one in others.ids if len(one) >= _DISTINCT_NUMBER for text in _spelled_ids(one)}
     for date in (patient.birth_date or "", *others.dates):
         texts |= _spelled_dates(date)
@@ -87,20 +86,20 @@ def _tells(text: str) -> bool:
 
 
 def _is_wide(text: str) -> bool:
-    """Whether it is Chinese, Japanese or Korean: one sign can be a name, and nothing stands between words."""
+    """Whether the text is Chinese, Japanese or Korean: one character can be a name, and words are not separated."""
     return any(unicodedata.east_asian_width(letter) in "WF" for letter in text)
 
 
 def remove_texts(text: str, identifying: Iterable[str]) -> str:
-    """The text with every UID and every identifying text in it replaced."""
+    """The text with every UID and every identifying text replaced."""
     return remove_names(_UID.sub("[UID removed]", text), identifying)
 
 
 def remove_names(text: str, identifying: Iterable[str]) -> str:
-    """The text with every identifying text in it replaced: whole words, in any case.
+    """The text with every identifying text replaced: whole words, in upper or lower case.
 
-    Those of two letters are replaced where capitals mark them as names: "In" is a name, "in" is not. A number (of a
-    patient, of a birth date) is replaced behind and before letters too.
+    Two-letter names are replaced only if capitalised: "In" is a name, "in" is not. A number (a patient ID, a birth
+    date) is also replaced directly next to letters.
     """
     for word in identifying:
         spelled = re.escape(word) if len(word) != 2 else f"{re.escape(word.upper())}|{re.escape(word.capitalize())}"
@@ -111,7 +110,7 @@ def remove_names(text: str, identifying: Iterable[str]) -> str:
 
 
 def _borders(word: str) -> tuple[str, str]:
-    """Patterns of what may not stand before and after it."""
+    """Patterns of what may not come directly before and after the text."""
     if _is_wide(word):
         return "", ""
     if re.fullmatch(r"[\d./_ -]+", word) and len(word) >= _DISTINCT_NUMBER:

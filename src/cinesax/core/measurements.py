@@ -1,4 +1,4 @@
-"""Measurements: what was measured on one segmentation. Values only."""
+"""Measurements: the results for one segmentation. Values only."""
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -11,7 +11,7 @@ from cinesax.core.values import ArrayValue, frozen
 
 
 class AreaMethod(StrEnum):
-    """How the areas were taken."""
+    """How areas are computed."""
 
     POLYGONS = "polygons"
     """From sub-pixel contours, in closed form (the shoelace formula)."""
@@ -20,7 +20,7 @@ class AreaMethod(StrEnum):
 
 
 class EfBasis(StrEnum):
-    """What the ejection fraction is a fraction of."""
+    """Whether the ejection fraction is computed from volumes or from summed areas."""
 
     VOLUMES = "volumes"
     """Volumes in ml, from true distances between slices."""
@@ -30,32 +30,30 @@ class EfBasis(StrEnum):
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True, kw_only=True)
 class Measurements(ArrayValue):
-    """What was measured of one chamber on one segmentation. What cannot be known is None (nan inside arrays).
+    """The measurements of one chamber in one segmentation. Unknown values are None (nan inside arrays).
 
     Attributes:
-        area_method: how the areas were taken.
-        cavity_areas_px: (phase, slice), the area of the cavity in square pixels; nan in phases that were
-            not segmented.
+        area_method: how the areas were computed.
+        cavity_areas_px: (phase, slice): area of the cavity in square pixels; nan in phases that were not segmented.
         cavity_areas_mm2: (phase, slice), the same in mm²; None without a grid.
-        slice_extents_mm: (slice,), the distance along the normal for which each slice counts; None without
-            a grid or for a single slice.
-        volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None where
-            slice_extents_mm is.
-        phase_times_ms: (phase,), mean over the slices of the time after the R wave; None where not known.
+        slice_extents_mm: (slice,), the length along the normal that each slice stands for; None without a grid or for a
+            single slice.
+        volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None if slice_extents_mm is.
+        phase_times_ms: (phase,), mean over the slices of the time after the R wave; None if not known.
         curve_ed_phase: the phase of largest volume (or summed area) among the known ones; None without any
             cavity.
         curve_es_phase: the phase of smallest volume; None unless at least two phases are known.
         ed_phase: end diastole as used: curve_ed_phase unless another was given.
         es_phase: end systole as used: curve_es_phase unless another was given.
-        heart_rate_bpm: heart beats a minute.
+        heart_rate_bpm: heart beats per minute.
         peak_ejection_rate_ml_per_s: the fastest fall of the volume, as a positive number.
         peak_filling_rate_ml_per_s: the fastest rise of the volume; None under prospective gating, which does not
             record the end of the beat.
         lv_mass_g: myocardial mass at ED; None for other chambers than the LV.
-        height_cm: body height that was used.
-        weight_kg: body weight that was used.
+        height_cm: the body height used.
+        weight_kg: the body weight used.
         chamber: whose volumes these are.
-        others: the same of the other chambers that were segmented. Those of the LV, and only they, have them.
+        others: the measurements of the other segmented chambers. Only those of the LV have this.
     """
 
     area_method: AreaMethod
@@ -84,7 +82,7 @@ class Measurements(ArrayValue):
                 object.__setattr__(self, field.name, frozen(value))
 
     def of(self, chamber: Chamber) -> "Measurements | None":
-        """The measurements of a chamber; None where it was not segmented."""
+        """The measurements of a chamber; None if it was not segmented."""
         return next((one for one in (self, *self.others) if one.chamber == chamber), None)
 
     def __repr__(self) -> str:
@@ -121,14 +119,14 @@ class Measurements(ArrayValue):
 
     @property
     def ef_percent(self) -> float | None:
-        """Ejection fraction: 100 * (EDV - ESV) / EDV; of what, says `ef_basis`."""
+        """Ejection fraction: 100 * (EDV - ESV) / EDV; from volumes or areas (see `ef_basis`)."""
         curve = volume_curve(self.cavity_areas_px, self.volumes_ml)
         ed, es = _at(curve, self.ed_phase), _at(curve, self.es_phase)
         return None if ed is None or es is None or ed <= 0 else 100 * (ed - es) / ed
 
     @property
     def ef_basis(self) -> EfBasis | None:
-        """Whether `ef_percent` is a fraction of volumes or of summed areas; None where there is none."""
+        """Whether `ef_percent` comes from volumes or from summed areas; None if there is none."""
         if self.ef_percent is None:
             return None
         return EfBasis.AREAS if self.volumes_ml is None else EfBasis.VOLUMES
@@ -176,7 +174,7 @@ def body_surface_area_m2(height_cm: float, weight_kg: float) -> float:
 
 
 def volume_curve(areas_px: Floats, volumes_ml: Floats | None) -> Floats:
-    """(phase,), the volumes; where there are none, the summed areas."""
+    """(phase,): the volumes, or the summed areas if there are no volumes."""
     return np.asarray(areas_px.sum(axis=1)) if volumes_ml is None else volumes_ml
 
 

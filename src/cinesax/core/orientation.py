@@ -1,8 +1,7 @@
 """Orientation: which end of a stack is the base, and which way up its frames are.
 
-The only place that decides it. It is decided from a Grid alone, so that the same pixels on an equal Grid get the same
-answer, whatever file they came from. Coordinates are DICOM's patient coordinates: LPS (x to the left, y to
-posterior, z to the head).
+This is the only place that decides. It uses the Grid alone, so that equal grids get the same answer, whatever the file.
+Coordinates are DICOM's patient coordinates: LPS (x to the left, y to posterior, z to the head).
 
 base_first(grid) -> bool | None          whether slice 0 is the basal end
 standard_position(grid) -> Turn | None   what brings a frame into the standard position
@@ -24,19 +23,19 @@ Value = TypeVar("Value")
 USUAL_LONG_AXIS: Final[Floats] = np.array([0.65, -0.65, -0.40]) / np.linalg.norm([0.65, -0.65, -0.40])
 USUAL_LONG_AXIS.setflags(write=False)
 
-# A stack across an axis that is further off than this is not short axis. (Body planes lie 50 to 66 degrees off:
-# a file whose axes only say "slices lie along z", as many public NIfTI sets do, has no orientation to go by.)
+# A stack whose axis is further off than this is not short axis. (Body planes lie 50 to 66 degrees off. Many public
+# NIfTI sets say only that slices lie along z: such a file has no usable orientation.)
 MAX_OFF_AXIS_DEGREES: Final = 60.0
 
 # In the standard position, columns rise by this much from the horizontal towards the head: in the plane of a usual
-# heart they then run as nearly to the left as can be. A frame is turned by a quarter where it lies more than 45
-# degrees from the standard position, so this angle also says where that border lies, and no usual way to lay a frame
-# may be near it. The borders are at 70 and -20. Seen, as the angle of the columns above the horizontal: -2 to 12 (GE,
-# three exams), 51 (Siemens), and, by where the RV lies, within 10 degrees, -36 to -27, -12, -1 and 47 (seven stacks of
-# the UK Digital Heart Project, whose chest wall is at the left of the image).
+# heart they then run as closely to the left as possible. A frame more than 45 degrees from the standard position gets a
+# quarter turn, so this angle also sets that border, and usual frames must not lie near it. The borders are at 70 and
+# -20. Observed angles of the columns above the horizontal: -2 to 12 (GE, three exams), 51 (Siemens), and, estimated
+# from the position of the RV to within 10 degrees, -36 to -27, -12, -1 and 47 (seven stacks of the UK Digital Heart
+# Project, whose chest wall is at the left of the image).
 _RISE_DEGREES: Final = 25.0
 
-# Two turns that are as good as one another but for rounding: direction cosines have six digits in DICOM.
+# Two turns that differ less than this are equally good: direction cosines have six digits in DICOM.
 _TIE = 1e-5
 
 
@@ -56,32 +55,32 @@ class Turn:
 
     @property
     def mirrors(self) -> bool:
-        """Whether it makes a mirror image, as no turning does."""
+        """Whether the result is a mirror image, which no rotation gives."""
         return (self.transposed + self.rows_reversed + self.columns_reversed) % 2 == 1
 
     def apply(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """Frames as they lie after the turn.
+        """Frames after the turn.
 
         Args:
             frames: (..., row, column), of any type: images or labels.
 
         Returns:
-            (..., row, column): a view of the same values, none of them changed.
+            (..., row, column): a view of the same, unchanged values.
         """
         turned = frames.swapaxes(-1, -2) if self.transposed else frames
         return turned[..., :: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
 
     def undo(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """Frames, (..., row, column), as they lay before the turn: a view, `undo(apply(frames))` is `frames`."""
+        """Frames (..., row, column) before the turn: a view; `undo(apply(frames))` equals `frames`."""
         straight = frames[..., :: -1 if self.rows_reversed else 1, :: -1 if self.columns_reversed else 1]
         return straight.swapaxes(-1, -2) if self.transposed else straight
 
     def apply_pair(self, pair: tuple[Value, Value]) -> tuple[Value, Value]:
-        """A value of the rows and one of the columns (matrix, spacing), as they are after the turn, or before it."""
+        """A pair of values for rows and columns (matrix, spacing) after the turn; the same function undoes it."""
         return (pair[1], pair[0]) if self.transposed else pair
 
     def apply_points(self, points: ArrayLike, shape: tuple[int, int]) -> Floats:
-        """Points of a frame as they lie after the turn.
+        """Points of a frame after the turn.
 
         Args:
             points: (..., 2): x (column) and y (row) in pixels, whole numbers at pixel centres.
@@ -96,7 +95,7 @@ class Turn:
         return self._reverse(turned, self.apply_pair(shape))
 
     def undo_points(self, points: ArrayLike, shape: tuple[int, int]) -> Floats:
-        """Points of a turned frame, (..., 2), as they lay before the turn; `shape`: (rows, columns) before it."""
+        """Points of a turned frame, (..., 2), before the turn; `shape`: (rows, columns) before it."""
         straight = self._reverse(np.array(points, dtype=np.float64), self.apply_pair(shape))
         return straight[..., ::-1].copy() if self.transposed else straight
 
@@ -119,26 +118,26 @@ def off_axis_degrees(normal: Floats) -> float:
 
 
 def base_first(grid: Grid | None) -> bool | None:
-    """Whether slice 0 is the basal end; None without a grid, or where its axis is too unusual to tell."""
+    """Whether slice 0 is the basal end; None without a grid, or if its axis is too unusual to decide."""
     if grid is None or not _is_oriented(grid):
         return None
     return bool(grid.normal @ USUAL_LONG_AXIS > 0)
 
 
 def standard_position(grid: Grid | None) -> Turn | None:
-    """What brings the frames of a grid into the standard position, as nearly as turns by quarters and mirrors can.
+    """The quarter turns and mirrors that bring the frames of a grid closest to the standard position.
 
-    In the standard position a slice is seen from the apex, as displays show it: columns run to the left, rows to the
-    feet and posterior. The right ventricle lies to the left of the image, level with the left one or above. However the
-    same slice is stored, turned or mirrored, it is the same frame, pixel by pixel, afterwards.
+    In the standard position a slice is seen from the apex, as viewers show it: columns run to the left, rows to the
+    feet and posterior. The right ventricle lies at the left of the image, level with the left ventricle or above it.
+    However a slice is stored (turned or mirrored), it becomes the same frame, pixel by pixel.
 
-    The answer follows from the directions of rows and columns alone: slices of one stack get one turn. Where a frame
-    lies 45 degrees from the standard position, two turns are as near: the one whose columns rise more is taken,
-    again whatever way the frame is stored.
+    The answer depends on the directions of rows and columns alone: all slices of a stack get the same turn. If a frame
+    lies 45 degrees from the standard position, two turns are equally close: the one whose columns rise more is chosen,
+    however the frame is stored.
 
     Returns:
-        The turn; None without a grid, or where its axis is too unusual for a short-axis stack: then the file's axes
-        say nothing of the heart, and which way up it lies is not known.
+        The turn; None without a grid, or if its axis is too unusual for a short-axis stack: then the axes of the file
+        do not show which way up the heart lies.
     """
     if grid is None or not _is_oriented(grid):
         return None
@@ -149,7 +148,7 @@ def standard_position(grid: Grid | None) -> Turn | None:
         along_row, along_column = turn.apply_pair((grid.along_row, grid.along_column))
         along_row = -along_row if turn.columns_reversed else along_row
         along_column = -along_column if turn.rows_reversed else along_column
-        # Only four of the eight are seen from the apex: the others are mirror images of it.
+        # Only four of the eight turns show the heart from the apex: the others are mirror images.
         if float(np.cross(along_row, along_column) @ towards_base) > 0:
             nearness = float(along_row @ right + along_column @ down)
             candidates.append((nearness, float(along_row @ down), turn))
@@ -165,10 +164,11 @@ def _is_oriented(grid: Grid) -> bool:
 def _standard_axes(towards_base: Floats) -> tuple[Floats, Floats]:
     """Directions of columns and of rows, unit vectors (3,), in the standard position of a plane across an axis.
 
-    They are found in the plane itself, not on the usual long axis: a scanner that lays the columns level does so in
-    every plane, and would seem to turn its frames by up to 20 degrees against an axis that is not their own.
+    They are computed in the plane itself, not from the usual long axis: a scanner that keeps columns horizontal does so
+    in every plane, and relative to another axis its frames would seem turned by up to 20 degrees.
     """
-    # Never parallel: the usual axis points 24 degrees down, and an axis at most 60 degrees off it at most 84.
+    # Never parallel: the usual axis points 24 degrees down, so an axis within 60 degrees of it points at most 84
+    # degrees down.
     feet = np.array([0.0, 0.0, -1.0])
     down = feet - (feet @ towards_base) * towards_base
     down /= np.linalg.norm(down)

@@ -1,4 +1,4 @@
-"""Where a contour comes from: what made it, who, and whether a person approved it."""
+"""Where a contour comes from: what made it, who made it, and whether a person approved it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,11 +18,11 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Where one contour comes from, or the decision that there is none.
+    """Where one contour comes from; also records the decision that a frame has none.
 
     Attributes:
         origin: what made it.
-        by: who: a person, or a network's name and version.
+        by: who made it: a person, or a network's name and version.
         approved: whether a person approved it.
     """
 

@@ -1,7 +1,7 @@
-"""What a person chooses: what to read of a path, and what to take instead of what an exam or its curve says.
+"""The user's choices: what to read from a path, and which values replace those of the exam or of its volume curve.
 
-Both are values that go from the command line down to the code that asks them. `analyze` and `open_cine` take their
-fields by name as well: `analyze("EXAM", ed_phase=3)` is short for `analyze("EXAM", overrides=Overrides(ed_phase=3))`.
+Both are values that the command line passes down to the code that uses them. `analyze` and `open_cine` also accept
+their fields by name: `analyze("EXAM", ed_phase=3)` is short for `analyze("EXAM", overrides=Overrides(ed_phase=3))`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from cinesax.core.errors import UsageError
 
 
 class NiftiGeometry(StrEnum):
-    """Which part of a NIfTI header gives place and spacing, where its parts disagree."""
+    """Which part of a NIfTI header gives position and spacing, if its parts disagree."""
 
     SFORM = "sform"
     """The affine of sform."""
@@ -25,19 +25,19 @@ class NiftiGeometry(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What to read of a path that holds more than one series, study or patient, or that contradicts itself.
+    """What to read from a path that holds several series, studies or patients, or that contradicts itself.
 
     Attributes:
-        series_uid: the DICOM series to read, whatever it is judged to be; None: the one chosen by itself.
+        series_uid: the DICOM series to read, whatever its kind; None: choose automatically.
         study_uid: the study to read, if there are several.
-        patient_id: the PatientID of the images to read, where there are images of several patients.
-        ignore_frame_of_reference: read slices of a few different frames of reference as one stack, although the
-            patient may have moved between them.
-        nifti_geometry: the part of a NIfTI header to believe, of the exam and of its segmentation, where its parts
-            contradict one another; its name, such as "sform", will do.
+        patient_id: the PatientID of the images to read, if there are several patients.
+        ignore_frame_of_reference: read slices with different frames of reference as one stack, although the patient may
+            have moved between them.
+        nifti_geometry: the part of a NIfTI header to use (of the exam and of its segmentation), if its parts contradict
+            each other; a name such as "sform" is accepted too.
 
     Raises:
-        UsageError: a part of a NIfTI header that is not known.
+        UsageError: no part of a NIfTI header has this name.
     """
 
     series_uid: str | None = None
@@ -55,22 +55,22 @@ class Selection:
 
     @property
     def names_dicom(self) -> bool:
-        """Whether it names a series, study or patient, which only DICOM has."""
+        """Whether the selection names a series, study or patient, which only DICOM has."""
         return (self.series_uid, self.study_uid, self.patient_id) != (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What is taken instead of what the exam says or its volumes show.
+    """Values to use instead of those in the exam or those derived from its volumes.
 
     Attributes:
         ed_phase: end diastole (0-based) instead of the phase of largest volume.
         es_phase: end systole (0-based) instead of the phase of smallest volume.
         height_cm: body height instead of the source's.
         weight_kg: body weight instead of the source's.
-        papillary_muscles_included: whether the cavity of a given segmentation was drawn with the papillary muscles in
-            it; None: what a DICOM segmentation says, else included. Volumes are those of what was drawn; outputs
-            name the convention.
+        papillary_muscles_included: whether the cavity of a given segmentation includes the papillary muscles; None: as
+            a DICOM segmentation says, else included. Volumes are those of the drawn cavity; outputs name the
+            convention.
     """
 
     ed_phase: int | None = None
@@ -82,12 +82,13 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True)
 class LabelReading:
-    """What a file of labels or contours does not say of itself.
+    """What a file of labels or contours does not say itself.
 
     Attributes:
-        labels: what its numbers mean ("acdc", "lv=3,myo=2,rv=1": see `formats.label_numbers.parse_labels`), or None.
-        phase: of labels or contours of one phase only, or None.
-        nifti_geometry: the part of a NIfTI header to believe, or None.
+        labels: the meaning of its numbers ("acdc", "lv=3,myo=2,rv=1": see `formats.label_numbers.parse_labels`), or
+            None.
+        phase: the phase (0-based) of a file that holds only one phase, or None.
+        nifti_geometry: the part of a NIfTI header to use, or None.
     """
 
     labels: str | None = None
@@ -126,17 +127,17 @@ class ChoiceFields(SelectionFields, total=False):
 
 
 def selection_of(selection: Selection | None, choices: Mapping[str, object]) -> Selection:
-    """The selection with those of its fields replaced that were given by name; other names are left alone."""
+    """The selection with the fields replaced that were given by name; other names are ignored."""
     return replace(selection or BY_ITSELF, **_part(choices, Selection))
 
 
 def overrides_of(overrides: Overrides | None, choices: Mapping[str, object]) -> Overrides:
-    """The overrides with those of their fields replaced that were given by name; other names are left alone."""
+    """The overrides with the fields replaced that were given by name; other names are ignored."""
     return replace(overrides or NO_OVERRIDES, **_part(choices, Overrides))
 
 
 def refuse_others(function: str, choices: Mapping[str, object], *kinds: type) -> None:
-    """Raise TypeError, as Python does, for a keyword argument that is no field of these kinds."""
+    """Raise TypeError, as Python does, for a keyword argument that is not a field of these classes."""
     known = {field.name for kind in kinds for field in fields(kind)}
     other = next((name for name in choices if name not in known), None)
     if other is not None:

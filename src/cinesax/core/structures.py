@@ -1,10 +1,10 @@
 """The table of structures: what a pixel of a segmentation can be, and what each output calls it.
 
-One entry of `Structure` is all that a new structure needs. Label arrays and files, contours, bundles, training sets,
-measurements, DICOM objects, the report and `evaluate` ask this table and keep no list of their own. A structure that is
-the blood of a chamber of its own (`Part.BLOOD`) is measured: it gets volumes and an ejection fraction.
+A new structure needs only an entry in `Structure`. Label arrays and files, contours, bundles, training sets,
+measurements, DICOM objects, the report and `evaluate` use this table and keep no list of their own. A structure that is
+the blood of a chamber (`Part.BLOOD`) is measured: it gets volumes and an ejection fraction.
 
-Labels, letters and names are written in files: an entry may be added, and none may be changed.
+Labels, letters and names are stored in files: entries may be added, but not changed.
 """
 
 from collections.abc import Collection, Iterable
@@ -30,10 +30,11 @@ class Chamber:
 
     Attributes:
         key: its name in files: a key of analysis.json and the beginning of columns of measurements.csv.
-        short: abbreviation, in front of names and values.
-        name: in sentences.
-        site: the anatomy as a code.
-        edv: the concepts of a structured report (DICOM SR); what has none is not written there.
+        short: abbreviation, used before names and values.
+        name: its name in sentences.
+        site: the code of the anatomy.
+        edv: EDV. This and the next are concepts of a structured report (DICOM SR); a value without one is not written
+            there.
         esv: volume at ES.
         stroke_volume: EDV - ESV.
         ejection_fraction: by MR.
@@ -52,7 +53,7 @@ class Chamber:
 
 
 class Part(StrEnum):
-    """What of its chamber a structure is."""
+    """Which part of its chamber a structure is."""
 
     BLOOD = "blood"
     """Its volume is the chamber's."""
@@ -89,24 +90,24 @@ RV = Chamber(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the table says of a structure.
+    """What the table says about a structure.
 
     Attributes:
-        words: its name for people and in DICOM objects.
-        chamber: of which chamber it is a part.
-        part: what of it.
-        inside_of: label of the structure that encloses it: its outline then goes round this one too.
-        letter: in the names of contour files, before "contour".
-        border: what its outline is called, after the chamber.
-        roi: what its outline is called in a planning system, where it is another thing than the structure itself.
-        code: as a segment of a DICOM segmentation.
+        words: its name in text and in DICOM objects.
+        chamber: the chamber that it belongs to.
+        part: which part of the chamber it is.
+        inside_of: label of the structure that encloses it, whose outline then goes around this one too.
+        letter: its letter in names of contour files, before "contour".
+        border: name of its outline, after the chamber.
+        roi: name of its outline in a planning system, if that differs from the structure itself.
+        code: its code as a segment of a DICOM segmentation.
         older_codes: code values that other programs and earlier editions of SNOMED use for it.
         rgb: colour of its area, in DICOM objects.
-        line_rgb: colour of its outline on grey images; the four differ for readers who do not tell red from green.
-        class_name: in training sets and on the command line.
-        bundle_name: in bundle.json.
-        one_region: whether it is in one piece in each slice, so that cleaning keeps the largest region. The RV is not:
-            inflow and outflow tract lie apart near the base.
+        line_rgb: colour of its outline on grey images; colour-blind readers can distinguish the four.
+        class_name: its name in training sets and on the command line.
+        bundle_name: its name in bundle.json.
+        one_region: whether it is one region in each slice, so that cleaning keeps the largest. The RV is not: inflow
+            and outflow tract are separate near the base.
     """
 
     words: str
@@ -126,16 +127,16 @@ class Facts:
 
 
 class Structure(IntEnum):
-    """What a pixel can be; the value is the one in label arrays and label files. 0 is none of them."""
+    """What a pixel can be; the value is the label in arrays and files. 0 is background."""
 
     facts: Facts
 
     def __new__(cls, label: int, facts: Facts | None = None) -> Self:
-        """One entry: its label and what else is to be known of it.
+        """One entry: its label and its facts.
 
         Raises:
-            TypeError: an entry without facts. (Structure(1) looks an entry up and does not get here; that it needs no
-                facts has to be said to type checkers.)
+            TypeError: an entry has no facts. (Structure(1) looks an entry up and does not get here; the default is for
+                type checkers.)
         """
         if facts is None:
             raise TypeError(f"the entry of label {label} has no facts")
@@ -213,7 +214,7 @@ class Structure(IntEnum):
         ),
     )
 
-    # Names of before there was one table: of contours, and of training classes and bundles.
+    # Earlier names, from before there was one table: for contours, training classes and bundles.
     ENDOCARDIUM = CAVITY
     EPICARDIUM = MYOCARDIUM
     LV_CAVITY = CAVITY
@@ -221,12 +222,12 @@ class Structure(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> "Structure | None":
-        """By the letter of contour files too, as `Outline("i")` always could."""
+        """Look up by the letter of contour files too: `Structure("i")`."""
         return next((one for one in cls if one.facts.letter == value), None)
 
     @classmethod
     def of_letter(cls, letter: str) -> "Structure":
-        """The structure of which contour files with this letter are.
+        """The structure that contour files with this letter hold.
 
         Raises:
             LookupError: no such letter.
@@ -240,25 +241,25 @@ class Structure(IntEnum):
 
     @property
     def enclosing(self) -> "Structure | None":
-        """The structure right outside of it."""
+        """The structure that directly encloses this one."""
         return None if self.facts.inside_of is None else Structure(self.facts.inside_of)
 
     @property
     def region(self) -> tuple["Structure", ...]:
-        """What lies inside of its outline: itself, and all that it encloses."""
+        """The structures inside its outline: itself and all that it encloses."""
         return (self, *(inner for one in Structure if one.enclosing is self for inner in one.region))
 
     @property
     def depth(self) -> int:
-        """How many structures lie round it."""
+        """How many structures enclose it."""
         return 0 if self.enclosing is None else 1 + self.enclosing.depth
 
 
 def painting_order(structures: Iterable[Structure]) -> tuple[Structure, ...]:
-    """Structures as filled outlines have to be painted on one another: what encloses before what it encloses.
+    """The order in which to fill outlines: an enclosing structure before the structures inside it.
 
-    Of structures that do not enclose one another the first of the table comes last: where outlines of LV and RV overlap
-    at the septum, the pixel is the LV's.
+    Among structures that do not enclose each other, the first in the table comes last: if the outlines of LV and RV
+    overlap at the septum, the LV gets the pixel.
     """
     return tuple(sorted(structures, key=lambda one: (one.depth, -one)))
 
@@ -269,7 +270,7 @@ def blood_of(chamber: Chamber) -> Structure:
 
 
 def wall_of(chamber: Chamber) -> Structure | None:
-    """The structure whose mass is that of a chamber, where the table has one."""
+    """The structure whose mass is that of a chamber; None if the table has none."""
     walls = (one for one in Structure if one.facts.chamber == chamber and one.facts.part is Part.WALL)
     return next(walls, None)
 

@@ -1,4 +1,4 @@
-"""What all values that hold arrays have in common: an equality that gives a bool, and copies that stay frozen."""
+"""What all values with arrays share: an equality that gives a bool, and copies that stay frozen."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -15,8 +15,8 @@ class ArrayValue:
     """Base of frozen dataclasses that hold arrays; they are declared with eq=False.
 
     `==` compares contents: arrays by shape and numbers, nan equal to nan. Like an array, such a value has no hash.
-    Pickle and copy call the constructor with the fields. Its checks and its freezing then hold for the copy too: arrays
-    come out of a pickle writable.
+    Pickle and copy call the constructor with the fields, so that the copy is checked and frozen too: a plain pickle
+    would give writable arrays.
     """
 
     __slots__ = ()
@@ -27,7 +27,7 @@ class ArrayValue:
 
     def __reduce__(self) -> tuple[Any, ...]:
         held = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        # A mapping proxy, which keeps a mapping from being changed, cannot be pickled.
+        # A mapping proxy (a read-only mapping) cannot be pickled.
         plain = {name: dict(value) if isinstance(value, MappingProxyType) else value for name, value in held.items()}
         return _construct, (type(self), plain)
 
@@ -37,9 +37,9 @@ def _construct(kind: type, held: dict[str, Any]) -> object:
 
 
 def same(one: object, other: object) -> bool:
-    """Whether two values hold the same: arrays by shape and numbers; mappings, tuples and dataclasses item by item.
+    """Whether two values are equal: arrays by shape and numbers; mappings, tuples and dataclasses item by item.
 
-    nan equals nan. Fields that a dataclass does not compare are left out.
+    nan equals nan. Fields that a dataclass excludes from comparison are ignored.
     """
     if one is other:
         return True
@@ -62,7 +62,7 @@ def _same_arrays(one: NDArray[Any], other: NDArray[Any]) -> bool:
 
 
 def frozen(array: NDArray[_Number]) -> NDArray[_Number]:
-    """A view of the array that cannot be written to; the array itself, which is the caller's, stays as it is."""
+    """A read-only view of the array; the caller's own array stays writable."""
     view = array.view()
     view.setflags(write=False)
     return view

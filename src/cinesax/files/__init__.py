@@ -1,1 +1,1 @@
-"""Files as they lie: in folders and zips, and written so that they appear whole or not at all."""
+"""Reading files in folders and zips, and writing files that appear complete or not at all."""

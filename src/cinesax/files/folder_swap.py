@@ -1,6 +1,6 @@
-"""Folders that appear whole or not at all, and are replaced in one step where the system can.
+"""Folders that appear complete or not at all, and are replaced in one step if the system supports it.
 
-A kill at any moment leaves the old folder or the new one in its place, whole.
+If the program is killed at any moment, the old folder or the new one is in place, complete.
 """
 
 import ctypes
@@ -19,10 +19,10 @@ _RENAME_SWAP = 2  # macOS 10.12, renamex_np(2)
 
 
 def swap(one: Path, other: Path) -> bool:
-    """Let two folders of one file system change places, as a single step.
+    """Exchange two folders of one file system in a single step.
 
     Returns:
-        Whether they did; False where the system or the file system does not know how (Windows, some network shares).
+        Whether they were exchanged; False if the system does not support it (Windows, some network shares).
     """
     names = os.fsencode(one), os.fsencode(other)
     try:
@@ -39,12 +39,12 @@ def swap(one: Path, other: Path) -> bool:
 
 
 def put_in_place(stage: Path, target: Path) -> None:
-    """Let a folder take the place of another in the same folder, or of none.
+    """Move a folder to another name in the same parent folder, replacing what is there, if anything.
 
-    What was in the place may lie in `stage` afterwards; the caller removes that.
+    The replaced folder may be in `stage` afterwards; the caller removes it.
 
     Raises:
-        OSError: it cannot be; what was there is there again.
+        OSError: the move failed; the earlier folder is back in place.
     """
     if target.exists() and swap(stage, target):
         return
@@ -61,16 +61,17 @@ def put_in_place(stage: Path, target: Path) -> None:
 
 @contextmanager
 def new_folder(target: Path, *, replace: bool = True) -> Iterator[Path]:
-    """A folder to fill; at the end of the block it takes the place of `target`, and is removed where that fails.
+    """A new folder to fill; at the end of the block it becomes `target`, or is removed if that fails.
 
     Args:
-        target: where it goes; its parents are made. Of a link, what it leads to is replaced.
-        replace: whether it takes the place of a folder that is there by then.
+        target: where the folder goes; its parents are created. If it is a link, the folder that it points to is
+            replaced.
+        replace: whether to replace a folder that exists by then.
 
     Raises:
-        OSError: it cannot be made, or not be put there.
+        OSError: the folder cannot be created or moved into place.
     """
-    # A link that is itself exchanged would stay behind, hidden: no folder is removed through one.
+    # Exchanging the link itself would leave it behind, hidden: folders are not removed through links.
     target = Path(os.path.realpath(target))
     work = temporary_beside(target)
     try:

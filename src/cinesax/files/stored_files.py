@@ -1,4 +1,4 @@
-"""The files of an exam, in a folder, alone, or in a zip, all opened in the same way.
+"""The files of an exam: a folder, a single file or a zip, all opened in the same way.
 
 Nothing is ever unpacked to disk: members of a zip are read in memory, one at a time, within bounds.
 """
@@ -19,15 +19,15 @@ from typing import BinaryIO
 from cinesax.core.cine import StoredFile
 from cinesax.core.errors import InputError
 
-# A cardiac exam has some thousand files of some 100 kB; what goes far beyond is an attack or a mistake.
+# A cardiac exam has a few thousand files of about 100 kB; far more is an attack or a mistake.
 MAX_FILES = 200_000
 MAX_MEMBER_BYTES = 2 * 1024**3
 MAX_ARCHIVE_BYTES = 8 * 1024**3
-# Deflate reaches 1032 : 1 on zeros. MR images reach 2 : 1 to 20 : 1, also with wide black borders.
+# Deflate reaches 1032 : 1 on zeros. MR images reach 2 : 1 to 20 : 1, even with wide black borders.
 MAX_RATIO = 200
 _RATIO_MATTERS_FROM_BYTES = 64 * 1024**2
 
-# ValueError: names that are not in the encoding that they declare, and offsets before the start.
+# ValueError: names that do not match their declared encoding, and offsets before the start.
 ZIP_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, RuntimeError, NotImplementedError, OSError, ValueError),
@@ -35,12 +35,13 @@ ZIP_ERRORS = (
 
 
 def list_files(path: Path) -> tuple[StoredFile, ...]:
-    """All files under a folder, of a zip, or the one file itself, sorted by name.
+    """All files in a folder (any depth) or zip, or the one file itself, sorted by name.
 
-    Symbolic links to folders are not followed, so that no loop can be entered; links to files are.
+    Symbolic links to folders are not followed, to avoid loops; links to files are.
 
     Raises:
-        InputError: nothing there, not allowed to look, too many files, a zip that is damaged or not safe.
+        InputError: the path does not exist or is not readable, holds too many files, or is a zip that is damaged or not
+            safe.
     """
     try:
         if path.is_dir():
@@ -66,7 +67,7 @@ def _walk(folder: Path) -> tuple[StoredFile, ...]:
         found += [((*parent.parts, name), parent / name) for name in names]
         if len(found) > MAX_FILES:
             raise InputError(f"{folder} holds more than {MAX_FILES} files: give the folder of one exam")
-    # In the order of StoredFile, without making a path of each for every comparison.
+    # The order of StoredFile, without building paths for every comparison.
     return tuple(StoredFile(path) for _, path in sorted(found))
 
 
@@ -111,11 +112,11 @@ def _escapes(member: zipfile.ZipInfo) -> bool:
 
 
 def beside(directory: StoredFile, files: Iterable[StoredFile]) -> list[tuple[PurePosixPath, StoredFile]]:
-    """The files in the folder of a table of contents, at any depth, with their paths from there.
+    """The files in the folder of a table of contents (DICOMDIR), at any depth, with their relative paths.
 
     Args:
         directory: the table of contents, in a folder or in a zip.
-        files: those that are known; where it is only the table itself, its folder is looked through.
+        files: the known files; if this is only the table itself, its folder is searched.
     """
     known = list(files)
     if directory.member is None:
@@ -136,7 +137,7 @@ Opener = Callable[[StoredFile], BinaryIO]
 def opener() -> Iterator[Opener]:
     """A function that opens stored files for reading; each zip is opened once and closed at the end.
 
-    The function raises OSError (of which a damaged zip member is made one too) when a file cannot be read.
+    The function raises OSError if a file cannot be read (also for a damaged zip member).
     """
     archives: dict[Path, zipfile.ZipFile] = {}
 
@@ -161,13 +162,13 @@ def opener() -> Iterator[Opener]:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name in the same folder that no other process uses, to be written first and then renamed to `path`."""
+    """A name in the same folder that no other process uses: write to it first, then rename it to `path`."""
     return path.with_name(f".{os.getpid()}-{os.urandom(4).hex()}-{path.name}")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name to write to; it becomes `path` at the end of the block, and is removed where that fails.
+    """A temporary name to write to; at the end of the block it becomes `path`, or is removed if that fails.
 
     Raises:
         OSError: the file cannot be renamed (or what the block raises).
@@ -177,6 +178,6 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     finally:
-        # After an error the folder itself may be what is missing.
+        # After an error the folder itself may be missing.
         with suppress(OSError):
             temporary.unlink()
