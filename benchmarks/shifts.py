@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     segmenter = load_segmenter(args.model, threads=args.threads)
-    known = set(segmenter.bundle.training.get("cases", ()))
+    known = set(segmenter.bundle.training.cases or ())
     print(f"{segmenter.name}, which has learned from {len(known)} patients")
     if args.split != "none":
         if known & {study.case for study in of_pairs(sunnybrook() / args.split)}:

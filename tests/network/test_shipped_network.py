@@ -19,7 +19,7 @@ EXPERT = {"SC-HF-I-01": (191.32, 26.16), "SC-HF-I-02": (241.92, 25.46), "SC-HF-I
 def test_the_bundle_is_small_and_says_what_it_learned_from():
     bundle = open_bundle()
     assert sum(path.stat().st_size for path in bundle.folder.iterdir()) <= 10e6
-    assert len(bundle.training["cases"]) == 15
+    assert len(bundle.training.cases) == 15
     assert bundle.scores
     card = (bundle.folder / "CARD.md").read_text()
     assert "Not a medical device" in card and "Not measured" not in card
@@ -32,7 +32,7 @@ def validation(sunnybrook: Path) -> Evaluation:
 
 @pytest.mark.data
 def test_dice_on_patients_that_it_has_not_seen(validation):
-    assert not set(validation.by_case()) & set(open_bundle().training["cases"])
+    assert not set(validation.by_case()) & set(open_bundle().training.cases or ())
     assert len(validation.slices) == 213
     assert validation.dice.mean() >= 0.88
     by_patient = {case: np.mean([s.dice for s in scores]) for case, scores in validation.by_case().items()}

@@ -230,7 +230,7 @@ def copy(tmp_path) -> Path:
     ("classes", "message"),
     [
         ({"1": "CAVITY", "2": "AORTA"}, "cannot be used"),
-        ({"1": "CAVITY", "2": "CAVITY"}, "name one thing twice"),
+        ({"1": "CAVITY", "2": "CAVITY"}, "name the same structure twice"),
         ({"1": "MYOCARDIUM"}, "no class for the LV cavity"),
         ({"1": "RV"}, "no class for the LV cavity"),
         ({"1": "CAVITY", "2": "RV"}, r"does not fit bundle.json: squares of 256, channels 1, classes \[1, 2\]"),

@@ -181,7 +181,7 @@ def test_mixed_precision_trains_step_by_step_too_and_the_network_is_float32(disc
     assert np.isfinite(float(history(run.folder)[0]["loss"]))
     assert load_network(run.folder / "network.keras").get_layer("down0").compute_dtype == "bfloat16"
     bundle = export(run.folder, tmp_path / "bundle")  # in float32; compared with Keras as it is written
-    assert bundle.training["config"]["precision"] == "mixed_bfloat16"
+    assert bundle.training.config["precision"] == "mixed_bfloat16"
 
 
 def test_a_kill_between_two_files_leaves_a_state_that_has_its_files(tmp_path):

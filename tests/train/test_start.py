@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnxruntime
 import pytest
@@ -12,7 +13,7 @@ import keras  # noqa: E402
 
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.errors import BundleError, InputError, UsageError  # noqa: E402
-from cinesax.network.bundle import HeartPass, open_bundle, write_bundle  # noqa: E402
+from cinesax.network.bundle import HeartPass, HeartTraining, open_bundle, write_bundle  # noqa: E402
 from cinesax.train.data.records import Dataset  # noqa: E402
 from cinesax.train.export.bundle import export, to_onnx  # noqa: E402
 from cinesax.train.fit.config import TrainConfig  # noqa: E402
@@ -93,7 +94,7 @@ def test_a_second_stage_never_holds_out_whom_the_first_has_seen(quick_run, discs
     with pytest.raises(UsageError, match="which this training holds out"):
         train(discs, tmp_path / "leak", QUICK, fold=1, start_from=quick_run)
     other = replace(QUICK, model=FCNConfig(channels=(4,), bottom=(8,), kernel=3))
-    with pytest.raises(UsageError, match=r"another network: its bottom is \(4,\), and \(8,\) is asked for"):
+    with pytest.raises(UsageError, match=r"another network: its bottom is \[4\], and \[8\] is asked for"):
         train(discs, tmp_path / "other", other, fold=0, start_from=quick_run)
     with pytest.raises(UsageError, match="its network is fcn, and unet"):
         train(discs, tmp_path / "other", TINY, fold=0, start_from=quick_run)
@@ -165,14 +166,14 @@ def test_a_bundle_that_has_seen_the_held_out_is_refused(tiny_bundle, discs, tmp_
 
 def test_the_network_that_ships_can_be_trained_further():
     bundle, start = open_bundle("default"), open_start(Path("default"))
-    assert len(start.cases_seen) == len(bundle.training["cases"])
+    assert len(start.cases_seen) == len(bundle.training.cases)
     model = build(start.config)
     images = noise(bundle.framing.size)
     assert take_over(start, model, images, classes=start.classes) == []
     session = onnxruntime.InferenceSession(bundle.graph_path, providers=["CPUExecutionProvider"])
     expected = session.run(None, {bundle.input_name: images})[0]
     np.testing.assert_allclose(np.asarray(model(images, training=False)), expected, atol=1e-3)
-    assert TrainConfig(model=start.config).model == from_dict(bundle.training["config"]["model"])
+    assert TrainConfig(model=start.config).model == from_dict(bundle.training.config["model"])
 
 
 @pytest.mark.parametrize("config", [FCNConfig(channels=(4,), bottom=(6,), kernel=3, classes=3), UNetConfig((4, 6), 4)])
@@ -198,7 +199,7 @@ def test_of_a_bundle_with_two_passes_the_one_that_is_asked_for_is_taken(tiny_bun
     close = build(config, size=size)
     to_onnx(close, tmp_path / "heart.onnx")
     bundle = open_bundle(tiny_bundle)
-    told = {**bundle.training, "heart": {"config": {"model": to_dict(config)}}}
+    told = msgspec.structs.replace(bundle.training, heart=HeartTraining(config={"model": to_dict(config)}))
     two = replace(bundle, folder=tmp_path / "two", heart=HeartPass(size, "image", "Identity:0"), training=told)
     write_bundle(two, bundle.graph_path, "", heart=tmp_path / "heart.onnx")
     start = open_start(two.folder, replace(config, classes=3))

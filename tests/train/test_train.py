@@ -30,7 +30,7 @@ from .conftest import QUICK, disc_example  # noqa: E402
 
 def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, discs, tmp_path):
     bundle = export(run_folder, tmp_path / "bundle", name="tiny", scores={"held out": {"dice": 0.5}})
-    assert bundle.training["cases"] and "PHANTOM" not in str(bundle.training["cases"])
+    assert bundle.training.cases and "PHANTOM" not in str(bundle.training.cases)
     assert "not a medical device" in (bundle.folder / "CARD.md").read_text().lower()
     segmenter = load_segmenter(bundle.folder, threads=1)
     example = next(read_examples(discs, "validation"))

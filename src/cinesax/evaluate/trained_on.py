@@ -2,11 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from cinesax.core.errors import InputError
+from cinesax.files.typed_json import typed
 from cinesax.network.fingerprint import Learned
 
 if TYPE_CHECKING:
@@ -20,7 +23,8 @@ def learned_by(bundle: "Bundle") -> Learned | None:
 
     A network of phantoms alone says that there are none; of a bundle that says nothing it is None.
     """
-    return _learned(bundle.training) if "cases" in bundle.training or "images" in bundle.training else None
+    cases, images = bundle.training.cases, bundle.training.images
+    return None if cases is None and images is None else _learned(cases or (), images or ())
 
 
 def read_trained_on(path: Path) -> Learned:
@@ -37,7 +41,7 @@ def read_trained_on(path: Path) -> Learned:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    found = _learned(_listed(text, path))
+    found = _learned(*_listed(text, path))
     if not (found.cases or found.images):
         raise InputError(f"{path} lists no patient and no image: expected one per line, or JSON with cases and images")
     return found
@@ -53,29 +57,39 @@ def together(*lists: Learned | None) -> Learned | None:
     )
 
 
-def _listed(text: str, path: Path) -> dict[str, Any]:
+class _Lists(msgspec.Struct, frozen=True):
+    """An object with both lists, or a bundle.json, which has them under `training`."""
+
+    cases: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    training: "_Lists | None" = None
+
+
+def _listed(text: str, path: Path) -> tuple[Sequence[str], Sequence[str]]:
+    """Patients and fingerprints."""
     if text.lstrip()[:1] not in ("{", "["):
         return _sorted_out(line.partition("#")[0].strip() for line in text.splitlines())
     try:
         values = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}") from None
-    if isinstance(values, dict):
-        values = values.get("training", values)
-        lists = [values.get("cases", []), values.get("images", [])] if isinstance(values, dict) else [None]
-    else:
-        lists = [values]
-    if not all(isinstance(one, list) and all(isinstance(item, str) for item in one) for one in lists):
-        raise InputError(f"{path}: expected a list of texts, or an object with such lists as cases and images")
-    return _sorted_out(values) if isinstance(values, list) else dict(values)
+    try:
+        if isinstance(values, list):
+            return _sorted_out(typed(values, tuple[str, ...]))
+        lists = typed(values, _Lists)
+    except ValueError:
+        raise InputError(
+            f"{path}: expected a list of texts, or an object with such lists as cases and images"
+        ) from None
+    lists = lists.training or lists
+    return lists.cases, lists.images
 
 
-def _sorted_out(listed: Iterable[str]) -> dict[str, list[str]]:
+def _sorted_out(listed: Iterable[str]) -> tuple[list[str], list[str]]:
     names = [name for name in listed if name]
     images = [name for name in names if _FINGERPRINT.fullmatch(name)]
-    return {"cases": [name for name in names if name not in images], "images": images}
+    return [name for name in names if name not in images], images
 
 
-def _learned(training: Any) -> Learned:
-    images = [image for image in training.get("images", ()) if _FINGERPRINT.fullmatch(str(image))]
-    return Learned(frozenset(training.get("cases", ())), tuple(images))
+def _learned(cases: Sequence[str], images: Sequence[str]) -> Learned:
+    return Learned(frozenset(cases), tuple(image for image in images if _FINGERPRINT.fullmatch(image)))

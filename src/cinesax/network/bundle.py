@@ -11,13 +11,15 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from cinesax.core.errors import BundleError, GeometryError, OutputError
 from cinesax.core.structures import Structure, of_bundle_name
 from cinesax.files.folder_swap import new_folder
+from cinesax.files.typed_json import JsonObject, text_of, typed
 from cinesax.network.framing import Framing
 
 SCHEMA = "cinesax/bundle/1"
@@ -43,6 +45,37 @@ class HeartPass:
     context: int = 1
 
 
+class HeartTraining(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the refiner was trained on: digest of the set, and the settings (a `TrainConfig`, which training parses)."""
+
+    dataset: str | None = None
+    config: JsonObject | None = None
+
+
+class Training(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a network was trained on, as its bundle says it; None: it does not say.
+
+    Attributes:
+        dataset: digest of the prepared set.
+        cases: patients, phantoms left out.
+        images: fingerprints of their images.
+        phantoms: how many synthetic hearts.
+        config: the settings (a `TrainConfig`, which only training can parse).
+        started_from: the settings of the training that it began with.
+        heart: the same of the refiner.
+        software: versions by name.
+    """
+
+    dataset: str | None = None
+    cases: tuple[str, ...] | None = None
+    images: tuple[str, ...] | None = None
+    phantoms: int | None = None
+    config: JsonObject | None = None
+    started_from: JsonObject | None = None
+    heart: HeartTraining | None = None
+    software: dict[str, str] | None = None
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A trained network, checked.
@@ -59,7 +92,7 @@ class Bundle:
         graph_sha256: checksum of the graph.
         heart: the refiner; None: there is none, and graph.onnx draws on whole frames.
         heart_sha256: checksum of its graph; empty where there is none.
-        training: what it was trained on (dataset digest, patients), as recorded.
+        training: what it was trained on.
         scores: what was measured of it, as recorded.
     """
 
@@ -73,8 +106,8 @@ class Bundle:
     graph_sha256: str
     heart: HeartPass | None = None
     heart_sha256: str = ""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, Any] = field(default_factory=dict)
+    training: Training = Training()
+    scores: JsonObject = field(default_factory=dict)
 
     @property
     def class_names(self) -> dict[str, str]:
@@ -98,6 +131,24 @@ class Bundle:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+class _File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """bundle.json."""
+
+    schema: str
+    name: str
+    version: str
+    classes: dict[int, str]
+    framing: JsonObject
+    framing_digest: str
+    input_name: str
+    output_name: str
+    heart: HeartPass | None = None
+    # As a factory: what is equal to a plain default would not be written.
+    training: Training = msgspec.field(default_factory=Training)
+    scores: JsonObject = msgspec.field(default_factory=dict)
+    checksums: dict[str, str]
+
+
 def open_bundle(which: str | Path | None = None) -> Bundle:
     """Open a bundle and compare its checksums.
 
@@ -108,76 +159,68 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
         BundleError: no bundle, damaged, or of another schema.
     """
     folder = _SHIPPED if which is None or str(which) == "default" else Path(which)
-    manifest = _manifest(folder)
-    for name, expected in _field(manifest, "checksums", dict, folder).items():
-        path = folder / Path(name).name
-        if not path.is_file():
+    path = folder / MANIFEST
+    manifest = _read(path)
+    for name, expected in manifest.checksums.items():
+        file = folder / Path(name).name
+        if not file.is_file():
             raise BundleError(f"{folder} is incomplete: {name} is missing; export or install the bundle again")
-        if file_sha256(path) != expected:
-            raise BundleError(f"{path} has a wrong checksum: it was changed or damaged; export or install it again")
-    if GRAPH not in manifest["checksums"]:
-        raise BundleError(f"{folder / MANIFEST} names no checksum of {GRAPH}")
+        if file_sha256(file) != expected:
+            raise BundleError(f"{file} has a wrong checksum: it was changed or damaged; export or install it again")
+    for name in (GRAPH, *((HEART,) if manifest.heart is not None else ())):
+        if name not in manifest.checksums:
+            raise BundleError(f"{path} names no checksum of {name}")
     try:
-        framing = Framing.from_dict(_field(manifest, "framing", dict, folder))
-        classes = _classes(_field(manifest, "classes", dict, folder))
-    except (GeometryError, LookupError, ValueError, TypeError, OverflowError) as error:
-        raise BundleError(f"{folder / MANIFEST} cannot be used: {error}") from None
-    if manifest.get("framing_digest") != framing.digest:
-        raise BundleError(f"{folder / MANIFEST} is damaged: its framing_digest is not that of its framing")
+        framing = Framing.from_dict(manifest.framing)
+        classes = _classes(manifest.classes)
+    except (GeometryError, LookupError, ValueError) as error:
+        raise BundleError(f"{path} cannot be used: {error}") from None
+    if manifest.framing_digest != framing.digest:
+        raise BundleError(f"{path} is damaged: its framing_digest is not that of its framing")
+    if manifest.heart is not None:
+        _check_heart(manifest.heart, framing, path)
     return Bundle(
         folder=folder,
-        name=_field(manifest, "name", str, folder),
-        version=_field(manifest, "version", str, folder),
+        name=manifest.name,
+        version=manifest.version,
         framing=framing,
         classes=classes,
-        input_name=_field(manifest, "input_name", str, folder),
-        output_name=_field(manifest, "output_name", str, folder),
-        graph_sha256=manifest["checksums"][GRAPH],
-        heart=_heart(manifest, folder, framing.size),
-        heart_sha256=str(manifest["checksums"].get(HEART, "")),
-        training=manifest.get("training", {}),
-        scores=manifest.get("scores", {}),
+        input_name=manifest.input_name,
+        output_name=manifest.output_name,
+        graph_sha256=manifest.checksums[GRAPH],
+        heart=manifest.heart,
+        heart_sha256=manifest.checksums.get(HEART, ""),
+        training=manifest.training,
+        scores=manifest.scores,
     )
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _read(path: Path) -> _File:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise BundleError(f"{folder} is not a bundle: it has no readable {MANIFEST}") from None
+        raise BundleError(f"{path.parent} is not a bundle: it has no readable {path.name}") from None
     except ValueError as error:
-        raise BundleError(f"{folder / MANIFEST} is not valid JSON ({error})") from None
-    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+        raise BundleError(f"{path} is not valid JSON ({error})") from None
+    # Its schema first: of another one, nothing else is known.
+    schema = values.get("schema") if isinstance(values, dict) else None
     if schema != SCHEMA:
-        raise BundleError(f"{folder / MANIFEST} has the schema {schema!r}, expected {SCHEMA!r}")
-    return dict(manifest)
+        raise BundleError(f"{path} has the schema {schema!r}, expected {SCHEMA!r}")
+    try:
+        return typed(values, _File)
+    except ValueError as error:
+        raise BundleError(f"{path} cannot be used: {error}") from None
 
 
-def _classes(told: Mapping[str, str]) -> dict[int, Structure]:
-    if len(set(told.values())) < len(told):
-        raise ValueError(f"its classes name the same structure twice: {told}")
-    return {int(channel): of_bundle_name(name) for channel, name in told.items()}
+def _classes(names: Mapping[int, str]) -> dict[int, Structure]:
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"its classes name the same structure twice: {dict(names)}")
+    return {channel: of_bundle_name(name) for channel, name in names.items()}
 
 
-def _heart(manifest: Mapping[str, Any], folder: Path, size: int) -> HeartPass | None:
-    if manifest.get("heart") is None:
-        return None
-    told = _field(manifest, "heart", dict, folder)
-    crop, names = told.get("crop"), [told.get("input_name"), told.get("output_name")]
-    context = told.get("context", 1)
-    named = all(isinstance(name, str) for name in names)
-    if not isinstance(crop, int) or not 0 < crop <= size or not named or context not in (1, 3):
-        raise BundleError(f"{folder / MANIFEST} has no valid 'heart': {told}")
-    if HEART not in manifest["checksums"]:
-        raise BundleError(f"{folder / MANIFEST} names no checksum of {HEART}")
-    return HeartPass(crop, str(names[0]), str(names[1]), int(context))
-
-
-def _field(manifest: Mapping[str, Any], name: str, kind: type, folder: Path) -> Any:
-    value = manifest.get(name)
-    if not isinstance(value, kind):
-        raise BundleError(f"{folder / MANIFEST} has no valid {name!r}")
-    return value
+def _check_heart(heart: HeartPass, framing: Framing, path: Path) -> None:
+    if not 0 < heart.crop <= framing.size or heart.context not in (1, 3):
+        raise BundleError(f"{path} has no valid 'heart': {heart}")
 
 
 def file_sha256(path: Path) -> str:
@@ -220,25 +263,25 @@ def write_bundle(
             if parity is not None:
                 (work / PARITY).write_text(parity, encoding="utf-8")
                 names.append(PARITY)
-            manifest = _to_json(bundle, {name: file_sha256(work / name) for name in names})
-            (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+            manifest = _file(bundle, {name: file_sha256(work / name) for name in names})
+            (work / MANIFEST).write_text(text_of(manifest), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
     return open_bundle(bundle.folder)
 
 
-def _to_json(bundle: Bundle, checksums: dict[str, str]) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "name": bundle.name,
-        "version": bundle.version,
-        "classes": bundle.class_names,
-        "framing": bundle.framing.to_dict(),
-        "framing_digest": bundle.framing.digest,
-        "input_name": bundle.input_name,
-        "output_name": bundle.output_name,
-        **({"heart": asdict(bundle.heart)} if bundle.heart is not None else {}),
-        "training": dict(bundle.training),
-        "scores": dict(bundle.scores),
-        "checksums": checksums,
-    }
+def _file(bundle: Bundle, checksums: dict[str, str]) -> _File:
+    return _File(
+        schema=SCHEMA,
+        name=bundle.name,
+        version=bundle.version,
+        classes={int(channel): name for channel, name in bundle.class_names.items()},
+        framing=bundle.framing.to_dict(),
+        framing_digest=bundle.framing.digest,
+        input_name=bundle.input_name,
+        output_name=bundle.output_name,
+        checksums=checksums,
+        heart=bundle.heart,
+        training=bundle.training,
+        scores=bundle.scores,
+    )

@@ -25,6 +25,7 @@ from scipy import ndimage
 from cinesax.core.errors import GeometryError
 from cinesax.core.grid import Grid
 from cinesax.core.orientation import Turn, standard_position
+from cinesax.files.typed_json import Json, JsonObject, plain, typed
 
 Image = NDArray[np.float32]
 
@@ -110,27 +111,20 @@ class Framing:
         """SHA-256 over the settings: equal framings have equal digests."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """The settings as plain values for JSON."""
-        return {
-            "size": self.size,
-            "spacing_mm": self.spacing_mm,
-            "native_range_mm": list(self.native_range_mm),
-            "window_percentiles": list(self.window_percentiles),
-        }
+        return plain(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Framing":
+    def from_dict(cls, values: JsonObject) -> "Framing":
         """The inverse of `to_dict`; unknown or missing settings are a GeometryError."""
         expected = set(cls().to_dict())
         if set(values) != expected:
             raise GeometryError(f"framing settings must be {sorted(expected)}, seen {sorted(values)}")
-        return cls(
-            size=int(values["size"]),
-            spacing_mm=float(values["spacing_mm"]),
-            native_range_mm=(float(values["native_range_mm"][0]), float(values["native_range_mm"][1])),
-            window_percentiles=(float(values["window_percentiles"][0]), float(values["window_percentiles"][1])),
-        )
+        try:
+            return typed(values, cls)
+        except ValueError as error:
+            raise GeometryError(f"framing settings are damaged: {error}") from None
 
     def place_on(self, grid: Grid) -> Placement:
         """Where the frames of a grid go: in the standard position, their centre in the centre of the square."""

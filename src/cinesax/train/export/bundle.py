@@ -3,10 +3,9 @@
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +13,8 @@ import numpy as np
 from cinesax._version import __version__
 from cinesax.core.errors import InputError
 from cinesax.core.structures import Structure
-from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, write_bundle
+from cinesax.files.typed_json import JsonObject
+from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, HeartTraining, Training, write_bundle
 from cinesax.network.framing import Framing
 from cinesax.train.data.manifest import parse_classes
 from cinesax.train.data.records import Dataset
@@ -176,7 +176,7 @@ def classes_of(run: Run) -> dict[int, Structure]:
 
 
 def describe(
-    passes: Sequence[Pass], out: Path, *, name: str, version: str, scores: Mapping[str, Any], images: Sequence[str]
+    passes: Sequence[Pass], out: Path, *, name: str, version: str, scores: JsonObject, images: Sequence[str]
 ) -> Bundle:
     """What a bundle's manifest and card say of these networks; checksums are not known yet."""
     crop, classes = passes[-1].crop, classes_of(passes[0].run)
@@ -201,7 +201,7 @@ def export(
     *,
     name: str = "network",
     version: str = "1",
-    scores: Mapping[str, Any] | None = None,
+    scores: JsonObject | None = None,
     finder: Path | None = None,
     images: Sequence[str] = (),
     half: bool = False,
@@ -299,23 +299,19 @@ def _check_passes(whole: Run, close: Run | None) -> None:
         )
 
 
-def _training(runs: Sequence[Run], images: Sequence[str]) -> dict[str, Any]:
+def _training(runs: Sequence[Run], images: Sequence[str]) -> Training:
     seen = sorted({case for run in runs for case in run.cases_seen})
-    whole = runs[0].config
-    return {
-        "dataset": whole["dataset"]["digest"],
-        "cases": [case for case in seen if not case.startswith("PHANTOM")],
-        "images": sorted(set(images)),
-        "phantoms": sum(case.startswith("PHANTOM") for case in seen),
-        "config": whole["config"],
-        **({"started_from": whole["started_from"]["config"]} if "started_from" in whole else {}),
-        **(
-            {"heart": {"dataset": runs[1].config["dataset"]["digest"], "config": runs[1].config["config"]}}
-            if runs[1:]
-            else {}
-        ),
-        "software": runs[-1].config["software"] | {"exported_with": f"cinesax {__version__}"},
-    }
+    whole, refiner = runs[0].config, runs[-1].config if len(runs) > 1 else None
+    return Training(
+        dataset=whole["dataset"]["digest"],
+        cases=tuple(case for case in seen if not case.startswith("PHANTOM")),
+        images=tuple(sorted(set(images))),
+        phantoms=sum(case.startswith("PHANTOM") for case in seen),
+        config=whole["config"],
+        started_from=whole["started_from"]["config"] if "started_from" in whole else None,
+        heart=None if refiner is None else HeartTraining(refiner["dataset"]["digest"], refiner["config"]),
+        software=runs[-1].config["software"] | {"exported_with": f"cinesax {__version__}"},
+    )
 
 
 def _names(graph: Path) -> tuple[str, str]:

@@ -1,9 +1,7 @@
 """The model card of an export: what the network is, what it learned from, its scores and its limits, in Markdown."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from cinesax.core.structures import Structure
+from cinesax.files.typed_json import JsonObject
 from cinesax.network.bundle import Bundle
 
 _KINDS = {"unet": "U-Net", "fcn": "sequential network without skips"}
@@ -19,7 +17,7 @@ def card(bundle: Bundle, parameters: int) -> str:
         bundle: what its manifest says.
         parameters: of all its networks together.
     """
-    training, cases = bundle.training, list(bundle.training["cases"])
+    cases = list(bundle.training.cases or ())
     scores = "\n".join(_lines(bundle.scores)) or "Not measured yet."
     return f"""# {bundle.name} {bundle.version}
 
@@ -35,7 +33,7 @@ def card(bundle: Bundle, parameters: int) -> str:
 
 ## What it learned from
 {len(cases)} patients: {", ".join(cases) or "none"}.
-Synthetic hearts: {training["phantoms"]}.{_SUNNYBROOK if _of_sunnybrook(cases) else ""}
+Synthetic hearts: {bundle.training.phantoms or 0}.{_SUNNYBROOK if _of_sunnybrook(cases) else ""}
 
 ## Scores
 {scores}
@@ -79,7 +77,8 @@ def _not_drawn(bundle: Bundle) -> str:
 
 def _passes(bundle: Bundle) -> str:
     if bundle.heart is None:
-        kind = bundle.training["config"]["model"].get("network", "unet")
+        model = (bundle.training.config or {}).get("model")
+        kind = str(model.get("network", "unet")) if isinstance(model, dict) else "unet"
         return f"A {_KINDS.get(kind, kind)} with transposed convolutions."
     return (
         "Two U-Nets with transposed convolutions: the first sees the whole frames at half resolution and finds the "
@@ -88,10 +87,10 @@ def _passes(bundle: Bundle) -> str:
     )
 
 
-def _lines(scores: Mapping[str, Any], indent: str = "") -> list[str]:
+def _lines(scores: JsonObject, indent: str = "") -> list[str]:
     lines = []
     for name, value in scores.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             lines += [f"{indent}- {name}:", *_lines(value, indent + "  ")]
         else:
             lines.append(f"{indent}- {name}: {value}")

@@ -7,11 +7,11 @@ CARD.md        the model card
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cinesax.core.errors import UsageError
+from cinesax.files.typed_json import Json, JsonObject, plain
 from cinesax.network.bundle import CARD, PARITY, Bundle, file_sha256
 from cinesax.train.data.records import Dataset, new_set
 from cinesax.train.export.bundle import Pass, describe, open_passes, parameters
@@ -41,7 +41,7 @@ def export_files(
     *,
     name: str = "network",
     version: str = "1",
-    scores: Mapping[str, Any] | None = None,
+    scores: JsonObject | None = None,
     finder: Path | None = None,
     images: Sequence[str] = (),
     precisions: Sequence[Precision] = (),
@@ -119,7 +119,7 @@ def _write(
     return Exported(path, litert_runner(path, threads=threads), one.model, precision, one.crop)
 
 
-def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[str, Any]:
+def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[str, Json]:
     return {
         "schema": SCHEMA,
         "format": str(kind),
@@ -142,7 +142,7 @@ def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[s
             }
             for one in exports
         ],
-        "training": dict(told.training),
+        "training": plain(told.training),
         "scores": dict(told.scores),
     }
 

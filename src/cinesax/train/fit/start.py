@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cinesax.core.errors import BundleError, InputError, UsageError
+from cinesax.files.typed_json import Json, JsonObject
 from cinesax.network import bundle as bundles
 from cinesax.train.data.manifest import names_of
 from cinesax.train.fit.config import TrainConfig
@@ -72,24 +73,31 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A network of a bundle: its graph, what is told of its training, rows and columns of its image."""
+    """A network of a bundle.
+
+    Attributes:
+        graph: its file.
+        config: the settings of its training, as they were recorded.
+        network: how it is built.
+        size: rows and columns of its image.
+    """
 
     graph: Path
-    told: dict[str, Any]
+    config: JsonObject
+    network: NetworkConfig
     size: int
-
-    @property
-    def network(self) -> NetworkConfig:
-        """How it is built."""
-        return from_dict(self.told["model"])
 
 
 def _passes(bundle: bundles.Bundle) -> list[_Pass]:
-    passes = [_Pass(bundle.graph_path, bundle.training.get("config", {}), bundle.framing.size)]
-    if bundle.heart is not None:
-        told = bundle.training.get("heart", {}).get("config", {})
-        passes.append(_Pass(bundle.heart_path, told, bundle.heart.crop))
-    return [one for one in passes if "model" in one.told]
+    recorded = [(bundle.graph_path, bundle.training.config, bundle.framing.size)]
+    if bundle.heart is not None and bundle.training.heart is not None:
+        recorded.append((bundle.heart_path, bundle.training.heart.config, bundle.heart.crop))
+    passes = []
+    for graph, config, size in recorded:
+        model = (config or {}).get("model")
+        if config is not None and isinstance(model, dict):
+            passes.append(_Pass(graph, config, from_dict(model), size))
+    return passes
 
 
 def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
@@ -101,9 +109,14 @@ def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
     config = chosen.network
     model = build(config, size=chosen.size)
     read_weights(chosen.graph, model)
-    cases = [str(case) for case in bundle.training.get("cases", ())]
+    cases = list(bundle.training.cases or ())
     record = {
-        "started_from": {"bundle": bundle.name, "version": bundle.version, "config": chosen.told, "train_cases": cases},
+        "started_from": {
+            "bundle": bundle.name,
+            "version": bundle.version,
+            "config": chosen.config,
+            "train_cases": cases,
+        },
         "started_from_sha256": bundles.file_sha256(chosen.graph),
     }
     classes = _classes(bundle)
@@ -115,7 +128,7 @@ def _classes(bundle: bundles.Bundle) -> tuple[str, ...]:
     return names_of(tuple(bundle.classes[channel] for channel in sorted(bundle.classes)))
 
 
-def _fixed(config: NetworkConfig) -> dict[str, Any]:
+def _fixed(config: NetworkConfig) -> dict[str, Json]:
     return {key: value for key, value in to_dict(config).items() if key not in _FREE}
 
 

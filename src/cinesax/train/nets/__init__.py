@@ -7,12 +7,13 @@ A new network is a file of this package and a line in `NETWORKS`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol, get_origin, get_type_hints
+from dataclasses import dataclass, fields
+from typing import Protocol
 
 import keras
 
 from cinesax.core.errors import InputError
+from cinesax.files.typed_json import Json, JsonObject, plain, typed
 from cinesax.train.nets.fcn import FCNConfig, fcn
 from cinesax.train.nets.slim import SlimConfig, slim
 from cinesax.train.nets.unet import UNetConfig, unet
@@ -74,28 +75,29 @@ def build(config: NetworkConfig, *, size: int | None = None) -> keras.Model:
     return NETWORKS[_name(config)].build(config, size=size)
 
 
-def to_dict(config: NetworkConfig) -> dict[str, Any]:
+def to_dict(config: NetworkConfig) -> dict[str, Json]:
     """The config as JSON knows it, with "network": the kind."""
-    return {"network": _name(config), **asdict(config)}  # type: ignore[call-overload]
+    return {"network": _name(config), **plain(config)}
 
 
-def from_dict(values: Mapping[str, Any]) -> NetworkConfig:
+def from_dict(values: JsonObject) -> NetworkConfig:
     """The config that `to_dict` gave; without a kind, which early runs and bundles do not tell, it is a U-Net's.
 
     Raises:
         InputError: a kind or a setting that this version does not know.
     """
-    name = values.get("network", "unet")
+    name = str(values.get("network", "unet"))
     if name not in NETWORKS:
         raise InputError(f"this version has no network {name!r}; it knows {', '.join(NETWORKS)}")
     kind = NETWORKS[name].config
-    hints = get_type_hints(kind)
     known = {field.name for field in fields(kind)}
     unknown = sorted(set(values) - known - {"network"})
     if unknown:
         raise InputError(
             f"this version's network {name!r} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}"
         )
-    settings = {key: value for key, value in values.items() if key in known}
-    settings |= {key: tuple(value) for key, value in settings.items() if get_origin(hints[key]) is tuple}
-    return kind(**settings)
+    try:
+        config: NetworkConfig = typed({key: value for key, value in values.items() if key in known}, kind)
+    except ValueError as error:
+        raise InputError(f"settings of the network {name!r} are damaged: {error}") from None
+    return config
