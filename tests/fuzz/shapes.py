@@ -51,7 +51,7 @@ class Made:
         expected: what must come of it.
         heart_rate: whether the form holds the length of the beat.
         numbers: whether all numbers must be right although a finding is expected.
-        options: more arguments of `analyze`.
+        options: more arguments of `analyze`; None takes one away.
     """
 
     paths: Sequence[Path]
@@ -122,7 +122,9 @@ def run(name: str, seed: int) -> End:
         made = shape(Path(folder), random.Random(f"{name} {seed}"))
         paths = list(made.paths)
         try:
-            given = analyze(paths if len(paths) > 1 else paths[0], segmenter=BrightPixels(), **(made.options or {}))
+            options = {"segmenter": BrightPixels(), **(made.options or {})}
+            options = {name: value for name, value in options.items() if value is not None}
+            given = analyze(paths if len(paths) > 1 else paths[0], **options)
         except CinesaxError as error:
             refused = made.expected is Come.REFUSED and "\n" not in str(error)
             return End(name, seed, "refused", "" if refused else f"{type(error).__name__}: {error}")

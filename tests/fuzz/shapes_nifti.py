@@ -7,11 +7,13 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from scipy import ndimage
 
 from cinesax.core.cine import Cine
 from cinesax.core.findings import Code
+from cinesax.core.structures import Structure
 from formats_nifti import ORDERS, image_of, reordered, saved
-from fuzz.shapes import Come, Made, Shape, heart
+from fuzz.shapes import BRIGHT, Come, Made, Shape, heart
 
 
 def _image(exam: Cine, *, timed: bool = True) -> nib.Nifti1Image:
@@ -153,10 +155,65 @@ def moved_es(folder: Path, rng: random.Random) -> Made:
     return Made(paths, exam, Come.REFUSED)
 
 
+def _labels(exam: Cine, numbers: Mapping[Structure, int]) -> nib.Nifti1Image:
+    """The blood of an exam, its wall and an RV beside it, in the numbers of some program."""
+    blood = exam.pixels >= BRIGHT
+    wall = ndimage.binary_dilation(blood, np.ones((1, 1, 5, 5))) & ~blood
+    right = np.zeros(blood.shape, bool)
+    right[:, :, :4, :6] = True
+    stored = np.zeros(blood.shape, np.int16)
+    for structure, where in ((Structure.RV_CAVITY, right), (Structure.MYOCARDIUM, wall), (Structure.CAVITY, blood)):
+        stored[where] = numbers[structure]
+    return nib.Nifti1Image(np.ascontiguousarray(stored.transpose(3, 2, 1, 0)), _image(exam).affine)
+
+
+def _with_labels(
+    folder: Path, rng: random.Random, exam: Cine, drawn: nib.Nifti1Image, **options: object
+) -> tuple[Path, dict[str, object]]:
+    path = saved(reordered(_image(exam), *rng.choice(ORDERS)), folder / "c.nii")
+    _beside(path, exam)
+    labels = saved(reordered(drawn, *rng.choice(ORDERS)), folder / "labels.nii.gz")
+    return path, {"segmenter": None, "segmentation": labels, **options}
+
+
+_ACDC = {Structure.RV_CAVITY: 1, Structure.MYOCARDIUM: 2, Structure.CAVITY: 3}
+_OURS = {Structure.CAVITY: 1, Structure.MYOCARDIUM: 2, Structure.RV_CAVITY: 3}
+
+
+def labels_in_any_order(folder: Path, rng: random.Random) -> Made:
+    """Labels in another order of axes than their image."""
+    exam = heart(rng)
+    path, options = _with_labels(folder, rng, exam, _labels(exam, _OURS))
+    return Made([path], exam, options=options)
+
+
+def labels_of_others(folder: Path, rng: random.Random) -> Made:
+    """Numbers of another program, with the map that says so."""
+    exam = heart(rng)
+    numbers, name = rng.choice([(_ACDC, "acdc"), (_OURS, "mnms"), (_ACDC, "lv=3,myo=2,rv=1"), (_ACDC, "lv=3")])
+    path, options = _with_labels(folder, rng, exam, _labels(exam, numbers), labels=name)
+    return Made([path], exam, options=options)
+
+
+def labels_not_said(folder: Path, rng: random.Random) -> Made:
+    """ACDC's numbers without a word: the RV would be given out for the LV."""
+    exam = heart(rng)
+    path, options = _with_labels(folder, rng, exam, _labels(exam, _ACDC))
+    return Made([path], exam, Come.REFUSED, options=options)
+
+
+def labels_of_one_phase(folder: Path, rng: random.Random) -> Made:
+    """Of which phase they are is not in them."""
+    exam = heart(rng)
+    path, options = _with_labels(folder, rng, exam, _labels(exam, _OURS).slicer[..., 0])
+    return Made([path], exam, Come.REFUSED, options=options)
+
+
 SHAPES: Mapping[str, Shape] = {
     f"nifti-{shape.__name__.replace('_', '-')}": shape
     for shape in (
         *(any_order, canonical, repetition_time, no_times, old_sform, only_pixdim, unknown_units, wrong_unit),
         *(a_file_a_phase, ed_and_es, a_file_a_slice, a_slice_missing, moved_es),
+        *(labels_in_any_order, labels_of_others, labels_not_said, labels_of_one_phase),
     )
 }
