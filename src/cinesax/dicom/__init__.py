@@ -1,1 +1,1 @@
-"""DICOM, in and out."""
+"""Reading and writing DICOM."""

@@ -1,7 +1,7 @@
-"""What a DICOM object made from an exam takes over of its source: patient, study and dates, byte for byte.
+"""What a DICOM object made from an exam copies from its source: patient, study and dates, byte for byte.
 
-An archive files an object by these attributes, so they are copied as they are, even where they are not valid: a
-StudyDate of 20120000 or a UID with a leading zero that was "mended" would make another study of the same exam.
+An archive files an object by these attributes, so they are copied unchanged, even if they are not valid: correcting a
+StudyDate of 20120000 or a UID with a leading zero would put the object into another study.
 """
 
 import warnings
@@ -74,7 +74,7 @@ _NOTED = (
     *(name for pair in DATED for name in pair),
 )
 _LONGEST = 0xFFFE
-# Values of these are the same bytes in every encoding of DICOM.
+# Values of these types have the same bytes in every DICOM encoding.
 _TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI", "UC", "UT"})
 
 
@@ -82,11 +82,11 @@ def read_copied(header: Header) -> bytes:
     """The patient, study and dates of one instance, for `Source.copied`.
 
     Returns:
-        A data set in explicit little endian, without preamble or file meta information: the attributes named in this
-        file that the instance has, the bytes of their values as they are. What is damaged is left out.
+        A data set in explicit little endian, without preamble or file meta information: those attributes named in this
+        file that the instance has, with the bytes of their values unchanged. Damaged attributes are left out.
 
     Raises:
-        InputError: the file cannot be read any more.
+        InputError: the file can no longer be read.
     """
     try:
         with opener() as open_file, open_file(header.file) as stream, lenient():
@@ -99,7 +99,7 @@ def read_copied(header: Header) -> bytes:
 
 
 def copied_elements(source: Dataset, keywords: tuple[str, ...]) -> Dataset:
-    """Those of the attributes that the source has, as they are: texts undecoded, sequences item by item."""
+    """The attributes that the source has, unchanged: texts undecoded, sequences item by item."""
     copied = Dataset()
     for keyword in keywords:
         tag = tag_for_keyword(keyword)
@@ -147,7 +147,7 @@ def _raw(tag: int, vr: str, value: bytes) -> RawDataElement | None:
 
 
 def keep_bytes(dataset: Dataset) -> None:
-    """Let undecoded values be written as they are: pydicom decodes and encodes them anew where it is not told this."""
+    """Make pydicom write undecoded values unchanged: by default it decodes and encodes them again."""
     charset = dataset.get("SpecificCharacterSet")
     dataset.set_original_encoding(False, True, convert_encodings(charset) if charset else default_encoding)
 
@@ -162,7 +162,7 @@ def encoded(dataset: Dataset) -> bytes:
 
 
 def decoded(copied: bytes) -> Dataset:
-    """The data set of `read_copied`; its texts stay undecoded until they are asked for."""
+    """The data set of `read_copied`; its texts stay undecoded until they are used."""
     with lenient():
         return read_dataset(BytesIO(copied), is_implicit_VR=False, is_little_endian=True)
 
@@ -174,7 +174,7 @@ _ID_KEYWORDS = (
 
 
 def identifiers(copied: bytes) -> Identifiers:
-    """Names of people, IDs and dates in `Source.copied`, those inside of sequences too; what is damaged is left out."""
+    """Names of people, IDs and dates in `Source.copied`, also inside sequences; damaged values are left out."""
     names: list[str] = []
     ids: list[str] = []
     dates: list[str] = []
@@ -206,6 +206,6 @@ def _elements(dataset: Dataset) -> Iterator[DataElement]:
 
 @contextmanager
 def lenient() -> Iterator[None]:
-    """A context in which values that break the rules of DICOM are neither refused nor warned of."""
+    """A context in which pydicom neither refuses nor warns about values that break the rules of DICOM."""
     with warnings.catch_warnings(action="ignore"), config.disable_value_validation():
         yield

@@ -1,8 +1,8 @@
-"""Proof of geometry: what was written is read again, by another reader, and compared with what was meant.
+"""Proof of geometry: written files are read again by another reader and compared with the segmentation.
 
-Where each labelled pixel lies in the patient is worked out anew from the bytes of the file, by the formula of its
-standard, and not by the code that wrote it: DICOM through pydicom and PS3.3 C.7.6.2.1.1, NIfTI-1 from its header.
-An archive, or a planning system, must never get a ventricle that is turned over or moved by a slice.
+The position of each labelled pixel in the patient is computed from the bytes of the file by the formula of its
+standard, not by the code that wrote it: DICOM with pydicom and PS3.3 C.7.6.2.1.1, NIfTI-1 from its header. An archive
+or a planning system must never get a ventricle that is flipped or shifted by a slice.
 """
 
 import gzip
@@ -33,16 +33,16 @@ _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 def prove_seg(path: Path, segmentation: Segmentation, cine: Cine, *, phases: Iterable[int]) -> None:
-    """Read a segmentation object again and compare it, pixel by pixel in the patient, with the masks that were meant.
+    """Read a segmentation object again and compare it, pixel by pixel in the patient, with the intended masks.
 
     Args:
         path: the object.
-        segmentation: what was meant.
+        segmentation: the intended masks.
         cine: its exam.
-        phases: those that the object holds.
+        phases: the phases in the object.
 
     Raises:
-        OutputError: a pixel too many, missing, or in another place; a frame that refers to another source.
+        OutputError: a pixel is extra, missing or in another place, or a frame refers to another source.
     """
     held = tuple(phases)
     meant = {
@@ -75,7 +75,7 @@ def _meant(cine: Cine, place: int, pixels: NDArray[np.int_]) -> Floats:
 
 
 def _points_of_seg(path: Path, cine: Cine, phases: tuple[int, ...]) -> Iterator[tuple[_Place, Floats]]:
-    """What an object has, frame by frame: (structure, phase, slice), and its pixels as (n, 3) LPS mm."""
+    """The content of an object, frame by frame: (structure, phase, slice), and its pixels as (n, 3) LPS mm."""
     with lenient():
         dataset = pydicom.dcmread(path)
         pixels = np.asarray(dataset.pixel_array).reshape(-1, dataset.Rows, dataset.Columns)
@@ -95,7 +95,7 @@ def _points_of_seg(path: Path, cine: Cine, phases: tuple[int, ...]) -> Iterator[
 
 
 def _source_place(path: Path, frame: Any, cine: Cine, phases: tuple[int, ...]) -> tuple[int, int]:
-    """(phase, slice) of the source frame to which a frame refers."""
+    """(phase, slice) of the source frame that a frame refers to."""
     phase = int(frame.FrameContentSequence[0].get("TemporalPositionIndex", phases[0] + 1)) - 1
     source = frame.DerivationImageSequence[0].SourceImageSequence[0]
     uid, number = str(source.ReferencedSOPInstanceUID), source.get("ReferencedFrameNumber")
@@ -121,13 +121,13 @@ def _patient_points(frame: Any, shared: Any) -> Any:
 
 
 def prove_nifti(path: Path, segmentation: Segmentation, cine: Cine) -> None:
-    """Read a label file again and compare it, voxel by voxel in the patient, with the labels that were meant.
+    """Read a label file again and compare it, voxel by voxel in the patient, with the intended labels.
 
-    One affine holds for the whole file: of slices that are not evenly on one line it places the first and the last
-    and spreads the others evenly between them, and that is what is compared.
+    The file has one affine: if slices are not evenly spaced on one line, it places the first and the last, with the
+    others evenly between them, and the comparison uses these positions.
 
     Raises:
-        OutputError: labels or places that are not those that were meant.
+        OutputError: labels or positions differ from the intended ones.
     """
     try:
         labels, affine = _read_nifti(path)

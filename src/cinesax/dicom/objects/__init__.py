@@ -1,1 +1,1 @@
-"""DICOM objects that carry contours or masks, read."""
+"""Reading DICOM objects with contours or masks."""

@@ -1,4 +1,4 @@
-"""Which structure a segment or a region of interest is, by its code and by what people and programs call it."""
+"""Which structure a segment or region of interest is, by its code and its name."""
 
 import re
 
@@ -9,7 +9,7 @@ _CODES = {code: one for one in Structure for code in (one.facts.code.value, *one
 _WORDS = {one.facts.words.lower(): one for one in Structure}
 _OTHER = re.compile(r"atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
 _RIGHT = re.compile(r"\bright\b|\brv", re.IGNORECASE)
-# Of the right side only the cavity is read: not its wall, and no point or tract of it.
+# On the right side only the cavity is read: not its wall, insertion points or tracts.
 _RV_CAVITY = re.compile(r"ventric|\brv(\b|c|endo)|cavity|pool|endo", re.IGNORECASE)
 _PART_OF_RV = re.compile(r"insert|point|outflow|inflow|tract|papillar|\bpap\b", re.IGNORECASE)
 _PAPILLARY = re.compile(r"papillar|\bpap\b", re.IGNORECASE)
@@ -19,13 +19,13 @@ _CAVITY = re.compile(r"cavity|blood.?pool|\blv|left.?ventric|ventric\w*.left|end
 
 
 def structure_of(name: str, code: str = "") -> Structure | None:
-    """The structure of a name and a code value; None where it is none that is measured.
+    """The structure for a name and a code value; None if it is not one that cinesax measures.
 
-    A name that says more than its code counts: the left ventricle is the code of many a myocardium.
+    A name that is more specific than the code wins: many a myocardium has the code of the left ventricle.
 
     Args:
-        name: SegmentLabel or ROIName; underscores part words.
-        code: code value of its type, or "".
+        name: SegmentLabel or ROIName; underscores separate words.
+        code: code value of the type, or "".
     """
     label = name.replace("_", " ")
     if label.strip().lower() in _WORDS:
@@ -48,5 +48,5 @@ def names_papillary_muscles(label: str) -> bool:
 
 
 def is_papillary_muscle(label: str) -> bool:
-    """Whether a segment is the muscles, rather than a cavity with or without them."""
+    """Whether a segment is the papillary muscles themselves, not a cavity with or without them."""
     return names_papillary_muscles(label) and _CAVITY_TOLD.search(label) is None

@@ -1,8 +1,8 @@
-"""RT Structure Set (RTSTRUCT) in: contours of the ventricles, from here or elsewhere, on the grid of a cine.
+"""Reading an RT Structure Set (RTSTRUCT), by cinesax or others: contours of the ventricles on the grid of a cine.
 
-A region of interest (ROI) is a structure by its code or its name, and a contour of it is the outer border of that
-structure: that of a myocardium is the epicardium. A contour goes to the frame to which it refers; where it refers to
-none of this cine, to the slice in whose plane it lies, at the phase that is given.
+The code or name of a region of interest (ROI) says which structure it is. Its contour is the outer border of that
+structure: for a myocardium, the epicardium. A contour belongs to the frame that it refers to; if it refers to no frame
+of this cine, to the slice in whose plane it lies, at the given phase.
 """
 
 from collections import defaultdict
@@ -33,8 +33,8 @@ class _Contour:
     """One closed contour.
 
     Attributes:
-        structure: whose border it is.
-        sources: (SOPInstanceUID, frame number or None) of the frames to which it refers.
+        structure: the structure whose border it is.
+        sources: (SOPInstanceUID, frame number or None) of the frames that it refers to.
         points_mm: (point, 3), LPS, mm.
     """
 
@@ -45,11 +45,11 @@ class _Contour:
 
 @dataclass(frozen=True, eq=False)
 class _Object:
-    """All that is taken from an object.
+    """What is read from an object.
 
     Attributes:
         contours: of structures.
-        frames_of_reference: UIDs of the spaces in which they lie.
+        frames_of_reference: UIDs of their coordinate systems.
         study_uid: StudyInstanceUID.
         by_hand: whether all of its ROIs were drawn by a person.
     """
@@ -65,12 +65,12 @@ def read_rtstruct(path: Path, cine: Cine, *, phase: int | None = None) -> Segmen
 
     Args:
         path: the object.
-        cine: the exam that was drawn on.
-        phase: of contours that refer to no frame of the cine, where it has several phases.
+        cine: the exam that the contours were drawn on.
+        phase: the phase of contours that refer to no frame of the cine, if it has several phases.
 
     Raises:
-        InputError: no structure set, a damaged one, or one without a ventricle.
-        GeometryError: it belongs to another exam, does not lie on the slices of the cine, or says no phase.
+        InputError: the file is not a structure set, is damaged, or has no ventricle.
+        GeometryError: it belongs to another exam, does not lie on the slices of the cine, or does not say its phase.
     """
     with lenient():
         try:
@@ -90,7 +90,7 @@ def read_rtstruct(path: Path, cine: Cine, *, phase: int | None = None) -> Segmen
 
 
 def is_rtstruct(path: Path) -> bool:
-    """Whether a DICOM file says that it is a structure set."""
+    """Whether a DICOM file is a structure set, by its SOP class."""
     with lenient():
         try:
             return str(pydicom.dcmread(path, specific_tags=["SOPClassUID"]).SOPClassUID) == RTStructureSetStorage
@@ -134,7 +134,7 @@ def _load(path: Path) -> _Object:
 
 
 def _codes(dataset: Dataset) -> dict[int, str]:
-    """ROI number -> code value of what it is."""
+    """ROI number -> code value of the ROI."""
     found = {}
     for item in dataset.get("RTROIObservationsSequence", ()):
         for code in item.get("RTROIIdentificationCodeSequence") or ():
@@ -172,7 +172,7 @@ def _places_of_frames(cine: Cine) -> _Places:
 def _frames_of(
     path: Path, contour: _Contour, held: _Object, cine: Cine, *, places: _Places, phase: int | None
 ) -> list[tuple[int, int]]:
-    """(phase, slice) of the frames of a contour: several where its source serves in several phases."""
+    """(phase, slice) of the frames of a contour: several if its source is used in several phases."""
     referred = [where for source in contour.sources for where in places.get(source, ())]
     near = _slices(contour, cine)
     if referred:
@@ -223,7 +223,7 @@ def _in_pixels(path: Path, contour: _Contour, cine: Cine, place: int) -> Floats:
 
 
 def _without_holes(structure: Structure, polygons: Polygons) -> Polygons:
-    """Of a wall that was drawn as a ring the outer border: what is inside of it is a border of something else."""
+    """The outer border of a wall drawn as a ring: the inner border belongs to another structure."""
     if structure is not Structure.MYOCARDIUM or len(polygons) < 2:
         return polygons
     ordered = sorted(polygons, key=lambda polygon: float(np.ptp(polygon, axis=0).prod()), reverse=True)

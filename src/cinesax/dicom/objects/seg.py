@@ -1,8 +1,9 @@
-"""DICOM Segmentation (SEG) in: the masks of an object from here or elsewhere, on the grid of a cine.
+"""Reading a DICOM Segmentation (SEG), by cinesax or others: its masks on the grid of a cine.
 
-BINARY, FRACTIONAL (from half of the largest value on) and LABELMAP. Each frame goes to the frame of the cine to which
-it refers; where it refers to none of them, to the slice in whose plane it lies, at the phase that it names. Either way
-its pixels are put where they are in the patient: a frame may be cropped, turned over, or of another matrix.
+Types: BINARY, FRACTIONAL (a pixel counts from half of the largest value) and LABELMAP. Each frame belongs to the frame
+    of the cine that it refers to; if it refers to none of them, to the slice in whose plane it lies, at the phase that
+    it names. Either way its pixels keep their position in the patient: a frame may be cropped, flipped, or have another
+    matrix.
 """
 
 import re
@@ -51,11 +52,11 @@ class _Frame:
     """One frame of an object.
 
     Attributes:
-        index: among the frames of the object.
-        structures: value of a pixel -> what it is.
-        sources: (SOPInstanceUID, frame number or None) of the frames to which it refers.
+        index: its index among the frames of the object.
+        structures: pixel value -> structure.
+        sources: (SOPInstanceUID, frame number or None) of the frames that it refers to.
         time: TemporalPositionIndex (from 1), or None.
-        grid: its place, a stack of one slice; None where the object does not say.
+        grid: its position, as a stack of one slice; None if the object does not say.
     """
 
     index: int
@@ -67,12 +68,12 @@ class _Frame:
 
 @dataclass(frozen=True, eq=False)
 class _Object:
-    """All that is taken from an object: nothing of it is decoded later.
+    """What is read from an object: nothing is decoded later.
 
     Attributes:
-        frames: those of a structure.
+        frames: the frames of known structures.
         pixels: (frame, row, column): the values of a label map; else 0 and 1.
-        papillary_muscles_included: false where it says that the cavity is without them, or has them as a segment.
+        papillary_muscles_included: false if the object says that the cavity excludes them, or has a segment for them.
     """
 
     frames: tuple[_Frame, ...]
@@ -85,7 +86,7 @@ class _Object:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file begins as a DICOM file does."""
+    """Whether a file starts like a DICOM file."""
     try:
         with path.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
@@ -96,20 +97,20 @@ def is_dicom(path: Path) -> bool:
 def read_seg(
     path: Path, cine: Cine, *, segments: Mapping[int, Structure] | None = None, phase: int | None = None
 ) -> Segmentation:
-    """Read the left ventricle, and the other structures that are there, on the grid of the cine that was segmented.
+    """Read the left ventricle, and other structures if present, on the grid of the segmented cine.
 
-    A structure counts as looked for in the phases in which the object has a frame of it.
+    The known phases of a structure are those in which the object has a frame of it.
 
     Args:
         path: the object.
         cine: the exam that was segmented.
-        segments: what its segments are, by SegmentNumber; None: what their codes and labels say.
-        phase: of frames that refer to no frame of the cine.
+        segments: the structure of each SegmentNumber; None: as codes and labels say.
+        phase: the phase of frames that refer to no frame of the cine.
 
     Raises:
-        InputError: no segmentation object, a damaged one, or one without a left ventricle.
+        InputError: the file is not a segmentation object, is damaged, or has no left ventricle.
         GeometryError: it belongs to another exam, or does not lie on the slices of the cine.
-        UsageError: a phase for an object that belongs to other phases.
+        UsageError: `phase` is given, but the object belongs to other phases.
     """
     with lenient():
         try:
@@ -170,7 +171,7 @@ def _pixels(path: Path, dataset: Dataset) -> NDArray[Any]:
 
 
 def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
-    """SegmentNumber -> structure, of those that are one."""
+    """SegmentNumber -> structure, for segments that are a known structure."""
     known, others = {}, []
     for item in dataset.get("SegmentSequence", ()):
         structure = _structure(item)
@@ -188,7 +189,7 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
 
 
 def _given(path: Path, dataset: Dataset, segments: Mapping[int, Structure]) -> dict[int, Structure]:
-    """SegmentNumber -> structure, of those that are there and were named."""
+    """SegmentNumber -> structure, for the named segments, which must exist."""
     numbers = {int(item.SegmentNumber) for item in dataset.get("SegmentSequence", ())}
     if not numbers & segments.keys():
         meant, seen = (", ".join(map(str, sorted(listed))) for listed in (segments.keys(), numbers))
@@ -202,10 +203,10 @@ def _structure(item: Dataset) -> Structure | None:
 
 
 def _papillary_muscles_included(dataset: Dataset) -> bool:
-    """What the labels of the segments say; included where they say nothing of it.
+    """Whether the cavity includes the papillary muscles, by the labels of the segments; true if they do not say.
 
-    What the wall holds the cavity does not: a myocardium with papillary muscles tells of a cavity without them, and a
-    myocardium without them tells nothing.
+    Muscles that belong to the wall do not belong to the cavity: a myocardium with papillary muscles means a cavity
+    without them; a myocardium without them means nothing.
     """
     items = list(dataset.get("SegmentSequence", ()))
     if any(_structure(item) is Structure.CAVITY and _WITH_PAPILLARY.search(_label(item)) for item in items):
@@ -224,7 +225,7 @@ def _leaves_them_out(item: Dataset) -> bool:
 
 
 def _label(item: Dataset) -> str:
-    """SegmentLabel, its words apart: in LV_wall none would end at the underscore."""
+    """SegmentLabel with words separated: a pattern for words does not see the underscore in LV_wall as an end."""
     return str(item.get("SegmentLabel", "")).replace("_", " ")
 
 
@@ -244,7 +245,7 @@ def _frames(dataset: Dataset, segments: dict[int, Structure]) -> Iterator[_Frame
 
 
 def _group(item: Dataset, shared: Dataset, keyword: str) -> Dataset:
-    """The first item of a functional group: that of the frame, else that of all frames, else an empty one."""
+    """The first item of a functional group: that of the frame, else the shared one, else an empty one."""
     return next(iter(item.get(keyword) or shared.get(keyword) or ()), Dataset())
 
 
@@ -269,7 +270,7 @@ def _grid(item: Dataset, shared: Dataset, size: tuple[int, int]) -> Grid | None:
 
 
 class _Placing:
-    """Where the frames of an object belong in a cine."""
+    """Finds where the frames of an object belong in a cine."""
 
     def __init__(self, path: Path, found: _Object, cine: Cine, phase: int | None) -> None:
         self.path, self.cine, self.phase = path, cine, phase
@@ -284,7 +285,7 @@ class _Placing:
                 self.numbers[uid].add(number)
 
     def find(self, frame: _Frame, mask: NDArray[np.bool_]) -> list[_Place]:
-        """The places of a frame: one, several where its source serves in several phases, none where it lies nowhere."""
+        """The places of a frame: one; several if its source is used in several phases; none if it matches no slice."""
         referred = self._referred(frame)
         if not referred:
             return self._by_position(frame, mask)
@@ -304,7 +305,7 @@ class _Placing:
         return next(iter(left.values()))
 
     def _referred(self, frame: _Frame) -> set[tuple[str, int | None]]:
-        """The source frames of this cine to which a frame refers; without frame number to all of an instance."""
+        """The frames of this cine that a frame refers to; without frame number, all frames of the instance."""
         referred = set()
         for uid, number in frame.sources:
             of_instance = self.numbers.get(uid, set())
@@ -362,7 +363,7 @@ class _Placing:
 def _at_time(
     frame: _Frame, found: dict[tuple[str, int | None], list[_Place]]
 ) -> dict[tuple[str, int | None], list[_Place]]:
-    """Of several places, those at the time that the frame tells; all of them where none is."""
+    """Those of several places that match the time of the frame; all of them if none does."""
     timely = {source: [place for place in places if place[0] + 1 == frame.time] for source, places in found.items()}
     return {source: places for source, places in timely.items() if places} or found
 
@@ -373,7 +374,7 @@ def _indices(pixels: NDArray[np.int_]) -> NDArray[np.int_]:
 
 
 def _coincide(one: Grid, grid: Grid, place: int) -> bool:
-    """Whether a stack of one slice has the pixels of a slice of another, within a hundredth of a millimetre."""
+    """Whether a stack of one slice has the same pixels as a slice of another, to a hundredth of a millimetre."""
     if one.shape[1:] != grid.shape[1:]:
         return False
     corners = np.array([(0, row, column) for row in (0, one.shape[1] - 1) for column in (0, one.shape[2] - 1)])
@@ -382,7 +383,7 @@ def _coincide(one: Grid, grid: Grid, place: int) -> bool:
 
 
 def _other_space(found: _Object, cine: Cine) -> str:
-    """Why positions of an object are not those of a cine; empty where they are."""
+    """Why the coordinates of an object are not those of a cine; empty if they are."""
     mine, its, study = cine.source.frame_of_reference_uid, found.frame_of_reference_uid, found.study_uid
     if mine is not None and its != mine:
         return f"it refers to none of the instances of this cine, and its frame of reference is {its or 'not told'}"
@@ -402,7 +403,7 @@ def _onto(path: Path, found: _Object, cine: Cine, phase: int | None) -> Segmenta
         )
     labels = np.zeros(cine.pixels.shape, dtype=np.uint8)
     known = {one: np.zeros(cine.n_phases, dtype=bool) for frame in frames for one in frame.structures.values()}
-    # What encloses first: an outer outline that is filled keeps what the cavity leaves of it.
+    # Enclosing structures first: the cavity is painted on the filled outer outline, and the rest of it is wall.
     for structure in painting_order(known):
         for frame, places in placed:
             for value, one in frame.structures.items():
@@ -421,12 +422,12 @@ def _onto(path: Path, found: _Object, cine: Cine, phase: int | None) -> Segmenta
 
 
 def _labelled(labels: NDArray[np.uint8], structure: Structure) -> NDArray[np.bool_]:
-    """(phase,): where a label map has the structure, or nothing at all: its frames are of all segments."""
+    """(phase,): whether a label map has the structure or no structure at all: its frames hold all segments."""
     return np.asarray((labels == structure).any(axis=(1, 2, 3)) | ~labels.any(axis=(1, 2, 3)))
 
 
 def _author(dataset: Dataset) -> str:
-    """Give "manual" where all segments were drawn by hand, else the name of the algorithm."""
+    """Give "manual" if all segments were drawn by hand, else the name of the algorithm."""
     items = list(dataset.get("SegmentSequence", ()))
     if all(item.get("SegmentAlgorithmType") == "MANUAL" for item in items):
         return "manual"

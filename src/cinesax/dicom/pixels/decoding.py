@@ -1,11 +1,12 @@
-"""Frames that are compressed, big endian or otherwise not plain, through pydicom and the decoders that are installed.
+"""Decoding frames that are compressed, big endian or otherwise not plain, with pydicom and the installed decoders.
 
-What is always there (pydicom, Pillow, and CharLS through highdicom) decodes RLE, JPEG baseline, JPEG-LS and most
-JPEG 2000; the extra `decoders` (GDCM, OpenJPEG) adds JPEG lossless and extended, High-Throughput JPEG 2000 and the
-rest of JPEG 2000.
+The required packages (pydicom, Pillow, and CharLS through highdicom) decode RLE, JPEG baseline, JPEG-LS and most JPEG
+2000; the extra `decoders` (GDCM, OpenJPEG) adds JPEG lossless and extended, High-Throughput JPEG 2000 and the rest of
+JPEG 2000.
 
-Which decoder takes what is a table here. Left to itself pydicom asks GDCM first, which ends the process on some
-damaged JPEG-LS (std::length_error in its codec, seen with 3.2.6): it has JPEG alone, in a process of its own.
+A table in this file says which decoder decodes what. By default pydicom tries GDCM first, which ends the process on
+some damaged JPEG-LS (std::length_error in its codec, seen with 3.2.6): here GDCM decodes only JPEG, in a process of its
+own.
 """
 
 import logging
@@ -29,7 +30,7 @@ from cinesax.dicom.read.header import DICOM_ERRORS, Header, without_warnings
 
 EXTRA = install_hint("decoders")
 
-# Decoders by transfer syntax, in the order in which they are tried; of others pydicom has but one.
+# Decoders by transfer syntax, in the order to try; for others pydicom has only one.
 _GDCM = "gdcm"
 _DECODERS: Mapping[str, tuple[str, ...]] = {
     uid.JPEGBaseline8Bit: ("pillow",),
@@ -42,7 +43,7 @@ _DECODERS: Mapping[str, tuple[str, ...]] = {
     uid.JPEG2000: ("pylibjpeg", "pillow"),
 }
 
-# Transfer syntaxes (the starts of their UIDs) that the extra decodes, and the module of the package that does.
+# Transfer syntaxes (the starts of their UIDs) that need the extra, and the module that decodes them.
 _DECODED_BY_EXTRA = (
     ("1.2.840.10008.1.2.4.5", "gdcm"),  # JPEG baseline, extended, lossless
     ("1.2.840.10008.1.2.4.70", "gdcm"),  # JPEG lossless, first-order prediction
@@ -56,16 +57,16 @@ def decoded_frames(headers: Sequence[Header], stream: BinaryIO, jpeg: JpegDecode
     """The chosen frames of one file, one after the other.
 
     Args:
-        headers: of one file, in the order of their frames.
+        headers: the headers of one file, in the order of their frames.
         stream: the file, at its start.
-        jpeg: decodes what only GDCM does.
+        jpeg: decodes what only GDCM can decode.
 
     Returns:
         For each header an array (row, column) in the byte order of this machine.
 
     Raises:
-        InputError: pixels that are damaged, or compressed in a way that nothing decodes.
-        MissingExtraError: compressed in a way that the extra `decoders` reads, which is not installed.
+        InputError: the pixels are damaged, or no decoder exists for their compression.
+        MissingExtraError: the compression needs the extra `decoders`, which is not installed.
     """
     first = headers[0]
     with without_warnings():
@@ -84,7 +85,7 @@ def decoded_frames(headers: Sequence[Header], stream: BinaryIO, jpeg: JpegDecode
 def _first_success(
     decoders: Sequence[str], headers: Sequence[Header], dataset: pydicom.Dataset, jpeg: JpegDecoder
 ) -> list[NDArray[Any]]:
-    """The frames by the first decoder that gives them; else raises what the first one says."""
+    """The frames from the first decoder that succeeds; else raises the error of the first decoder."""
     numbers = [(header.frame_number or 1) - 1 for header in headers]
     failed: Exception | None = None
     for decoder in decoders:
@@ -118,11 +119,11 @@ def _refuse_too_few(header: Header, dataset: pydicom.Dataset) -> None:
 
 
 def _installed_decoders(header: Header) -> list[str]:
-    """The decoders to try; "" is the one that pydicom chooses.
+    """The decoders to try; "" lets pydicom choose.
 
     Raises:
-        InputError: a transfer syntax that nothing decodes.
-        MissingExtraError: one that the extra decodes, which is not installed.
+        InputError: no decoder exists for the transfer syntax.
+        MissingExtraError: the transfer syntax needs the extra, which is not installed.
     """
     syntax = UID(header.transfer_syntax_uid)
     try:
@@ -146,7 +147,7 @@ def _installed_decoders(header: Header) -> list[str]:
 
 
 def _silence_decoders() -> None:
-    """Decoders write their doubts of odd files to standard error, a few lines for each: what matters they raise."""
+    """Silence warnings that decoders write to standard error: what matters they raise."""
     for name in ("openjpeg", "pylibjpeg", "pydicom"):
         logger = logging.getLogger(name)
         if not logger.handlers:

@@ -1,7 +1,7 @@
-"""JPEG extended (12 bit) and JPEG lossless, which GDCM alone decodes: in a process of its own.
+"""JPEG extended (12 bit) and JPEG lossless, which only GDCM decodes, in a process of its own.
 
-A damaged codestream may end the process that GDCM runs in (std::terminate, a wrong address). Here that is an error of
-one line: the process is another one, started with the first such frame and ended with the last.
+A damaged codestream may crash the process that GDCM runs in (std::terminate, a wrong address). Here a crash becomes a
+one-line error: GDCM runs in another process, which starts with the first such frame and ends with the last.
 """
 
 import struct
@@ -16,7 +16,7 @@ from cinesax.dicom.pixels import jpeg_process
 from cinesax.dicom.pixels.jpeg_process import Answer, Codestream, receive, send
 
 PROCESS = jpeg_process.__name__
-# Modules are also looked for, last, where this process found them: cinesax need not be installed.
+# The import path of this process is searched last: cinesax need not be installed.
 _START = """import runpy, sys
 sys.path += (folder for folder in sys.argv[2:] if folder not in sys.path)
 runpy.run_module(sys.argv[1], run_name="__main__")
@@ -34,7 +34,7 @@ def is_available() -> bool:
 
 
 class JpegDecoder:
-    """Decodes frames in another process, which is started when the first one comes."""
+    """Decodes frames in another process, which starts with the first frame."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -43,7 +43,7 @@ class JpegDecoder:
         """The pixels of a frame: rows x columns of 8 or 16 bits, little endian.
 
         Raises:
-            ValueError: the codestream is damaged, or is not what its header says.
+            ValueError: the codestream is damaged or contradicts its header.
         """
         _refuse_contradiction(frame)
         expected = frame.rows * frame.columns * frame.bits_allocated // 8
@@ -75,7 +75,7 @@ class JpegDecoder:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
-            # -P, and no folder without a name: a gdcm.py that lies in the current folder is nothing to run.
+            # -P, and no empty folder name: a gdcm.py in the current folder must not be run.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, PROCESS, *filter(None, sys.path)],
                 stdin=subprocess.PIPE,
@@ -109,7 +109,7 @@ def jpeg_decoder() -> Iterator[JpegDecoder]:
 
 
 def _refuse_contradiction(frame: Codestream) -> None:
-    """Raise ValueError where the codestream declares another image than the header, before anything decodes it."""
+    """Raise ValueError if the codestream declares another image than the header, before it is decoded."""
     seen = _size(frame.data)
     if seen is None:
         raise ValueError("no JPEG frame header is in it")

@@ -1,7 +1,7 @@
 """The process in which GDCM decodes JPEG (extended, lossless): `python -m cinesax.dicom.pixels.jpeg_process`.
 
-A C++ library that meets damage may end its process. This one is not the user's: what is lost is one frame. It answers
-on standard output what it is asked on standard input, frame by frame (`cinesax.dicom.pixels.jpeg` has the other end).
+Damaged data may crash a C++ library and its process. If this process crashes, only one frame is lost. It reads requests
+from standard input and answers on standard output, frame by frame (`cinesax.dicom.pixels.jpeg` is the other end).
 """
 
 import os
@@ -16,7 +16,7 @@ _SIZES = struct.Struct("<I")
 
 
 class Answer(IntEnum):
-    """What came of a frame; the bytes that follow are pixels or a reason."""
+    """The result for a frame; the bytes that follow are pixels or a reason."""
 
     PIXELS = 0
     FAILED = 1
@@ -24,7 +24,7 @@ class Answer(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """One frame as it is compressed, and what its header says of it.
+    """One compressed frame, and what its header says about it.
 
     Attributes:
         transfer_syntax_uid: one of the JPEG ones.
@@ -43,7 +43,7 @@ class Codestream:
     _NUMBERS = struct.Struct("<5I")
 
     def to_bytes(self) -> bytes:
-        """As it goes through the pipe."""
+        """The message for the pipe."""
         numbers = self._NUMBERS.pack(
             *(self.rows, self.columns, self.bits_allocated, self.bits_stored, self.pixel_representation)
         )
@@ -51,7 +51,7 @@ class Codestream:
 
     @classmethod
     def from_bytes(cls, message: bytes) -> Self:
-        """As it comes out of the pipe."""
+        """The codestream from a message of the pipe."""
         rows, columns, allocated, stored, signed = cls._NUMBERS.unpack(message[:20])
         uid = message[20:84].rstrip(b"\0").decode()
         return cls(uid, rows, columns, allocated, stored, signed, message[84:])
@@ -64,7 +64,7 @@ def send(stream: BinaryIO, message: bytes) -> None:
 
 
 def receive(stream: BinaryIO, *, at_most: int | None = None) -> bytes | None:
-    """Read one message; None where the other end is gone, or declares more bytes than can be meant."""
+    """Read one message; None if the other end is gone or declares too many bytes."""
     start = stream.read(_SIZES.size)
     if len(start) < _SIZES.size:
         return None
@@ -79,7 +79,7 @@ def decode(frame: Codestream) -> bytes:
     """The pixels of a frame, little endian, by GDCM.
 
     Raises:
-        ValueError: GDCM gives none.
+        ValueError: GDCM cannot decode the frame.
     """
     gdcm: Any = import_module("gdcm")
     fragment = gdcm.Fragment()
@@ -100,13 +100,13 @@ def decode(frame: Codestream) -> bytes:
     text: Any = image.GetBuffer()
     if not text:
         raise ValueError("GDCM gives no pixels")
-    # GDCM gives char* as str: these are its bytes.
+    # GDCM returns char* as str: these are its bytes.
     pixels: bytes = text.encode("utf-8", "surrogateescape")
     return pixels
 
 
 def work(asked: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until nothing is asked any more."""
+    """Answer requests until the other end closes."""
     while (message := receive(asked)) is not None:
         try:
             send(answers, bytes([Answer.PIXELS]) + decode(Codestream.from_bytes(message)))
@@ -115,7 +115,7 @@ def work(asked: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _own_streams() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes, out of reach of what C libraries write to standard output."""
+    """The pipes, protected from what C libraries write to standard output."""
     asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -1,4 +1,4 @@
-"""The pixels of chosen frames, as they are stored."""
+"""The stored pixels of chosen frames."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -24,21 +24,21 @@ Place = tuple[int, int]
 
 
 def read_pixels(frames: Sequence[Sequence[Header]], paddings: Sequence[tuple[int, int]] = ()) -> Pixels:
-    """Read the pixels of frames that have their places.
+    """Read the pixels of an ordered stack.
 
     Args:
-        frames: (phase, slice); a frame may serve in several places.
-        paddings: (slice, 2): how many (rows, columns) lie before the first stored pixel of each slice, where
-            matrices differ: the frame lies on the largest, and what is not stored is as dark as its darkest pixel.
+        frames: (phase, slice); a frame may be used in several places.
+        paddings: (slice, 2): how many (rows, columns) lie before the first stored pixel of each slice, if matrices
+            differ: the frame is placed on the largest, and the rest is filled with its darkest value.
 
     Returns:
-        (phase, slice, row, column): the stored integers; float32 where RescaleSlope and RescaleIntercept
-        change anything; MONOCHROME1 turned round, so that brighter is more signal.
+        (phase, slice, row, column): the stored integers; float32 if RescaleSlope and RescaleIntercept change anything;
+        MONOCHROME1 is inverted, so that brighter is more signal.
 
     Raises:
-        InputError: a file that cannot be read, holds fewer pixels than its header says, or is compressed
-            in a way that nothing decodes. Never are there silently fewer frames.
-        MissingExtraError: compressed in a way that the optional decoders read, and they are not installed.
+        InputError: a file cannot be read, holds fewer pixels than its header says, or has a compression without
+            decoder. Frames are never left out silently.
+        MissingExtraError: the compression needs the optional decoders, which are not installed.
     """
     headers = [header for phase in frames for header in phase]
     if not headers:
@@ -84,7 +84,7 @@ def _shape(frames: Sequence[Sequence[Header]], headers: Sequence[Header]) -> tup
 
 
 def _refuse_contradictory_bits(header: Header) -> None:
-    """One wrong number here, and a frame is read as noise, or without all but its lowest bits."""
+    """Raise if the bit numbers contradict each other: the frame would be read as noise or lose its high bits."""
     allocated, stored, high = header.bits_allocated, header.bits_stored, header.high_bit
     if header.pixel_representation not in (None, 0, 1):
         raise InputError(
@@ -98,7 +98,7 @@ def _refuse_contradictory_bits(header: Header) -> None:
 
 
 def _refuse_other_than_grey(header: Header) -> None:
-    """Numbers of a palette are no brightness. An image that does not say what it is (None) is taken for MONOCHROME2."""
+    """Raise for colour and palette images. An image that does not say what it is (None) counts as MONOCHROME2."""
     if header.photometric_interpretation not in (None, "MONOCHROME1", "MONOCHROME2"):
         raise InputError(
             f"{header.file}: PhotometricInterpretation is {printable(header.photometric_interpretation)!r}, expected "
@@ -129,14 +129,14 @@ def _upright(pixels: Pixels, interpretations: set[str | None]) -> Pixels:
             f"the frames of one cine differ in PhotometricInterpretation: {sorted(map(str, interpretations))}"
         )
     low, high = pixels.min(), pixels.max()
-    # Whole range kept: no overflow for any integer type.
+    # This keeps the whole range: no overflow for any integer type.
     return np.asarray(high - (pixels - low), dtype=pixels.dtype)
 
 
 def _read_frames(
     frames: Sequence[Sequence[Header]], open_file: Opener, jpeg: JpegDecoder
 ) -> Iterator[tuple[Header, Pixels, Sequence[Place]]]:
-    """Each frame once, with its places; all frames of one file from one opening of it."""
+    """Each frame once, with its places; each file is opened once."""
     places: dict[int, list[Place]] = {}
     files: dict[object, dict[int, Header]] = {}
     for phase, row in enumerate(frames):
@@ -179,7 +179,7 @@ def _frames(headers: Sequence[Header], stream: BinaryIO, jpeg: JpegDecoder) -> I
 
 
 def _start_of_plain(header: Header, stream: BinaryIO) -> int | None:
-    """Where uncompressed little-endian pixels start in the file; None where they are not stored so."""
+    """Where uncompressed little-endian pixels start in the file; None if they are stored differently."""
     explicit = header.transfer_syntax_uid == _EXPLICIT
     plain = (explicit or header.transfer_syntax_uid == _IMPLICIT) and header.pixel_offset >= 0
     if not plain or header.samples_per_pixel != 1 or header.bits_allocated not in (8, 16, 32):
@@ -193,7 +193,7 @@ def _start_of_plain(header: Header, stream: BinaryIO) -> int | None:
     expected = frames * _frame_bytes(header)
     start = stream.tell()
     row, surplus = expected // frames // (header.rows or 1), declared - expected
-    # Some writers pad to a block; a row more that is not empty means that Rows, Columns or BitsAllocated are not true.
+    # Some writers pad to a block; an extra row that is not empty means that Rows, Columns or BitsAllocated are wrong.
     stream.seek(start + expected)
     if surplus > row or (surplus == row and any(stream.read(row))):
         raise InputError(

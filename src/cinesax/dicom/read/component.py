@@ -1,7 +1,7 @@
-"""Which part of the complex MR signal a frame shows: the magnitude, which is read, or another one.
+"""Which part of the complex MR signal a frame shows. Only magnitude images are read.
 
-Scanners that keep several parts put them into one series, at the same places and times: only the header of each frame
-tells them apart.
+Scanners that keep several parts store them in one series, with the same positions and times: only the header of each
+frame distinguishes them.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ class Component(StrEnum):
 # RawDataType_ImageType of GE (0043,102F), as GE's DICOM conformance statements list it.
 _GE_RAW_DATA_TYPES = dict(enumerate((Component.MAGNITUDE, Component.PHASE, Component.REAL, Component.IMAGINARY)))
 
-# Values of ImageType. Philips writes both a general and a particular one (PHASE MAP and P, M_FFE and M); frames that
-# say both M and P are phase images (PHASE CONTRAST M is Philips' word for a velocity-coded magnitude).
+# Values of ImageType. Philips writes both a general and a particular one (PHASE MAP and P, M_FFE and M); frames with
+# both M and P are phase images (PHASE CONTRAST M is Philips' word for a velocity-coded magnitude).
 _IMAGE_TYPES = (
     (Component.PHASE, frozenset({"P", "PHASE", "PHASE MAP", "VELOCITY MAP"})),
     (Component.IMAGINARY, frozenset({"I", "IMAGINARY"})),
@@ -35,11 +35,11 @@ _PREFIXES = {"P": Component.PHASE, "I": Component.IMAGINARY, "R": Component.REAL
 
 
 def component(header: Header) -> Component | None:
-    """What a frame shows, by ComplexImageComponent, GE's RawDataType or ImageType; None where none of them says."""
+    """What a frame shows, by ComplexImageComponent, GE's RawDataType or ImageType; None if none of them says."""
     stated = (header.complex_component or "").lower()
     if stated in set(Component):
         return Component(stated)
-    # Other makers use the same private tag for things of their own.
+    # Other makers use the same private tag for other things.
     by_ge = (header.manufacturer or "GE").upper().startswith("GE")
     if by_ge and header.ge_raw_data_type is not None:
         return _GE_RAW_DATA_TYPES[header.ge_raw_data_type]
@@ -50,19 +50,19 @@ def component(header: Header) -> Component | None:
 
 
 def is_velocity_map(header: Header) -> bool:
-    """Whether a frame shows velocities: then the magnitude beside it is one of a phase-contrast scan, and no cine."""
+    """Whether a frame shows velocities: then its magnitude image belongs to a phase-contrast scan, not to a cine."""
     return "VELOCITY MAP" in header.image_type
 
 
 def magnitude_only(headers: Iterable[Header]) -> tuple[Header, ...]:
-    """The magnitude images among frames; all of them where no frame is known to be one."""
+    """The magnitude images among frames; all frames if none is known to be a magnitude image."""
     frames = tuple(headers)
     kept = tuple(header for header in frames if component(header) in (None, Component.MAGNITUDE))
     return kept or frames
 
 
 def left_out(headers: Iterable[Header]) -> str:
-    """How many frames of which part `magnitude_only` leaves out, for a person; "" where it leaves out none."""
+    """How many frames of each part `magnitude_only` leaves out, as text; "" if it leaves out none."""
     frames = tuple(headers)
     if len(magnitude_only(frames)) == len(frames):
         return ""

@@ -1,4 +1,4 @@
-"""DICOMDIR: the table of contents of a disc or an export, and whether what it names is there."""
+"""DICOMDIR: the table of contents of a disc or an export, and which of its files exist."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ _RECORDS, _FILE_ID = 0x00041220, 0x00041500
 
 
 def referenced_names(stream: BinaryIO) -> tuple[str, ...]:
-    """The files that a DICOMDIR names (ReferencedFileID), as paths from the folder that it lies in.
+    """The files that a DICOMDIR lists (ReferencedFileID), as paths relative to its folder.
 
     Raises:
-        NotDicomError: it is damaged.
+        NotDicomError: the DICOMDIR is damaged.
     """
     with understanding():
         dataset = pydicom.dcmread(stream, specific_tags=[_RECORDS], force=True)
@@ -30,20 +30,20 @@ def referenced_names(stream: BinaryIO) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Of the files that directories name, those that are there, and the names of those that are not."""
+    """The files listed in DICOMDIRs: those that exist, and the names of those that are missing."""
 
     there: tuple[StoredFile, ...]
     absent: tuple[str, ...]
 
 
 def missing_files(files: Sequence[StoredFile], directories: Mapping[StoredFile, Sequence[str]]) -> Named:
-    """Which of the files that directories name are there.
+    """Which of the files listed in DICOMDIRs exist.
 
-    Discs are copied with names in lower case, with versions (";1") or without: these differences do not count.
+    Copies of discs have names in lower or upper case, with versions (";1") or without: these differences are ignored.
 
     Args:
-        files: those that were read.
-        directories: of each DICOMDIR the names in it.
+        files: the files that were read.
+        directories: the names in each DICOMDIR.
     """
     there: list[StoredFile] = []
     absent: list[str] = []

@@ -1,7 +1,7 @@
 """Elements of DICOM data sets as plain values, decoded from their raw bytes.
 
-Not through pydicom's value classes: real files hold dates that are no dates and UIDs that are no UIDs, and one oddity
-must neither stop the reading nor warn 240 times. What cannot be understood is None or ().
+This does not use pydicom's value classes: real files hold invalid dates and UIDs, and such a value must neither stop
+the reading nor cause 240 warnings. A value that cannot be understood is None or ().
 """
 
 import math
@@ -23,7 +23,7 @@ Elements = Mapping[int, RawDataElement | DataElement]
 
 
 def clean(text: str) -> str:
-    """Without padding and control characters, of bounded length: a damaged header may hand over half the file."""
+    """Remove padding and control characters, and limit the length: a damaged header may return half the file."""
     text = text[:_MAX_TEXT]
     if not text.isprintable():
         text = "".join(letter for letter in text if letter.isprintable())
@@ -31,7 +31,7 @@ def clean(text: str) -> str:
 
 
 def texts(raw: bytes, _: bool) -> tuple[str, ...]:
-    """Several texts (CS, LO), divided by backslashes."""
+    """Several texts (CS, LO), separated by backslashes."""
     whole = clean(raw.decode("latin-1"))
     return tuple(part.strip() for part in whole.split("\\")) if whole else ()
 
@@ -42,7 +42,7 @@ def text(raw: bytes, _: bool) -> str | None:
 
 
 def numbers(raw: bytes, _: bool) -> tuple[float, ...]:
-    """Numbers written as text (DS, IS); () where one of them is none."""
+    """Numbers written as text (DS, IS); () if any of them is not a number."""
     try:
         values = tuple(float(part) for part in raw.decode("ascii").strip(" \0").split("\\"))
     except ValueError:
@@ -82,18 +82,18 @@ def single(raw: bytes, little: bool) -> float | None:
 
 
 def elements(dataset: Dataset) -> Elements:
-    """All elements of a data set as they are, undecoded where pydicom has not looked at them yet."""
+    """All elements of a data set, undecoded unless pydicom has already decoded them."""
     return dict(dataset.items())
 
 
 def raw_value(among: Elements, tag: int) -> tuple[bytes, bool]:
-    """The bytes of a value and whether they are little endian; no bytes where there is no such element."""
+    """The bytes of a value, and whether they are little endian; no bytes if the element does not exist."""
     element = among.get(tag)
     if element is None:
         return b"", True
     if isinstance(element, RawDataElement):
         return element.value or b"", element.is_little_endian
     value = element.value
-    # pydicom has looked at a few elements itself (the character sets), and holds several values as a list.
+    # pydicom has already decoded a few elements (the character sets), and holds several values as a list.
     shown = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
     return (shown.encode("latin-1", "replace") if value is not None else b""), True

@@ -1,4 +1,4 @@
-"""What a folder, file or zip of DICOM holds, by headers alone; and the part of it that is one study or one patient."""
+"""The content of a folder, file or zip of DICOM, from headers alone; and the part that is one study or patient."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,9 +21,9 @@ class Ignored:
     """A file of an exam that is not read.
 
     Attributes:
-        file: its name, as seen from the folder or zip that was opened.
+        file: its name, relative to the folder or zip that was opened.
         reason: why it is not read.
-        detail: more on it for a person, say what the system said or which file it is a copy of; or "".
+        detail: more as text, such as the system's message or the file that it is a copy of; or "".
     """
 
     file: str
@@ -32,7 +32,7 @@ class Ignored:
 
     @property
     def explanation(self) -> str:
-        """Why it is not read, for a person."""
+        """Why the file is not read, as text."""
         if not self.detail:
             return str(self.reason)
         form = _EXPLANATIONS.get(self.reason, "{reason} ({detail})")
@@ -44,13 +44,13 @@ _EXPLANATIONS = {Reason.COPY: "{reason} of {detail}", Reason.CANNOT_BE_READ: "{r
 
 @dataclass(frozen=True, eq=False)
 class Exam:
-    """What a folder, file or zip holds, by headers alone.
+    """The content of a folder, file or zip, from headers alone.
 
     Attributes:
         path: what was opened.
         series: every series of DICOM instances.
-        ignored: every file that is not an instance, or a copy of one.
-        findings: what a person should know of the files as they are stored.
+        ignored: every file that is not an instance, or is a copy of one.
+        findings: what the reader should know about the stored files.
     """
 
     path: Path
@@ -62,10 +62,10 @@ class Exam:
 def open_exam(path: str | Path) -> Exam:
     """Read the headers of all DICOM instances in a folder (any depth, any names), one file, or a zip.
 
-    Of a DICOMDIR the files that it names are read.
+    If the path is a DICOMDIR, the files that it lists are read.
 
     Raises:
-        InputError: nothing there, not allowed, no DICOM among the files, a zip that is not safe.
+        InputError: the path does not exist, is not readable, holds no DICOM file, or is a zip that is not safe.
     """
     root = Path(path)
     found = _Found()
@@ -74,7 +74,7 @@ def open_exam(path: str | Path) -> Exam:
         for file in files:
             found.read(file, open_file, root)
         if len(files) == 1 and found.directories:
-            # A DICOMDIR was given, not the folder that it lies in.
+            # The given path is a DICOMDIR, not its folder.
             files = missing_files(files, found.directories).there
             for file in files:
                 found.read(file, open_file, root.parent)
@@ -88,7 +88,7 @@ def open_exam(path: str | Path) -> Exam:
 
 
 class _Found:
-    """What the files turn out to be, one after the other."""
+    """Collects the content of the files, one after the other."""
 
     def __init__(self) -> None:
         self.headers: list[Header] = []
@@ -115,14 +115,14 @@ class _Found:
             self.ignored.append(Ignored(_shown(file, root), Reason.CANNOT_BE_READ, error.strerror or str(error)))
 
 
-# Modalities of objects that are made from images.
+# Modalities of objects derived from images.
 _RESULTS = frozenset({"SEG", "SR", "RTSTRUCT"})
 
 
 def _is_named_dicom(file: StoredFile) -> bool:
-    """Whether a file is named as an image: where its content is not one, a slice may be missing.
+    """Whether a file has the name of a DICOM image: if it is not one, a slice may be missing.
 
-    Names that begin with a dot are what systems leave beside files: macOS does so on every disc.
+    Names that begin with a dot are additions of the operating system: macOS writes them to every disc.
     """
     path = PurePosixPath(file.path.name if file.member is None else file.member)
     return path.suffix.lower() in (".dcm", ".ima", ".dicom") and not path.name.startswith(".")
@@ -173,7 +173,7 @@ def _unreadable(ignored: Iterable[Ignored]) -> list[Finding]:
 
 
 def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header], list[Ignored]]:
-    """Without second copies of the same frame, and why not the rest."""
+    """The headers without second copies of a frame, and the reasons for those left out."""
     kept: dict[tuple[object, ...], Header] = {}
     ignored = []
     for header in headers:
@@ -181,7 +181,7 @@ def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header]
             ignored.append(Ignored(_shown(header.file, root), Reason.DAMAGED, "no instance in it"))
             continue
         place = (header.series_number, header.instance_number, header.position_mm, header.trigger_time_ms)
-        # Anonymisers that give everybody the same UIDs must not make a copy of one patient of another.
+        # Some anonymisers give all patients the same UIDs: one patient must not count as a copy of another.
         whose = (header.patient_id, header.study_uid)
         key = (header.sop_instance_uid or header.file, header.series_uid, header.frame_number, place, whose)
         other = kept.get(key)
@@ -195,10 +195,10 @@ def _without_copies(headers: Iterable[Header], root: Path) -> tuple[list[Header]
 
 
 def chosen_part(exam: Exam, selection: Selection) -> Exam:
-    """Of an exam the images of the study, of the patient, or of both, that a selection names.
+    """The images of an exam that belong to the study and patient that a selection names.
 
     Raises:
-        UsageError: there are none; lists the studies.
+        UsageError: there are none; the message lists the studies.
     """
     study, patient = selection.study_uid, selection.patient_id
     if study is None and patient is None:
@@ -220,7 +220,7 @@ def chosen_part(exam: Exam, selection: Selection) -> Exam:
 def _by_study(exam: Exam) -> dict[tuple[str, str | None], int]:
     """(StudyInstanceUID, PatientID) -> number of series.
 
-    Results of a study without StudyInstanceUID were filed under a UID made for them: they count to it.
+    Results of a study without StudyInstanceUID were filed under a UID made for them: they belong to that study.
     """
     studies = Counter((one.study_uid, patient) for one in exam.series for patient in _patients(one))
     images = {
@@ -237,7 +237,7 @@ def _patients(series: Series) -> set[str | None]:
 
 
 def _studies(exam: Exam) -> str:
-    """The studies of an exam for a message, in which no patient is named."""
+    """The studies of an exam for a message, without patient names."""
     studies = _by_study(exam)
     patients = list(dict.fromkeys(patient for _, patient in studies))
     listed = [
@@ -249,7 +249,7 @@ def _studies(exam: Exam) -> str:
 
 
 def refuse_several_studies(exam: Exam) -> None:
-    """Raise NoShortAxisError, listing them, where an exam holds several studies or patients."""
+    """Raise NoShortAxisError, with a list, if an exam holds several studies or patients."""
     studies = _by_study(exam)
     if len(studies) < 2:
         return

@@ -1,8 +1,8 @@
-"""The frames of an Enhanced MR instance: one Header a frame, from the shared and the per-frame functional groups.
+"""The frames of an Enhanced MR instance: one Header per frame, from the shared and the per-frame functional groups.
 
-What a classic instance says of itself at the top level, an Enhanced one says of each frame in sequences of one item
+What a classic instance states at the top level, an Enhanced one states for each frame in sequences of one item
 (PS3.3, C.7.6.16 and C.8.13.5): plane position and orientation, pixel measures, place in the heart beat, pixel value
-transformation. A value of the frame's own group wins over the shared one.
+transformation. A value in the frame's own group overrides the shared one.
 """
 
 from collections.abc import Sequence
@@ -48,8 +48,8 @@ _PIXEL_MEASURES = 0x00289110
 _PIXEL_VALUES = 0x00289145
 _FRAME_TYPE = 0x00189226
 
-# Field of Header -> (sequence, tag in its item, how to read it). Of two rows of one field the first that says
-# something counts.
+# Field of Header -> (sequence, tag in its item, how to read it). If a field has two rows, the first that has a value
+# counts.
 _GROUPS: tuple[tuple[str, int, int, Decoder], ...] = (
     ("position_mm", 0x00209113, 0x00200032, numbers),
     ("orientation", 0x00209116, 0x00200037, numbers),
@@ -81,7 +81,7 @@ def read_headers(file: StoredFile, stream: BinaryIO) -> tuple[Header, ...]:
         stream: at its start, seekable.
 
     Raises:
-        NotDicomError: the bytes are not those of a DICOM file, or damaged; with the reason.
+        NotDicomError: the bytes are not a DICOM file, or are damaged; with the reason.
     """
     instance, dataset = read_instance(file, stream)
     if instance.sop_class_uid not in (ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE):
@@ -95,14 +95,13 @@ def frames_of(instance: Header, dataset: Dataset) -> tuple[Header, ...]:
 
     Args:
         instance: what the top level says.
-        dataset: with the functional group sequences, where there are any.
+        dataset: with the functional group sequences, if any.
 
     Returns:
-        As many headers as NumberOfFrames says, in the order of the frames; without places where there are no
-        functional groups.
+        NumberOfFrames headers, in the order of the frames; without positions if there are no functional groups.
 
     Raises:
-        NotDicomError: NumberOfFrames and the functional groups contradict one another.
+        NotDicomError: NumberOfFrames and the functional groups contradict each other.
     """
     shared = next(iter(_items(dataset, SHARED_GROUPS)), Dataset())
     per_frame = _items(dataset, PER_FRAME_GROUPS)
@@ -127,7 +126,7 @@ def _items(dataset: Dataset, tag: int) -> Sequence[Dataset]:
 
 
 def _values(groups: Dataset) -> dict[str, Any]:
-    """What one item of functional groups says, by field of Header; without what it does not say."""
+    """The values in one item of functional groups, by field of Header; missing values are left out."""
     values: dict[str, Any] = {}
     items: dict[int, Elements] = {}
     for name, sequence, tag, decode in _GROUPS:
@@ -142,7 +141,7 @@ def _values(groups: Dataset) -> dict[str, Any]:
 
 
 def _placed(instance: Header, values: dict[str, Any]) -> Header:
-    """The header of one frame: the instance's, with what its functional groups say."""
+    """The header of one frame: that of the instance, with the values of the functional groups."""
     fields = dict(values)
     for name in ("acquisition_time", "content_time"):
         if name in fields:

@@ -1,4 +1,4 @@
-"""The header of one DICOM instance as plain values: read fast, without pixels, and without judging."""
+"""The header of one DICOM instance as plain values, read fast: no pixels, no interpretation."""
 
 import os
 import struct
@@ -30,7 +30,7 @@ from cinesax.dicom.read.elements import (
     texts,
 )
 
-# What pydicom is known to raise on bytes that are no DICOM, or damaged DICOM.
+# What pydicom is known to raise on bytes that are not DICOM, or on damaged DICOM.
 DICOM_ERRORS = (
     InvalidDicomError,
     BytesLengthException,
@@ -56,22 +56,22 @@ DICOMDIR = "1.2.840.10008.1.3.10"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 _IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
-# No cine is larger; what expands further is an attack or a mistake.
+# No cine is larger; a file that expands further is an attack or a mistake.
 _MAX_INFLATED_BYTES = 512 * 1024**2
 _MAX_META_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header of one frame says; None or () where it says nothing that can be understood.
+    """The header of one frame; None or () for values that are missing or cannot be understood.
 
-    A classic instance is one frame; of an Enhanced MR instance each frame has a header (`frame_number`). Texts are
-    stripped of padding, numbers are finite. Names are those of the standard's keywords.
+    A classic instance is one frame; in an Enhanced MR instance each frame has a header (`frame_number`). Texts have no
+    padding, numbers are finite. Names follow the keywords of the standard.
 
     Attributes:
         file: where the instance is.
-        pixel_offset: where the pixel data element starts in the file, bytes; -1 when that is not known.
-        pixel_bytes: how many bytes follow from there to the end of the file; -1 when that is not known.
+        pixel_offset: where the pixel data element starts in the file, in bytes; -1 if not known.
+        pixel_bytes: how many bytes follow from there to the end of the file; -1 if not known.
         position_mm: ImagePositionPatient, three numbers, LPS.
         orientation: ImageOrientationPatient, six numbers.
         pixel_spacing_mm: PixelSpacing, (between rows, between columns).
@@ -79,8 +79,8 @@ class Header:
         gating: CardiacSynchronizationTechnique.
         temporal_position: TemporalPositionIdentifier, or TemporalPositionIndex.
         complex_component: ComplexImageComponent.
-        ge_raw_data_type: RawDataType of GE (0043,102F), where it is one of the four that there are.
-        frame_number: 1-based number of the frame in its instance; None where the instance is a single frame.
+        ge_raw_data_type: RawDataType of GE (0043,102F), if it is one of the four known values.
+        frame_number: 1-based number of the frame in its instance; None if the instance is a single frame.
     """
 
     file: StoredFile
@@ -149,7 +149,7 @@ class Header:
 
     @property
     def has_pixels(self) -> bool:
-        """Whether a pixel data element with anything in it follows the header."""
+        """Whether a pixel data element that is not empty follows the header."""
         return self.pixel_bytes < 0 or self.pixel_bytes > 12
 
 
@@ -159,7 +159,7 @@ SHARED_GROUPS, PER_FRAME_GROUPS = 0x52009229, 0x52009230
 
 
 def _ge_raw_data_type(raw: bytes, little: bool) -> int | None:
-    """A whole number of two bytes, or written as text where an archive has taken the private element for that."""
+    """A whole number of two bytes, or text if an archive has rewritten the private element as such."""
     stated = raw.strip(b" \0")
     value = int(stated) if stated.isdigit() else short(raw, little)
     return value if value is not None and 0 <= value <= 3 else None
@@ -251,11 +251,11 @@ class Reason(StrEnum):
 
 
 class NotDicomError(Exception):
-    """The file is not a DICOM instance (never leaves the reading of an exam: such files are listed as ignored).
+    """The file is not a DICOM instance (caught while an exam is read: such files are listed as ignored).
 
     Attributes:
         reason: NOT_DICOM or DAMAGED.
-        detail: what is damaged, for a person, or "".
+        detail: what is damaged, as text, or "".
     """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
@@ -265,7 +265,7 @@ class NotDicomError(Exception):
 
 @contextmanager
 def understanding() -> Iterator[None]:
-    """A context in which odd values are not warned of, and what pydicom raises on damage is made one error.
+    """A context without warnings on odd values, in which pydicom's errors on damage become one error.
 
     Raises:
         NotDicomError: the data are damaged.
@@ -279,7 +279,7 @@ def understanding() -> Iterator[None]:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """A context in which pydicom does not warn of values that break the rules of DICOM."""
+    """A context in which pydicom does not warn about values that break the rules of DICOM."""
     with warnings.catch_warnings(action="ignore"):
         yield
 
@@ -292,10 +292,10 @@ def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, pydicom.D
         stream: at its start, seekable.
 
     Returns:
-        What the top level says, and the elements that were read of it (the functional groups among them).
+        The header at the top level, and the elements that were read (including the functional groups).
 
     Raises:
-        NotDicomError: the bytes are not those of a DICOM file, with the reason.
+        NotDicomError: the bytes are not a DICOM file; with the reason.
     """
     with understanding():
         force = not _has_preamble(stream)
@@ -325,16 +325,16 @@ def _has_preamble(stream: BinaryIO) -> bool:
 
 
 def inflated(stream: BinaryIO) -> BinaryIO:
-    """A deflated DICOM file as the same in explicit little endian, in memory; any other stream as it is.
+    """A deflated DICOM file, inflated in memory; any other stream is returned unchanged.
 
-    pydicom inflates without a bound: a file of some MB could ask for all the memory there is.
+    pydicom inflates without a limit: a file of a few MB could use up all memory.
 
     Raises:
-        NotDicomError: it expands further than any cine, or is cut short.
-        zlib.error: it is damaged.
+        NotDicomError: the file expands to more than any cine, or is truncated.
+        zlib.error: the file is damaged.
     """
     start = stream.read(144)
-    # (0002,0000) tells where the meta information ends and the deflated data set starts.
+    # (0002,0000) says where the meta information ends and the deflated data set starts.
     length = int.from_bytes(start[140:144], "little") if start[132:140] == b"\x02\x00\x00\x00UL\x04\x00" else 0
     meta = start + stream.read(min(length, _MAX_META_BYTES))
     at = meta.find(DEFLATED.encode())

@@ -1,9 +1,9 @@
-"""Which frames of different slices make one volume: the phases of a stack whose slices may have unequal numbers.
+"""Which frames of different slices form one volume, even if slices have different numbers of phases.
 
-With equal numbers phase k of one slice pairs with phase k of the next: each slice has its own heart beat. Else the
-phases are those of the slices that have the usual number, and every other slice gives to each the frame nearest in
-time: in fractions of its RR interval, or, under prospective gating, in ms after the R wave. Pixels are never
-interpolated: a frame may serve in several phases, or in none.
+If all slices have the same number, phase k of one slice pairs with phase k of the next: each slice has its own heart
+beat. Otherwise the phases are those of the slices with the usual number, and every other slice contributes the frame
+nearest in time: in fractions of its RR interval or, with prospective gating, in ms after the R wave. Pixels are never
+interpolated: a frame may be used in several phases, or in none.
 """
 
 from collections import Counter
@@ -20,15 +20,16 @@ from cinesax.core.grid import Floats
 from cinesax.dicom.read.header import Header
 from cinesax.dicom.read.timing import stated_phases, usual_count
 
-# Counts that are no further apart than this differ by phases that were lost, not by what was asked of the scanner.
+# Counts that differ by no more than this differ by lost phases, not by the settings of the scanner.
 _LOST_PHASES = 1.15
 _COMMON_SHARE = 0.2
-# A slice with less than this part of the usual number was stopped or is not there in full, whatever its times say.
+# A slice with less than this part of the usual number was stopped or is incomplete, whatever its times say.
 _TOO_FEW = 1 / 3
-# A slice of which nothing lies nearer to a phase than this part of the beat does not tell its volume.
+# If no frame of a slice lies within this part of the beat of a phase, the slice cannot contribute to its volume.
 _MAX_APART = 0.25
 _LONG_GAP_STEPS = 1.6
-# Times are rounded, and beats start a few ms apart: what differs by less than this (of the beat, in ms) is as near.
+# Times are rounded, and beats start a few ms apart: frames whose times differ by less (of the beat, in ms) are equally
+# near.
 _AS_NEAR, _AS_NEAR_MS = 0.005, 2.0
 
 Slices = Sequence[Sequence[Header]]
@@ -36,11 +37,11 @@ Slices = Sequence[Sequence[Header]]
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """Which frame of each slice serves in each phase.
+    """Which frame of each slice is used in each phase.
 
     Attributes:
         places: (phase, slice): index of the frame in its slice.
-        findings: one where slices have unequal numbers of phases.
+        findings: one if slices have different numbers of phases.
     """
 
     places: NDArray[np.intp]
@@ -54,12 +55,12 @@ def pair(
 
     Args:
         slices: the frames of each slice, in order of time.
-        times_ms: (phase,) of each slice: ms after the R wave; None where not known.
-        intervals_ms: (slice,), the beat of each; None where not known.
-        gating: how the frames were brought into step with the heart.
+        times_ms: (phase,) of each slice: ms after the R wave; None if not known.
+        intervals_ms: (slice,): the length of the beat of each; None if not known.
+        gating: how the scan was synchronised with the heart beat.
 
     Raises:
-        GeometryError: files are missing, or a slice has too few phases to make a volume of.
+        GeometryError: files are missing, or a slice has too few phases for a volume.
     """
     counts = [len(part) for part in slices]
     if len(set(counts)) == 1:
@@ -96,7 +97,7 @@ def pair(
 
 
 def _usual(slices: Slices) -> int:
-    """How many phases the volumes have: the usual number, or a few more where slices lost some of them."""
+    """How many phases the volumes have: the usual number, or a few more if slices lost some of them."""
     numbers = Counter(len(part) for part in slices)
     stated = {stated_phases(part) for part in slices}
     told = next(iter(stated)) if len(stated) == 1 else None
@@ -114,7 +115,7 @@ def _usual(slices: Slices) -> int:
 def _positions(
     slices: Slices, times_ms: Sequence[Floats] | None, intervals_ms: Floats | None, gating: Gating | None
 ) -> tuple[str, list[Floats]]:
-    """Where in the beat each frame lies: in ms, or as a fraction (of the RR interval, or of the phases)."""
+    """The time of each frame in the beat: in ms, or as a fraction (of the RR interval, or of the phases)."""
     if times_ms is not None and (gating is Gating.PROSPECTIVE or intervals_ms is None):
         return "ms", list(times_ms)
     if times_ms is not None and intervals_ms is not None:
@@ -123,7 +124,7 @@ def _positions(
 
 
 def _nearest(axis: Floats, positions: Floats, tolerance: float) -> NDArray[np.intp]:
-    """(phase,): for each phase of the axis the frame that lies nearest; of several as near, the earliest."""
+    """(phase,): for each phase the frame nearest in time; the earliest of equally near ones."""
     apart = np.abs(axis[:, None] - positions[None, :])
     return np.asarray((apart <= apart.min(axis=1, keepdims=True) + tolerance).argmax(axis=1), dtype=np.intp)
 
@@ -162,10 +163,10 @@ def _places(slices: Sequence[int]) -> str:
 
 
 def _refuse_missing(slices: Slices, times_ms: Sequence[Floats] | None, usual: int) -> None:
-    """Raise where files are missing, rather than phases that the scanner never made.
+    """Raise if files are missing (not if the scanner never acquired the phases).
 
-    Files that were lost leave a gap in the InstanceNumbers of their series; or, at the end of the last slice of it,
-    fewer phases than CardiacNumberOfImages says and no gap in time.
+    Lost files leave a gap in the InstanceNumbers of their series or, at the end of its last slice, fewer phases than
+    CardiacNumberOfImages and no gap in time.
     """
     short = [index for index, part in enumerate(slices) if len(part) < usual]
     gaps = _lost_numbers([header for part in slices for header in part])
@@ -184,7 +185,7 @@ def _lost_numbers(headers: Sequence[Header]) -> list[int]:
     lost: list[int] = []
     for series in {header.series_uid for header in headers}:
         numbers = {int(h.instance_number or 0) for h in headers if h.series_uid == series and h.frame_number is None}
-        # Numbers that were never consecutive (two stacks in one series) tell nothing.
+        # Numbers that were never consecutive (two stacks in one series) show nothing.
         absent = sorted(set(range(min(numbers), max(numbers))) - numbers) if numbers and min(numbers) > 0 else []
         lost += absent if len(absent) < len(numbers) / 4 else []
     return lost

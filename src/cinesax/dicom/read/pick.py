@@ -1,7 +1,7 @@
-"""What is in a folder of DICOM files, and which of it is the short-axis cine.
+"""Choosing the short-axis cine of an exam.
 
 open_exam(path) -> Exam             headers only
-pick_short_axis(exam) -> Pick       the series to read, why, and why not the others
+pick_short_axis(exam) -> Pick the series to read, and the reasons
 read_cine(pick) -> Cine             the pixels of what was picked
 """
 
@@ -33,9 +33,9 @@ from cinesax.dicom.read.stack import Stack, geometry_problem, order, split_into_
 
 # True short axes seen so far lie within 35 degrees of the usual axis (those of congenital heart disease aside).
 USUAL_OFF_AXIS_DEGREES = 35.0
-# Two stacks of one series that are turned by less than this are meant as one; by more, the smaller is another view.
+# Two stacks of one series that differ by a smaller angle are one stack; otherwise the smaller is another view.
 _OTHER_VIEW_DEGREES = 30.0
-# In slice distances: the next slice lies one further, a stack of another purpose where it likes.
+# In slice distances: the next slice lies one distance further; an unrelated stack may lie anywhere.
 _NEXT_SLICE = 0.75, 1.5
 
 
@@ -44,12 +44,12 @@ class Pick:
     """The short-axis cine of an exam.
 
     Attributes:
-        exam: where it was picked from.
-        series: the one series chosen, or several where the scanner stores one series a slice.
+        exam: the exam that it was picked from.
+        series: the chosen series; several if the scanner stores each slice as a series.
         stack: their frames.
-        reason: why these, for a person.
+        reason: why these were chosen, as text.
         rejections: (series, reason) for every other series.
-        findings: what a person should know of the choice.
+        findings: what the reader should know about the choice.
     """
 
     exam: Exam
@@ -63,20 +63,19 @@ class Pick:
 def pick_short_axis(exam: Exam, selection: Selection = BY_ITSELF) -> Pick:
     """Choose the short-axis cine.
 
-    Among stacks of at least three parallel slices of several phases, lying across the usual long axis of the
-    heart, those within 35 degrees of it come first, and those without phase images in their series; then the one with
-    more slices wins, then with more phases, then the later series. A stack that lies more than 50 degrees off is
-    read only by its UID.
+    Candidates are stacks of at least three parallel slices with several phases. Preferred are stacks whose normal lies
+    within 35 degrees of the usual long axis, and whose series has no phase images; then the stack with more slices,
+    then with more phases, then the later series. A stack more than 50 degrees off is only read if its UID is given.
 
     Args:
-        exam: what was found.
+        exam: the exam.
         selection: which series, study or patient of it.
 
     Raises:
-        UsageError: no series, study or patient is called so.
-        NoShortAxisError: nothing can be picked, or several studies lie in one folder; lists what was found.
-        GeometryError: what would be the cine has no usable geometry, or one that contradicts itself.
-        InputError: what would be the cine has no pixels.
+        UsageError: no series, study or patient has the given name.
+        NoShortAxisError: no series qualifies, or the folder holds several studies; the message lists them.
+        GeometryError: the geometry of the cine is unusable or contradicts itself.
+        InputError: the cine has no pixels.
     """
     exam = chosen_part(exam, selection)
     if selection.series_uid is not None:
@@ -100,9 +99,9 @@ def pick_short_axis(exam: Exam, selection: Selection = BY_ITSELF) -> Pick:
 
 
 def _lost_slices(exam: Exam, series: Sequence[Series], stack: Stack) -> list[Finding]:
-    """Series of the same name that are slices of the stack, it seems, and that cannot be read as such.
+    """Series of the same name that seem to be slices of the stack but cannot be read as such.
 
-    Of a stack of one series a slice, those without a place or pixels; of any stack, those that lie next to a slice.
+    If each slice is a series: series without position or pixels; for any stack: series next to one of its slices.
     """
     names = {one.description for one in series}
     unplaced = (SeriesKind.NO_GEOMETRY, SeriesKind.NO_PIXELS) if len(series) > 1 else ()
@@ -121,7 +120,7 @@ def _lost_slices(exam: Exam, series: Sequence[Series], stack: Stack) -> list[Fin
 
 
 def _is_next_to(series: Series, stack: Stack) -> bool:
-    """Whether a series is a slice like those of a stack, where the next one would lie."""
+    """Whether a series is a slice like those of a stack, at the position of the next one."""
     if series.stack is None or stack.distance_mm is None:
         return False
     joined = split_into_stacks((*stack.headers, *series.stack.headers))
@@ -137,7 +136,7 @@ def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...
     # A coronal or sagittal cine lies 50 degrees off: it must not win over a true short axis by more slices.
     unusual = off_axis_degrees(stack.normal) > USUAL_OFF_AXIS_DEGREES
     latest = max((one.number or 0) for one in series)
-    # The magnitude images of a flow measurement are no match for a cine.
+    # The magnitude images of a flow measurement must not win over a cine.
     with_phase = any(left_out(one.headers) for one in series)
     return unusual, with_phase, -stack.n_slices, -stack.n_phases, -latest
 
@@ -175,7 +174,7 @@ def _nothing_to_pick(exam: Exam) -> InputError:
 
 
 def _far_off_axis(exam: Exam) -> str:
-    """What to do about stacks that would be the cine if they did not lie along the heart."""
+    """Advice for stacks that would be the cine if they were not so far off the short axis."""
     stacks = [
         (off_axis_degrees(one.stack.normal), one)
         for one in exam.series
@@ -241,7 +240,7 @@ def _not_magnitude(series: Sequence[Series]) -> list[Finding]:
 
 
 def _refuse_several_patients(series: Sequence[Series], stack: Stack) -> None:
-    """Anonymisers that give everybody the same UIDs would make one heart of two."""
+    """Raise if a stack mixes patients: some anonymisers give all patients the same UIDs."""
     patients = len({header.patient_id for header in stack.headers})
     if patients > 1:
         raise InputError(
@@ -257,9 +256,9 @@ def _rejection(series: Series, picked: Stack) -> str:
 
 
 def _left_out(series: Series, stack: Stack) -> list[Finding]:
-    """What of a picked series is not in its picked stack: another view (a finding), or a part of it (an error).
+    """Frames of a picked series outside the picked stack: another view (a finding), or a part of it (an error).
 
-    Phase, real and imaginary images belong to neither.
+    Phase, real and imaginary images are ignored here.
     """
     chosen = {id(header) for header in stack.headers}
     rest = [header for header in magnitude_only(series.headers) if id(header) not in chosen]
@@ -285,7 +284,7 @@ def _left_out(series: Series, stack: Stack) -> list[Finding]:
 
 
 def read_cine(source: Exam | Pick) -> Cine:
-    """Read the pixels of the short-axis cine, and put slices and phases in order.
+    """Read the pixels of the short-axis cine, and sort slices and phases.
 
     Raises:
         InputError: see `pick_short_axis` and `cinesax.dicom.pixels.pixels.read_pixels`.

@@ -1,4 +1,4 @@
-"""DICOM series: headers grouped by SeriesInstanceUID, and what each series is judged to be by its headers."""
+"""DICOM series: headers grouped by SeriesInstanceUID, and the kind of each series according to its headers."""
 
 import re
 from collections import Counter
@@ -17,14 +17,14 @@ from cinesax.dicom.read.component import Component, component, is_velocity_map, 
 from cinesax.dicom.read.header import ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE, MR_IMAGE, Header
 from cinesax.dicom.read.stack import Stack, contradiction, geometry_problem, split_into_stacks
 
-# A stack across an axis that is further off the usual one is read as short axis only where a person names it. (Sagittal
+# A stack whose axis is further off the usual one is read as short axis only if the user names it. (Sagittal
 # and coronal stacks lie 49.6 degrees off, axial ones 66.)
 MAX_UNASKED_OFF_AXIS_DEGREES = 50.0
 MIN_SLICES = 3
 
 
 class SeriesKind(StrEnum):
-    """What a series is judged to be."""
+    """The kind of a series."""
 
     SHORT_AXIS = "short-axis cine"
     CINE_SLICE = "single-slice cine"
@@ -58,13 +58,13 @@ class Series:
     """The instances of one SeriesInstanceUID (and SeriesNumber).
 
     Attributes:
-        uid: SeriesInstanceUID, valid or not; "" where there is none.
+        uid: SeriesInstanceUID, valid or not; "" if there is none.
         study_uid: StudyInstanceUID, or "".
         headers: its frames, in the order of InstanceNumber and, within an instance, as they are stored.
-        kind: what it is judged to be.
-        explanation: why, in one sentence for a person.
-        stack: its largest set of parallel slices, or None without geometry. Of a series that also holds phase, real or
-            imaginary images the magnitude images alone.
+        kind: the kind of the series.
+        explanation: why, in one sentence.
+        stack: its largest set of parallel slices, or None without geometry; magnitude images only, if the series also
+            holds phase, real or imaginary images.
     """
 
     uid: str
@@ -81,7 +81,7 @@ class Series:
 
     @property
     def pseudonymous_description(self) -> str:
-        """The same without the patient: scanners' users type names and numbers of patients into it."""
+        """The description without patient data: users type names and IDs of patients into it."""
         first = self.headers[0]
         patient = Patient(first.patient_name, first.patient_id, first.patient_birth_date)
         return remove_names(self.description, identifying_texts(patient))
@@ -109,12 +109,12 @@ class Series:
 
     @property
     def n_phases(self) -> int | None:
-        """Frames a position in its largest stack; None without geometry."""
+        """Frames per position in its largest stack; None without geometry."""
         return None if self.stack is None else self.stack.n_phases
 
     @cached_property
     def name(self) -> str:
-        """A short name for messages, in which no patient is named: number and description, or the UID."""
+        """A short name for messages, without patient names: number and description, or the UID."""
         parts = [str(self.number)] if self.number is not None else []
         parts += [f"'{self.pseudonymous_description}'"] if self.description else []
         return " ".join(parts) or self.uid or "without UID"
@@ -123,8 +123,8 @@ class Series:
 def group(headers: Iterable[Header]) -> tuple[Series, ...]:
     """Group headers by study and series, and judge each series.
 
-    Series of different numbers are told apart even where they share their UID: in the public Sunnybrook copy the
-    scout carries the SeriesInstanceUID of the cine.
+    Series with different numbers are separate even if they share a UID: in the public Sunnybrook copy the scout has the
+    SeriesInstanceUID of the cine.
     """
     groups: dict[tuple[str, str, float | None], list[Header]] = {}
     for header in headers:
@@ -238,9 +238,9 @@ def _text(header: Header) -> str:
 
 
 def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stack]]:
-    """All stacks that may be the short-axis cine: of one series each, or of several that hold few slices each.
+    """All stacks that may be the short-axis cine: one series, or several series of few slices each.
 
-    A slice of a stack that was acquired again is a series of its own on most consoles: it is joined with its stack.
+    On most consoles a slice that was acquired again is a series of its own: it is joined with its stack.
 
     Returns:
         The series of each stack, and the stack.
@@ -273,7 +273,7 @@ def _joined(stack: Stack, *others: Series) -> Stack:
 
 
 def _is_slice_again(series: Series, stack: Stack) -> bool:
-    """Whether a series of one or two slices is these slices of a stack, acquired again in the same way."""
+    """Whether a series holds one or two slices of a stack, acquired again in the same way."""
     ours, theirs = (_technique(headers) for headers in (stack.headers, series.headers))
     if not theirs <= ours or series.stack is None:
         return False
@@ -283,7 +283,7 @@ def _is_slice_again(series: Series, stack: Stack) -> bool:
 
 
 def _technique(headers: Iterable[Header]) -> set[tuple[object, ...]]:
-    """What tells a cine from other series of many frames of a slice: look-lockers, real-time and tagged cines."""
+    """What distinguishes a cine from other series with many frames per slice (Look-Locker, real-time, tagging)."""
     return {
         (header.scanning_sequence, header.sequence_name, header.inversion_time_ms, round(header.echo_time_ms or 0, 1))
         for header in headers
@@ -294,12 +294,12 @@ _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*")
 
 
 def valid_uid(uid: str | None) -> bool:
-    """Whether a UID keeps the rules: at most 64 digits and dots, no component with a leading zero."""
+    """Whether a UID is valid: at most 64 digits and dots, no component with a leading zero."""
     return uid is not None and len(uid) <= 64 and _UID.fullmatch(uid) is not None
 
 
 def valid_date(text: str | None) -> str | None:
-    """A DICOM date (YYYYMMDD) that is one, else None."""
+    """The DICOM date (YYYYMMDD), or None if it is not valid."""
     if text is None or len(text) != 8 or not text.isdigit():
         return None
     try:
@@ -310,7 +310,7 @@ def valid_date(text: str | None) -> str | None:
 
 
 def oddities(headers: Sequence[Header]) -> list[Finding]:
-    """UIDs and dates that are not as the standard wants them, each kind once."""
+    """Findings about UIDs and dates that break the standard, one for each kind."""
     return [*_invalid_uids(headers), *_invalid_dates(headers)]
 
 
@@ -345,20 +345,20 @@ def _invalid_dates(headers: Sequence[Header]) -> list[Finding]:
 
 
 def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> list[Finding]:
-    """Whether the frames of one stack share their FrameOfReferenceUID; one finding where they do not.
+    """Check that the frames of a stack share their FrameOfReferenceUID; one finding if they do not.
 
     Args:
         headers: the frames of the stack.
-        ignore: take positions in a few frames of reference for positions in one.
+        ignore: treat positions in different frames of reference as positions in one.
 
     Raises:
-        GeometryError: a few frames of reference, unless they are to be ignored.
+        GeometryError: there are a few frames of reference, and `ignore` is false.
     """
     uids = Counter(header.frame_of_reference_uid for header in headers)
     if len(uids) <= 1:
         return []
     files = len({header.file for header in headers})
-    # Two files of many frames each may be two halves of a stack; of more, each with its own, none was scanned so.
+    # Two files of many frames each may be two halves of a stack; no scanner gives each of more files its own UID.
     if len(uids) == files > 2:
         sentence = "every file has its own FrameOfReferenceUID (anonymisers do this): positions are assumed to agree"
         numbers = {"frames_of_reference": len(uids)}
@@ -382,9 +382,9 @@ def frames_of_reference(headers: Sequence[Header], *, ignore: bool = False) -> l
 
 
 def shared_uids(headers: Sequence[Header]) -> list[Finding]:
-    """Whether frames that are not the same share their SOPInstanceUID; one finding where they do.
+    """Check whether different frames share their SOPInstanceUID; one finding if they do.
 
-    Frames of one Enhanced instance share it by right: they are told apart by their numbers.
+    Frames of one Enhanced instance may share it: they are identified by their numbers.
     """
     counts = Counter((header.sop_instance_uid, header.frame_number) for header in headers if header.sop_instance_uid)
     shared = sum(count for count in counts.values() if count > 1)
@@ -398,12 +398,12 @@ def shared_uids(headers: Sequence[Header]) -> list[Finding]:
     return [Finding(Code.SHARED_UID, Severity.WARNING, sentence, numbers=numbers)]
 
 
-# JPEG baseline, JPEG extended, JPEG-LS near-lossless: whatever the header says or leaves out.
+# JPEG baseline, JPEG extended, JPEG-LS near-lossless: lossy whatever the header says.
 _LOSSY_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81))
 
 
 def lossy_compression(headers: Sequence[Header]) -> list[Finding]:
-    """Whether pixels were compressed with losses before they were stored; one finding where they were."""
+    """Check whether pixels had lossy compression; one finding if they had."""
     lossy = sum(header.lossy_compression == "01" or header.transfer_syntax_uid in _LOSSY_SYNTAXES for header in headers)
     if not lossy:
         return []

@@ -1,4 +1,4 @@
-"""What the headers of a stack say of where it came from and whose heart it is."""
+"""Source and patient from the headers of a stack."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def source_of(ordered: OrderedStack) -> Source:
-    """The Source of a Cine, without why it was picked.
+    """The Source of a Cine, without the reason for the choice.
 
     Raises:
-        InputError: a file that cannot be read any more.
+        InputError: a file can no longer be read.
     """
     first = ordered.frames[0][0]
     everything = [header for phase in ordered.frames for header in phase]
@@ -56,7 +56,7 @@ def _each(ordered: OrderedStack, take: Callable[[Header], T]) -> tuple[tuple[T, 
 
 
 def _frame_of_reference(headers: list[Header], first: Header) -> str | None:
-    """The one that all frames share; where they differ, one for all of them, the same each time they are read."""
+    """The UID that all frames share; if they differ, a new one for all of them, the same at every reading."""
     uids = {header.frame_of_reference_uid for header in headers}
     if len(uids) == 1:
         return uids.pop()
@@ -64,27 +64,27 @@ def _frame_of_reference(headers: list[Header], first: Header) -> str | None:
 
 
 def _made(header: Header) -> tuple[str, str]:
-    """When a frame was made, as far as its header says so validly; the newest stands for the exam in new objects."""
+    """When a frame was made, if its header has a valid date; new objects take the newest date of the exam."""
     date = valid_date(header.content_date) or valid_date(header.acquisition_date)
     return (date, header.content_time or header.acquisition_time or "") if date else ("", "")
 
 
 def patient_of(header: Header) -> Patient:
-    """What a header says of the patient; None for codes and dates that are not valid."""
+    """The patient of a header; None for codes and dates that are not valid."""
     return Patient(
         name=header.patient_name,
         patient_id=header.patient_id,
         birth_date=valid_date(header.patient_birth_date),
         sex=header.patient_sex if header.patient_sex in ("M", "F", "O") else None,
         age_years=_age_years(header.patient_age),
-        # A size that no body has is passed on: `measure` leaves it out, and a finding says so.
+        # An implausible height or weight is kept here: `measure` leaves it out, and a finding says so.
         height_cm=_stored(header.patient_size_m, 100),
         weight_kg=_stored(header.patient_weight_kg),
     )
 
 
 def _stored(value: float | None, factor: float = 1.0) -> float | None:
-    """A size as it is stored; 0 is what consoles write where nobody has entered one."""
+    """Height or weight as stored; None for 0, which consoles write if nobody has entered a value."""
     return None if value is None or value == 0 else factor * value
 
 

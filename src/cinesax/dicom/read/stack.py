@@ -1,7 +1,6 @@
 """From the headers of parallel frames to an ordered stack: slices along the normal, phases by time.
 
-Order and distances come from ImagePositionPatient and ImageOrientationPatient, never from SliceLocation or file
-names.
+Order and distances come from ImagePositionPatient and ImageOrientationPatient, never from SliceLocation or file names.
 """
 
 import math
@@ -29,7 +28,7 @@ from cinesax.dicom.read.timing import (
     without_doubles,
 )
 
-# Slices of one stack that a scanner stores with slightly different orientations differ by rounding or some tenths.
+# Scanners store slices of one stack with slightly different orientations: by rounding, or a few tenths of a degree.
 # 2 degrees move the edge of a heart of 80 mm by 1.4 mm, and change volumes by less than 0.1 %.
 MAX_TILT_DEGREES = 2.0
 _NOTABLE_TILT_DEGREES = 0.05
@@ -44,7 +43,7 @@ class Stack:
     """Frames of one pixel spacing and one orientation (within `MAX_TILT_DEGREES`), at any number of positions.
 
     Attributes:
-        headers: the frames, as they came.
+        headers: the frames, in the order given.
         along_row: (3,), unit vector, the mean over the frames.
         along_column: (3,), unit vector at right angles to it.
     """
@@ -79,7 +78,7 @@ class Stack:
     def origins_mm(self) -> Floats:
         """(frame, 3), LPS: the first pixel of each frame on the stack's own directions.
 
-        Frames are turned about their centres: the corner of a slice that is tilted by 1 degree lies 3 mm off.
+        Frames are rotated about their centres: the corner of a slice tilted by 1 degree lies 3 mm off.
         """
         half = self._half_diagonals(np.broadcast_to(np.concatenate([self.along_row, self.along_column]), (1, 6)))
         return np.asarray(self._centres_mm - half, dtype=np.float64)
@@ -124,16 +123,17 @@ class Stack:
 
 @dataclass(frozen=True, eq=False)
 class OrderedStack:
-    """A stack whose frames have their places.
+    """A stack whose frames have their phase and slice.
 
     Attributes:
         frames: (phase, slice).
         grid: where they lie.
         trigger_times_ms: (phase, slice), or None.
         rr_intervals_ms: (slice,), or None.
-        findings: what was noticed on the way.
-        gating: how the frames were brought into step with the heart, or None.
-        paddings: (slice, 2): (rows, columns) before the first stored pixel of each slice; () where matrices agree.
+        findings: what the reader should know about the stack.
+        gating: how the scan was synchronised with the heart beat, or None.
+        paddings: (slice, 2): (rows, columns) before the first stored pixel of each slice; () if all slices have one
+            matrix.
     """
 
     frames: tuple[tuple[Header, ...], ...]
@@ -146,7 +146,7 @@ class OrderedStack:
 
 
 def geometry_problem(header: Header) -> str | None:
-    """What keeps a frame from having a place in the patient, for a person; None when nothing does."""
+    """Why a frame has no position in the patient, as text; None if it has one."""
     if len(header.position_mm) != 3:
         return "no valid ImagePositionPatient"
     if len(header.orientation) != 6:
@@ -166,7 +166,7 @@ def split_into_stacks(headers: Iterable[Header]) -> tuple[Stack, ...]:
     """Group frames by pixel spacing and orientation; largest stack first.
 
     Args:
-        headers: frames of which `geometry_problem` says None.
+        headers: frames without a `geometry_problem`.
     """
     groups: list[tuple[Header, Floats, list[Header]]] = []
     for header in headers:
@@ -210,8 +210,8 @@ def order(stack: Stack) -> OrderedStack:
     """Give every frame its phase and slice.
 
     Raises:
-        GeometryError: slices with different numbers of phases, frames of one slice that lie apart, frames
-            that nothing tells apart.
+        GeometryError: files are missing, frames of one slice do not lie in one place, or nothing distinguishes their
+            phases.
     """
     findings = [*_tilt(stack), *_slice_location(stack)]
     if problem := contradiction(stack):
@@ -236,10 +236,10 @@ def order(stack: Stack) -> OrderedStack:
 
 
 def _grid(stack: Stack, first_phase: Sequence[Header]) -> tuple[Grid, tuple[tuple[int, int], ...]]:
-    """The grid, and where the matrices of slices differ, the (rows, columns) that lie before each on the largest one.
+    """The grid, and the (rows, columns) before each slice on the largest matrix, if the matrices of slices differ.
 
-    Slices of a smaller matrix are put where they are in the patient, to the pixel: what is left of half a pixel stays
-    in the origin of the slice.
+    Slices with a smaller matrix are placed to the nearest pixel; the remaining part of a pixel goes into the origin of
+    the slice.
     """
     place = {id(header): index for index, header in enumerate(stack.headers)}
     origins = stack.origins_mm[[place[id(header)] for header in first_phase]]
@@ -303,7 +303,7 @@ def _slice_location(stack: Stack) -> list[Finding]:
 
 
 def contradiction(stack: Stack) -> str | None:
-    """What in the places of the frames contradicts itself, for a person; None when nothing does."""
+    """A contradiction among the positions of the frames, as text; None if there is none."""
     for index, part in enumerate(stack.slices):
         matrices = {(stack.headers[i].rows, stack.headers[i].columns) for i in part}
         if len(matrices) > 1:
@@ -346,11 +346,11 @@ def _distances(grid: Grid) -> list[Finding]:
 
 
 def _shifts(grid: Grid) -> list[Finding]:
-    """Slices that lie beside the line of the others: one affine (NIfTI) does not tell where they are."""
+    """Slices shifted off the line of the others: one affine (NIfTI) cannot describe their positions."""
     if grid.shape[0] < 3:
         return []
     centres = grid.origins_mm - grid.origins_mm[0]
-    # Medians, so that one slice that is off does not move the line: the step in the plane for each mm along the normal.
+    # The step in the plane per mm along the normal; medians, so that one shifted slice does not move the line.
     plane = np.stack([centres @ grid.along_row, centres @ grid.along_column], axis=1)
     along = np.diff(grid.positions_mm)[:, None]
     line = np.median(np.diff(plane, axis=0) / along, axis=0) * (grid.positions_mm - grid.positions_mm[0])[:, None]

@@ -1,8 +1,8 @@
-"""The time in a stack: doubled frames left out, phases in order, the length of each slice's beat.
+"""The times in a stack: duplicate frames removed, phases in order, the length of each slice's beat.
 
-Phases are ordered by the first of these clues that every frame has and that tells the frames of each slice apart:
-TriggerTime (or NominalCardiacTriggerDelayTime), TemporalPositionIdentifier, AcquisitionTime, ContentTime,
-InstanceNumber. How the phases of different slices make volumes: dicom_pairing.
+Phases are ordered by the first of these attributes that every frame has and that distinguishes the frames of each
+slice: TriggerTime (or NominalCardiacTriggerDelayTime), TemporalPositionIdentifier, AcquisitionTime, ContentTime,
+InstanceNumber. `cinesax.dicom.read.pairing` combines the phases of different slices into volumes.
 """
 
 from collections import Counter
@@ -17,23 +17,23 @@ from cinesax.core.grid import Floats
 from cinesax.dicom.read.header import Header
 
 _SAME_TRIGGER_MS = 0.01
-# An acquisition of a slice that lost a few phases to arrhythmia is complete; one that was stopped is not.
+# An acquisition that lost a few phases to arrhythmia counts as complete; one that was stopped does not.
 _COMPLETE = 0.85
 # Retrospective gating covers the whole beat; prospective gating must leave time to wait for the next R wave.
 _WHOLE_BEAT = 0.92
 
 
 def usual_count(counts: Iterable[int]) -> int:
-    """The number of phases that most frames belong to; of as many, the one of more slices.
+    """The number of phases of the slices that most frames belong to; in a tie, that of more slices.
 
-    By frames and not by slices: of slices with 20, 2 and 2 phases it is the two that are incomplete.
+    Frames are counted, not slices: of slices with 20, 2 and 2 phases, the last two are incomplete.
     """
     numbers = Counter(counts)
     return max(numbers, key=lambda count: (numbers[count] * count, numbers[count]))
 
 
 def expected_phases(slices: Sequence[Sequence[Header]]) -> tuple[int, ...]:
-    """How many phases each slice should have: its CardiacNumberOfImages where it has as many, else the usual count."""
+    """How many phases each slice should have: its CardiacNumberOfImages if it has as many, else the usual count."""
     usual = usual_count(len(part) for part in slices)
     fewest = min(len(part) for part in slices)
     stated = [stated_phases(part) for part in slices]
@@ -45,7 +45,7 @@ def expected_phases(slices: Sequence[Sequence[Header]]) -> tuple[int, ...]:
 
 
 def stated_phases(part: Sequence[Header]) -> int | None:
-    """CardiacNumberOfImages of a slice, where its frames agree on it."""
+    """CardiacNumberOfImages of a slice, if its frames agree on it."""
     stated = {header.cardiac_number_of_images for header in part}
     return int(next(iter(stated)) or 0) or None if len(stated) == 1 else None
 
@@ -64,7 +64,7 @@ _ACQUISITIONS: tuple[Callable[[Header], object], ...] = (
 
 
 def without_doubles(frames: tuple[Header, ...], index: int, expected: int) -> tuple[tuple[Header, ...], list[Finding]]:
-    """Of a slice that was acquired or stored twice, the later complete set."""
+    """The frames without duplicates: of a slice acquired or stored twice, the later complete set."""
     if len(frames) <= expected:
         kept = _one_a_trigger(frames)
     else:
@@ -82,7 +82,7 @@ def _later_acquisition(frames: tuple[Header, ...], expected: int) -> tuple[Heade
         for frame in frames:
             groups.setdefault(acquisition(frame), []).append(frame)
         fullest = max(len(group) for group in groups.values())
-        # Times of acquisition may differ from frame to frame: such a group is no acquisition of a slice.
+        # Acquisition times may differ from frame to frame: such a group is not one acquisition of a slice.
         if len(groups) < 2 or fullest < _COMPLETE * expected:
             continue
         complete = [group for group in groups.values() if len(group) >= _COMPLETE * fullest]
@@ -96,7 +96,7 @@ def _one_a_trigger(frames: tuple[Header, ...]) -> tuple[Header, ...]:
         if frame.trigger_time_ms is None:
             return frames
         latest[round(frame.trigger_time_ms / _SAME_TRIGGER_MS)] = frame
-    # Where most frames share their trigger time it tells nothing, and the frames are no doubles.
+    # If most frames share their trigger time, it says nothing, and the frames are not duplicates.
     return tuple(latest.values()) if len(latest) >= max(2, len(frames) / 2) else frames
 
 
@@ -120,10 +120,10 @@ _CLUES: tuple[tuple[str, Callable[[Header], float | None]], ...] = (
 
 
 def in_order_of_time(slices: Sequence[Sequence[Header]]) -> tuple[list[list[Header]], bool, list[Finding]]:
-    """The frames of each slice by the first usable clue; whether that is the trigger time; what was noticed.
+    """The frames of each slice in order of time; whether the order is by trigger time; findings.
 
     Raises:
-        GeometryError: nothing tells the phases apart.
+        GeometryError: nothing distinguishes the phases.
     """
     for name, clue in _CLUES:
         values = [[clue(frame) for frame in part] for part in slices]
@@ -139,12 +139,12 @@ def in_order_of_time(slices: Sequence[Sequence[Header]]) -> tuple[list[list[Head
 
 
 def trigger_times_ms(slices: Sequence[Sequence[Header]]) -> list[Floats]:
-    """(phase,) of each slice, of frames that all have a trigger time."""
+    """(phase,) for each slice; all frames must have a trigger time."""
     return [np.array([frame.trigger_time_ms for frame in part], dtype=np.float64) for part in slices]
 
 
 def rr_intervals_ms(slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None) -> Floats | None:
-    """Of each slice NominalInterval, else 60000 / HeartRate, else trigger step x phases; the first that is possible."""
+    """For each slice NominalInterval, else 60000 / HeartRate, else trigger step x phases: the first plausible one."""
     intervals: list[float] = []
     for index, part in enumerate(slices):
         times = None if times_ms is None else times_ms[index]
@@ -169,7 +169,7 @@ def _stated_intervals(part: Sequence[Header]) -> list[float]:
 def gating_of(
     slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None, intervals_ms: Floats | None
 ) -> Gating | None:
-    """CardiacSynchronizationTechnique; else by how much of a stated beat the trigger times cover; else None."""
+    """CardiacSynchronizationTechnique; else derived from the part of the beat that trigger times cover; else None."""
     told = {frame.gating for part in slices for frame in part}
     if told <= set(_GATING):
         kinds = {_GATING[technique] for technique in told if technique is not None}
@@ -192,7 +192,7 @@ _GATING: dict[str | None, Gating] = {"RETROSPECTIVE": Gating.RETROSPECTIVE, "PRO
 def timing_oddities(
     slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None, intervals_ms: Floats | None
 ) -> list[Finding]:
-    """Phases that are missing everywhere, beats that differ, slices that start elsewhere in the beat."""
+    """Findings: phases missing in all slices, beats that differ, slices that start at another point of the beat."""
     found = []
     counts = {len(part) for part in slices}
     stated = {stated_phases(part) for part in slices}
@@ -208,7 +208,7 @@ def timing_oddities(
         )
         beats = {"shortest_ms": float(intervals_ms.min()), "longest_ms": float(intervals_ms.max())}
         found.append(Finding(Code.RR_INTERVALS_DIFFER, Severity.NOTE, sentence, numbers=beats))
-    # With unequal numbers of phases a gap is what the pairing tells of, and it knows where slices start.
+    # If slices have different numbers of phases, the pairing handles gaps and the start of each slice.
     if times_ms is not None and len(counts) == 1 and len(times_ms[0]) > 2:
         found += _trigger_oddities(np.stack(times_ms, axis=1))
     return found

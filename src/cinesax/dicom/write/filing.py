@@ -1,13 +1,13 @@
-"""What all DICOM objects that are made from an Analysis have in common: where they are filed, and what they are called.
+"""What all DICOM objects made from an Analysis have in common: patient, study, UIDs and names.
 
     filing = file_under(analysis, content_time=None)    patient, study, new UIDs: once for all objects of one analysis
     sources = source_images(analysis.cine, filing)      (phase, slice) headers that highdicom takes for its references
     dataset = highdicom.SomeObject(..., **describe(filing, ObjectKind.SEG))
-    finish(dataset, filing)                             patient and study as they are in the source; no clock in it
+    finish(dataset, filing) patient and study as in the source; no clock times
     data = to_bytes(dataset)                            the file
 
-All of it, the constructor of highdicom included, goes into one `with lenient():`, for the UIDs and dates of real exams
-are not always valid, and are copied all the same. The same analysis gives the same bytes.
+Do all this, including the constructor of highdicom, inside one `with lenient():`, because UIDs and dates of real exams
+are copied even if they are not valid. The same analysis gives the same bytes.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ class ObjectKind(Enum):
 
     @property
     def series_number(self) -> int:
-        """SeriesNumber: far beyond those that scanners give."""
+        """SeriesNumber: far above those of scanners."""
         return self.value[1]
 
     @property
@@ -67,14 +67,14 @@ class ObjectKind(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Filing:
-    """Where the objects of one analysis are filed, and from what their UIDs are made.
+    """Where the objects of one analysis are filed, and the basis of their UIDs.
 
     Attributes:
-        copied: patient, study and dates of the source (`dicom_copied.decoded` makes a data set of it).
+        copied: patient, study and dates of the source (`cinesax.dicom.copied.decoded` turns it into a data set).
         content: ContentDate and ContentTime of every object.
-        digest: of all that the objects are made from (see `file_under`).
-        study_uid: StudyInstanceUID, as it is in the source.
-        frame_of_reference_uid: the one that all frames share, as it is in the source, else one derived from the study.
+        digest: hash of everything that the objects are made from (see `file_under`).
+        study_uid: StudyInstanceUID, as in the source.
+        frame_of_reference_uid: the one that all frames share, as in the source, else one derived from the study.
         source_class_uid: SOPClassUID of the source instances.
     """
 
@@ -86,9 +86,9 @@ class Filing:
     source_class_uid: str
 
     def uid(self, *what: object) -> str:
-        """A new valid UID for something of this analysis, say `filing.uid("seg_ed.dcm", "BINARY")`.
+        """A new valid UID for an object of this analysis, for example `filing.uid("seg_ed.dcm", "BINARY")`.
 
-        The same analysis and the same words give the same UID. Name every option that changes the object and is no
+        The same analysis and the same words give the same UID. Pass every option that changes the object and is not
         part of the analysis.
         """
         return derived_uid(self.digest, *what)
@@ -99,15 +99,15 @@ class Filing:
 
 
 def file_under(analysis: Analysis, *, content_time: datetime | None = None) -> Filing:
-    """Say where the objects of an analysis are filed.
+    """The Filing of the objects of an analysis.
 
     Args:
-        analysis: of an exam that was read from DICOM.
-        content_time: when the content was made; None takes the newest valid date of the source, or NO_TIME where it
-            has none. Never the clock: the same input gives the same bytes.
+        analysis: the analysis of an exam read from DICOM.
+        content_time: when the content was made; None takes the newest valid date of the source, or NO_TIME if it has
+            none. The clock is never used: the same input gives the same bytes.
 
     Returns:
-        What the objects share. Its digest is the SHA-256 of source UIDs, patient and study attributes, geometry, masks,
+        The Filing. Its digest is the SHA-256 of source UIDs, patient and study attributes, geometry, masks,
         contours, measurements (and with them every option), model, software version and content time.
 
     Raises:
@@ -135,9 +135,9 @@ def file_under(analysis: Analysis, *, content_time: datetime | None = None) -> F
 
 
 def reference_problem(cine: Cine) -> str | None:
-    """Why DICOM objects cannot refer to the frames of a cine, for a person; None where they can.
+    """Why DICOM objects cannot refer to the frames of a cine, as text; None if they can.
 
-    The cine is one that was read from DICOM.
+    The cine must have been read from DICOM.
     """
     source = cine.source
     uids = [uid for phase in source.instance_uids for uid in phase]
@@ -145,7 +145,7 @@ def reference_problem(cine: Cine) -> str | None:
         return "some instances of this exam have no SOPInstanceUID: DICOM objects cannot refer to them"
     frames = source.files or source.instance_uids
     numbers = source.frame_numbers or ((1,) * cine.n_slices,) * cine.n_phases
-    # The same frame may serve in several phases; two frames of one name may not.
+    # A frame may be used in several phases; two frames must not have one name.
     named: dict[tuple[str, int], set[object]] = {}
     for phase in range(cine.n_phases):
         for place in range(cine.n_slices):
@@ -160,7 +160,7 @@ def reference_problem(cine: Cine) -> str | None:
 
 
 def newest_time(copied: Dataset) -> datetime | None:
-    """The newest of the valid dates of a source instance, with its time (midnight where that is not valid)."""
+    """The newest valid date of a source instance, with its time (midnight if the time is not valid)."""
     times = [_moment(text_of(copied, day), text_of(copied, time)) for day, time in DATED]
     stamp = text_of(copied, "AcquisitionDateTime")
     times.append(_moment(stamp[:8], stamp[8:21]))
@@ -182,7 +182,7 @@ def _moment(day: str, time: str) -> datetime | None:
 
 
 def text_of(dataset: Dataset, keyword: str) -> str:
-    """A text without padding, undecoded where it is undecoded; "" where there is none."""
+    """A text without padding; undecoded text stays undecoded; "" if there is none."""
     element = dataset.get_item(keyword)
     value = None if element is None else element.value
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
@@ -206,7 +206,7 @@ def _digest(analysis: Analysis, content: datetime) -> str:
 
 
 def _feed(hashed: "hashlib._Hash", value: object) -> None:
-    """Add a value to a hash, so that no two values of different content add the same."""
+    """Add a value to a hash, so that different values add different bytes."""
     if is_dataclass(value) and not isinstance(value, type):
         _feed(hashed, {one.name: getattr(value, one.name) for one in fields(value)})
     elif isinstance(value, Mapping):
@@ -231,10 +231,10 @@ def series_of_frames(cine: Cine) -> tuple[tuple[str, ...], ...]:
 
 
 def source_images(cine: Cine, filing: Filing) -> list[list[Dataset]]:
-    """What highdicom asks of source images and evidence, made from the Cine: no file is read, no pixels are in it.
+    """Data sets for the source images and evidence of highdicom, made from the Cine: no file is read, no pixels.
 
     Returns:
-        [phase][slice]: data sets of classic images, with the UIDs, the place and the size of each frame. Frames of one
+        [phase][slice]: data sets of classic images, with UIDs, position and size of each frame. Frames of one
         enhanced (multi-frame) instance share its SOPInstanceUID: an evidence list takes each instance once.
     """
     grid = cine.grid
@@ -274,7 +274,7 @@ def _source_image(cine: Cine, shared: Dataset, series_uid: str, *, frame: tuple[
 
 
 def reference(cine: Cine, filing: Filing, phase: int, place: int) -> Dataset:
-    """An item that refers to the source of one frame: class, instance, and of a multi-frame instance the frame."""
+    """An item that refers to the source of one frame: class, instance and, in a multi-frame instance, frame number."""
     item = Dataset()
     item.ReferencedSOPClassUID = filing.source_class_uid
     item.ReferencedSOPInstanceUID = cine.source.instance_uids[phase][place]
@@ -284,7 +284,7 @@ def reference(cine: Cine, filing: Filing, phase: int, place: int) -> Dataset:
 
 
 def describe(filing: Filing, kind: ObjectKind) -> dict[str, Any]:
-    """What every constructor of highdicom asks: series, equipment and content time; the UID of the instance is left."""
+    """Arguments for every highdicom constructor, except the instance UID: series, equipment, content time."""
     return {
         "series_instance_uid": filing.series_uid(kind),
         "series_number": kind.series_number,
@@ -300,10 +300,10 @@ def describe(filing: Filing, kind: ObjectKind) -> dict[str, Any]:
 
 
 def finish(dataset: Dataset, filing: Filing) -> None:
-    """Put patient and study in, as they are in the source, and take every reading of the clock out.
+    """Insert patient and study as in the source, and remove all times taken from the clock.
 
-    Attributes that must be there and that the source does not have become empty. Texts of the object itself have to
-    be ASCII: SpecificCharacterSet is that of the source.
+    Required attributes that the source lacks become empty. Texts of the object itself must be ASCII:
+    SpecificCharacterSet is that of the source.
     """
     for keyword in (*CONTEXT, *PATIENT, *STUDY, "InstanceCreationDate", "InstanceCreationTime"):
         if keyword in dataset:

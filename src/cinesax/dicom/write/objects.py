@@ -1,4 +1,4 @@
-"""All DICOM objects of an analysis, made in one go: segmentations, measurements that refer to them, contours."""
+"""All DICOM objects of an analysis: segmentations, measurements that refer to them, contours."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +18,11 @@ def write_objects(analysis: Analysis, folder: Path, options: DicomOptions) -> tu
     """Write the objects into a folder.
 
     Returns:
-        The names of the files. What cannot be known is not there: no phase of ED, no seg_ed.dcm.
+        The names of the files. Objects of unknown content are left out: without an ED phase there is no seg_ed.dcm.
 
     Raises:
-        InputError: an exam that was not read from DICOM.
-        GeometryError: an exam without geometry.
+        InputError: the exam was not read from DICOM.
+        GeometryError: the exam has no geometry.
         OSError: the files cannot be written.
     """
     filing = file_under(analysis, content_time=options.content_time)
@@ -35,7 +35,7 @@ def write_objects(analysis: Analysis, folder: Path, options: DicomOptions) -> tu
 
 
 def _objects(analysis: Analysis, filing: Filing, options: DicomOptions) -> Iterator[tuple[str, Dataset]]:
-    """Each object with the name of its file: those that others refer to first."""
+    """Each object with its file name: referenced objects come first."""
     segs = seg_datasets(analysis, filing, kind=options.segmentation_type)
     yield from segs.items()
     report = sr_dataset(analysis, filing, segs)

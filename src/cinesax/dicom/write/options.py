@@ -1,4 +1,4 @@
-"""What can be chosen of the DICOM objects that are made from an analysis, and the names of their files."""
+"""Options of the DICOM objects made from an analysis, and the names of their files."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ DICOM_NAMES = (SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME, SR_NAME, RTSTRUCT_NAME)
 
 
 class SegmentationType(StrEnum):
-    """SegmentationType: one bit a pixel and segment, which all viewers know, or labels (DICOM 2024d), which few do."""
+    """SegmentationType: one bit per pixel and segment, read by all viewers, or labels (DICOM 2024d), read by few."""
 
     BINARY = "BINARY"
     LABELMAP = "LABELMAP"
@@ -26,10 +26,10 @@ class DicomOptions:
     Attributes:
         segmentation_type: how the pixels of the segmentations are stored.
         rtstruct: whether to write an RT Structure Set as well.
-        content_time: when the content was made, in the time zone of the source; None takes the newest valid date of
-            the source, or where it has none a constant. Never the clock: the same input gives the same bytes.
-        repair_uids: where UIDs of the exam are not valid, write copies of its images with valid ones, to which the
-            objects then refer.
+        content_time: when the content was made, in the time zone of the source; None takes the newest valid date of the
+            source, or a constant if it has none. The clock is never used: the same input gives the same bytes.
+        repair_uids: if UIDs of the exam are not valid, write copies of its images with valid ones; the objects then
+            refer to the copies.
     """
 
     segmentation_type: SegmentationType = SegmentationType.BINARY
@@ -39,5 +39,5 @@ class DicomOptions:
 
 
 def is_copied_image(name: str) -> bool:
-    """Whether a file name is one that copies of source images get."""
+    """Whether a file name is that of a copied source image."""
     return re.fullmatch(r"\d{5,}\.dcm", name) is not None

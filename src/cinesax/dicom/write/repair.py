@@ -1,7 +1,7 @@
-"""Source images copied with valid UIDs, for archives and tools that refuse those of the exam.
+"""Copies of source images with valid UIDs, for archives and tools that refuse those of the exam.
 
-By default invalid UIDs are kept: an archive that holds the exam finds it by them. One that refuses them needs copies of
-the images too: objects that refer to UIDs which no image has would hang in the air.
+By default invalid UIDs are kept: an archive that holds the exam knows it by them. An archive that refuses them needs
+copies of the images too: otherwise the objects would refer to images that do not exist.
 """
 
 import csv
@@ -33,20 +33,20 @@ _SOP_INSTANCE_UID = 0x00080018
 
 
 def repair_uids(cine: Cine, folder: Path) -> Cine:
-    """Write copies of the source images with valid UIDs, and a table of old and new ones, where any are not valid.
+    """Write copies of the source images with valid UIDs, and a table of old and new UIDs, if any are not valid.
 
-    An invalid UID becomes "2.25." and a hash of it, wherever it stands. A SOPInstanceUID that is absent, or that
-    several files share, becomes a hash of it and of the bytes of its file. Everything else stays as it is.
+    An invalid UID becomes "2.25." and a hash of it, wherever it occurs. A SOPInstanceUID that is missing, or that
+    several files share, becomes a hash of it and of the bytes of its file. Everything else is unchanged.
 
     Args:
-        cine: as it was read from DICOM.
-        folder: gets the folder of the images and the table.
+        cine: the cine read from DICOM.
+        folder: where to write the folder of the images and the table.
 
     Returns:
-        The cine as the copies would be read; the same one where all UIDs are valid.
+        The cine as read from the copies; the same cine if all UIDs are valid.
 
     Raises:
-        InputError: a source image that cannot be read any more.
+        InputError: a source image can no longer be read.
         OSError: the copies cannot be written.
     """
     names = _Names(cine)
@@ -67,11 +67,11 @@ def repair_uids(cine: Cine, folder: Path) -> Cine:
 
 
 class _Names:
-    """Which UID becomes which, and the table of it.
+    """The new UID for each old one, and the table of both.
 
     Attributes:
         stored: the SOPInstanceUID of each file of the cine, slice by slice.
-        own: the new one of each file that was copied.
+        own: the new SOPInstanceUID of each copied file.
     """
 
     def __init__(self, cine: Cine) -> None:
@@ -90,11 +90,11 @@ class _Names:
         self.are_needed = bool(self._shared) or not all(map(valid_uid, uids))
 
     def new(self, old: str) -> str:
-        """The UID for one that may not be valid."""
+        """The UID to use instead of one that may not be valid."""
         return old if valid_uid(old) else derived_uid(old)
 
     def series_or_study(self, old: str | None, what: str) -> str:
-        """The same; where there is none, one of the pixels."""
+        """The same; if there is no UID, one derived from the pixels."""
         return self.new(old) if old else derived_uid(what, self._digest)
 
     def instance(self, file: StoredFile, data: bytes) -> str:
@@ -105,7 +105,7 @@ class _Names:
         return self.own[file]
 
     def note(self, attribute: str, old: str, new: str, copy: str = "") -> None:
-        """Put a row into the table where something changed; `copy` is the file that it is about."""
+        """Add a row to the table if something changed; `copy` is the file concerned."""
         if old != new:
             self._rows[attribute, old, new, copy] = None
 
@@ -140,7 +140,7 @@ def _copy(data: bytes, names: _Names, file: StoredFile, name: str) -> bytes:
 
 
 def _uid_elements(dataset: Dataset) -> Iterator[tuple[Dataset, BaseTag]]:
-    """The data set, or the item of a sequence in it, and the tag of each public element of UIDs."""
+    """For each public UID element: its data set (or sequence item) and its tag."""
     for tag in list(dataset.keys()):
         item = dataset.get_item(tag)
         if item is None or tag.is_private:

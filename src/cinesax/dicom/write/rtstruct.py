@@ -1,12 +1,13 @@
-"""RT Structure Set out: the contours of an analysis in patient coordinates, for planning systems and contour editors.
+"""Writing an RT Structure Set: contours in patient coordinates, for planning systems and contour editors.
 
 One region of interest (ROI) for each structure at its chamber's ED and ES: "LV cavity" is the endocardial border, "LV
-epicardium" the epicardial one, which goes round cavity and myocardium, "RV cavity" that of the right ventricle. A ring
-is not written as one ROI: how its hole is told differs between programs, and a border means the same to all of them.
-Planning systems know no heart phases, so the phase is in the name of the ROI, and phases other than ED and ES are left
-out: all would lie on one another.
+epicardium" the epicardial one, which goes around cavity and myocardium, "RV cavity" that of the right ventricle. A ring
+is not written as one ROI: programs represent its hole differently, but a border means the same to all of them. Planning
+systems do not know heart phases, so the phase is in the name of the ROI, and phases other than ED and ES are left out:
+all would overlap.
 
-Every contour lies in the plane of its source frame and refers to it. Its points are those of the sub-pixel contour.
+Every contour lies in the plane of its source frame and refers to that frame. Its points are those of the sub-pixel
+contour.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,14 +64,14 @@ def rtstruct_dataset(analysis: Analysis, filing: Filing) -> Dataset | None:
     """The structure set of an analysis.
 
     Args:
-        analysis: of an exam read from DICOM.
-        filing: see `dicom_out.file_under`.
+        analysis: the analysis of an exam read from DICOM.
+        filing: see `cinesax.dicom.write.filing.file_under`.
 
     Returns:
-        The object; None where there is no contour at ED or ES.
+        The object; None if there is no contour at ED or ES.
 
     Raises:
-        GeometryError: an exam without geometry.
+        GeometryError: the exam has no geometry.
     """
     grid = analysis.cine.grid
     if grid is None:
@@ -107,7 +108,7 @@ def _rois(analysis: Analysis) -> list[_Roi]:
 
 
 def _moments(m: Measurements) -> dict[int, list[str]]:
-    """Phase -> what it is of a chamber's beat: both, where it was given as both."""
+    """Phase -> ED, ES, or both if the same phase was given for both."""
     moments = dict[int, list[str]]()
     for name, phase in (("ED", m.ed_phase), ("ES", m.es_phase)):
         if phase is not None:
@@ -135,9 +136,9 @@ def _coordinates(points_mm: Floats) -> str:
 
 
 def _empty(filing: Filing, *, compact: bool) -> Dataset:
-    """Everything but regions and contours."""
+    """The structure set without regions and contours."""
     described = {name: value for name, value in describe(filing, ObjectKind.RTSTRUCT).items() if "content" not in name}
-    # A contour of more than some two thousand points is too long for an explicit VR.
+    # A contour of more than about two thousand points is too long for an explicit VR.
     described["transfer_syntax_uid"] = ExplicitVRLittleEndian if compact else ImplicitVRLittleEndian
     dataset = SOPClass(
         study_instance_uid=filing.study_uid,
@@ -159,7 +160,7 @@ def _empty(filing: Filing, *, compact: bool) -> Dataset:
 
 
 def _source(cine: Cine, filing: Filing, phases: set[int]) -> Dataset:
-    """The frames on which there are contours, by their series; a multi-frame instance is named once."""
+    """The frames with contours, by series; a multi-frame instance is listed once."""
     uids, series = series_of_frames(cine), dict[str, dict[str, Dataset]]()
     for phase in sorted(phases):
         for place in range(cine.n_slices):
@@ -222,17 +223,17 @@ def _contour(contour: _Contour, text: str, source: Dataset) -> Dataset:
 
 
 def prove_rtstruct(path: Path, analysis: Analysis) -> None:
-    """Read a structure set again, and compare it with the contours that were meant, in mm of the patient.
+    """Read a structure set again, and compare it with the intended contours, in mm in the patient.
 
-    Each contour is projected back onto the source frame that it refers to: it has to lie in that plane, and to be the
+    Each contour is projected back onto the source frame that it refers to: it must lie in that plane and match the
     contour of that frame.
 
     Args:
         path: the file.
-        analysis: what it was made from.
+        analysis: the analysis that it was made from.
 
     Raises:
-        OutputError: a contour is missing, is one too many, refers to another frame, or lies elsewhere.
+        OutputError: a contour is missing or extra, refers to another frame, or lies elsewhere.
     """
     meant = {
         (roi.name, roi.phase, place): analysis.segmentation.outline(roi.outline, roi.phase, place)
@@ -256,7 +257,7 @@ def prove_rtstruct(path: Path, analysis: Analysis) -> None:
 
 
 def _read_contours(path: Path) -> Iterator[tuple[str, Dataset, Floats]]:
-    """Of every contour: the name of its ROI, its source image, and (point, 3) LPS mm."""
+    """For every contour: the name of its ROI, its source image, and (point, 3) LPS mm."""
     with lenient():
         read = pydicom.dcmread(path)
         names = {int(roi.ROINumber): str(roi.ROIName) for roi in read.StructureSetROISequence}
@@ -277,7 +278,7 @@ def _place(cine: Cine, phase: int, image: Dataset) -> int:
 
 
 def _apart_mm(cine: Cine, place: int, points_mm: Floats, polygon: Floats) -> float:
-    """How far at most the points lie from those of the polygon, in the plane and off it."""
+    """The largest distance of the points from those of the polygon, in the plane and off it."""
     if cine.grid is None or len(points_mm) != len(polygon):
         return float("inf")
     grid = cine.grid

@@ -1,13 +1,13 @@
-"""DICOM Segmentation (SEG) out: the masks of an analysis as objects that archives take and viewers show.
+"""Writing a DICOM Segmentation (SEG): the masks of an analysis as objects for archives and viewers.
 
 seg_ed.dcm, seg_es.dcm    one phase each: a plain stack of slices, which any viewer shows
-seg_cine.dcm              all segmented phases in one object, told apart by TemporalPositionIndex, one of its dimensions
+seg_cine.dcm              all segmented phases in one object, with TemporalPositionIndex as one of its dimensions
 
-Every frame refers to its source frame. Frames without a structure are left out, but for one in each phase in which a
-structure was looked for and not found: so nothing is lost when an object is read again (`dicom_seg_read`).
+Every frame refers to its source frame. Frames without a structure are left out, except one in each known phase in which
+the structure is absent: so nothing is lost when an object is read again (`cinesax.dicom.objects.seg`).
 
-highdicom makes the object, and refuses one in which plane positions repeat. So it gets one stack that holds whatever
-is in any of the phases, and the frames of the phases are made from those of that stack here.
+highdicom makes the object, and refuses repeated plane positions. So it gets one stack that holds whatever is in any of
+the phases, and this file makes the frames of the phases from those of that stack.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ _LONGEST_NAME = 64
 
 
 def label_of(structure: Structure, *, papillary_muscles_included: bool) -> str:
-    """SegmentLabel: a code names the whole ventricle, so the words tell what the cavity holds."""
+    """SegmentLabel: the code names the whole ventricle, so the words say what the cavity includes."""
     words = structure.facts.words
     if not any(one.enclosing is structure and one.facts.part is Part.MUSCLE for one in Structure):
         return words
@@ -53,14 +53,14 @@ def label_of(structure: Structure, *, papillary_muscles_included: bool) -> str:
 
 
 def code_of(concept: Concept) -> Code:
-    """A concept of the table of structures as pydicom has it."""
+    """A concept of the table of structures as a pydicom code."""
     return Code(concept.value, concept.scheme, concept.meaning)
 
 
 def tracking(filing: Filing, structure: Structure, segmentation: Segmentation) -> tuple[str, str]:
-    """TrackingID and TrackingUID of a structure: the same in every object of a study, for it is the same heart."""
+    """TrackingID and TrackingUID of a structure: the same in every object of a study, because it is the same heart."""
     label = label_of(structure, papillary_muscles_included=segmentation.papillary_muscles_included)
-    # A cavity without its papillary muscles is another thing to follow.
+    # A cavity without its papillary muscles is tracked separately.
     usual = label_of(structure, papillary_muscles_included=True)
     what = [structure.name] if label == usual else [structure.name, label]
     return label, derived_uid(filing.study_uid, "tracking", *what)
@@ -72,15 +72,15 @@ def seg_datasets(
     """All SEG objects of an analysis, by the names of their files.
 
     Args:
-        analysis: of an exam read from DICOM.
-        filing: see `dicom_out.file_under`.
+        analysis: the analysis of an exam read from DICOM.
+        filing: see `cinesax.dicom.write.filing.file_under`.
         kind: how the pixels are stored.
 
     Returns:
-        seg_ed.dcm and seg_es.dcm where the phases are known, and seg_cine.dcm.
+        seg_ed.dcm and seg_es.dcm if the phases are known, and seg_cine.dcm.
 
     Raises:
-        GeometryError: an exam without geometry.
+        GeometryError: the exam has no geometry.
     """
     m, everything = analysis.measurements, tuple(range(analysis.cine.n_phases))
     wanted = [
@@ -106,7 +106,7 @@ def seg_datasets(
 
 
 def _author(analysis: Analysis) -> AlgorithmIdentificationSequence | None:
-    """The algorithm that drew the segments; None where a person did."""
+    """The algorithm that drew the segments; None if a person drew them."""
     made = analysis.provenance
     if made.model is None and analysis.segmentation.author == "manual":
         return None
@@ -154,7 +154,7 @@ class _Frames:
     places: tuple[tuple[Structure | None, int, int], ...]
 
     def pixels(self, labels: NDArray[np.uint8], structure: Structure | None) -> NDArray[np.uint8]:
-        """Labels of any shape as an object stores them: 0 and 1 of one structure, or (None) segment numbers."""
+        """Labels of any shape as an object stores them: 0 and 1 for one structure, or (None) segment numbers."""
         if structure is not None:
             return np.asarray(labels == structure, dtype=np.uint8)
         numbers = np.zeros(max(Structure) + 1, dtype=np.uint8)
@@ -195,7 +195,7 @@ def _pixel_data(segmentation: Segmentation, frames: _Frames, *, packed: bool) ->
 def _stack(
     analysis: Analysis, filing: Filing, frames: _Frames, *, kind: SegmentationType, texts: tuple[str, int, str, str]
 ) -> Dataset:
-    """What highdicom makes of one stack with a mark wherever there is a frame in any phase."""
+    """The object that highdicom makes from one stack, with a mark wherever any phase has a frame."""
     cine = analysis.cine
     uid, number, label, description = texts
     marks = np.zeros((*cine.pixels.shape[1:], len(frames.structures)), dtype=np.uint8)
@@ -216,7 +216,7 @@ def _stack(
 
 
 def _one_phase(cine: Cine, filing: Filing) -> list[Dataset]:
-    """One phase of the source as single-frame instances named after their slices: to find them again in the frames."""
+    """One phase of the source as single-frame instances named after their slices, to find them again in the frames."""
     images = source_images(cine, filing)[0]
     for place, image in enumerate(images):
         image.SOPClassUID = MR_IMAGE
@@ -249,7 +249,7 @@ def _series_item(uid: str, instances: list[Dataset]) -> Dataset:
 
 
 def _fill(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames, *, in_time: bool) -> None:
-    """Describe the frames, in the place of the marks."""
+    """Describe the frames, replacing the marks."""
     models = {_place(item): item for item in dataset.PerFrameFunctionalGroupsSequence}
     items = []
     for structure, phase, place in frames.places:
@@ -269,7 +269,7 @@ def _fill(dataset: Dataset, cine: Cine, filing: Filing, frames: _Frames, *, in_t
 
 
 def _place(item: Dataset) -> tuple[int, int]:
-    """(segment number, or 0 where all frames are of one segment; slice) of a frame that highdicom made."""
+    """(segment number, or 0 if all frames are of one segment; slice) of a frame that highdicom made."""
     uid = item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
     segment = item.get("SegmentIdentificationSequence")
     return int(segment[0].ReferencedSegmentNumber) if segment else 0, int(uid.rpartition(".")[2]) - 1
@@ -286,7 +286,7 @@ def _derivation(model: Dataset, cine: Cine, filing: Filing, frame: tuple[int, in
     source.update(reference(cine, filing, *frame))
     matrices = cine.source.stored_matrices
     if matrices and matrices[frame[1]] != cine.pixels.shape[2:]:
-        # Slices of a smaller matrix are padded to the largest: pixel for pixel it is not the same image.
+        # Slices with a smaller matrix are padded to the largest: the pixels are not those of the source image.
         source = _without(source, "SpatialLocationsPreserved")
         source.SpatialLocationsPreserved = "NO"
     item = _without(model, "SourceImageSequence")
@@ -295,7 +295,7 @@ def _derivation(model: Dataset, cine: Cine, filing: Filing, frame: tuple[int, in
 
 
 def _without(model: Dataset, *keywords: str) -> Dataset:
-    """A data set with the elements of another, but for some: to set one of those it shares would set it in both."""
+    """A data set with the elements of another except some. The elements are shared: changing one changes both."""
     item = Dataset()
     item.update({element.tag: element for element in model if element.keyword not in keywords})
     return item

@@ -1,4 +1,4 @@
-"""DICOM SR out: what was measured, as an Imaging Measurement Report (TID 1500) in Comprehensive SR.
+"""Writing a DICOM SR: measurements as an Imaging Measurement Report (TID 1500) in Comprehensive SR.
 
     Imaging Measurement Report
     ├── device observer: cinesax; procedure: cardiac MRI
@@ -10,7 +10,7 @@
         └── the same groups of each other chamber that was segmented; where its ED or ES is not that of the LV, its
             segment is that of seg_cine.dcm
 
-What was not measured is not in it. The report is unverified and preliminary: no person has looked at it.
+Values that were not measured are left out. The report is unverified and preliminary: no person has checked it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ Group = MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQual
 
 @dataclass(frozen=True, slots=True)
 class _Roi:
-    """A number that was measured on one structure at one phase, and the SEG object that holds it."""
+    """A value measured on one structure at one phase, and the SEG object that holds the structure."""
 
     name: Code
     value: float | None
@@ -93,12 +93,12 @@ def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) 
     """The report of an analysis.
 
     Args:
-        analysis: of an exam read from DICOM.
-        filing: see `dicom_out.file_under`.
-        segs: the SEG objects of the same analysis by the names of their files (`dicom_seg.seg_datasets`).
+        analysis: the analysis of an exam read from DICOM.
+        filing: see `cinesax.dicom.write.filing.file_under`.
+        segs: the SEG objects of the same analysis by file name (`cinesax.dicom.write.seg.seg_datasets`).
 
     Returns:
-        The object; None where nothing was measured.
+        The object; None if nothing was measured.
     """
     rois = [roi for roi in _rois(analysis) if roi.value is not None and roi.phase is not None]
     included = analysis.segmentation.papillary_muscles_included
@@ -111,7 +111,7 @@ def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) 
             return None
         report = MeasurementReport(_observer(), CARDIAC_MRI, groups, title=MEASUREMENT_REPORT)
         _separate(report)
-        # Source images first: what highdicom copies from there, `finish` replaces.
+        # Source images first: `finish` replaces what highdicom copies from them.
         frames = [image for roi in rois for image in images[roi.phase or 0]]
         document = ComprehensiveSR(
             evidence=[*(frames or images[0]), *(segs[name] for name in sorted({roi.seg for roi in rois}))],
@@ -175,7 +175,7 @@ def _volume(
 
 
 def _function(analysis: Analysis, filing: Filing, papillary: QualitativeEvaluation) -> list[Group]:
-    """TID 1501: what belongs to the beat rather than to a phase; [] where there is nothing of it."""
+    """TID 1501: values of the beat, not of a phase; [] if there are none."""
     left, groups = analysis.measurements, list[Group]()
     for m in (left, *left.others):
         values = _function_values(m)
@@ -199,8 +199,8 @@ def _function(analysis: Analysis, filing: Filing, papillary: QualitativeEvaluati
 
 
 def _function_values(m: Measurements) -> list[tuple[Code, float, Code]]:
-    """Name, value and unit of what is known of a chamber's beat. The heart rate is told once, with the LV."""
-    # A fraction of summed areas is no ejection fraction of the ventricle by MR.
+    """Name, value and unit of the known values of a chamber's beat. Only the LV gets the heart rate."""
+    # A fraction of summed areas is not the ejection fraction of the ventricle by MR.
     ef_percent = m.ef_percent if m.ef_basis is EfBasis.VOLUMES else None
     values = [
         (m.chamber.stroke_volume, m.sv_ml, ML),
@@ -218,7 +218,7 @@ def _number(name: Code, value: float | None, unit: Code) -> Measurement:
 
 
 def _segment_number(seg: Dataset, code: Code) -> int:
-    """The number of the segment of a structure, found by its code."""
+    """The segment number of a structure, by its code."""
     for segment in seg.SegmentSequence:
         if segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == code.value:
             return int(segment.SegmentNumber)
@@ -226,7 +226,7 @@ def _segment_number(seg: Dataset, code: Code) -> int:
 
 
 def _sources(analysis: Analysis, filing: Filing, phase: int, places: Sequence[int]) -> list[SourceImageForSegmentation]:
-    """The source of each frame of a segment; of multi-frame instances one reference with all its frames."""
+    """The source of each frame of a segment; a multi-frame instance gets one reference with all its frames."""
     frames: dict[str, list[int]] = {}
     for place in places:
         item = reference(analysis.cine, filing, phase, place)
@@ -255,7 +255,7 @@ def _algorithm(analysis: Analysis, chamber: Chamber) -> AlgorithmIdentification:
 
 
 def _separate(items: Sequence[Dataset]) -> None:
-    """Say that the items of containers stand apart: as flowing text, which highdicom says, they show without names."""
+    """Mark the items of containers as separate: highdicom marks them as flowing text, shown without names."""
     for item in items:
         if item.ValueType == "CONTAINER":
             item.ContinuityOfContent = "SEPARATE"
@@ -275,14 +275,14 @@ def _observer() -> ObservationContext:
 
 
 def prove_sr(path: Path, analysis: Analysis) -> None:
-    """Read a report again, and compare it with what was measured and with the segmentations beside it.
+    """Read a report again, and compare it with the measurements and with the segmentations in its folder.
 
     Args:
-        path: the file; the SEG objects that it refers to lie in the same folder.
-        analysis: what it was made from.
+        path: the file; the SEG objects that it refers to are in the same folder.
+        analysis: the analysis that it was made from.
 
     Raises:
-        OutputError: a number is missing, is one too many or another; a segment that is referred to is not there.
+        OutputError: a value is missing, extra or different, or a referenced segment does not exist.
     """
     left = analysis.measurements
     named = {roi.name.value: roi.value for roi in _rois(analysis)}
