@@ -5,6 +5,7 @@ Every front end calls `analyze`; nothing else strings its steps together.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
@@ -17,6 +18,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import UsageError
 from cinesax.core.findings import Finding, Severity
 from cinesax.core.measurements import Measurements
+from cinesax.core.presence import BaseRule
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.selection import (
     NO_OVERRIDES,
@@ -46,6 +48,7 @@ def analyze(
     segmenter: "Segmenter | None" = None,
     model: str | PathLike[str] | None = None,
     threads: int | None = None,
+    base: BaseRule | str | None = None,
     selection: Selection | None = None,
     overrides: Overrides | None = None,
     progress: Progress | None = None,
@@ -63,6 +66,8 @@ def analyze(
         segmenter: what finds the left ventricle, instead of a network from a bundle.
         model: the bundle folder of the network to run; by default the one that ships.
         threads: how many CPU threads the network may use; by default as many as there are cores.
+        base: which slices at the base count as left ventricle: "half" (the default: wall round at least half of the
+            blood), "any" (blood of the left ventricle), "whole" (closed wall). Only for a network from a bundle.
         selection: which series, study or patient to read, where there are several.
         overrides: ED and ES phases, body size and papillary convention to take instead of what is read or measured.
         progress: told of the frames done and their total while a network runs.
@@ -75,6 +80,8 @@ def analyze(
     """
     if sum(choice is not None for choice in (segmentation, segmenter, model)) > 1:
         raise UsageError("give only one of a segmentation, a segmenter and a model")
+    if base is not None and (segmentation is not None or segmenter is not None):
+        raise UsageError("`base` is for a network from a bundle: of a segmentation everything counts")
     refuse_others("analyze", choices, Selection, Overrides)
     selection, overrides = selection_of(selection, choices), overrides_of(overrides, choices)
     if overrides.papillary_muscles_included is not None and segmentation is None:
@@ -82,6 +89,10 @@ def analyze(
     if (labels is not None or segmentation_phase is not None) and segmentation is None:
         raise UsageError("`labels` and `segmentation_phase` need a `segmentation`")
     clock = _Clock()
+    loading = None
+    if segmentation is None and segmenter is None:
+        # Two cores: the network starts while files are read.
+        loading = _in_background(lambda: _load(model, threads, base))
     with clock.step("read"):
         if isinstance(exam, Cine):
             cine = exam
@@ -93,7 +104,7 @@ def analyze(
         check_overrides(cine, overrides)
     if segmentation is None:
         with clock.step("load network"):
-            segmenter = segmenter or _load(model, threads)
+            segmenter = segmenter or (_load(model, threads, base) if loading is None else loading.result())
         with clock.step("segment"):
             found, source = segmenter.segment(cine, progress), "network"
     else:
@@ -130,10 +141,20 @@ def _findings(cine: Cine, segmentation: Segmentation, measured: Measurements) ->
     return _by_severity(*cine.findings, *segmentation.findings, *check(cine, segmentation, measured))
 
 
-def _load(model: str | PathLike[str] | None, threads: int | None) -> "Segmenter":
+def _in_background(work: "Callable[[], Segmenter]") -> "Future[Segmenter]":
+    executor = ThreadPoolExecutor(1)
+    future = executor.submit(work)
+    executor.shutdown(wait=False)
+    return future
+
+
+def _load(model: str | PathLike[str] | None, threads: int | None, base: BaseRule | str | None) -> "Segmenter":
     from cinesax.network.segmenter import load_segmenter
 
-    return load_segmenter(None if model is None else str(model), threads=threads)
+    if base is not None and base not in set(BaseRule):
+        raise UsageError(f"the base rule is half, any or whole, seen {base}")
+    rule = BaseRule.HALF if base is None else BaseRule(base)
+    return load_segmenter(None if model is None else str(model), threads=threads, base=rule)
 
 
 def _given(

@@ -7,7 +7,7 @@ from pathlib import Path
 from cinesax.cli.main import COMMANDS, build_parser
 from cinesax.core import errors
 from cinesax.core.findings import Code
-from cinesax.measure import plausibility, volumes
+from cinesax.measure import plausibility, shape, volumes
 from cinesax.results import tables
 from cinesax.results import write as results
 
@@ -40,8 +40,12 @@ def test_the_limits_told_are_those_used() -> None:
     page = " ".join((DOCS / "outputs.md").read_text().split())
     for name, (_, low, high, _) in plausibility.PLAUSIBLE.items():
         assert f"outside {low:.0f} to {high:.0f}" in page, name
-    for part in (plausibility.END_AREA_PART, plausibility.JUMP_OF_EDV, plausibility.JUMP_OF_STROKE):
+    parts = (plausibility.JUMP_OF_EDV, plausibility.JUMP_OF_STROKE, shape.END_AREA_PART, shape.CUT_PART_OF_EDV)
+    parts += (shape.FULL_AREA_PART, shape.ABRUPT_PART, shape.GROWS_PART, shape.UNSURE_PART_OF_EDV, shape.MASS_PART)
+    for part in parts:
         assert f"{100 * part:.0f} %" in page
+    assert f"{shape.BASE_POINTS:.0f} points" in page and f"{shape.GROWS_MM2:.0f} mm²" in page
+    assert f"more than {shape.FAR_APART_MM} mm apart" in page and f"more than {shape.SHIFT_MM:.0f} mm off" in page
 
 
 # Options of other programs that the pages show: TensorBoard's, the benchmarks'.

@@ -52,6 +52,8 @@ HEAVY = (
     "jinja2",
     "rich",
     "scipy",
+    "numpy",
+    "contourpy",
 )
 
 
@@ -76,6 +78,18 @@ def test_other_names_are_attribute_errors() -> None:
 def test_importing_is_light() -> None:
     loaded = fresh("import cinesax, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))").split()
     assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_help_is_light() -> None:
+    for arguments in (["--help"], ["analyze", "--help"]):
+        code = (
+            "import sys, io, contextlib\nfrom cinesax.cli.main import main\n"
+            "with contextlib.redirect_stdout(io.StringIO()):\n"
+            f"    with contextlib.suppress(SystemExit): main({arguments!r})\n"
+            "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+        )
+        loaded = fresh(code).split()
+        assert [name for name in HEAVY if name in loaded] == [], arguments
 
 
 @pytest.mark.parametrize(

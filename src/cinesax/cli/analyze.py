@@ -7,7 +7,9 @@ not a medical device.
 """
 
 import argparse
+import importlib
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,13 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cinesax.analyze import Progress, analyze
 from cinesax.cli import add_selection, selection_from
-from cinesax.core.analysis import Analysis
 from cinesax.core.errors import NoObjectsError, UsageError, printable
 from cinesax.core.selection import Overrides
 
 if TYPE_CHECKING:
+    from cinesax.analyze import Progress
+    from cinesax.core.analysis import Analysis
     from cinesax.dicom.write.options import DicomOptions
 
 
@@ -58,6 +60,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="the phase of --segmentation, where it is of one phase and does not say which; counted from 0",
+    )
+    parser.add_argument(
+        "--base",
+        choices=("half", "any", "whole"),
+        help="slices at the base that count: wall round half of the blood (default), LV blood, closed wall",
     )
     parser.add_argument(
         "--papillary-muscles",
@@ -124,7 +131,11 @@ def run(args: argparse.Namespace) -> None:
             for segmentation in args.segmentation:
                 _keep_segmentation(segmentation, args.out)
         check_output(args.out, force=args.force)
+    from cinesax.analyze import analyze
+
     with _progress() as progress:
+        if args.out is not None:
+            progress = _loading_writers(progress)
         analysis = analyze(
             _one_or_several(args.exam) or args.exam,
             segmentation=_one_or_several(args.segmentation),
@@ -132,6 +143,7 @@ def run(args: argparse.Namespace) -> None:
             segmentation_phase=args.segmentation_phase,
             model=args.model,
             threads=args.threads,
+            base=args.base,
             selection=selection_from(args),
             overrides=_overrides(args),
             progress=progress,
@@ -236,8 +248,26 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
     )
 
 
+def _loading_writers(progress: "Progress | None") -> "Progress":
+    """The same, and what writes results is loaded beside the network, which leaves Python's lock alone."""
+    loading = threading.Thread(target=_load_writers, daemon=True)
+
+    def called(done: int, total: int) -> None:
+        if loading.ident is None:
+            loading.start()
+        if progress is not None:
+            progress(done, total)
+
+    return called
+
+
+def _load_writers() -> None:
+    for name in ("formats.contours", "formats.nifti", "results.html", "dicom.verify"):
+        importlib.import_module(f"cinesax.{name}")
+
+
 @contextmanager
-def _progress() -> Iterator[Progress | None]:
+def _progress() -> "Iterator[Progress | None]":
     """Something that draws progress on standard error, where that is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -250,7 +280,7 @@ def _progress() -> Iterator[Progress | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _tell(analysis: Analysis, args: argparse.Namespace, written: Path | None) -> None:
+def _tell(analysis: "Analysis", args: argparse.Namespace, written: Path | None) -> None:
     from cinesax.results.privacy import pseudonymise
 
     shown = analysis if args.show_patient else pseudonymise(analysis)
@@ -262,7 +292,7 @@ def _tell(analysis: Analysis, args: argparse.Namespace, written: Path | None) ->
         _print(shown, written)
 
 
-def _print(analysis: Analysis, written: Path | None) -> None:
+def _print(analysis: "Analysis", written: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 

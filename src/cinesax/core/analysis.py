@@ -1,10 +1,10 @@
 """Analysis: everything that a run of cinesax produced. Values only."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
+from cinesax._views import views
 from cinesax.core.cine import Cine
 from cinesax.core.findings import Finding
 from cinesax.core.measurements import Measurements
@@ -30,22 +30,6 @@ class Provenance:
     seconds: tuple[tuple[str, float], ...] = ()
 
 
-class ToDict(Protocol):
-    """An Analysis as plain values."""
-
-    def __call__(self, analysis: "Analysis", *, show_patient: bool) -> dict[str, Any]:
-        """The contents of analysis.json."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """How an Analysis is shown: as a dictionary, and as HTML in a notebook."""
-
-    to_dict: ToDict
-    to_html: "Callable[[Analysis], str]"
-
-
 @dataclass(frozen=True, repr=False, slots=True)
 class Analysis:
     """A cine, its segmentation, the measurements, the findings and the provenance.
@@ -53,11 +37,7 @@ class Analysis:
     Attributes:
         pseudonym: the case key, if `cinesax.results.privacy.pseudonymise` has removed what identifies the patient; else
             None.
-        views: the functions behind `to_dict` and the notebook view. Values do not import the rooms that write and draw,
-            so `cinesax/__init__.py`, which is always imported first, passes these functions in.
     """
-
-    views: ClassVar[Views]
 
     cine: Cine
     segmentation: Segmentation
@@ -83,11 +63,11 @@ class Analysis:
         Args:
             show_patient: whether to include patient, UIDs and study date.
         """
-        return self.views.to_dict(self, show_patient=show_patient)
+        return views().to_dict(self, show_patient=show_patient)
 
     def _repr_html_(self) -> str:
         """Numbers, volume-time curve and findings, in a notebook."""
-        return self.views.to_html(self)
+        return views().to_html(self)
 
 
 def case_key(cine: Cine) -> str:

@@ -5,7 +5,9 @@ from enum import StrEnum
 
 import numpy as np
 
+from cinesax.core.errors import GeometryError
 from cinesax.core.grid import Floats
+from cinesax.core.presence import BaseRule
 from cinesax.core.structures import LV, Chamber
 from cinesax.core.values import ArrayValue, frozen
 
@@ -26,6 +28,45 @@ class EfBasis(StrEnum):
     """Volumes in ml, from true distances between slices."""
     AREAS = "areas"
     """Summed areas of the slices, as if all were equally far apart: there are no distances to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseVolumes:
+    """Volumes of the left ventricle by one rule of what counts at its base; None where not known.
+
+    Attributes:
+        rule: which one.
+        ed_phase: of its own curve, unless given.
+        es_phase: likewise.
+        edv_ml: volume at ED.
+        esv_ml: volume at ES.
+        ef_percent: ejection fraction: of volumes, or of summed areas where there are no volumes.
+    """
+
+    rule: BaseRule
+    ed_phase: int | None
+    es_phase: int | None
+    edv_ml: float | None
+    esv_ml: float | None
+    ef_percent: float | None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class WallThickness(ArrayValue):
+    """End-diastolic wall thickness on the 16 segments of the American Heart Association. It was not validated.
+
+    Attributes:
+        segments_mm: (16,), the mean of segments 1 to 16; nan where a segment holds no ray.
+        slices: those that were cut into basal, middle and apical thirds, from base to apex.
+    """
+
+    segments_mm: Floats
+    slices: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.segments_mm.shape != (16,):
+            raise GeometryError(f"wall thickness has 16 segments, seen shape {self.segments_mm.shape}")
+        object.__setattr__(self, "segments_mm", frozen(self.segments_mm))
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True, kw_only=True)
@@ -54,6 +95,10 @@ class Measurements(ArrayValue):
         weight_kg: the body weight used.
         chamber: whose volumes these are.
         others: the measurements of the other segmented chambers. Only those of the LV have this.
+        lv_mass_es_g: myocardial mass at ES, which should be that at ED; None for other chambers than the LV.
+        wall_thickness: at ED, of the LV; None where wall, RV or the side of the image are not known.
+        base_rule: by which rule slices at the base count; None where nobody decided it (a given segmentation).
+        by_base_rule: volumes and EF of the LV by each rule that the segmentation allows.
     """
 
     area_method: AreaMethod
@@ -74,6 +119,10 @@ class Measurements(ArrayValue):
     weight_kg: float | None
     chamber: Chamber = LV
     others: tuple["Measurements", ...] = ()
+    lv_mass_es_g: float | None = None
+    wall_thickness: WallThickness | None = None
+    base_rule: BaseRule | None = None
+    by_base_rule: tuple[BaseVolumes, ...] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):

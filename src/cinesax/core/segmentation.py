@@ -17,6 +17,7 @@ from cinesax.core.errors import GeometryError
 from cinesax.core.findings import Finding
 from cinesax.core.grid import Floats
 from cinesax.core.origins import Drawn, Origin
+from cinesax.core.presence import Presence
 from cinesax.core.structures import LV, Chamber, Part, Structure, painting_order
 from cinesax.core.values import ArrayValue, frozen
 
@@ -47,6 +48,8 @@ class Segmentation(ArrayValue):
         origin: what made the contours (or labels) of which `origins` says nothing; `author` is who.
         origins: (structure, phase, slice) -> where that contour comes from, if it comes from somewhere else; also where
             somebody decided that there is none.
+        presence: in which frames the left ventricle was taken to be, and by which rule; None where nobody decided it
+            (what is given counts as it is).
 
     Raises:
         GeometryError: shapes that do not fit, labels that are no Structure, polygons that are no polygons.
@@ -60,6 +63,7 @@ class Segmentation(ArrayValue):
     papillary_muscles_included: bool = True
     origin: Origin = Origin.GIVEN
     origins: Mapping[ContourKey, Drawn] = field(default_factory=dict)
+    presence: Presence | None = None
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 4 or self.labels.dtype != np.uint8:
@@ -68,8 +72,13 @@ class Segmentation(ArrayValue):
                 f"seen {self.labels.dtype} of shape {self.labels.shape}"
             )
         # Phase by phase: bincount takes a copy in 64 bits, of a whole large study more than a gigabyte.
-        present = np.flatnonzero(sum(np.bincount(phase.ravel(), minlength=256) for phase in self.labels))
-        unknown = sorted({int(value) for value in present} - {0, *(int(s) for s in self.known_phases)})
+        known_values = {0, *(int(s) for s in self.known_phases)}
+        highest = int(self.labels.max(initial=0))
+        unknown: list[int] = []
+        # Where all values up to the highest are known, there is nothing to count, which takes 20 times as long.
+        if not known_values.issuperset(range(highest + 1)):
+            present = np.flatnonzero(sum(np.bincount(phase.ravel(), minlength=256) for phase in self.labels))
+            unknown = sorted({int(value) for value in present} - known_values)
         if unknown:
             raise GeometryError(f"labels hold the values {unknown}, which are not among the structures segmented")
         if not self.known_phases:

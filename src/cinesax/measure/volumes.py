@@ -18,6 +18,8 @@ from cinesax.core.measurements import AreaMethod, Measurements, volume_curve
 from cinesax.core.segmentation import Segmentation, area_px
 from cinesax.core.selection import NO_OVERRIDES, Overrides
 from cinesax.core.structures import LV, Chamber, Structure, blood_of, chambers, wall_of
+from cinesax.measure.base_rules import areas_by_rule, volumes_by_rule
+from cinesax.measure.wall import wall_thickness
 
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
 """Grams a millilitre: Schulz-Menger et al. 2020, as above."""
@@ -63,7 +65,7 @@ def measure_checked(cine: Cine, segmentation: Segmentation, overrides: Overrides
         replace(_of_chamber(cine, segmentation, chamber, given), height_cm=height, weight_kg=weight)
         for chamber in chambers(segmentation.known_phases)
     )
-    return replace(left, others=tuple(others))
+    return replace(left, others=tuple(others), wall_thickness=wall_thickness(cine, segmentation, left.ed_phase))
 
 
 def _of_chamber(
@@ -80,6 +82,8 @@ def _of_chamber(
         ed, es = _phases(curve, (curve_ed, curve_es), given)
     else:
         ed, es = _phases_of_other(curve, (curve_ed, curve_es), given)
+    ml_a_px = None if cine.grid is None or extents is None else extents * cine.grid.pixel_area_mm2 / 1000
+    by_rule = areas_by_rule(segmentation, areas_px) if chamber == LV else {}
     times = phase_times_ms(cine)
     fall, rise = (None, None) if volumes is None else peak_rates(volumes, times, cine.rr_interval_ms)
     if cine.gating is Gating.PROSPECTIVE:
@@ -99,10 +103,13 @@ def _of_chamber(
         heart_rate_bpm=cine.heart_rate_bpm,
         peak_ejection_rate_ml_per_s=fall,
         peak_filling_rate_ml_per_s=rise,
-        lv_mass_g=None if chamber != LV or ed is None or extents is None else _mass_g(cine, segmentation, ed, extents),
+        lv_mass_g=_mass_g(cine, segmentation, ed, extents) if chamber == LV else None,
+        lv_mass_es_g=_mass_g(cine, segmentation, es, extents) if chamber == LV else None,
         height_cm=None,
         weight_kg=None,
         chamber=chamber,
+        base_rule=segmentation.presence.rule if by_rule and segmentation.presence else None,
+        by_base_rule=volumes_by_rule(by_rule, ml_a_px=ml_a_px, given=given),
     )
 
 
@@ -274,9 +281,9 @@ def _given_phase(phase: int, name: str, curve: Floats) -> int:
     return int(phase)
 
 
-def _mass_g(cine: Cine, segmentation: Segmentation, phase: int, extents_mm: Floats) -> float | None:
+def _mass_g(cine: Cine, segmentation: Segmentation, phase: int | None, extents_mm: Floats | None) -> float | None:
     wall = wall_of(LV)
-    if wall is None or wall not in segmentation.known_phases:
+    if phase is None or extents_mm is None or wall is None or wall not in segmentation.known_phases:
         return None
     areas = areas_of(segmentation, wall)[phase]
     if cine.grid is None or np.any(np.isnan(areas)):

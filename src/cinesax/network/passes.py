@@ -87,8 +87,19 @@ def find_heart(cine: Cine, bundle: Bundle, finder: Pass, *, placement: Placement
     heat = np.zeros((bundle.framing.size, bundle.framing.size))
     highest = 0.0
     ventricle = [channel for channel, one in bundle.classes.items() if one in _LEFT_VENTRICLE]
+    framing, window = bundle.framing, None
+    if bundle.heart is not None and bundle.heart.context > 1:
+        # Networks since then standardise their images themselves: one window of the study will do.
+        window = framing.window(placement.turn.apply(cine.pixels))
     for part in _batches(len(frames)):
-        framed = np.stack([bundle.framing.apply(frame, placement) for frame in frames[part]])
+        framed = np.stack(
+            [
+                framing.apply(frame, placement)
+                if window is None
+                else framing.cut(frame, placement, framing.whole, window)
+                for frame in frames[part]
+            ]
+        )
         seen = share(finder.run(framed[..., None]), ventricle)
         heat += seen.sum(axis=0, dtype=np.float64)
         highest = max(highest, float(seen.max()))

@@ -13,12 +13,14 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError, DatasetError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.origins import Origin
+from cinesax.core.presence import BaseRule, Presence
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, trace
-from cinesax.core.structures import Structure, painting_order
+from cinesax.core.structures import LV, Structure, painting_order
 from cinesax.network.bundle import Bundle, HeartPass, open_bundle
 from cinesax.network.cleaning import DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.network.framing import Crop, Framing, Placement
 from cinesax.network.passes import BORDER, Pass, Progress, Scores, draw, find_heart
+from cinesax.network.presence import decide, evidence
 
 
 class Segmenter(Protocol):
@@ -48,12 +50,14 @@ class NetworkSegmenter:
         refiner: draws.
         finder: says where the heart is; None: the refiner sees whole frames.
         rules: of the cleaning.
+        base: which slices at the base count.
     """
 
     bundle: Bundle
     refiner: Pass
     finder: Pass | None = None
     rules: frozenset[Rule] = DEFAULT_RULES
+    base: BaseRule = BaseRule.HALF
 
     @property
     def name(self) -> str:
@@ -124,7 +128,7 @@ class NetworkSegmenter:
         return Scores(Crop((0, 0), 1), {one: nothing for one in Structure if one in self.bundle.classes.values()})
 
     def finish(self, scores: Scores, cine: Cine, placement: Placement) -> Segmentation:
-        """Clean what the network saw and bring it back to the cine's grid.
+        """Clean what the network saw, decide where the ventricle ends, and bring it back to the cine's grid.
 
         Args:
             scores: from `scores`.
@@ -146,32 +150,96 @@ class NetworkSegmenter:
                 # Not said as removed: what goes here was never taken for LV.
                 rules = self.rules if structure.facts.one_region else self.rules - {Rule.ONE_REGION}
                 cleaned[structure] = clean(region, rules).probabilities
-        labels, contours = self._native(Scores(scores.crop, cleaned), cine, placement)
+        seen = evidence(cleaned)
+        inside = decide(seen, base_first=cine.base_first)
+        contours = self._outlines(Scores(scores.crop, cleaned), placement)
+        counted, set_aside = _split(contours, inside[self.base], cine.base_first)
+        labels = self._labels(Scores(scores.crop, cleaned), counted, cine, placement)
         known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in cleaned}
         findings = (*_findings(cavity.off, removed), *_outside(placement, self.bundle.framing.size))
-        return Segmentation(labels, known, contours, findings=findings, author=self.name, origin=Origin.NETWORK)
+        presence = Presence(self.base, inside, seen.by(self.base), seen.enclosure, set_aside)
+        return Segmentation(
+            labels,
+            known,
+            _with_wall(counted, labels),
+            findings=findings,
+            author=self.name,
+            origin=Origin.NETWORK,
+            presence=presence,
+        )
 
-    def _native(
-        self, scores: Scores, cine: Cine, placement: Placement
-    ) -> tuple[NDArray[np.uint8], dict[ContourKey, Polygons]]:
-        """Labels and contours on the cine's own pixels, of which only those under the crop are looked at."""
-        labels = np.zeros(cine.pixels.shape, np.uint8)
-        turned = placement.turn.apply(labels)
+    def _outlines(self, scores: Scores, placement: Placement) -> dict[ContourKey, Polygons]:
+        """Contours on the cine's own pixels, of which only those under the crop are looked at."""
         rows, columns = self.bundle.framing.native_crop(placement, scores.crop)
         shape = placement.turn.apply_pair(placement.native_shape)
         contours: dict[ContourKey, Polygons] = {}
-        for structure in painting_order(scores.regions):
-            values = scores.regions[structure]
+        for structure, values in scores.regions.items():
             for phase, place in np.argwhere((values >= BORDER).any(axis=(2, 3))):
                 native = self.bundle.framing.uncut(values[phase, place], placement, scores.crop)
-                polygons = trace(native, level=BORDER)
+                moved = (polygon + [columns.start, rows.start] for polygon in _traced(native))
+                polygons = tuple(placement.turn.undo_points(polygon, shape) for polygon in moved)
                 if polygons:
+                    contours[structure, int(phase), int(place)] = polygons
+        return contours
+
+    def _labels(
+        self, scores: Scores, contours: Mapping[ContourKey, Polygons], cine: Cine, placement: Placement
+    ) -> NDArray[np.uint8]:
+        """The pixels of what has contours, (phase, slice, row, column)."""
+        labels = np.zeros(cine.pixels.shape, np.uint8)
+        turned = placement.turn.apply(labels)
+        rows, columns = self.bundle.framing.native_crop(placement, scores.crop)
+        for structure in painting_order(scores.regions):
+            for which, phase, place in contours:
+                if which is structure:
+                    native = self.bundle.framing.uncut(scores.regions[structure][phase, place], placement, scores.crop)
                     turned[phase, place, rows, columns][_without_holes(native >= BORDER)] = structure
-                    moved = (polygon + [columns.start, rows.start] for polygon in polygons)
-                    contours[structure, int(phase), int(place)] = tuple(
-                        placement.turn.undo_points(polygon, shape) for polygon in moved
-                    )
-        return labels, _with_wall(contours, labels)
+        return labels
+
+
+def _split(
+    contours: Mapping[ContourKey, Polygons], inside: NDArray[np.bool_], base_first: bool | None
+) -> tuple[dict[ContourKey, Polygons], dict[ContourKey, Polygons]]:
+    """Contours of frames that count, and those of the left ventricle in frames that do not.
+
+    The wall goes with its cavity. Wall beyond the apical end is the tip of the ventricle and stays; beyond the basal
+    end there is none.
+
+    Args:
+        contours: of all frames.
+        inside: (phase, slice): frames that count.
+        base_first: whether slice 0 is the basal end; None: not known.
+    """
+    counted: dict[ContourKey, Polygons] = {}
+    set_aside: dict[ContourKey, Polygons] = {}
+    for key, polygons in contours.items():
+        structure, phase, place = key
+        away = structure.facts.chamber == LV and not inside[phase, place]
+        if away and (Structure.CAVITY, phase, place) not in contours:
+            away = _beyond_base(inside[phase], place, base_first)
+        (set_aside if away else counted)[key] = polygons
+    return counted, set_aside
+
+
+def _beyond_base(inside: NDArray[np.bool_], place: int, base_first: bool | None) -> bool:
+    counted = np.flatnonzero(inside)
+    if len(counted) == 0:
+        return True
+    if base_first is None:
+        return False
+    return bool(place < counted[0] if base_first else place > counted[-1])
+
+
+def _traced(values: NDArray[np.float32]) -> Polygons:
+    """The outlines of (row, column), traced only where there is something: most of a crop is background."""
+    inside = values >= BORDER
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if len(rows) == 0:
+        return ()
+    # A pixel more on each side holds the other end of each edge that the border crosses.
+    top, left = max(0, int(rows[0]) - 1), max(0, int(columns[0]) - 1)
+    polygons = trace(values[top : int(rows[-1]) + 2, left : int(columns[-1]) + 2], level=BORDER)
+    return tuple(polygon + [left, top] for polygon in polygons)
 
 
 def _without_holes(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -216,7 +284,11 @@ def _outside(placement: Placement, size: int) -> list[Finding]:
 
 
 def load_segmenter(
-    which: str | Path | None = None, *, threads: int | None = None, rules: frozenset[Rule] = DEFAULT_RULES
+    which: str | Path | None = None,
+    *,
+    threads: int | None = None,
+    rules: frozenset[Rule] = DEFAULT_RULES,
+    base: BaseRule = BaseRule.HALF,
 ) -> NetworkSegmenter:
     """Open a bundle and start its network.
 
@@ -224,22 +296,25 @@ def load_segmenter(
         which: a bundle folder; None or "default": the network that ships.
         threads: of ONNX Runtime; None: as many as there are cores for this process.
         rules: of the cleaning.
+        base: which slices at the base count.
 
     Raises:
-        BundleError: the bundle cannot be used.
+        BundleError: the bundle cannot be used, or draws no wall where the rule asks for it.
     """
     bundle = open_bundle(which)
     if Structure.CAVITY not in bundle.classes.values():
         raise BundleError(f"{bundle.folder} has no class for the LV cavity")
+    if base is BaseRule.WHOLE and Structure.MYOCARDIUM not in bundle.classes.values():
+        raise BundleError(f"{bundle.name} draws no myocardium, which the base rule 'whole' needs: take 'half' or 'any'")
     first = _start(bundle.graph_path, bundle, threads)
     _check_shapes(bundle, bundle.graph_path, first, Shape(bundle.framing.size, 1))
     graph = Pass(first, bundle.input_name, bundle.output_name)
     if bundle.heart is None:
-        return NetworkSegmenter(bundle, graph, rules=rules)
+        return NetworkSegmenter(bundle, graph, rules=rules, base=base)
     second = _start(bundle.heart_path, bundle.heart, threads)
     _check_shapes(bundle, bundle.heart_path, second, Shape(bundle.heart.crop, bundle.heart.context))
     refiner = Pass(second, bundle.heart.input_name, bundle.heart.output_name, bundle.heart.context)
-    return NetworkSegmenter(bundle, refiner, graph, rules)
+    return NetworkSegmenter(bundle, refiner, graph, rules, base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +330,8 @@ def _start(graph: Path, names: Bundle | HeartPass, threads: int | None) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Threads that spin while they wait take the core from what else runs: reading before, writing after.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads:
         options.intra_op_num_threads = threads
     try:

@@ -2,8 +2,10 @@
 
 import base64
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +120,8 @@ def sprites(frames: Greys, quality: int, *, limit_bytes: int) -> list[Sprite]:
     Where they would be, frames are made smaller: noise does not compress, and a report has to go through the mail.
     """
     while True:
-        made = [sprite(frames[:, index], quality) for index in range(frames.shape[1])]
+        with ThreadPoolExecutor(2) as pool:  # the encoder works without Python's lock
+            made = list(pool.map(sprite, frames.swapaxes(0, 1), repeat(quality)))
         total = sum(len(one.uri) for one in made)
         if total <= limit_bytes or min(frames.shape[-2:]) <= SMALLEST_FRAME_PX:
             return made

@@ -17,6 +17,7 @@ from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure, painting_order
 from cinesax.results import figures, summary, tables
+from cinesax.results.bulls_eye import Sector, bulls_eye
 
 STILL_QUALITY = 90
 MONTAGE_QUALITY = 80
@@ -34,7 +35,9 @@ def render(analysis: Analysis) -> str:
         told=tables.document(analysis),
         cards=summary.main_numbers(analysis.measurements),
         numbers=summary.more_numbers(analysis),
+        base_rules=summary.base_rules(analysis.measurements),
         chambers=summary.other_chambers(analysis.measurements),
+        segments=_bulls_eye(analysis.measurements),
         read=summary.what_was_read(analysis),
         curve=_curve(analysis.measurements),
         measurements=analysis.measurements,
@@ -66,6 +69,10 @@ def _template(name: str) -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template(name)
+
+
+def _bulls_eye(m: Measurements) -> list[Sector]:
+    return [] if m.wall_thickness is None else bulls_eye(m.wall_thickness.segments_mm.tolist())
 
 
 def _curve(m: Measurements) -> figures.Curve | None:

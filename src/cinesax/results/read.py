@@ -14,8 +14,9 @@ from cinesax.core.analysis import Analysis, Provenance
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
-from cinesax.core.measurements import Measurements
+from cinesax.core.measurements import BaseVolumes, Measurements
 from cinesax.core.origins import Drawn, Origin
+from cinesax.core.presence import BaseRule
 from cinesax.core.segmentation import ContourKey, Segmentation
 from cinesax.core.selection import Overrides, Selection, SelectionFields
 from cinesax.core.structures import Structure
@@ -176,7 +177,10 @@ def _with_same_numbers(analysis: Analysis, told: Told, folder: Path) -> Analysis
     """The analysis, with those of its phases and body sizes given that make its numbers the ones that were written."""
     for measurements in _measured(analysis, told["measurements"]):
         made = replace(analysis, measurements=measurements)
-        if tables.document(made)["measurements"] == told["measurements"]:
+        numbers = tables.document(made)["measurements"]
+        # Older versions wrote fewer than all of them, and none fewer than these.
+        names = {*tables.SCALARS, *tables.ARRAYS, *told["measurements"]}
+        if all(numbers.get(name) == told["measurements"][name] for name in names):
             return made
     version = told["software"]["version"]
     raise InputError(
@@ -188,13 +192,22 @@ def _with_same_numbers(analysis: Analysis, told: Told, folder: Path) -> Analysis
 def _measured(analysis: Analysis, told: Told) -> Iterator[Measurements]:
     """The measurements, and then those with phases and sizes given, as they may have been: the numbers tell."""
     own = analysis.measurements
-    yield own
+    yield _with_base_rules(own, told)
     sizes = Overrides(height_cm=_given_size("height_cm", own, told), weight_kg=_given_size("weight_kg", own, told))
     for ed, es in product((None, told["ed_phase"]), (None, told["es_phase"])):
         try:
-            yield measure(analysis.cine, analysis.segmentation, replace(sizes, ed_phase=ed, es_phase=es))
+            made = measure(analysis.cine, analysis.segmentation, replace(sizes, ed_phase=ed, es_phase=es))
+            yield _with_base_rules(made, told)
         except UsageError:
             continue  # the phase given alone is that of the other extreme: both were given
+
+
+def _with_base_rules(measurements: Measurements, told: Told) -> Measurements:
+    """With the volumes by each rule of the base: contours that were set aside are not in the folder."""
+    by_rule = told.get("by_base_rule") or {}
+    volumes = tuple(BaseVolumes(BaseRule(rule), **values) for rule, values in by_rule.items())
+    rule = told.get("base_rule")
+    return replace(measurements, base_rule=None if rule is None else BaseRule(rule), by_base_rule=volumes)
 
 
 def _given_size(name: str, own: Measurements, told: Told) -> float | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine, Gating, Patient
 from cinesax.core.measurements import AreaMethod, EfBasis, Measurements
+from cinesax.core.presence import BaseRule
 from cinesax.core.structures import Structure
 
 _SOURCES = {
@@ -85,6 +86,38 @@ def more_numbers(analysis: Analysis) -> list[Number]:
         _number("Peak filling rate", m.peak_filling_rate_ml_per_s, ".0f", unit="ml/s", why_not=no_filling),
         _number("Myocardial mass at ED", m.lv_mass_g, ".0f", unit="g", why_not=no_mass),
         *_indexed(m, no_mass),
+    ]
+
+
+BASE_MATTERS_POINTS = 3.0
+"""Where EF by one rule of the base differs by more than this from another, the reader is shown all."""
+
+_BASE_WORDS = {
+    BaseRule.HALF: "wall round at least half of the blood",
+    BaseRule.ANY: "every slice with LV blood",
+    BaseRule.WHOLE: "closed wall",
+}
+
+
+def base_rules(m: Measurements) -> list[tuple[str, str]]:
+    """EF and volumes by each rule of the base, as (rule, numbers): nothing where EF hardly depends on it."""
+    efs = [one.ef_percent for one in m.by_base_rule if one.ef_percent is not None]
+    if len(efs) < 2 or max(efs) - min(efs) <= BASE_MATTERS_POINTS:
+        return []
+    return [
+        (
+            f"Base: {_BASE_WORDS[one.rule]}" + (" (used)" if one.rule is m.base_rule else ""),
+            ", ".join(
+                f"{name} {value:{form}} {unit}"
+                for name, value, form, unit in (
+                    ("EF", one.ef_percent, ".1f", "%"),
+                    ("EDV", one.edv_ml, ".0f", "ml"),
+                    ("ESV", one.esv_ml, ".0f", "ml"),
+                )
+                if value is not None
+            ),
+        )
+        for one in m.by_base_rule
     ]
 
 

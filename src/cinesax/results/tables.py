@@ -53,6 +53,7 @@ SCALARS = (
     "lv_mass_index_g_per_m2",
     "area_method",
 )
+BASE_VALUES = ("edv_ml", "esv_ml", "ef_percent", "ed_phase", "es_phase")
 ARRAYS = ("volumes_ml", "phase_times_ms", "slice_extents_mm", "cavity_areas_px", "cavity_areas_mm2")
 _SHARED = ("heart_rate_bpm", "lv_mass_g", "height_cm", "weight_kg", "bsa_m2", "lv_mass_index_g_per_m2", "area_method")
 CHAMBER_SCALARS = tuple(name for name in SCALARS if name not in _SHARED)
@@ -159,7 +160,15 @@ def _measurements(measurements: Measurements) -> dict[str, Any]:
         other.chamber.key: {name: getattr(other, name) for name in (*CHAMBER_SCALARS, *CHAMBER_ARRAYS)}
         for other in measurements.others
     }
-    return told
+    told["base_rule"] = measurements.base_rule
+    told["by_base_rule"] = {
+        one.rule.value: {name: getattr(one, name) for name in BASE_VALUES} for one in measurements.by_base_rule
+    }
+    wall = measurements.wall_thickness
+    return told | {
+        "lv_mass_es_g": measurements.lv_mass_es_g,
+        "wall_thickness_mm": None if wall is None else wall.segments_mm,
+    }
 
 
 def _series(cine: Cine, *, named: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -223,9 +224,11 @@ def _fill(stage: Path, analysis: Analysis) -> None:
     from cinesax.formats.nifti import write_segmentation
     from cinesax.results.html import render
 
-    write_segmentation(analysis.segmentation, analysis.cine, stage / LABELS_NAME)
-    write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
-    (stage / REPORT_NAME).write_text(render(analysis), encoding="utf-8")
+    with ThreadPoolExecutor(1) as pool:  # compression works without Python's lock
+        labels = pool.submit(write_segmentation, analysis.segmentation, analysis.cine, stage / LABELS_NAME)
+        write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
+        (stage / REPORT_NAME).write_text(render(analysis), encoding="utf-8")
+        labels.result()
     (stage / CSV_NAME).write_text(tables.to_csv([analysis]), encoding="utf-8")
     (stage / JSON_NAME).write_text(tables.to_json(analysis), encoding="utf-8")
 

@@ -1,0 +1,64 @@
+"""Volumes and ejection fraction of the left ventricle by each rule of what counts at its base."""
+
+import numpy as np
+
+from cinesax.core.grid import Floats
+from cinesax.core.measurements import BaseVolumes, volume_curve
+from cinesax.core.presence import BaseRule
+from cinesax.core.segmentation import Segmentation, area_px
+from cinesax.core.structures import Structure
+
+
+def areas_by_rule(segmentation: Segmentation, areas_px: Floats) -> dict[BaseRule, Floats]:
+    """The areas of the cavity that count by each rule.
+
+    Args:
+        segmentation: with what was set aside for the other rules.
+        areas_px: (phase, slice), the areas that count by the rule that was used; nan where not segmented.
+
+    Returns:
+        By rule (phase, slice), px²; none where nobody decided base and apex.
+    """
+    presence = segmentation.presence
+    if presence is None:
+        return {}
+    every = areas_px.copy()
+    for (structure, phase, place), polygons in presence.set_aside.items():
+        if structure is Structure.CAVITY:
+            every[phase, place] = area_px(polygons)
+    counted = {rule: np.where(inside | np.isnan(every), every, 0.0) for rule, inside in presence.inside.items()}
+    # What was edited after the decision counts as it is now.
+    return counted | {presence.rule: areas_px}
+
+
+def volumes_by_rule(
+    areas: dict[BaseRule, Floats], *, ml_a_px: Floats | None, given: tuple[int | None, int | None]
+) -> tuple[BaseVolumes, ...]:
+    """EDV, ESV and EF by each rule, at the ED and ES of its own curve.
+
+    Args:
+        areas: from `areas_by_rule`.
+        ml_a_px: (slice,), ml that one square pixel of a slice counts for; None where there are no volumes.
+        given: ED and ES, where they were given.
+    """
+    found = []
+    for rule in (one for one in BaseRule if one in areas):
+        volumes = None if ml_a_px is None else areas[rule] @ ml_a_px
+        curve = volume_curve(areas[rule], volumes)
+        if not np.any(curve > 0):
+            found.append(BaseVolumes(rule, None, None, edv_ml=None, esv_ml=None, ef_percent=None))
+            continue
+        ed = int(np.nanargmax(curve)) if given[0] is None else given[0]
+        es = int(np.nanargmin(curve)) if given[1] is None else given[1]
+        beats = ed != es and curve[ed] > 0
+        found.append(
+            BaseVolumes(
+                rule,
+                ed,
+                es if beats else None,
+                edv_ml=None if volumes is None else float(volumes[ed]),
+                esv_ml=float(volumes[es]) if volumes is not None and beats else None,
+                ef_percent=float(100 * (curve[ed] - curve[es]) / curve[ed]) if beats else None,
+            )
+        )
+    return tuple(found)

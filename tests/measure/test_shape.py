@@ -1,0 +1,171 @@
+"""Doubts of the ventricle's shape: each on a phantom that was damaged, and none on the phantom itself."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from cinesax.core.cine import Cine
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.grid import stacked_grid
+from cinesax.core.presence import BaseRule, Presence
+from cinesax.core.segmentation import Segmentation, trace
+from cinesax.core.structures import Structure
+from cinesax.measure.plausibility import check
+from cinesax.measure.volumes import measure
+from cinesax.phantom import draw_settings, make_truth
+
+
+@pytest.fixture(scope="module")
+def heart() -> SimpleNamespace:
+    """A phantom's truth, slices from base to apex."""
+    drawn = draw_settings(104)
+    settings = replace(drawn, breath_shifts_mm=((0.0, 0.0),) * drawn.n_slices)
+    grid, truth, _ = make_truth(settings)
+    labels = truth.labels if settings.base_first else truth.labels[:, ::-1]
+    cine = Cine(
+        np.zeros(labels.shape, np.uint8),
+        stacked_grid(
+            (0, 0, 0),
+            spacing_mm=grid.spacing_mm,
+            slice_distance_mm=grid.slice_distance_mm,
+            shape=grid.shape,
+        ),
+        rr_intervals_ms=np.full(labels.shape[1], 900.0),
+        base_first=True,
+    )
+    inside = np.flatnonzero((labels[0] == Structure.CAVITY).any(axis=(1, 2)))
+    assert len(inside) >= 7
+    return SimpleNamespace(cine=cine, labels=np.ascontiguousarray(labels), known=truth.known_phases, inside=inside)
+
+
+def doubts(heart: SimpleNamespace, labels: np.ndarray, cine: Cine | None = None, **more: object) -> list[Finding]:
+    cine = cine or heart.cine
+    found = Segmentation(np.ascontiguousarray(labels), heart.known, **more)
+    return list(check(cine, found, measure(cine, found)))
+
+
+def of(code: Code, findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.code is code]
+
+
+def test_the_truth_raises_nothing(heart):
+    assert doubts(heart, heart.labels) == []
+
+
+def test_slices_of_the_apex_that_were_left_out(heart):
+    labels = heart.labels.copy()
+    labels[:, heart.inside[-3] :] = 0
+    empty = np.zeros_like(labels[:, :2])
+    labels = np.concatenate([labels, empty], axis=1)[:, -heart.cine.n_slices :]
+    (found,) = of(Code.ABRUPT_END, doubts(heart, labels))
+    areas = (labels[0] == Structure.CAVITY).sum(axis=(1, 2))
+    assert found.slice == np.flatnonzero(areas)[-1] and found.severity is Severity.WARNING
+    assert found.numbers["percent"] == pytest.approx(100 * areas[found.slice] / areas.max(), rel=1e-6)
+
+
+def test_an_apical_slice_that_grows_in_systole(heart):
+    labels = heart.labels.copy()
+    volumes = (labels == Structure.CAVITY).sum(axis=(1, 2, 3))
+    ed, index = int(volumes.argmax()), int(heart.inside[-2])
+    larger = ndimage.binary_dilation(labels[ed, index] == Structure.CAVITY, iterations=5)
+    for phase in np.flatnonzero(volumes < volumes.mean()):
+        labels[phase, index][larger] = Structure.CAVITY
+    (found,) = of(Code.APEX_GROWS, doubts(heart, labels))
+    assert found.slice == index and found.numbers["es_mm2"] > found.numbers["ed_mm2"]
+
+
+def with_presence(heart: SimpleNamespace, certainty: np.ndarray, enclosure: float = np.nan) -> Presence:
+    inside = (heart.labels == Structure.CAVITY).any(axis=(2, 3))
+    return Presence(
+        BaseRule.HALF,
+        {BaseRule.HALF: inside, BaseRule.ANY: inside},
+        certainty,
+        np.full(inside.shape, enclosure),
+        {},
+    )
+
+
+def test_a_slice_of_which_the_network_is_not_sure(heart):
+    inside = (heart.labels == Structure.CAVITY).any(axis=(2, 3))
+    certainty = np.where(inside, 4.0, -4.0)
+    assert doubts(heart, heart.labels, presence=with_presence(heart, certainty)) == []
+    certainty[0, heart.inside[0]] = 0.3
+    (found,) = of(Code.UNSURE_SLICE, doubts(heart, heart.labels, presence=with_presence(heart, certainty)))
+    assert (found.phase, found.slice) == (0, heart.inside[0]) and found.numbers["ml_at_stake"] > 3
+    # At the tip of the apex little depends on it.
+    certainty = np.where(inside, 4.0, -4.0)
+    certainty[0, heart.inside[-1]] = 0.3
+    assert of(Code.UNSURE_SLICE, doubts(heart, heart.labels, presence=with_presence(heart, certainty))) == []
+
+
+def test_an_ejection_fraction_that_hangs_on_one_basal_slice(heart):
+    labels, index = heart.labels.copy(), int(heart.inside[0])
+    volumes = (labels == Structure.CAVITY).sum(axis=(1, 2, 3))
+    systole = np.flatnonzero(volumes < volumes.mean())
+    atrium = ndimage.binary_dilation(labels[0, index] == Structure.CAVITY, iterations=6)
+    half = (labels == Structure.CAVITY).any(axis=(2, 3))
+    half[systole, index] = False
+    every = half.copy()
+    every[systole, index] = True
+    labels[systole, index] = 0
+    presence = Presence(
+        BaseRule.HALF,
+        {BaseRule.HALF: half, BaseRule.ANY: every},
+        np.where(half, 4.0, -4.0),
+        np.full(half.shape, np.nan),
+        {(Structure.CAVITY, int(phase), index): trace(atrium) for phase in systole},
+    )
+    contours = {
+        (Structure.CAVITY, phase, place): trace(labels[phase, place] == Structure.CAVITY)
+        for phase, place in np.argwhere(half)
+    }
+    found = Segmentation(labels, heart.known, contours, presence=presence)
+    measured = measure(heart.cine, found)
+    by_rule = {one.rule: one for one in measured.by_base_rule}
+    assert set(by_rule) == {BaseRule.HALF, BaseRule.ANY} and measured.base_rule is BaseRule.HALF
+    assert by_rule[BaseRule.HALF].ef_percent == pytest.approx(measured.ef_percent)
+    assert by_rule[BaseRule.ANY].ef_percent < measured.ef_percent - 5
+    (doubt,) = of(Code.BASE_MATTERS, list(check(heart.cine, found, measured)))
+    assert doubt.numbers["any_percent"] == pytest.approx(by_rule[BaseRule.ANY].ef_percent)
+
+
+@pytest.mark.parametrize(("enclosure", "fires"), [(1.0, True), (0.6, False)])
+def test_a_basal_end_of_the_stack_counts_only_where_the_ventricle_goes_on(heart, enclosure, fires):
+    labels = heart.labels[:, heart.inside[2] :]
+    cut = SimpleNamespace(labels=labels, known=heart.known)
+    grid = stacked_grid((0, 0, 0), spacing_mm=heart.cine.grid.spacing_mm, slice_distance_mm=9.0, shape=labels.shape[1:])
+    cine = replace(heart.cine, pixels=heart.cine.pixels[:, heart.inside[2] :], grid=grid, rr_intervals_ms=None)
+    certainty = np.where((labels == Structure.CAVITY).any(axis=(2, 3)), 4.0, -4.0)
+    presence = with_presence(cut, certainty, enclosure)
+    found = of(Code.LV_AT_STACK_END, doubts(cut, labels, cine, presence=presence))
+    assert [finding.slice for finding in found] == ([0] if fires else [])
+    assert all(finding.numbers["ml_at_stake"] > 3 for finding in found)
+
+
+def test_slices_far_apart(heart):
+    grid = stacked_grid(
+        (0, 0, 0), spacing_mm=heart.cine.grid.spacing_mm, slice_distance_mm=17.7, shape=heart.cine.grid.shape
+    )
+    (found,) = of(Code.SLICES_FAR_APART, doubts(heart, heart.labels, replace(heart.cine, grid=grid)))
+    assert found.numbers["distance_mm"] == pytest.approx(17.7) and "17.7 mm apart" in found.message
+
+
+def test_a_slice_shifted_by_breathing(heart):
+    labels, index = heart.labels.copy(), int(heart.inside[len(heart.inside) // 2])
+    pixels = round(7 / heart.cine.grid.spacing_mm[0])
+    labels[:, index] = np.roll(labels[:, index], pixels, axis=1)
+    (found,) = of(Code.BREATHING_SHIFT, doubts(heart, labels))
+    assert found.slice == index
+    assert found.numbers["off_mm"] == pytest.approx(pixels * heart.cine.grid.spacing_mm[0], abs=1.5)
+
+
+def test_a_wall_that_vanishes_in_systole(heart):
+    labels = heart.labels.copy()
+    es = int((labels == Structure.CAVITY).sum(axis=(1, 2, 3)).argmin())
+    thin = ndimage.binary_dilation(labels[es] == Structure.CAVITY, np.ones((1, 3, 3)), iterations=2)
+    labels[es][(labels[es] == Structure.MYOCARDIUM) & ~thin] = 0
+    (found,) = of(Code.MASS_DIFFERS, doubts(heart, labels))
+    assert found.numbers["es_g"] < 0.8 * found.numbers["ed_g"]
