@@ -1,10 +1,10 @@
 """A synthetic beating heart whose volumes and ejection fraction are known in closed form.
 
-`draw_settings(seed)` draws every value of a phantom, `make_phantom(settings)` renders it as a Cine with its
-true Segmentation, `scan` takes it apart into the frames that a scanner stores, with what goes amiss with them.
-`heart` holds the geometry of the left ventricle and its volumes, `anatomy` all else that is in the picture,
-`physics` the contrast, `render` the way from both to stored pixels, `settings` the distributions, `scanning` the
-frames. Everything here is NumPy and SciPy; what is written to disk is the business of `formats`.
+`draw_settings(seed)` draws every value of a phantom, `make_phantom(settings)` renders it as a Cine with its true
+Segmentation, `scan` takes it apart into the frames that a scanner stores, with possible defects. `heart` holds the
+geometry of the left ventricle and its volumes, `anatomy` everything else in the image, `physics` the contrast, `render`
+the step from both to stored pixels, `settings` the distributions, `scanning` the frames. All of this is NumPy and
+SciPy; `phantom.dicom` and `formats` write to disk.
 """
 
 from cinesax.phantom.make import DecoyKind, Phantom, label_right, make_decoys, make_phantom, make_truth, render_frames

@@ -1,4 +1,4 @@
-"""What lies at a point of the body: the beating heart and its chambers, and the chest and belly round it."""
+"""The tissue at each point of the body: the beating heart with its chambers, and chest and belly around it."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +19,7 @@ _CHAMBER_WALL_MM = 1.2
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Where the heart lies in the patient.
+    """The position of the heart in the patient.
 
     Attributes:
         apex_mm: (3,), LPS, mm: the origin of heart coordinates.
@@ -31,7 +31,7 @@ class Frame:
 
     def to_heart(self, points_mm: Singles) -> tuple[Singles, Singles, Singles]:
         """x, y, w of (point, 3) LPS points."""
-        # One direction at a time: a product with a (3, 3) matrix is several times slower for so thin arrays.
+        # One direction at a time: a product with a (3, 3) matrix is several times slower for such thin arrays.
         start = self.axes @ self.apex_mm
         x, y, w = (points_mm @ self.axes[i].astype(np.float32) - np.float32(start[i]) for i in range(3))
         return x, y, w
@@ -90,23 +90,23 @@ class Ellipse:
     ry: Singles
 
     def distance(self, x: Singles, y: Singles) -> Singles:
-        """About how far points lie outside in mm; negative inside."""
+        """The approximate distance of points outside the ellipse in mm; negative inside."""
         rx, ry = np.maximum(self.rx, 0.01), np.maximum(self.ry, 0.01)
         u, v = (x - self.x) / rx, (y - self.y) / ry
         level = np.sqrt(u * u + v * v)
-        # The distance to first order: (level² - 1) / |gradient of level²|, tamed at the centre.
+        # The distance to first order: (level² - 1) / |gradient of level²|, limited at the centre.
         slope = np.sqrt((u / rx) ** 2 + (v / ry) ** 2) / np.maximum(level, 1e-3)
         return np.asarray((level - 1) / np.maximum(slope, 1 / np.maximum(rx, ry)), dtype=np.float32)
 
 
 def _smooth_min(a: Singles, b: Singles, reach: float) -> Singles:
-    """The lesser of two distances, with the groove between both filled (Quilez' polynomial)."""
+    """The smaller of two distances, with the groove between them filled (Quilez' polynomial)."""
     h = np.maximum(reach - np.abs(a - b), 0) / np.float32(reach)
     return np.asarray(np.minimum(a, b) - h * h * np.float32(reach / 4), dtype=np.float32)
 
 
 class Heart:
-    """The beating heart as a map from heart coordinates to tissue."""
+    """The beating heart: a map from heart coordinates to tissue."""
 
     def __init__(self, settings: PhantomSettings) -> None:
         self.settings = settings
@@ -127,7 +127,7 @@ class Heart:
         return np.array(low), np.array(high)
 
     def tissue(self, x: Singles, y: Singles, w: Singles, *, phase: int) -> Codes:
-        """(point,): the tissue at each point at a phase; 255 where the heart is not."""
+        """(point,): the tissue at each point at a phase; 255 outside the heart."""
         codes = np.full(x.shape, 255, dtype=np.uint8)
         below = w < np.float32(self.lv.base_mm[phase])
         for mine, fill in ((below, self._fill_ventricles), (~below, self._fill_above_base)):
@@ -137,7 +137,7 @@ class Heart:
         return codes
 
     def fat_distance(self, x: Singles, y: Singles, w: Singles) -> Singles:
-        """(point,): mm outside the ventricles at ED with their grooves filled, for the fat that lies still."""
+        """(point,): mm outside the ventricles at ED with their grooves filled, for the fat that does not move."""
         top = np.minimum(w, np.float32(self.lv.base_mm[0] - 3))
         middle_x, middle_y = self.lv.middle_at(top)
         radius = self.lv.outer_at(np.maximum(top, 1), 0)
@@ -147,7 +147,7 @@ class Heart:
         return np.asarray(np.hypot(np.maximum(_smooth_min(outer, rv, 20), 0), 0.6 * beyond), dtype=np.float32)
 
     def in_right_cavity(self, x: Singles, y: Singles, w: Singles, *, phase: int) -> NDArray[np.bool_]:
-        """(point,): whether points lie in the cavity of the right ventricle, its trabeculae included."""
+        """(point,): whether points lie in the cavity of the right ventricle, including its trabeculae."""
         lv = self.lv
         middle_x, middle_y = lv.middle_at(w)
         px, py = x - middle_x, y - middle_y
@@ -160,7 +160,7 @@ class Heart:
         return np.float32(2.6 + 1.2 * float(self.lv.contraction[phase]))
 
     def right_ventricle(self, w: Singles, phase: int) -> Ellipse:
-        """The section of the right ventricle, its wall included, at heights w."""
+        """The section of the right ventricle, including its wall, at heights w."""
         s, lv = self.settings, self.lv
         squeeze = 1 - s.rv_contraction * float(lv.contraction[phase])
         radius, base = float(lv.outer_radius_mm[phase]), float(lv.base_mm[phase])
@@ -254,7 +254,7 @@ class Heart:
         s, lv, scale = self.settings, self.lv, self._scale
         full = 1 + 0.12 * float(lv.contraction[phase])
         up = w - np.float32(lv.base_mm[phase])
-        # The roof stays where it is; the floor goes with the base plane.
+        # The roof does not move; the floor moves with the base plane.
         roof = float(lv.base_mm[0] - lv.base_mm[phase]) + 2 * s.atrium_mm
         u = np.clip(up / np.float32(roof), 0, 1)
         round_ = np.sqrt(np.clip(1 - (2 * np.clip(u, 0.3, 1) - 1) ** 2, 0, None)) * np.float32(full)
@@ -279,7 +279,7 @@ def _ellipsoid(points: Singles, centre: tuple[float, float, float], radii: tuple
 
 
 class Torso:
-    """Chest and belly, which do not move, as a map from LPS points to tissue."""
+    """Chest and belly, which do not move: a map from LPS points to tissue."""
 
     def __init__(self, settings: PhantomSettings) -> None:
         s = settings
@@ -296,7 +296,7 @@ class Torso:
         self._wall = Waves(rng, n=4, wavelength_mm=(60, 140))
         self._tree = (Waves(rng, n=5, wavelength_mm=(26, 60)), Waves(rng, n=5, wavelength_mm=(26, 60)))
         self._bowel = Waves(rng, n=6, wavelength_mm=(30, 55))
-        # The diaphragm stands on the level of the heart's lower side.
+        # The diaphragm is at the level of the heart's lower side.
         self._floor = settings.heart_centre_mm[2] - 46 * (settings.edv_ml / 140) ** (1 / 6)
 
     @property
@@ -305,13 +305,13 @@ class Torso:
         return float(-(self.inner_mm[1] + self.muscle_mm + self.fat_mm))
 
     def tissue(self, points_mm: Singles) -> Codes:
-        """(point,): the tissue at (point, 3) LPS points in mm, as if there were no heart."""
+        """(point,): the tissue at (point, 3) LPS points in mm, without the heart."""
         x, y, z = points_mm[:, 0], points_mm[:, 1], points_mm[:, 2]
         reach = np.hypot(x, y)
         u, v = np.abs(x) / np.float32(self.inner_mm[0]), np.abs(y) / np.float32(self.inner_mm[1])
         level = np.maximum((u**2.4 + v**2.4) ** np.float32(1 / 2.4), np.float32(1e-3))
         bumps = self._wall(points_mm) * np.float32(2)
-        # The rib cage closes towards the neck, the body does not: what is between is muscle.
+        # The rib cage narrows towards the neck, the body does not: the space between is muscle.
         rise = np.clip((z - np.float32(self._floor + 75)) / 120, 0, 1)
         narrow = 1 - np.float32(0.6) * rise * rise
         outside = reach - reach * narrow / level + bumps

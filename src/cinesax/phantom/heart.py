@@ -1,18 +1,18 @@
 """The left ventricle in closed form.
 
-Heart coordinates, in mm: x from the LV's axis towards the right ventricle, y towards anterior, w along the axis
-from the outer surface of the apex (0) towards the base. Outer and inner wall are prolate ellipsoids that are
-cut by the same base plane, at height `base` above the outer apex:
+Heart coordinates, in mm: x from the LV's axis towards the right ventricle, y towards anterior, w along the axis from
+the outer surface of the apex (0) towards the base. Outer and inner surface are prolate ellipsoids cut by the same base
+plane, at height `base` above the outer apex:
 
 - outer: semi-axes (B, B, A), from w = 0 on, A = base / (1 + h);
 - inner: semi-axes (b, b, a), from w = apex on, a = (base - apex) / (1 + h);
 
-h is `truncation`. An ellipsoid so cut has the volume pi b² a (2/3 + h - h³/3). Of each phase, the volume
-curve gives the cavity, the volume of the myocardium is that of ED, and both give b and B: the base comes down
-(shortening) and the wall gets thicker by conservation alone. Each cross-section is then moved off the axis, and
-its circle made a rounded shape of the same area, turned by the twist; none of the three changes a volume. The
-papillary muscles and trabeculae lie inside of the inner surface: they count as cavity, as the experts of most
-data sets have it, in the truth and in the closed form alike.
+h is `truncation`. The volume of such a cut ellipsoid is pi b² a (2/3 + h - h³/3). In each phase, the volume curve gives
+the cavity, the volume of the myocardium is that of ED, and both give b and B: the base descends (shortening) and the
+wall thickens by conservation alone. Each cross-section is then moved off the axis, its circle becomes a rounded shape
+of the same area, and is rotated by the twist; none of the three changes a volume. The papillary muscles and trabeculae
+lie inside the inner surface: they count as cavity, as in most expert data sets, both in the truth and in the closed
+form.
 """
 
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ _LEAST_WALL_MM = 0.5
 
 
 def contraction_curve(n_phases: int, *, es_fraction: float, early_filling: float) -> tuple[Floats, int]:
-    """How contracted the heart is at each phase.
+    """The degree of contraction of the heart at each phase.
 
     A cosine to end-systole (ES), early filling, a rest, and the atrial contraction, up to the next beat.
 
     Returns:
-        (phase,): 0 at phase 0 (ED) and only there, 1 at ES and only there; and the phase of ES.
+        (phase,): 0 only at phase 0 (ED), 1 only at ES; and the phase of ES.
     """
     es_phase = int(np.clip(round(es_fraction * n_phases), 1, n_phases - 1))
     time = np.arange(n_phases) / n_phases
@@ -83,8 +83,8 @@ class Section:
     """The LV's cross-section in one plane across the axis, in heart coordinates in mm.
 
     Attributes:
-        outer_mm: radius of the circle that has the outer outline's area; 0 where there is no LV.
-        inner_mm: the same of the cavity; 0 where there is none.
+        outer_mm: radius of the circle with the area of the outer outline; 0 if there is no LV.
+        inner_mm: the same for the cavity; 0 if there is none.
         outer_centre_mm: x, y.
         inner_centre_mm: x, y.
         twist: radians, anticlockwise.
@@ -101,7 +101,7 @@ class Section:
     inner_shape: Shape
 
     def depth_mm(self, x: NDArray[np.floating], y: NDArray[np.floating], *, inner: bool) -> Floats:
-        """How far points lie inside an outline along the ray from its centre; negative outside."""
+        """The depth of points inside an outline, along the ray from its centre; negative outside."""
         radius, centre = (self.inner_mm, self.inner_centre_mm) if inner else (self.outer_mm, self.outer_centre_mm)
         shape = self.inner_shape if inner else self.outer_shape
         x, y = x - centre[0], y - centre[1]
@@ -113,13 +113,13 @@ class Ventricle:
     """The left ventricle over the beat; all arrays are (phase,).
 
     Attributes:
-        settings: what it was made from.
+        settings: the settings of the phantom.
         contraction: 0 at ED to 1 at ES.
         es_phase: the phase of ES; ED is phase 0.
-        volumes_ml: of the cavity, in closed form.
+        volumes_ml: volume of the cavity, in closed form.
         myocardial_volume_ml: the same in every phase.
         base_mm: height of the base plane above the outer apex.
-        apex_mm: height of the cavity's apex, which is the thickness of the wall there.
+        apex_mm: height of the cavity's apex, which equals the thickness of the wall there.
         inner_axis_mm: a.
         inner_radius_mm: b.
         outer_axis_mm: A.
@@ -164,7 +164,7 @@ class Ventricle:
         return along * w.dtype.type(shear[0]), along * w.dtype.type(shear[1])
 
     def offset_share(self, phase: int) -> Pair:
-        """Where the cavity lies off the middle: x and y as shares of the wall's mean thickness."""
+        """The offset of the cavity from the middle: x and y as shares of the wall's mean thickness."""
         s = self.settings
         share = s.offset_ed + s.offset_es * float(self.contraction[phase])
         angle = np.deg2rad(s.offset_degrees)
@@ -245,7 +245,7 @@ def ventricle(settings: PhantomSettings) -> Ventricle:
 
 
 def _check_wall(made: Ventricle) -> None:
-    """The conserved volume is that of the wall only as long as the cavity stays inside of it."""
+    """Raise if the cavity leaves the outer surface: only inside it is the conserved volume that of the wall."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     for phase in (0, made.es_phase):
         for level in np.linspace(0.02, 0.98, 13):

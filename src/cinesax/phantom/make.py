@@ -25,7 +25,7 @@ _SUBSAMPLES = 10
 
 
 class DecoyKind(StrEnum):
-    """Series of the same exam that are not the short-axis cine."""
+    """Kinds of series of the same exam that are not the short-axis cine."""
 
     LOCALIZER_AXIAL = "localizer-axial"
     LOCALIZER_CORONAL = "localizer-coronal"
@@ -36,18 +36,18 @@ class DecoyKind(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """A synthetic short-axis cine and what is true of it.
+    """A synthetic short-axis cine and its truth.
 
     Attributes:
         settings: every drawn value.
         cine: (phase, slice, row, column), uint16; phase 0 is ED.
-        truth: cavity and myocardium in every phase. A pixel is cavity where at least half of its area lies
-            in the closed-form cross-section in the plane of the slice's centre, myocardium where it is not
-            cavity and at least half of its area lies in the outer outline. The papillary muscles and
-            trabeculae are cavity, here and in `volumes_ml`. The slice's thickness blurs the image alone.
+        truth: cavity and myocardium in every phase. A pixel is cavity if at least half of its area lies in the
+            closed-form cross-section in the plane of the slice's centre, myocardium if it is not cavity and at least
+            half of its area lies in the outer outline. The papillary muscles and trabeculae are cavity, here and in
+            `volumes_ml`. The slice thickness blurs only the image.
         volumes_ml: (phase,): volume of the cavity in closed form.
         myocardial_volume_ml: the same in every phase, without the papillary muscles.
-        es_phase: the phase of the least volume.
+        es_phase: the phase of the smallest volume.
     """
 
     settings: PhantomSettings
@@ -83,11 +83,11 @@ def make_phantom(settings: PhantomSettings) -> Phantom:
 
 
 def make_truth(settings: PhantomSettings, *, phases: Sequence[int] | None = None) -> tuple[Grid, Segmentation, Floats]:
-    """What is true of a phantom, without rendering any image.
+    """The truth of a phantom, without rendering any image.
 
     Args:
         settings: of the phantom.
-        phases: which phases, in the order of the result; None is all.
+        phases: which phases, in the order of the result; None: all phases.
 
     Returns:
         The grid; the segmentation, (phase, slice, row, column); the closed-form volume of the cavity in ml, (phase,).
@@ -108,9 +108,9 @@ def make_truth(settings: PhantomSettings, *, phases: Sequence[int] | None = None
 
 
 def render_frames(settings: PhantomSettings, frames: Sequence[tuple[int, int]]) -> tuple[Stored, Labels]:
-    """Some frames of a phantom, as they are in the whole.
+    """Some frames of a phantom, the same as in the whole phantom.
 
-    Frames of one slice share the work that the still body takes: ask for all of a phantom in one call.
+    Frames of one slice share the work for the still body: request all frames of a phantom in one call.
 
     Args:
         settings: of the phantom.
@@ -162,7 +162,7 @@ def label_right(settings: PhantomSettings, frames: Sequence[tuple[int, int]]) ->
 
 
 def make_decoys(settings: PhantomSettings) -> tuple[tuple[DecoyKind, Cine], ...]:
-    """What else a scanner stores of the same patient in the same frame of reference.
+    """Other series of the same patient in the same frame of reference.
 
     Localizers in three planes (one phase, three slices each), a four-chamber cine (one slice, all phases), and
     a late-enhancement stack (one phase, in diastole) on the grid of the short-axis cine.
@@ -197,11 +197,11 @@ class _Position:
 
 
 def _grid(settings: PhantomSettings, *, shifted: int | None = None) -> Grid:
-    """The grid as stored; with `shifted`, displaced as the body of that slice was by its breath-hold."""
+    """The grid as stored; with `shifted`, displaced like the body in the breath-hold of each slice."""
     s, frame = settings, heart_frame(settings)
     turn, side = np.deg2rad(s.in_plane_degrees), -1.0 if s.base_first else 1.0
     normal = side * frame.axes[2]
-    # The usual view: anterior on top, and the RV to the left where it is seen from the apex.
+    # The usual view: anterior on top, and the RV to the left if seen from the apex.
     right, down = -side * frame.axes[0], -frame.axes[1]
     along_row = np.cos(turn) * right + np.sin(turn) * down
     along_column = np.cross(normal, along_row)
@@ -240,10 +240,10 @@ def _label(labels: Labels, section: Section, position: _Position) -> None:
 
 
 def _fill(labels: Labels, section: Section, position: _Position, *, inner: bool) -> None:
-    """Set the pixels of which at least half lies in an outline.
+    """Set the pixels that lie at least half inside an outline.
 
-    Where the outline is straight, these are the pixels whose centre lies inside. Only pixels whose centre is
-    so near to it that its curvature could decide are sampled.
+    If the outline were straight, these would be the pixels whose centre lies inside. Only pixels whose centre is so
+    near to the outline that its curvature could decide are sampled.
     """
     radius = section.inner_mm if inner else section.outer_mm
     centre = section.inner_centre_mm if inner else section.outer_centre_mm
@@ -347,7 +347,7 @@ def _trigger_times_ms(settings: PhantomSettings) -> Floats:
 
 
 def _uid(*parts: object) -> str:
-    """A UID from what it names, by the standard's way of making one of a UUID (PS3.5, annex B.2)."""
+    """A UID derived from what it names, by the standard's method for UUIDs (PS3.5, annex B.2)."""
     digest = hashlib.sha256(repr(parts).encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 

@@ -1,13 +1,13 @@
 """How tissues look: relaxation times, steady-state signals, coil shading, k-space and noise.
 
-T1 and T2 at 1.5 T, in ms, are the means that were published by
+T1 and T2 at 1.5 T, in ms, are the means published by
 
 - Stanisz GJ et al., Magn Reson Med 2005;54:507-512 (blood, myocardium, skeletal muscle);
 - de Bazelaire CM et al., Radiology 2004;230:652-659 (liver, spleen, marrow of L4, subcutaneous fat; its title names
   3.0 T, it measured at 1.5 T as well).
 
-Fluid (cerebrospinal fluid, stomach) and lung are round numbers; proton densities are relative to blood and,
-for lung, the usual tenth or so that is left by air.
+Fluid (cerebrospinal fluid, stomach) and lung are round numbers; proton densities are relative to blood; that of lung is
+the usual tenth or so, because of the air.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ Singles = NDArray[np.float32]
 
 
 class Tissue(IntEnum):
-    """What a point of the phantom is made of; the value indexes the tables of settings and signals."""
+    """The tissue at a point of the phantom; the value indexes the tables of settings and signals."""
 
     AIR = 0
     LUNG = 1
@@ -43,7 +43,7 @@ T2_MS = (1.0, 40.0, 58.0, 44.0, 49.0, 46.0, 79.0, 290.0, 40.0, 1000.0, 55.0)
 PROTON_DENSITY = (0.0, 0.13, 0.95, 0.85, 0.6, 0.85, 0.85, 1.0, 0.9, 1.0, 0.8)
 
 _POST_CONTRAST_RELAXIVITY_PER_S = 3.2
-# Share of the blood's contrast agent that a tissue holds ten minutes after injection (extracellular volume).
+# The share of the blood's contrast agent in a tissue ten minutes after injection (extracellular volume).
 _UPTAKE = (0.0, 0.3, 0.1, 0.25, 0.2, 0.45, 0.5, 1.0, 0.5, 0.0, 0.4)
 
 
@@ -74,10 +74,10 @@ def bssfp_signals(
 def fat_opposed(signals: Floats) -> Floats:
     """The same signals with that of fat negative.
 
-    At 1.5 T fat is 220 Hz away from water, past the band edge at 1 / (2 TR) (150 Hz at a TR of 3.3 ms), where
-    the phase of balanced SSFP turns over (Vasanawala SS et al., Magn Reson Med 2000;43:82-90): at TE = TR / 2 it is
-    0 or 180 degrees and nothing between (Scheffler K and Hennig J, Magn Reson Med 2003;49:395-397). A voxel with both
-    cancels: the dark line round the heart and the liver.
+    At 1.5 T fat is 220 Hz away from water, past the band edge at 1 / (2 TR) (150 Hz at a TR of 3.3 ms), where the phase
+    of balanced SSFP turns over (Vasanawala SS et al., Magn Reson Med 2000;43:82-90): at TE = TR / 2 it is 0 or 180
+    degrees and nothing between (Scheffler K and Hennig J, Magn Reson Med 2003;49:395-397). Fat and water in one voxel
+    cancel: the dark line around the heart and the liver.
     """
     signed = signals.copy()
     signed[Tissue.FAT] *= -1
@@ -87,8 +87,8 @@ def fat_opposed(signals: Floats) -> Floats:
 def late_enhancement_signals(t1_ms: Sequence[float], density: Sequence[float]) -> Floats:
     """Signals of an inversion recovery ten minutes after contrast, nulling healthy myocardium.
 
-    M0 |1 - 2 exp(-TI / T1)| with T1 shortened by the share of contrast agent that the tissue holds, and the
-    inversion time TI = ln(2) T1 of the myocardium (Simonetti OP et al., Radiology 2001;218:215-223).
+    M0 |1 - 2 exp(-TI / T1)|, with T1 shortened by the share of contrast agent in the tissue, and the inversion time TI
+    = ln(2) T1 of the myocardium (Simonetti OP et al., Radiology 2001;218:215-223).
 
     Args:
         t1_ms: (tissue,), before contrast, ms.
@@ -130,7 +130,7 @@ def coil_shading(points_mm: Singles, *, elements_mm: Floats, reach_mm: float, ce
 
 
 def kspace_window(shape: tuple[int, int], acquired: tuple[float, float]) -> Singles:
-    """(row, column): what of k-space was acquired, with a softened edge, in the order of an FFT."""
+    """(row, column): the acquired part of k-space, with a softened edge, in the order of an FFT."""
 
     def line(n: int, fraction: float) -> Floats:
         distance = np.abs(np.fft.fftfreq(n)) * 2 / fraction
@@ -140,14 +140,14 @@ def kspace_window(shape: tuple[int, int], acquired: tuple[float, float]) -> Sing
 
 
 def acquire(signal: Singles, window: Singles, *, noise: float, rng: np.random.Generator) -> Singles:
-    """What the scanner shows of a signal: k-space within the window, complex noise, magnitude.
+    """The image that the scanner makes of a signal: k-space within the window, complex noise, magnitude.
 
     The magnitude of a complex image with Gaussian noise is Rician (Gudbjartsson H and Patz S, Magn Reson Med
     1995;34:910-914).
 
     Args:
         signal: (row, column), real, with sign.
-        window: (row, column): of `kspace_window`.
+        window: (row, column), from `kspace_window`.
         noise: standard deviation of the noise in each of the two channels of the result.
         rng: source of the noise.
 

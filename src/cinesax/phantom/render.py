@@ -20,10 +20,10 @@ _AIR_VALUE = np.uint8(255)
 
 
 def samples(n: int) -> Floats:
-    """(n, 3): where a voxel is sampled: row, column, through the slice, each in -1/2 to 1/2.
+    """(n, 3): sample positions in a voxel: row, column, through the slice, each in -1/2 to 1/2.
 
-    Each of the three is stratified (every n-th of the voxel once), and rows and columns are spread by the
-    R2 sequence, so that few samples do for a smooth edge at any angle.
+    Each of the three is stratified (every n-th of the voxel once), and rows and columns are spread by the R2 sequence,
+    so that a few samples give a smooth edge at any angle.
     """
     index = np.arange(n)
     column = (index * 0.7548776662466927 + 0.5) % 1
@@ -34,17 +34,17 @@ def samples(n: int) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """One slice through the phantom, with all that stays still worked out.
+    """One slice through the phantom, with everything that does not move already computed.
 
     Attributes:
         settings: of the phantom.
         shape: rows, columns.
         still: (row x column,): signal of the body without the heart.
         shading: (row x column,): sensitivity of the coil.
-        visible: (row x column,), bool: where the scanner shows anything.
+        visible: (row x column,), bool: where the image is not empty.
         moving: (pixel,): flat indices of the pixels that the heart can reach.
         xyw: x, y, w of heart coordinates, each (sample x pixel,), sample by sample.
-        texture: (pixel,): signal of tissue over its mean.
+        texture: (pixel,): signal of the tissue relative to its mean.
     """
 
     settings: PhantomSettings
@@ -59,7 +59,7 @@ class Plane:
 
 @lru_cache(maxsize=8)
 def cine_signals(settings: PhantomSettings) -> tuple[float, ...]:
-    """By Tissue: signed bSSFP signal, over that of blood."""
+    """By Tissue: signed bSSFP signal relative to blood."""
     signals = physics.bssfp_signals(
         settings.t1_ms,
         settings.t2_ms,
@@ -81,7 +81,7 @@ def make_plane(
         settings: of the phantom.
         grid: where the pixels lie.
         slice_index: which slice of it.
-        thickness_mm: what the slice averages over along its normal.
+        thickness_mm: the length along the normal over which the slice averages.
         signals: by Tissue.
     """
     rows, columns = grid.shape[1:]
@@ -110,13 +110,13 @@ def make_plane(
 
 
 def render(plane: Plane, phase: int, *, signals: tuple[float, ...], key: tuple[int, ...]) -> Stored:
-    """(row, column), uint16: what the scanner stores of a plane at a phase.
+    """(row, column), uint16: the stored image of a plane at a phase.
 
     Args:
-        plane: of `make_plane`.
+        plane: from `make_plane`.
         phase: which phase.
         signals: by Tissue, blood about 1.
-        key: names the frame; noise is drawn from seed and key, so that a frame alone is the frame in its stack.
+        key: identifies the frame; noise is drawn from seed and key, so that a frame is the same alone and in its stack.
     """
     s = plane.settings
     lut = np.append(np.array(signals, dtype=np.float32), np.zeros(256 - len(signals), dtype=np.float32))
@@ -148,7 +148,7 @@ def _still_signal(
     # Fat is thicker on two sides of the heart than on the others.
     round_ = np.sin(np.arctan2(near_y, near_x) * 2 + np.float32(settings.seed % 7))
     thick = np.float32(settings.pericardial_fat_mm) * (np.float32(0.55) + np.float32(0.45) * round_)
-    # What the heart leaves when it contracts is fat, not ribs or belly.
+    # The contracting heart leaves fat behind, not ribs or belly.
     thick = np.maximum(thick, np.float32(0.5))
     turned = heart_frame(settings).turn(offsets).astype(np.float32)
     for offset, (dx, dy, dw) in zip(offsets.astype(np.float32), turned, strict=True):

@@ -1,8 +1,8 @@
-"""What a scanner makes of a phantom: frames, each with its place, its time and its truth, and what can go amiss.
+"""Scanning a phantom: frames, each with its position, time and truth, and possible defects.
 
-A Cine is what a reader hopes for: every slice with the same phases on the same matrix. What scanners store is a heap
-of frames. `scan` takes a phantom apart into such a heap; an `Oddity` then does to it what happens in practice. The
-heart that is scanned stays the same: whatever the oddities, the volumes of the phantom are the ones to be found.
+In a Cine every slice has the same phases on the same matrix. Scanners store single frames. `scan` takes a phantom apart
+into frames; an `Oddity` then adds what happens in practice. The scanned heart stays the same: whatever the oddities,
+the true volumes are those of the phantom.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -25,12 +25,12 @@ _BREATH_HOLD_S = 25.0
 _TILT_DEGREES = 0.3
 _CROPPED = (8, 6, 4, 2)
 _LONGER_BEAT = 1.25
-# What prospective gating leaves of the beat: the next R wave must not be missed.
+# The part of the beat that prospective gating covers: the next R wave must not be missed.
 _PROSPECTIVE_SHARE = 0.85
 
 
 class Oddity(StrEnum):
-    """What the frames of a scan can have to them; the value is the name on the command line."""
+    """An oddity of the frames of a scan; the value is the name on the command line."""
 
     PROSPECTIVE = "prospective"
     """Prospective gating: the same times in ms in every slice, and nothing of the last part of the beat."""
@@ -58,15 +58,15 @@ class ScannedFrame:
 
     Attributes:
         pixels: (row, column).
-        labels: (row, column), uint8, of Structure: what is true of these pixels; None where that is not known.
+        labels: (row, column), uint8, of Structure: the truth of these pixels; None if not known.
         origin_mm: (3,), LPS, mm: the centre of pixel (row 0, column 0).
-        along_row: (3,), unit vector, the direction of growing column index.
-        along_column: (3,), unit vector, the direction of growing row index.
+        along_row: (3,), unit vector: the direction of increasing column index.
+        along_column: (3,), unit vector: the direction of increasing row index.
         spacing_mm: between rows, between columns.
         slice_index: which slice, in order along the normal.
         phase: which phase of its slice.
-        n_phases: phases that its slice was meant to have.
-        acquisition: 0 is the first time that its slice was acquired, 1 the second.
+        n_phases: the planned number of phases of its slice.
+        acquisition: 0 for the first acquisition of its slice, 1 for the second.
         acquired_s: seconds from the start of the exam to the start of this slice's acquisition.
         trigger_time_ms: ms after the R wave, or None.
         rr_interval_ms: length of the beat of its slice in ms, or None.
@@ -89,13 +89,13 @@ class ScannedFrame:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A heap of frames of one stack.
+    """The frames of one stack.
 
     Attributes:
         frames: slice by slice and phase by phase; a slice that was acquired again comes last.
         source: study, series and equipment.
-        patient: whose heart it is.
-        gating: how the frames were brought into step with the heart.
+        patient: the patient.
+        gating: how the scan was synchronised with the heart beat.
         slice_distance_mm: centre to centre; None for a single slice.
     """
 
@@ -110,11 +110,11 @@ def take_apart(cine: Cine, labels: Labels | None = None) -> Scan:
     """The frames of a Cine, one by one.
 
     Args:
-        cine: with a grid.
+        cine: the cine, with a grid.
         labels: (phase, slice, row, column): the truth of its pixels.
 
     Raises:
-        GeometryError: a Cine without a grid.
+        GeometryError: the Cine has no grid.
     """
     if cine.grid is None:
         raise GeometryError("a cine without geometry cannot be used as a scan")
@@ -146,14 +146,14 @@ def _frame(cine: Cine, grid: Grid, labels: Labels | None, *, phase: int, place: 
 
 
 def scan(phantom: Phantom, oddities: Collection[Oddity] = ()) -> Scan:
-    """Scan a phantom, with whatever is to go amiss.
+    """Scan a phantom, with the chosen oddities.
 
     Args:
-        phantom: the heart; its truth comes along with every frame.
-        oddities: what is odd of the scan, in any order.
+        phantom: the phantom; every frame keeps its truth.
+        oddities: the oddities of the scan, in any order.
 
     Raises:
-        UsageError: oddities that do not go together, or a stack too small for one.
+        UsageError: oddities cannot be combined, or the stack is too small for one of them.
     """
     _refuse(phantom, oddities)
     made = take_apart(phantom.cine, phantom.truth.labels)
@@ -183,7 +183,7 @@ def _n_slices(made: Scan) -> int:
 
 
 def _prospective(made: Scan, settings: PhantomSettings) -> Scan:
-    """Systole hardly changes with the length of the beat: at the same time in ms the heart is where it was."""
+    """Gate prospectively. Systole hardly depends on the length of the beat: frames keep their times in ms."""
     step = float(np.median(settings.rr_intervals_ms)) / settings.n_phases
     kept = int(_PROSPECTIVE_SHARE * settings.n_phases)
     frames = tuple(
@@ -195,7 +195,7 @@ def _prospective(made: Scan, settings: PhantomSettings) -> Scan:
 
 
 def _unequal_phases(made: Scan, settings: PhantomSettings) -> Scan:
-    """Two slices are scanned anew, as if the operator had changed the number of phases."""
+    """Scan two slices again, as if the operator had changed the number of phases."""
     other = replace(settings, n_phases=_other_phases(settings))
     middle = _n_slices(made) // 2
     frames: list[ScannedFrame] = []
@@ -236,7 +236,7 @@ def _scanned_anew(first: ScannedFrame, settings: PhantomSettings) -> list[Scanne
 
 
 def _missing_frames(made: Scan, _: PhantomSettings) -> Scan:
-    """Late in diastole, where beats that come too early take their frames."""
+    """Remove frames late in diastole, as beats that come too early do."""
     middle = _n_slices(made) // 2
     share = {middle - 1: 0.65, middle: 0.82}
 
@@ -281,7 +281,7 @@ def _slice_aborted(made: Scan, _: PhantomSettings) -> Scan:
 
 
 def _triggered_wrongly(made: Scan, place: int) -> list[tuple[ScannedFrame, ScannedFrame]]:
-    """The frames of a slice, and the same as they are when half a beat passes before the scan starts."""
+    """The frames of a slice, and the same frames if the scan starts half a beat late."""
     frames = [frame for frame in made.frames if frame.slice_index == place]
     shift = len(frames) // 2
     late = [*frames[shift:], *frames[:shift]]
@@ -292,7 +292,7 @@ def _triggered_wrongly(made: Scan, place: int) -> list[tuple[ScannedFrame, Scann
 
 
 def _other_end(made: Scan, _: PhantomSettings) -> Scan:
-    """The same voxels: a normal that points the other way needs one direction in the plane turned round."""
+    """The same voxels stored from the other end: reversing the normal needs one reversed direction in the plane."""
     last = _n_slices(made) - 1
 
     def turned(frame: ScannedFrame) -> ScannedFrame:
@@ -332,7 +332,7 @@ def _other_matrix(made: Scan, _: PhantomSettings) -> Scan:
 
 
 def _tilted_slices(made: Scan, _: PhantomSettings) -> Scan:
-    """Each slice about its own centre, by turns about its rows and its columns, one way and the other."""
+    """Tilt each slice about its own centre, alternating between rows and columns and between both directions."""
 
     def tilted(frame: ScannedFrame) -> ScannedFrame:
         angle = np.deg2rad(_TILT_DEGREES) * (1, -1, 0)[frame.slice_index % 3]
@@ -350,9 +350,9 @@ def _tilted_slices(made: Scan, _: PhantomSettings) -> Scan:
     return replace(made, frames=tuple(map(tilted, made.frames)))
 
 
-# In the order in which they are done.
+# In the order of application.
 _CHANGES: Mapping[Oddity, Callable[[Scan, PhantomSettings], Scan]] = {
-    # Before the slices are turned round: it knows the phantom's own count of them.
+    # Before the order of slices is reversed: it uses the phantom's own slice indices.
     Oddity.UNEQUAL_PHASES: _unequal_phases,
     Oddity.OTHER_END: _other_end,
     Oddity.PROSPECTIVE: _prospective,

@@ -1,4 +1,4 @@
-"""Every drawn value of a phantom, and the distributions that they are drawn from."""
+"""Every drawn value of a phantom, and its distribution."""
 
 import difflib
 import math
@@ -26,7 +26,7 @@ class FieldOfView(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomSettings:
-    """All that tells one phantom from another; plain numbers. `draw_settings` says how each is drawn.
+    """Everything that distinguishes phantoms, as plain numbers. `draw_settings` says how each is drawn.
 
     The left ventricle is described at end-diastole (ED), phase 0. Angles in the short-axis plane run from
     the direction of the right ventricle (0) towards anterior (90 degrees).
@@ -35,18 +35,18 @@ class PhantomSettings:
         seed: also seeds the fine texture and the noise, which are not listed here.
         edv_ml: end-diastolic volume of the cavity, papillary muscles included.
         ef_percent: ejection fraction.
-        aspect: length of the cavity from its apex to the base plane, over its largest diameter.
+        aspect: length of the cavity from its apex to the base plane, divided by its largest diameter.
         truncation: the base plane lies this share of the long semi-axis above the centre of the ellipsoid.
         wall_mm: difference of the largest radii of the outer and inner ellipsoids.
         apical_wall_mm: thickness of the wall at the apex.
-        base_excursion_mm: way of the base plane towards the apex from ED to ES.
-        twist_degrees: rotation of the apex against the base from ED to ES.
+        base_excursion_mm: displacement of the base plane towards the apex from ED to ES.
+        twist_degrees: rotation of the apex relative to the base from ED to ES.
         es_fraction: time of ES as a share of the beat.
         early_filling: share of the filling that comes before the atrial contraction.
         shape: (amplitude, angle in degrees) of the 2nd, 3rd harmonic of both outlines.
-        inner_shape: the same for the 4th, 5th harmonic of the inner outline alone.
-        offset_ed: how far the cavity lies off the middle of the wall, as a share of the wall's thickness.
-        offset_es: what contraction adds to it (a wall that moves less).
+        inner_shape: the same for the 4th, 5th harmonic of the inner outline only.
+        offset_ed: distance of the cavity from the middle of the wall, as a share of the wall's thickness.
+        offset_es: the additional distance by contraction (a wall that moves less).
         offset_degrees: the direction of both.
         axis_shear: in-plane drift of the LV's middle per mm along the axis, towards the RV and anterior.
         papillary_mm: largest radii of the two papillary muscles at ED.
@@ -54,25 +54,25 @@ class PhantomSettings:
         trabecula_mm: depth of the trabeculae at ED (part of the cavity by convention).
         rv_reach_mm: how far the right ventricle (RV) reaches beyond the LV's outline.
         rv_height_mm: half of its extent from posterior to anterior.
-        rv_contraction: share by which the RV gets narrower from ED to ES.
+        rv_contraction: share by which the RV narrows from ED to ES.
         epicardial_fat_mm: thickness of the fat that moves with the heart.
         pericardial_fat_mm: thickness of the fat that does not.
         atrium_mm: radius of the left atrium.
         apex_direction_degrees: direction from base to apex: from straight left towards anterior, and down.
         heart_centre_mm: LPS, mm: the middle of the LV's long axis at ED.
         roll_degrees: rotation of heart and stack together about the long axis.
-        in_plane_degrees: rotation of the image against the usual view (RV to the left, anterior on top).
+        in_plane_degrees: rotation of the image relative to the usual view (RV to the left, anterior on top).
         base_first: whether slice 0 is the basal end; the image is then seen from the base.
-        image_centre_mm: where the middle of the image lies off the heart's axis, along rows and columns.
+        image_centre_mm: offset of the image centre from the heart's axis, along rows and columns.
         spacing_mm: between rows and between columns.
         matrix: rows, columns.
         slice_distance_mm: centre to centre.
-        slice_thickness_mm: what one slice averages over.
+        slice_thickness_mm: the length over which one slice averages.
         n_slices: number of slices.
         slices_below: slices wholly below the apex at ED.
-        stack_offset: where the first centre above the apex lies, as a share of one slice distance.
-        breath_shifts_mm: for each slice, how far the body lies off along rows and columns.
-        n_phases: phases of the beat.
+        stack_offset: position of the first slice centre above the apex, as a share of one slice distance.
+        breath_shifts_mm: for each slice, the shift of the body along rows and columns.
+        n_phases: number of phases of the beat.
         rr_intervals_ms: for each slice, the length of its beat.
         trigger_delay_ms: time of phase 0 after the R wave.
         t1_ms: by Tissue.
@@ -80,12 +80,12 @@ class PhantomSettings:
         proton_density: by Tissue.
         tr_ms: repetition time; the echo time is half of it.
         flip_degrees: flip angle.
-        inflow: what unsaturated blood adds to the signal, as a factor.
+        inflow: factor by which unsaturated blood raises the signal.
         fat_gain: signal of fat relative to that on resonance.
         texture: spread of the signal within a tissue.
-        snr: signal of blood over the standard deviation of the noise, at the heart.
+        snr: signal of blood divided by the standard deviation of the noise, at the heart.
         coil_reach_mm: radius of the loops of the coil array: small ones shade more.
-        acquired: share of k-space that was acquired, along rows and columns.
+        acquired: acquired share of k-space, along rows and columns.
         field_of_view: which part of the matrix holds an image.
         blood_value: stored value of blood at the heart's centre.
         sex: "M" or "F".
@@ -94,9 +94,9 @@ class PhantomSettings:
         weight_kg: body weight.
 
     Raises:
-        GeometryError: a length, angle or count that no heart or scanner could have, or a cavity that would
-            break through its wall.
-        UsageError: any other value out of its range.
+        GeometryError: a length, angle or count is impossible for a heart or scanner, or the cavity would break through
+            its wall.
+        UsageError: any other value is out of range.
     """
 
     seed: int
@@ -198,7 +198,7 @@ def _flat(name: str, value: Any) -> list[float]:
     return [float(value)]
 
 
-# Wider than what is drawn: a caller may ask for an extreme heart, but not for an impossible one.
+# Wider than the drawn range: callers may request an extreme heart, but not an impossible one.
 _LIMITS: Mapping[str, Pair] = {
     "edv_ml": (20, 600),
     "ef_percent": (1, 90),
@@ -262,12 +262,12 @@ def _uniform(low: float, high: float) -> Callable[[np.random.Generator], float]:
 
 
 def _normal(mean: float, spread: float) -> Callable[[np.random.Generator], float]:
-    """Normal, cut at two and a half standard deviations."""
+    """A normal value, cut off at two and a half standard deviations."""
     return lambda rng: float(mean + spread * min(max(rng.standard_normal(), -2.5), 2.5))
 
 
 class _Draws:
-    """Values by name. Each has a random stream of its own, so that fixing one leaves the others as they are."""
+    """Values by name. Each has its own random stream, so that fixing one does not change the others."""
 
     def __init__(self, seed: int, overrides: Mapping[str, Any]) -> None:
         self.seed = seed
@@ -292,17 +292,18 @@ def draw_settings(seed: int, **overrides: Any) -> PhantomSettings:
     """Draw a phantom.
 
     U is uniform, N normal (mean, standard deviation; cut at 2.5 of them). Volumes: EDV log-uniform on 60 to 350 ml; EF
-    uniform on 10 to 80 %, within what leaves a stroke volume of 12 to 180 ml. The stack covers the whole LV with
-    at least one slice beyond either end: its distance is U(6, 12) mm, or from the least that does so with 16 slices;
-    its offset is uniform over one distance; the number of slices follows. All else stands beside its draw below.
+    uniform on 10 to 80 %, limited to stroke volumes of 12 to 180 ml. The stack covers the whole LV with at least one
+    slice beyond either end: its distance is U(6, 12) mm, or starts at the smallest that needs at most 16 slices; its
+    offset is uniform over one distance; the number of slices follows. Comments in the code below describe all other
+    values.
 
     Args:
         seed: a whole number, not negative. The same seed and overrides give the same phantom.
-        overrides: fields of PhantomSettings to fix; all others stay as drawn, or follow where they depend.
+        overrides: fields of PhantomSettings to fix; all others are drawn as before, or follow if they depend on these.
 
     Raises:
-        UsageError: a field that does not exist, or a value out of range.
-        GeometryError: geometry out of range.
+        UsageError: a field does not exist, or a value is out of range.
+        GeometryError: the geometry is out of range.
     """
     names = {field.name for field in fields(PhantomSettings)}
     for name in sorted(set(overrides) - names):
@@ -336,7 +337,7 @@ def _draw_left_ventricle(draws: _Draws) -> None:
     # Large hearts are rounder.
     draws.draw("aspect", _normal(float(np.interp(edv, [60, 350], [1.78, 1.38])), 0.08))
     draws.draw("truncation", _uniform(0.3, 0.5))
-    # One in five of those that are not dilated has a thick wall (hypertrophy).
+    # One in five hearts that are not dilated has a thick wall (hypertrophy).
     thick = 0.2 if edv < 200 else 0.0
     wall = draws.draw(
         "wall_mm", lambda rng: float(rng.uniform(12, 18) if rng.random() < thick else rng.uniform(6, 11.5))
@@ -371,12 +372,12 @@ def _draw_pose(draws: _Draws) -> None:
     back = 18 * ((draws.values["edv_ml"] / 140) ** (1 / 3) - 1)
     draws.draw("heart_centre_mm", lambda rng: tuple(_normal(m, 6)(rng) for m in (26.0, -33.0 + back, 0.0)))
     draws.draw("roll_degrees", _normal(0, 8))
-    # Most stacks are near the usual view; one in eight is turned by a quarter.
+    # Most stacks are near the usual view; one in eight has a quarter turn.
     draws.draw(
         "in_plane_degrees",
         lambda rng: _normal(0, 15)(rng) + (float(rng.choice([-90, 90])) if rng.random() < 0.125 else 0.0),
     )
-    # Standard views are seen from the apex; few are not.
+    # Most views are from the apex; a few are not.
     draws.draw("base_first", lambda rng: bool(rng.random() < 0.1))
     draws.pair("image_centre_mm", _normal(0, 10))
 
@@ -409,7 +410,7 @@ def _draw_stack(draws: _Draws) -> None:
     values, given = draws.values, draws.overrides
     extent = length_mm(values["edv_ml"], values["aspect"], values["truncation"]) + values["apical_wall_mm"]
     most = int(given.get("n_slices", 16))
-    # n slices cover the extent, with one beyond either end at any offset, from a distance of extent / (n - 2) on.
+    # n slices cover the extent, with one beyond either end at any offset, if the distance is at least extent / (n - 2).
     low = float(np.clip(extent / max(1, most - 2) * (1 + 1e-9), 6, 12))
     distance = draws.draw("slice_distance_mm", _uniform(low, 12))
     offset = draws.draw("stack_offset", lambda rng: float(rng.random()))
@@ -437,7 +438,7 @@ def _draw_time(draws: _Draws) -> None:
     draws.draw("es_fraction", _uniform(0.3, 0.44))
     draws.draw("early_filling", _uniform(0.5, 0.8))
     draws.draw("trigger_delay_ms", _uniform(0, 25))
-    # 48 to 110 beats a minute, each slice within some 4 % of it.
+    # 48 to 110 beats per minute, each slice within about 4 %.
     draws.draw(
         "rr_intervals_ms",
         lambda rng: tuple(

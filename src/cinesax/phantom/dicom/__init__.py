@@ -1,7 +1,7 @@
-"""A phantom as DICOM, in the way of one make of scanner, with what is odd of real files on request.
+"""A phantom as DICOM, in the style of one make of scanner, with oddities of real files on request.
 
-`series` takes a scan to instances and files, `classic` and `enhanced` write the two kinds of MR image, `parts` is what
-they share, `vendors` the table of makes, `headers` what can be odd of headers and file names, `storage` the transfer
+`series` turns a scan into instances and files, `classic` and `enhanced` write the two kinds of MR image, `parts` is
+what they share, `vendors` the table of makes, `headers` the oddities of headers and file names, `storage` the transfer
 syntaxes.
 """
 

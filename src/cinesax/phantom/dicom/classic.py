@@ -1,4 +1,4 @@
-"""Classic MR Image Storage: one instance a frame."""
+"""Classic MR Image Storage: one instance per frame."""
 
 from collections.abc import Sequence
 
@@ -24,11 +24,11 @@ from cinesax.phantom.scanning import ScannedFrame
 def classic_instances(
     writing: Writing, frames: Sequence[ScannedFrame], *, first_instance: int = 1
 ) -> list[pydicom.Dataset]:
-    """One instance a frame.
+    """Make one instance for each frame.
 
     Args:
-        writing: what they are written from.
-        frames: of one series, in the order of InstanceNumber.
+        writing: what the instances are made from.
+        frames: the frames of one series, in the order of InstanceNumber.
         first_instance: the first InstanceNumber.
     """
     shared = _shared(writing)
@@ -42,7 +42,7 @@ def classic_instances(
 
 
 def _shared(writing: Writing) -> pydicom.Dataset:
-    """What all instances of a classic series have in common."""
+    """The elements that all instances of a classic series share."""
     style, stored = writing.style, writing.stored
     dataset = describe_study(writing)
     dataset.SOPClassUID = MRImageStorage
@@ -61,7 +61,7 @@ def _shared(writing: Writing) -> pydicom.Dataset:
 
 def _image_type(writing: Writing) -> tuple[str, ...]:
     own = writing.style.image_type or writing.identity.image_type
-    # Siemens says of a retrospectively gated cine that it is one, and nothing of a prospectively gated one.
+    # Siemens marks a retrospectively gated cine as such, and says nothing about a prospectively gated one.
     retrospective = writing.scan.gating is Gating.RETROSPECTIVE
     return own if retrospective else tuple(value for value in own if value != "RETRO")
 
@@ -72,7 +72,7 @@ def _describe_sequence(dataset: pydicom.Dataset, writing: Writing) -> None:
     gated = style.trigger_times and any(frame.trigger_time_ms is not None for frame in scan.frames)
     dataset.ScanningSequence = list(identity.scanning_sequence)
     dataset.SequenceVariant = list(identity.sequence_variant)
-    # TriggerTime is required where the scan was gated.
+    # TriggerTime is required if the scan was gated.
     dataset.ScanOptions = list(style.scan_options) if gated else ""
     if style.sequence_name is not None:
         dataset.SequenceName = style.sequence_name
@@ -110,7 +110,7 @@ def _describe_plane(instance: pydicom.Dataset, frame: ScannedFrame) -> None:
 
 def _describe_time(instance: pydicom.Dataset, frame: ScannedFrame, style: Style) -> None:
     instance.AcquisitionTime = time_of_day(frame.acquired_s)
-    # By which of two processes a frame was reconstructed: the second one lags behind.
+    # Which of two processes reconstructed a frame: the second one lags behind.
     lag_s = 0.025 * frame.phase + 0.07 * (frame.phase % 2) if style.reconstructed_in_disorder else 0.0
     instance.ContentTime = time_of_day(frame.acquired_s + 10 + lag_s)
     if style.trigger_times and frame.trigger_time_ms is not None:

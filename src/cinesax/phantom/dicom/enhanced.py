@@ -1,4 +1,4 @@
-"""Enhanced MR Image Storage: all frames of a series in one instance, told apart by functional groups."""
+"""Enhanced MR Image Storage: all frames of a series in one instance, described by functional groups."""
 
 from collections.abc import Sequence
 
@@ -31,11 +31,11 @@ _HYDROGEN_MHZ_PER_T = 42.577478
 def enhanced_instances(
     writing: Writing, frames: Sequence[ScannedFrame], *, first_instance: int = 1
 ) -> list[pydicom.Dataset]:
-    """One instance for each matrix size and acquisition among the frames: the frames of one instance share both.
+    """Make one instance for each matrix size and acquisition: the frames of one instance share both.
 
     Args:
-        writing: what they are written from.
-        frames: of one series, in the order in which they are stored.
+        writing: what the instances are made from.
+        frames: the frames of one series, in stored order.
         first_instance: the first InstanceNumber.
     """
     groups: dict[tuple[int, ...], list[ScannedFrame]] = {}
@@ -161,7 +161,7 @@ def _items(**values: object) -> Items:
 
 
 def _shared_groups(scan: Scan, frame: ScannedFrame) -> pydicom.Dataset:
-    """What is the same in all frames."""
+    """The groups that all frames share."""
     code = _item(CodeValue="80891009", CodingSchemeDesignator="SCT", CodeMeaning="Heart")
     groups = _item(
         MRImageFrameTypeSequence=_items(
@@ -248,7 +248,7 @@ _MODIFIERS = {
 
 
 def _frame_groups(frame: ScannedFrame, writing: Writing, *, place: int) -> pydicom.Dataset:
-    """Where and when a frame is."""
+    """The position and time of a frame."""
     style, stored = writing.style, writing.stored
     started = SYNTHETIC_DATE + time_of_day(frame.acquired_s)
     phase = 1 + frame.phase

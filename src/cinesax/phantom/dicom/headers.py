@@ -1,4 +1,4 @@
-"""What can be odd of headers and file names, whoever wrote them; the images stay as they are."""
+"""Oddities of headers and file names, for every make; the images do not change."""
 
 import hashlib
 import warnings
@@ -18,7 +18,7 @@ Instances = Sequence[pydicom.Dataset]
 
 
 class HeaderOddity(StrEnum):
-    """What headers and file names can have to them; the value is the name on the command line."""
+    """An oddity of headers or file names; the value is the name on the command line."""
 
     ANONYMISED = "anonymised"
     """As the public Sunnybrook exams are: each file in a frame of reference of its own, UIDs with leading zeros, dates
@@ -58,21 +58,21 @@ def spoil(instances: Instances, oddities: Collection[HeaderOddity]) -> None:
     """Change the headers of instances in place.
 
     Raises:
-        UsageError: an oddity that enhanced instances cannot have.
+        UsageError: enhanced instances cannot have this oddity.
     """
     enhanced = any(instance.SOPClassUID == EnhancedMRImageStorage for instance in instances)
     for oddity, change in _CHANGES.items():
         if oddity in oddities:
             if enhanced and oddity in _CLASSIC_ONLY:
                 raise UsageError(f"enhanced instances cannot be {oddity}: choose another vendor")
-            # Values that are not valid are the point; elements that exist already warn all the same.
+            # Invalid values are intended here, but pydicom warns about existing elements even so.
             with config.disable_value_validation(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 change(instances)
 
 
 def _put(instance: pydicom.Dataset, keyword: str, value: object) -> None:
-    """Set an element anew: those that a series has in common are shared, and changing one would change all."""
+    """Replace an element: instances of a series share elements, and changing one would change all."""
     if keyword in instance:
         delattr(instance, keyword)
     setattr(instance, keyword, value)
@@ -123,7 +123,7 @@ def _forget_the_beat(instances: Instances, *, step_s: float) -> None:
         _put(instance, "ContentTime", time_of_day(60))
 
 
-# In the order in which they are done: what counts backwards counts what is there in the end.
+# In the order of application: counting backwards must see the final numbers.
 _CHANGES: Mapping[HeaderOddity, Callable[[Instances], None]] = {
     HeaderOddity.NO_TRIGGER_TIMES: lambda instances: _forget_the_beat(instances, step_s=1.5),
     HeaderOddity.INSTANCE_NUMBERS_ONLY: lambda instances: _forget_the_beat(instances, step_s=0.0),

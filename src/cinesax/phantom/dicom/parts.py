@@ -1,4 +1,4 @@
-"""What classic and enhanced instances share: identity, study, patient, pixels, and how values are written."""
+"""What classic and enhanced instances share: identity, study, patient, pixels and formats of values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ _START_S = 12 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class SeriesIdentity:
-    """What a written series calls itself.
+    """The identity of a written series.
 
-    A phantom brings its patient and the UIDs of study, series and frame of reference along. Of any other Cine the
-    patient is left out and all UIDs are derived from `seed`: a written copy must not pass for its source.
+    A phantom has its own patient and UIDs of study, series and frame of reference. For any other Cine the patient is
+    left out and all UIDs are derived from `seed`: a written copy must not pass for its source.
 
     Attributes:
         seed: the same seed gives the same UIDs; series of one exam share it.
-        number: SeriesNumber; tells the series of one exam apart.
+        number: SeriesNumber; different for each series of an exam.
         description: SeriesDescription; None takes that of the Cine's source.
         image_type: ImageType.
-        series_uid: SeriesInstanceUID, for several cines (localizers) that make one series.
+        series_uid: SeriesInstanceUID, for several cines (localizers) that form one series.
         scanning_sequence: ScanningSequence.
         sequence_variant: SequenceVariant.
         inversion_time_ms: InversionTime, for late enhancement.
@@ -55,13 +55,13 @@ class SeriesIdentity:
 
 @dataclass(frozen=True, slots=True)
 class StoredPixels:
-    """How the pixels of a scan are stored: the value is stored x slope.
+    """How the pixels of a scan are stored: value = stored number x slope.
 
     Attributes:
         dtype: int16 or uint16.
         bits: BitsStored.
-        slope: RescaleSlope, or None where there is none.
-        window: low and high of the usual view, in values.
+        slope: RescaleSlope, or None if there is none.
+        window: lowest and highest value of the default display window.
     """
 
     dtype: np.dtype[Any]
@@ -77,12 +77,12 @@ class StoredPixels:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Writing:
-    """What all instances of a series are written from.
+    """What all instances of a series are made from.
 
     Attributes:
-        scan: what was scanned; the frames of the series are a part of it.
-        identity: of the series.
-        style: how to write.
+        scan: the scan; the frames of the series are a part of it.
+        identity: identity of the series.
+        style: the style of the make of scanner.
         stored: how the pixels are stored.
     """
 
@@ -93,17 +93,17 @@ class Writing:
 
 
 def store_pixels(frames: Sequence[Pixels], style: Style) -> StoredPixels:
-    """How to store frames: as 16 bits, or on 12 bits with a slope.
+    """How to store frames: as 16 bits, or as 12 bits with a slope.
 
     Raises:
-        InputError: pixels that 16 bits do not hold.
+        InputError: the pixels do not fit into 16 bits.
     """
     low = min(float(np.rint(pixels.min())) for pixels in frames)
     high = max(float(np.rint(pixels.max())) for pixels in frames)
     first = np.percentile(np.concatenate([pixels.ravel() for pixels in frames[:: max(1, len(frames) // 8)]]), (1, 99.5))
     window = float(round(first[0])), float(round(first[1]))
     if style.rescale_type is not None and low >= 0:
-        # As many digits as DS holds, so that what is read is what was stored.
+        # As many digits as DS holds, so that reading gives the stored value.
         return StoredPixels(np.dtype(np.uint16), 12, float(f"{max(high, 1) / 4095:.10g}"), window)
     if low >= 0 and high <= 65535 and not style.signed:
         return StoredPixels(np.dtype(np.uint16), max(12, max(int(high), 1).bit_length()), None, window)
@@ -142,12 +142,12 @@ def file_meta(instance: pydicom.Dataset) -> FileMetaDataset:
 
 
 def describe_study(writing: Writing) -> pydicom.Dataset:
-    """Patient, study, series, equipment and frame of reference: what classic and enhanced instances share."""
+    """Write patient, study, series, equipment and frame of reference, for classic and enhanced instances."""
     scan, identity = writing.scan, writing.identity
     dataset = pydicom.Dataset()
     source = scan.source if scan.source.kind == _PHANTOM else Source(_PHANTOM)
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    # A synthetic exam was made at no time: one constant, so that the same seed gives the same bytes.
+    # A synthetic exam has no date: this constant makes the same seed give the same bytes.
     date = source.study_date or SYNTHETIC_DATE
     dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = date
     dataset.StudyTime = dataset.SeriesTime = time_of_day(0)
@@ -185,7 +185,7 @@ def _describe_patient(dataset: pydicom.Dataset, patient: Patient) -> None:
 
 
 def describe_pixels(dataset: pydicom.Dataset, stored: StoredPixels, matrix: Sequence[int]) -> None:
-    """How the pixels of an instance are stored."""
+    """Write how the pixels of an instance are stored."""
     dataset.SamplesPerPixel = 1
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.Rows, dataset.Columns = matrix

@@ -1,4 +1,4 @@
-"""A scan, or a Cine, as series of DICOM instances in files."""
+"""Writing a scan or a Cine as DICOM series."""
 
 import gc
 import warnings
@@ -25,23 +25,23 @@ from cinesax.phantom.scanning import Scan, ScannedFrame, take_apart
 
 
 def write_series(cine: Cine, folder: Path, identity: SeriesIdentity, *, first_instance: int = 1) -> list[Path]:
-    """Write a Cine as a series of classic MR Image Storage, one instance a frame, explicit little endian.
+    """Write a Cine as a series of classic MR Image Storage, one instance per frame, explicit little endian.
 
     InstanceNumber counts slice by slice in the order of the Cine, and phases within each slice, from
     `first_instance`. The files are named IM-SSSS-NNNN.dcm after series and instance number.
 
     Args:
-        cine: pixels of an integer type of at most 16 bits, or real numbers that are rounded to it; a grid.
-        folder: is made where it does not exist.
-        identity: what the series calls itself.
-        first_instance: lets several cines of different orientation (localizers) be one series.
+        cine: the cine, with a grid; pixels of an integer type of at most 16 bits, or real numbers, which are rounded.
+        folder: created if it does not exist.
+        identity: identity of the series.
+        first_instance: the first InstanceNumber; lets cines of different orientation (localizers) form one series.
 
     Returns:
         The files, in the order of InstanceNumber.
 
     Raises:
-        GeometryError: a Cine without a grid.
-        InputError: pixels that 16 bits do not hold.
+        GeometryError: the Cine has no grid.
+        InputError: the pixels do not fit into 16 bits.
         OutputError: the files cannot be written.
     """
     if cine.grid is None:
@@ -52,19 +52,19 @@ def write_series(cine: Cine, folder: Path, identity: SeriesIdentity, *, first_in
 def instances(
     scan: Scan, identity: SeriesIdentity, *, vendor: Vendor = Vendor.PLAIN, first_instance: int = 1
 ) -> list[pydicom.Dataset]:
-    """A scan as DICOM instances, uncompressed, with file meta information.
+    """Turn a scan into uncompressed DICOM instances with file meta information.
 
     Args:
-        scan: what was scanned.
-        identity: what the series calls itself; the first one, where each slice is a series.
-        vendor: whose way of writing to follow.
+        scan: the scan.
+        identity: identity of the series, or of the first one if each slice is a series.
+        vendor: the make of scanner whose style to follow.
         first_instance: the first InstanceNumber.
 
     Returns:
         In the order of SeriesNumber and InstanceNumber.
 
     Raises:
-        InputError: pixels that 16 bits do not hold.
+        InputError: the pixels do not fit into 16 bits.
     """
     style = STYLES[vendor]
     stored = store_pixels([frame.pixels for frame in scan.frames], style)
@@ -87,22 +87,22 @@ def write_scan(
     headers: Collection[HeaderOddity] = (),
     syntax: TransferSyntax = TransferSyntax.EXPLICIT,
 ) -> list[Path]:
-    """Write a scan in the way of one make of scanner.
+    """Write a scan in the style of one make of scanner.
 
     Args:
-        scan: what was scanned, and what went amiss.
-        folder: is made where it does not exist.
-        identity: what the series calls itself; the first one, where each slice is a series.
-        vendor: whose way of writing to follow.
-        headers: what is odd of headers and file names.
+        scan: the scan, with its oddities.
+        folder: created if it does not exist.
+        identity: identity of the series, or of the first one if each slice is a series.
+        vendor: the make of scanner whose style to follow.
+        headers: oddities of headers and file names.
         syntax: transfer syntax.
 
     Returns:
         The files, in the order of SeriesNumber, and of InstanceNumber as the vendor counts.
 
     Raises:
-        InputError: pixels that 16 bits do not hold.
-        UsageError: header oddities that the vendor's instances cannot have; a syntax that cannot be encoded here.
+        InputError: the pixels do not fit into 16 bits.
+        UsageError: the vendor's instances cannot have these header oddities, or the syntax cannot be encoded.
         OutputError: the files cannot be written.
     """
     made = instances(scan, identity, vendor=vendor)
@@ -123,7 +123,7 @@ def _save_medium(made: Sequence[pydicom.Dataset], folder: Path) -> list[Path]:
             for instance in made:
                 medium.add(instance)
             medium.write(folder)
-            # It leaves its temporary folder to the garbage collector, with a warning.
+            # pydicom leaves its temporary folder to the garbage collector, with a warning.
             del medium
             gc.collect()
     except OSError as error:

@@ -44,10 +44,10 @@ _ENCODERS = {TransferSyntax.JPEG_LS: "pyjpegls", TransferSyntax.JPEG_2000: "pyli
 
 
 def encode(instance: pydicom.Dataset, syntax: TransferSyntax) -> None:
-    """Bring an uncompressed instance of explicit little endian into a transfer syntax, in place and without loss.
+    """Convert an uncompressed instance (explicit little endian) to a transfer syntax, in place and without loss.
 
     Raises:
-        UsageError: no installed package encodes it.
+        UsageError: no installed package encodes the transfer syntax.
     """
     uid = _UIDS[syntax]
     if uid.is_encapsulated:
@@ -58,6 +58,6 @@ def encode(instance: pydicom.Dataset, syntax: TransferSyntax) -> None:
             raise UsageError(f"nothing installed encodes {syntax}: pip install {package}") from error
         return
     if syntax is TransferSyntax.BIG_ENDIAN:
-        # Elements are swapped when they are written, pixels are bytes and are not.
+        # pydicom swaps the bytes of elements when it writes them, but not those of pixels.
         instance.PixelData = np.frombuffer(instance.PixelData, "<u2").astype(">u2").tobytes()
     instance.file_meta.TransferSyntaxUID = uid

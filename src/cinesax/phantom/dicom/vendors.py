@@ -1,14 +1,14 @@
-"""How makes of scanners write a cine, as a table: which attributes tell phases, slices and beats, and which do not.
+"""A table of how makes of scanners write a cine: which attributes describe phases, slices and beats.
 
-What the rows stand on:
+Sources of the rows:
 
 - GE: the headers of the public Sunnybrook exams (SIGNA HDx, software 14).
-- Siemens: public dumps of cines (sequence names, image types), and what readers of UK Biobank and of the Data Science
-  Bowl tell of one series a slice.
+- Siemens: public dumps of cines (sequence names, image types), and reports by users of UK Biobank and the Data Science
+  Bowl that each slice is a series.
 - Philips: dcm2niix, Philips/README.md and issues 395, 408 and 529: rescaling, temporal positions that count dynamics,
   instance numbers in no order.
-- Canon: dcm2niix, Canon/README.md (few attributes, public ones). That TemporalPositionIdentifier alone tells its phases
-  was not seen in a file of this make: the row stands for any scanner that does so.
+- Canon: dcm2niix, Canon/README.md (few attributes, public ones). Phases given by TemporalPositionIdentifier alone were
+  not seen in a file of this make: the row stands for any scanner that does so.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from typing import Any
 
 
 class Vendor(StrEnum):
-    """Whose way of writing a phantom follows; the value is the name on the command line."""
+    """The make of scanner whose style a phantom follows; the value is the name on the command line."""
 
     PLAIN = "plain"
     GE = "ge"
@@ -48,20 +48,20 @@ class Style:
         image_type: ImageType; None takes that of the series' identity.
         scan_options: ScanOptions.
         sequence_name: SequenceName.
-        enhanced: Enhanced MR Image Storage, many frames in one instance, rather than one instance a frame.
+        enhanced: Enhanced MR Image Storage, many frames in one instance, instead of one instance per frame.
         one_series_a_slice: each slice is a series of its own, whose instances are counted from 1.
-        again_in_same_series: a slice that is acquired again comes into the series of its first acquisition, under
-            another AcquisitionNumber; else it makes a series of its own, as on a scanner's console.
-        phase_by_phase: instances are counted through all slices of a phase before the next phase.
+        again_in_same_series: a slice that is acquired again goes into the series of its first acquisition, with another
+            AcquisitionNumber; otherwise it forms a series of its own, as on a scanner's console.
+        phase_by_phase: InstanceNumber runs through all slices of a phase before the next phase.
         signed: pixels are stored as signed numbers of 16 bits.
-        rescale_type: RescaleType; where given, values are stored on the full range of 12 bits, with the
-            RescaleSlope that brings them back.
+        rescale_type: RescaleType; if given, values are stored on the full range of 12 bits, with the RescaleSlope that
+            restores them.
         trigger_times: frames have a TriggerTime.
-        beat: which of NominalInterval, HeartRate and CardiacNumberOfImages frames have.
+        beat: which of NominalInterval, HeartRate and CardiacNumberOfImages the frames have.
         temporal_position: what TemporalPositionIdentifier counts.
         spacing_between_slices: frames have SpacingBetweenSlices.
-        reconstructed_in_disorder: ContentTime tells when a frame was reconstructed: not in the order of phases.
-        elements: further attributes that are the same in all frames, by keyword.
+        reconstructed_in_disorder: ContentTime is the time of reconstruction, which is not in the order of phases.
+        elements: further attributes with the same value in all frames, by keyword.
     """
 
     manufacturer: str | None = None
