@@ -11,10 +11,10 @@ from cinesax.core.errors import MissingExtraError, install_hint
 
 
 def require(*more: str) -> None:
-    """Import TensorFlow quietly; call it before the rooms of this package are imported.
+    """Import TensorFlow quietly; call this before importing the subpackages.
 
     Args:
-        more: other packages of the extra that will be needed.
+        more: other packages of the extra that are needed.
 
     Raises:
         MissingExtraError: the extra `train` is not installed; the message says what to install.
@@ -29,8 +29,8 @@ def require(*more: str) -> None:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Let libraries that write on file descriptor 2 themselves be silent for a while."""
-    # TensorFlow's libraries greet on file descriptor 2 while they load, whatever their log level is set to.
+    """Silence libraries that write to file descriptor 2 directly."""
+    # TensorFlow's libraries write to file descriptor 2 while they load, whatever their log level.
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

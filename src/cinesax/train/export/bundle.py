@@ -33,9 +33,9 @@ _FEWEST_WEIGHTS = 64
 
 
 def fixed_size(run: Run) -> keras.Model:
-    """The finished network of a run, for one size only: ONNX Runtime plans its memory once.
+    """The finished network of a run, for one size only, so that ONNX Runtime plans its memory once.
 
-    The size is that of the framed images, or of the crop where the network learned on crops round the heart.
+    The size is that of the framed images, or of the crop if the network learned on crops around the heart.
 
     Raises:
         InputError: the run has no finished network.
@@ -51,21 +51,21 @@ def fixed_size(run: Run) -> keras.Model:
 
 
 def heart_crop(run: Run) -> int | None:
-    """Rows and columns of the crop round the heart on which a run's network has learned; None: on whole frames."""
+    """Rows and columns of the crop around the heart on which a run's network learned; None: whole frames."""
     settings = run.config["config"]["pipeline"]
     return None if settings.get("jitter_px") is None else settings["crop"]
 
 
 def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
-    """Write the network as ONNX, and compare it with Keras on noise; another result is an InputError.
+    """Write the network as ONNX, and compare it with Keras on noise; InputError if they differ.
 
     Its outputs are the probabilities and "labels" (batch, row, column), int32: their arg-max.
 
     Args:
         model: the network.
-        path: of the file.
-        half: store the weights in half precision: half the size, computed in single precision all the same.
-            Probabilities may then differ by 0.02, else by 0.001.
+        path: path of the file.
+        half: store the weights in half precision. This halves the file; the network still computes in single precision.
+            Probabilities may then differ by 0.02, otherwise by 0.001.
     """
     import onnxruntime
 
@@ -87,7 +87,7 @@ def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
 def _add_labels(path: Path) -> None:
     """Give an ONNX file a second output, "labels" (batch, row, column), int32: the arg-max over the classes.
 
-    By a node of our own: Keras writes its arg-max with operations that ONNX does not have.
+    The node is our own, because Keras writes its arg-max with operations that ONNX lacks.
     """
     import onnx
     from onnx import TensorProto, helper
@@ -104,7 +104,7 @@ def _add_labels(path: Path) -> None:
 
 
 def halve_weights(path: Path) -> None:
-    """Store the weights of an ONNX file in half precision, cast back to single where the graph is loaded."""
+    """Store the weights of an ONNX file in half precision, cast back to single when the graph is loaded."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -126,13 +126,13 @@ def halve_weights(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Pass:
-    """One of the networks of an export.
+    """One network of an export.
 
     Attributes:
-        stem: of its file: "graph" sees whole frames, "heart" a crop round the heart.
-        run: whose network it is.
+        stem: stem of its file: "graph" sees whole frames, "heart" a crop around the heart.
+        run: the run that trained the network.
         model: of one input size.
-        crop: rows and columns of what it sees, where that is a crop.
+        crop: rows and columns of its crop; None: whole frames.
     """
 
     stem: str
@@ -142,7 +142,7 @@ class Pass:
 
 
 def open_passes(run_folder: Path, finder: Path | None = None) -> list[Pass]:
-    """The network of a run that learned on whole frames, or that of its finder and its own.
+    """The network of a run; if it learned on crops, its finder's network and its own.
 
     Args:
         run_folder: a finished run.
@@ -161,10 +161,10 @@ def open_passes(run_folder: Path, finder: Path | None = None) -> list[Pass]:
 
 
 def classes_of(run: Run) -> dict[int, Structure]:
-    """Channel -> class of a run's network, as its set has them; the background, channel 0, is left out.
+    """Channel -> class of a run's network, as in its set, without the background (channel 0).
 
     Raises:
-        InputError: the LV cavity is not among them.
+        InputError: the LV cavity is not among the classes.
     """
     classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(run.classes) if channel}
     if Structure.CAVITY not in classes.values():
@@ -178,7 +178,7 @@ def classes_of(run: Run) -> dict[int, Structure]:
 def describe(
     passes: Sequence[Pass], out: Path, *, name: str, version: str, scores: JsonObject, images: Sequence[str]
 ) -> Bundle:
-    """What a bundle's manifest and card say of these networks; checksums are not known yet."""
+    """The content of the bundle's manifest and card for these networks, still without checksums."""
     crop, classes = passes[-1].crop, classes_of(passes[0].run)
     return Bundle(
         out,
@@ -209,20 +209,21 @@ def export(
     data: Dataset | None = None,
     slices: int = SLICES,
 ) -> Bundle:
-    """A run's network as a bundle.
+    """Export a run's network as a bundle.
 
     Args:
         run_folder: a finished run.
-        out: the bundle's folder.
-        name: of the network.
-        version: of the network.
-        scores: what was measured of it, e.g. {"validation": {...}}; goes into bundle.json and the card.
+        out: folder of the bundle.
+        name: name of the network.
+        version: version of the network.
+        scores: measured scores, e.g. {"validation": {...}}; they go into bundle.json and the card.
         finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
         images: fingerprints of the images that it learned from (see `cinesax.network.fingerprint`).
         half: store the weights in half precision.
-        int8: compute the convolutions in 8 bits, calibrated on training images of `data`.
-        data: a prepared set: how the graphs differ from Keras on its slices goes into the bundle as parity.json.
-        slices: how many of them, at most.
+        int8: compute convolutions in 8 bits, calibrated on training images of `data`.
+        data: a prepared set; the graphs are compared with Keras on its slices, and the result goes into the bundle as
+            parity.json.
+        slices: largest number of slices to compare.
 
     Raises:
         InputError: a run is not finished, the two do not fit, a finder is missing, or a graph differs from Keras.
@@ -248,7 +249,7 @@ def export(
 
 
 def parameters(passes: Sequence[Pass]) -> int:
-    """Of all networks together."""
+    """The number of parameters of all networks together."""
     return sum(int(one.model.count_params()) for one in passes)
 
 

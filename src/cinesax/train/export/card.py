@@ -14,8 +14,8 @@ def card(bundle: Bundle, parameters: int) -> str:
     """The model card, Markdown.
 
     Args:
-        bundle: what its manifest says.
-        parameters: of all its networks together.
+        bundle: the content of its manifest.
+        parameters: number of parameters of all its networks together.
     """
     cases = list(bundle.training.cases or ())
     scores = "\n".join(_lines(bundle.scores)) or "Not measured yet."

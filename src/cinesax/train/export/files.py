@@ -1,4 +1,4 @@
-"""Export to other runtimes: a finished run -> a folder of SavedModels or LiteRT files, with what is needed to run them.
+"""Export to other runtimes: a finished run -> a folder with SavedModels or LiteRT files and all that they need.
 
 network.json   format, files, framing, classes, names of input and outputs, training data, scores, checksums
 graph...       the network for whole frames; with a second pass heart..., that for a crop round the heart
@@ -48,20 +48,20 @@ def export_files(
     data: Dataset | None = None,
     slices: int = SLICES,
 ) -> Path:
-    """A run's network as SavedModel or LiteRT files.
+    """Export a run's network as SavedModel or LiteRT files.
 
     Args:
         run_folder: a finished run.
         out: the folder, which must not exist yet.
-        kind: SAVEDMODEL or LITERT; a bundle is `cinesax.train.export.bundle.export`'s.
-        name: of the network.
-        version: of the network.
-        scores: what was measured of it.
+        kind: SAVEDMODEL or LITERT; for a bundle use `cinesax.train.export.bundle.export`.
+        name: name of the network.
+        version: version of the network.
+        scores: its measured scores.
         finder: as in `export`.
         images: fingerprints of the images that it learned from.
-        precisions: of the LiteRT files, one each; none: all that can be had (int8 needs `data`).
+        precisions: one LiteRT file is written per precision; empty: all that are possible (int8 needs `data`).
         data: the prepared set that it learned from: int8 is calibrated on it, and all files are compared on it.
-        slices: how many slices are compared, at most.
+        slices: largest number of slices to compare.
 
     Returns:
         The folder.

@@ -1,8 +1,8 @@
-"""A network as a file of another runtime: TensorFlow's SavedModel, and LiteRT for phones. Both ways: written and run.
+"""Write and run a network in other runtimes: TensorFlow's SavedModel, and LiteRT for phones.
 
-Every one takes frames (batch, row, column, 1), float32, 0 to 1, as "image" and gives "probabilities" (batch, row,
-column, classes), float32, and "labels" (batch, row, column), int32: normalisation, softmax and arg-max are inside.
-A LiteRT file takes one frame at a time (batch is 1): a phone plans its memory once.
+Every format takes frames (batch, row, column, 1), float32, 0 to 1, as "image" and gives "probabilities" (batch, row,
+column, classes), float32, and "labels" (batch, row, column), int32: normalisation, softmax and arg-max are inside. A
+LiteRT file takes one frame at a time (batch is 1): a phone plans its memory once.
 """
 
 import os
@@ -28,7 +28,7 @@ Runner = Callable[[Images], Answer]
 
 
 class Format(StrEnum):
-    """What a network is exported as."""
+    """The format of an export."""
 
     ONNX = "onnx"
     SAVEDMODEL = "savedmodel"
@@ -36,7 +36,7 @@ class Format(StrEnum):
 
 
 class Precision(StrEnum):
-    """What the weights of a LiteRT file are stored in; int8 also computes in whole numbers."""
+    """The number type of the weights in a LiteRT file; int8 also computes in integers."""
 
     FLOAT32 = "float32"
     FLOAT16 = "float16"
@@ -53,8 +53,8 @@ def to_savedmodel(model: keras.Model, path: Path, *, batch: int | None = None) -
 
     Args:
         model: of one input size.
-        path: of the folder.
-        batch: frames at a time; None: any number.
+        path: path of the folder.
+        batch: frames per call; None: any number.
     """
 
     def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -74,9 +74,9 @@ def to_litert(model: keras.Model, path: Path, precision: Precision, *, calibrati
 
     Args:
         model: of one input size.
-        path: of the file.
-        precision: of its weights. With int8 all that it computes between the frame and the probabilities is in
-            whole numbers; frames and probabilities are float32 all the same.
+        path: path of the file.
+        precision: precision of its weights. With int8, everything between the frame and the probabilities is computed
+            in integers; frames and probabilities stay float32.
         calibration: framed training images (n, row, column, 1), from which int8 learns its ranges.
 
     Raises:
@@ -94,13 +94,13 @@ def to_litert(model: keras.Model, path: Path, precision: Precision, *, calibrati
             converter.target_spec.supported_types = [tf.float16]
         if precision is Precision.INT8:
             converter.representative_dataset = lambda: ([frame[None]] for frame in frames)
-            # Without this, what has no int8 kernel would silently stay in float.
+            # Without this, operations without an int8 kernel would silently stay in float.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         path.write_bytes(converter.convert())
 
 
 def keras_runner(model: keras.Model) -> Runner:
-    """A network as Keras computes it, and the arg-max of that."""
+    """Runs the Keras network, and takes the arg-max."""
     compute = tf.function(lambda image: model(image, training=False))
 
     def run(images: Images) -> Answer:
@@ -111,7 +111,7 @@ def keras_runner(model: keras.Model) -> Runner:
 
 
 def onnx_runner(path: Path, *, threads: int) -> Runner:
-    """An ONNX graph of `to_onnx`, by ONNX Runtime."""
+    """Runs an ONNX graph of `to_onnx` with ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -128,7 +128,7 @@ def onnx_runner(path: Path, *, threads: int) -> Runner:
 
 
 def savedmodel_runner(path: Path) -> Runner:
-    """A SavedModel, by TensorFlow alone."""
+    """Runs a SavedModel with TensorFlow alone."""
     loaded = tf.saved_model.load(str(path))  # its functions live as long as it does
     serve = loaded.signatures["serving_default"]
 
@@ -141,7 +141,7 @@ def savedmodel_runner(path: Path) -> Runner:
 
 
 def litert_runner(path: Path, *, threads: int) -> Runner:
-    """A LiteRT file, by the LiteRT interpreter, one frame at a time, as on a phone.
+    """Runs a LiteRT file with the LiteRT interpreter, one frame at a time, as on a phone.
 
     Raises:
         MissingExtraError: the interpreter is not installed.

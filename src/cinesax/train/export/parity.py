@@ -1,8 +1,8 @@
-"""Parity: is an exported network still the network? On real slices of a prepared set, against Keras.
+"""Parity: compare an exported network with Keras on real slices of a prepared set.
 
 Tolerances: graphs in single precision may differ from Keras by 0.001 in probability, those with weights in half
-precision by 0.02 (2^-11 relative in each weight, through some twenty layers). With int8, single pixels at borders
-may differ by a lot; there, masks count: a mean Dice between both below 0.9, of any class, is another network.
+precision by 0.02 (2^-11 relative in each weight, through some twenty layers). With int8, single pixels at borders may
+differ a lot, so masks are compared instead: the mean Dice between both networks must reach 0.9 in every class.
 """
 
 import json
@@ -47,10 +47,10 @@ class Slices:
     """Real slices, as a network sees them.
 
     Attributes:
-        names: of the examples.
+        names: names of the examples.
         images: (n, row, column, channel), float32, 0 to 1.
-        cavity: (n, row, column), bool: the LV cavity by the experts.
-        known: (n, row, column), bool: where they have said what a pixel is.
+        cavity: (n, row, column), bool: the LV cavity drawn by experts.
+        known: (n, row, column), bool: pixels that the experts labelled.
     """
 
     names: tuple[str, ...]
@@ -64,15 +64,15 @@ class Parity:
     """How an exported network differs from Keras.
 
     Attributes:
-        slices: how many were compared.
-        largest_difference: in probability, over all pixels and classes.
-        changed_pixels: of another label.
-        pixels: in all.
-        dice: mean over slices, of the LV cavity between both; 1 where both are empty.
-        lowest_dice: the same, of the worst slice.
-        dice_with_experts_keras: mean over slices, of Keras.
-        dice_with_experts: the same, of the exported network.
-        class_dice: mean over slices, between both, of each class but the background, by channel.
+        slices: number of compared slices.
+        largest_difference: largest difference in probability, over all pixels and classes.
+        changed_pixels: pixels whose label differs.
+        pixels: number of all pixels.
+        dice: Dice of the LV cavity between both, mean over slices; 1 if both are empty.
+        lowest_dice: the same for the worst slice.
+        dice_with_experts_keras: Dice of Keras with the experts, mean over slices.
+        dice_with_experts: the same for the exported network.
+        class_dice: Dice between both of each class, by channel, without the background, mean over slices.
     """
 
     slices: int
@@ -91,8 +91,8 @@ class Speed:
     """Milliseconds for one frame, alone in its batch: the median of frames computed in turns.
 
     Attributes:
-        keras_ms: by Keras, as a compiled function.
-        exported_ms: by the runtime of the format.
+        keras_ms: Keras, as a compiled function.
+        exported_ms: the runtime of the format.
     """
 
     keras_ms: float
@@ -100,17 +100,17 @@ class Speed:
 
 
 def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = None, inputs: int = 1) -> Slices:
-    """Slices of patients (of phantoms where a split has nothing else), spread evenly over a split.
+    """Slices of patients, spread evenly over a split; phantoms only if the split has nothing else.
 
     Args:
         dataset: the prepared set.
-        split: of it.
-        count: how many at most.
-        crop: rows and columns cut out round the LV, for a network that sees only these; None: whole frames.
+        split: a split of the set.
+        count: largest number of slices.
+        crop: rows and columns of a crop around the LV, for a network that sees only this crop; None: whole frames.
         inputs: channels of the image: 1, or 3: the slice between its neighbours.
 
     Raises:
-        DatasetError: no such split, an empty one, or a crop that is larger than the frames.
+        DatasetError: the split does not exist or is empty, or the crop is larger than the frames.
     """
     cases, facts = dataset.cases(split), dataset.manifest["cases"]
     patients = [case for case in cases if facts[case]["kind"] != Kind.PHANTOM] or cases
@@ -163,13 +163,13 @@ def _window(one: Example, crop: int | None) -> tuple[slice, slice]:
 
 
 def compare(reference: Runner, exported: Runner, slices: Slices, *, channel: int = 1) -> Parity:
-    """Run both on the same slices.
+    """Run both networks on the same slices.
 
     Args:
         reference: the network in Keras.
         exported: the same in another runtime.
-        slices: what they see.
-        channel: of the LV cavity.
+        slices: their input.
+        channel: channel of the LV cavity.
     """
     difference, changed, ours, theirs = 0.0, 0, [], []
     both: dict[int, list[float]] = defaultdict(list)
@@ -205,7 +205,7 @@ def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> list[float]:
 
 
 def check(parity: Parity, precision: Precision, name: str) -> None:
-    """An InputError where the exported network is another one: see the tolerances above."""
+    """Raise InputError if the exported network differs by more than the tolerances above."""
     if precision is Precision.INT8:
         lowest = min((parity.dice, *parity.class_dice))
         if not lowest >= LEAST_DICE:
@@ -229,7 +229,7 @@ def speed(
         reference: the network in Keras.
         exported: the same in another runtime.
         images: (n, row, column, 1).
-        clock: seconds.
+        clock: returns the time in seconds.
     """
     seconds: tuple[list[float], list[float]] = ([], [])
     for runner in (reference, exported):
@@ -245,14 +245,14 @@ def speed(
 
 @dataclass(frozen=True)
 class Exported:
-    """A file (or folder) of an export, and what it was made of.
+    """A file (or folder) of an export, and its source.
 
     Attributes:
-        path: of it.
-        runner: runs it.
+        path: path of the file or folder.
+        runner: a function that runs it.
         model: the network in Keras.
-        precision: of its weights.
-        crop: rows and columns of its frames, where it sees a crop round the LV only.
+        precision: precision of its weights.
+        crop: rows and columns of its crop around the LV; None: whole frames.
     """
 
     path: Path
@@ -263,7 +263,7 @@ class Exported:
 
 
 def check_on_noise(exported: Exported) -> None:
-    """Compare where there are no slices to compare on; another network is an InputError."""
+    """Compare on noise if there are no slices; InputError if the networks differ."""
     images = np.random.default_rng(0).random((2, *exported.model.input_shape[1:]), dtype=np.float32)
     nothing = np.zeros(images.shape[:3], bool)
     slices = Slices(("noise 1", "noise 2"), images, nothing, nothing)
@@ -271,19 +271,19 @@ def check_on_noise(exported: Exported) -> None:
 
 
 def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads: int) -> dict[str, Any]:
-    """Compare every file of an export with Keras, on slices of the split "validation", or "train" without one.
+    """Compare every file of an export with Keras on slices of the split "validation", or else "train".
 
     Args:
         exports: the files.
         dataset: the prepared set.
-        count: of slices, at most.
-        threads: of the processor, that each runtime was given.
+        count: largest number of slices.
+        threads: processor threads for each runtime.
 
     Returns:
-        What `parity.json` says.
+        The content of `parity.json`.
 
     Raises:
-        InputError: a file is another network than Keras's.
+        InputError: a file differs from Keras.
         DatasetError: the set has no slices.
     """
     split = "validation" if dataset.manifest["splits"].get("validation") else "train"
@@ -313,7 +313,7 @@ def _installed(name: str) -> bool:
 
 
 def processor() -> str:
-    """The processor's name, as well as the system tells it."""
+    """The processor's name, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -323,7 +323,7 @@ def processor() -> str:
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
-    """The report in an export's folder; None where it has none."""
+    """The report in an export's folder; None if there is none."""
     path = folder / PARITY
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 

@@ -1,9 +1,8 @@
 """An ONNX graph whose convolutions compute in 8 bits: several times as fast on a CPU, a quarter of the size.
 
-Weights have a scale for each channel, activations one for each tensor, learned from training images (static
-quantisation; nodes that quantise and dequantise stand in the graph, and ONNX Runtime joins them with the
-convolutions). What a network begins and ends with stays in single precision: the image has a wide range, and borders
-are decided in the last step.
+This is static quantisation: weights have one scale per channel; activations have one per tensor, learned from training
+images. The graph has nodes that quantise and dequantise, and ONNX Runtime fuses them with the convolutions. The first
+and last layers stay in single precision: the image has a wide range, and the last layer decides the borders.
 """
 
 import logging
@@ -28,8 +27,8 @@ def to_int8(graph: Path, out: Path, images: Images) -> None:
 
     Args:
         graph: the ONNX file in single precision.
-        out: of the file to write.
-        images: real images of the graph's shape, (n, row, column, channel), float32; 100 do.
+        out: the file to write.
+        images: real images of the graph's shape, (n, row, column, channel), float32; 100 are enough.
 
     Raises:
         InputError: no images.
@@ -61,13 +60,13 @@ def _reader(name: str, images: Images) -> object:
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
-        """Gives the images, some at a time."""
+        """Gives the images in batches."""
 
         def __init__(self) -> None:
             self.parts: Iterator[Images] = iter(np.array_split(images, max(1, len(images) // _AT_ONCE)))
 
         def get_next(self) -> dict[str, Images] | None:
-            """The next part; None after the last."""
+            """The next batch; None after the last."""
             part = next(self.parts, None)
             return None if part is None else {name: np.ascontiguousarray(part)}
 

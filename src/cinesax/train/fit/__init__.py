@@ -1,1 +1,1 @@
-"""The training itself: settings, run folder, and what watches it."""
+"""Training itself: settings, run folder, callbacks and logs."""

@@ -17,10 +17,10 @@ _PICTURES = 8
 
 
 class Pictures:
-    """A fixed set of slices, and what the network makes of them as the training goes on.
+    """A fixed set of slices with the network's prediction for each, drawn as the training proceeds.
 
-    They are spread evenly over the cases: of the held-out ones, or, where none are held out, of those that train
-    (then the tag says "trained_on": they flatter).
+    The slices are spread evenly over the held-out cases. If no case is held out, they come from training cases; the tag
+    then says "trained_on", because such pictures flatter the network.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Pictures:
 
 
 class Board(keras.callbacks.Callback):
-    """Writes the logs of every epoch; at the beginning the graph and the settings.
+    """Writes the graph and the settings at the start, and the logs after every epoch.
 
-    Values of held-out cases (val_*) go to a run of their own under the same names: both curves are in one chart.
+    Validation values (val_*) go to a separate run under the same names, so that one chart shows both curves.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, size: int, done: int) -> None:
@@ -95,7 +95,7 @@ class Board(keras.callbacks.Callback):
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested settings as one table of dotted names, with values that the hyper-parameter page knows."""
+    """Flatten nested settings into dotted names, with values that the hyper-parameter page can show."""
     table: dict[str, bool | int | float | str] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Keras callbacks that keep a training: its state, its history, the best network, its randomness, its end."""
+"""Keras callbacks: save the state, the history and the best network, seed each epoch, and stop the training."""
 
 import csv
 import math
@@ -18,7 +18,7 @@ from cinesax.train.fit.runs import NAN_BATCH, Best, State, save_network, write_s
 
 @contextmanager
 def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """Within it, the model has the moving average of its weights (the optimizer's), after it its own again."""
+    """Inside this context the model has its EMA weights (kept by the optimizer); afterwards its own weights return."""
     own = [variable.numpy() for variable in model.trainable_variables]
     model.optimizer.finalize_variable_values(model.trainable_variables)
     try:
@@ -29,23 +29,23 @@ def averaged_weights(model: keras.Model) -> Iterator[None]:
 
 
 def plain_copy(model: keras.Model) -> keras.Model:
-    """The network with the weights that it has now, without optimizer, loss and metrics."""
+    """A copy of the network with its current weights, without optimizer, loss and metrics."""
     plain = keras.models.clone_model(model)
     plain.set_weights(model.get_weights())
     return plain
 
 
 class Standing:
-    """The state of the training, which `Look` and `Checkpoint` bring forward together."""
+    """The state of the training, which `Validation` and `Checkpoint` both update."""
 
     def __init__(self, state: State) -> None:
         self.state = state
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After every epoch: the whole state of the training.
+    """Saves the whole state of the training after every epoch.
 
-    An epoch whose loss is no number is not written: the state before it stays.
+    If the loss of an epoch is NaN, nothing is saved: the previous state stays.
     """
 
     def __init__(self, folder: Path, standing: Standing) -> None:
@@ -64,10 +64,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """`history.csv`: one row an epoch, one column for everything in the logs; NA where an epoch has no such value.
+    """`history.csv`: one row per epoch, one column per log value; NA if an epoch lacks the value.
 
-    The whole file is written anew after every epoch: a resumed training takes over the rows of the epochs that its
-    checkpoint has finished and no others, and its columns stay in their places.
+    The whole file is rewritten after every epoch. So a resumed training keeps the rows up to its checkpoint and drops
+    later ones, and the columns keep their order.
     """
 
     def __init__(self, path: Path, *, done: int) -> None:
@@ -88,11 +88,11 @@ class HistoryFile(keras.callbacks.Callback):
             writer.writerows(self.rows)
 
 
-class Look(keras.callbacks.Callback):
-    """Every few epochs and after the last, a look through the averaged weights.
+class Validation(keras.callbacks.Callback):
+    """Validates the EMA weights every few epochs and after the last one.
 
-    With held-out cases: their loss and metrics go into the logs as val_loss, val_dice, ...; the best network is kept;
-    after `patience` looks without a better Dice the training stops.
+    With held-out cases, their loss and metrics go into the logs as val_loss, val_dice, ..., and the best network is
+    kept. The training stops after `patience` validations without a better Dice.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Look(keras.callbacks.Callback):
         self.pictures = pictures
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look."""
+        """Validate if it is due."""
         if logs is None or ((epoch + 1) % self.every and epoch + 1 != self.epochs):
             return
         if not math.isfinite(logs.get("loss", 0.0)):
@@ -138,7 +138,7 @@ class Look(keras.callbacks.Callback):
 
 
 class Pulse(keras.callbacks.Callback):
-    """Adds images a second and the learning rate to the logs of each epoch."""
+    """Adds images per second and the learning rate to the logs of each epoch."""
 
     def __init__(self, images_an_epoch: int) -> None:
         super().__init__()
@@ -157,9 +157,9 @@ class Pulse(keras.callbacks.Callback):
 
 
 class EpochSeeds(keras.callbacks.Callback):
-    """What is random in the network (dropout) follows from the seed and the epoch, whoever begins the epoch.
+    """Seeds the network's randomness (dropout) from the seed and the epoch, in a fresh or a resumed process alike.
 
-    Keras counts on from a state that it does not save: a resumed training would drop other channels.
+    Keras advances a state that it does not save. Without this, a resumed training would drop other channels.
     """
 
     def __init__(self, seed: int) -> None:
@@ -174,10 +174,10 @@ class EpochSeeds(keras.callbacks.Callback):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Ends the training where the loss becomes no number, and saves the batch.
+    """Stops the training when the loss becomes NaN, and saves the batch.
 
-    `nan-batch.npz`: step, images (batch, row, column, 1) and labels (batch, row, column, classes) of the batch whose
-    loss it was. What a batch holds follows from its number, so it is made again instead of being kept at hand.
+    `nan-batch.npz`: step, images (batch, row, column, 1) and labels (batch, row, column, classes) of that batch. The
+    batch number determines the content of a batch, so the batch is made again, not kept in memory.
     """
 
     def __init__(self, folder: Path, steps: int, batch_of: Callable[[int], tuple[Any, Any]]) -> None:
@@ -190,7 +190,7 @@ class StopOnNaN(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the loss."""
+        """Check the loss."""
         if math.isfinite((logs or {}).get("loss", 0.0)):
             return
         self.model.stop_training = True

@@ -11,11 +11,11 @@ from cinesax.train.nets.losses import DiceOver
 
 
 class Precision(StrEnum):
-    """The numbers that a network computes with; its weights are float32 in each.
+    """The number type that a network computes with; its weights are always float32.
 
-    On GPUs with tensor cores mixed precision halves memory and is faster. On CPUs it is slower, mostly by far; but
-    ONEDNN_BFLOAT16, in which oneDNN chooses the operations, is four times as fast as FLOAT32 on processors with matrix
-    units for bfloat16 (AMX). It needs `xla=False`.
+    On GPUs with tensor cores mixed precision halves memory and is faster. On CPUs it is slower, usually much slower.
+    The exception is ONEDNN_BFLOAT16, for which oneDNN chooses the operations: it is four times as fast as FLOAT32 on
+    processors with bfloat16 matrix units (AMX). It needs `xla=False`.
     """
 
     FLOAT32 = "float32"
@@ -26,31 +26,31 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Everything that decides how a training ends, apart from the data.
+    """Every setting that affects the result of a training, apart from the data.
 
     Attributes:
-        model: the network.
-        pipeline: batches and augmentation.
-        epochs: how many; the learning rate falls to a thousandth over all of them.
-        steps: batches an epoch.
-        learning_rate: the highest, after the warm-up.
-        warmup_steps: over which the learning rate rises from zero; at most a quarter of all.
-        weight_decay: of AdamW.
-        average: momentum of the moving average of the weights, which is what is kept.
-        keep_start: of a training that began with a finished run: the part, 0 to below 1, that the weights of that
-            run have in the finished network's (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
-            They are mixed in at the end: the looks of the training are at the network without them.
-        clip_norm: largest norm of the gradient of all weights.
-        dice_over: what the Dice in the loss is taken over.
-        false_positives: share, 0 to 1, of a pixel too much in the Dice of the loss, where a structure is small and
-            where it is large; a pixel too little has the rest. See `CrossEntropyDice`.
+        model: the network's config.
+        pipeline: how batches are made and augmented.
+        epochs: number of epochs; over all of them the learning rate falls to a thousandth.
+        steps: batches per epoch.
+        learning_rate: the highest learning rate, reached after the warm-up.
+        warmup_steps: steps over which the learning rate rises from zero; at most a quarter of all steps.
+        weight_decay: weight decay of AdamW.
+        average: momentum of the EMA of the weights; the EMA weights are the ones that are kept.
+        keep_start: for a training that starts from a finished run: the share, 0 to below 1, of that run's weights in
+            the finished network (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). They are mixed in
+            at the end, so validations during the training see the network without them.
+        clip_norm: largest allowed norm of the gradient over all weights.
+        dice_over: what the Dice term of the loss is computed over.
+        false_positives: Tversky weight, 0 to 1, of false positive pixels in the Dice term of the loss, for small and
+            for large structures; false negatives have 1 minus this weight. See `CrossEntropyDice`.
         validate_every: epochs between two validations.
-        patience: looks without a better Dice of the held-out cases after which the training stops, and the best
-            network is kept instead of the last; None: it runs to its end.
-        precision: the numbers that the network computes with.
-        xla: compile each step with XLA: some percent faster on a CPU, and some ten seconds later to begin. Never
-            with a deterministic training.
-        seed: of the first weights, the order and the augmentation.
+        patience: number of validations without a better Dice after which the training stops; the best network is then
+            kept instead of the last. None: train to the end.
+        precision: the number type that the network computes with.
+        xla: compile each step with XLA: a few percent faster on a CPU, but it starts about ten seconds later. Not with
+            deterministic training.
+        seed: seed of the initial weights, the order and the augmentation.
     """
 
     model: NetworkConfig = field(default_factory=UNetConfig)
@@ -93,5 +93,5 @@ class TrainConfig:
             raise UsageError(f"crop must be a multiple of {self.model.factor} for this network, seen {crop}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """Plain values for JSON."""
         return {**asdict(self), "model": to_dict(self.model)}

@@ -1,4 +1,4 @@
-"""The curves of a training as a picture, for those who do not start TensorBoard."""
+"""The curves of a training as a picture, without TensorBoard."""
 
 import csv
 import math
@@ -10,7 +10,7 @@ from cinesax.files.stored_files import replacing
 
 
 def read_history(path: Path) -> dict[str, list[float]]:
-    """The columns of a history.csv; NaN where an epoch has no such value."""
+    """The columns of a history.csv; NaN if an epoch lacks the value."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     names = list(rows[0]) if rows else []
@@ -21,8 +21,8 @@ def draw_curves(history: Path, picture: Path) -> None:
     """Loss, Dice, accuracy and learning rate over the epochs, as PNG.
 
     Args:
-        history: the history.csv of a run; without a row in it nothing is drawn.
-        picture: where the PNG goes.
+        history: the history.csv of a run; if it has no rows, nothing is drawn.
+        picture: path of the PNG.
     """
     columns = read_history(history)
     if not columns:

@@ -22,9 +22,9 @@ class Display(keras.callbacks.Callback):
     Args:
         console: where to print.
         steps: batches in an epoch.
-        epochs: of the whole training.
-        done: epochs that an earlier process has trained.
-        clock: seconds.
+        epochs: epochs of the whole training.
+        done: epochs that earlier processes finished.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -74,6 +74,6 @@ class Display(keras.callbacks.Callback):
         self.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self.progress:
             self.progress.stop()

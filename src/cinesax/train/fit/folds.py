@@ -37,24 +37,24 @@ def cross_validate(
     execution: Execution | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Train once for every fold of a set, each time without that fold's patients, and judge on them.
+    """Train once per fold of a set, each time without that fold's patients, and evaluate on them.
 
     Args:
-        dataset: a prepared set; its split "train".
+        dataset: a prepared set; its split "train" is used.
         folder: gets a run folder for each fold (fold-0, fold-1, ...), summary.json and summary.md.
-        config: of every training.
-        folds: how many; the set must be dealt into as many, so that `cinesax evaluate --fold` means the same.
+        config: settings of every training.
+        folds: number of folds; the set must have the same number, so that `cinesax evaluate --fold` means the same.
         start_from: as in `train`.
-        resume: go on: finished folds stay as they are, an interrupted one goes on, the others begin.
+        resume: keep finished folds, continue an interrupted one, and start the others.
         execution: as in `train`.
-        console: where progress goes.
+        console: where to print progress.
 
     Returns:
-        What summary.json holds.
+        The content of summary.json.
 
     Raises:
-        UsageError: the set has another number of folds.
-        OutputError: the folder is not empty and not to be resumed.
+        UsageError: the set has a different number of folds.
+        OutputError: the folder is not empty and `resume` is not set.
     """
     dealt = int(dataset.manifest["folds"])
     if folds != dealt or folds < 2:
@@ -91,7 +91,7 @@ def cross_validate(
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, Any]:
-    """Of each finished fold the measures of its network on its held-out cases, their mean and standard deviation."""
+    """The measures of each finished fold on its held-out cases, with mean and standard deviation."""
     each = [_fold(run) for run in runs]
     names = [name for name in each[0]["measures"] if all(name in fold["measures"] for fold in each)]
     columns = {name: [fold["measures"][name] for fold in each] for name in names}
@@ -106,7 +106,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _fold(run: Run) -> dict[str, Any]:
-    # With patience the network that is kept is that of the best look, else that of the last.
+    # With `patience` the kept network is that of the best validation, otherwise that of the last.
     history = read_history(run.folder / "history.csv")
     best, kept_best = run.state.best, run.config["config"]["patience"] is not None
     epoch = best.epoch if best is not None and kept_best else run.state.epochs - 1
@@ -123,7 +123,7 @@ def _fold(run: Run) -> dict[str, Any]:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The summary as a Markdown table: a row a fold, then mean and standard deviation."""
+    """The summary as a Markdown table: one row per fold, then mean and standard deviation."""
     names = list(summary["mean"])
     lines = [f"| fold | patients | {' | '.join(names)} |", "| --- |" + " ---: |" * (len(names) + 1)]
     for fold in summary["folds"]:

@@ -1,12 +1,12 @@
-"""Pictures of what a network does: input, truth, prediction, difference, side by side."""
+"""Pictures of a network's results: input, truth, prediction and difference, side by side."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Of the classes from 1: cavity, myocardium, right ventricle; more begin anew. Readable with red-green blindness
-# (Okabe and Ito, 2008).
+# Colours of the classes from 1: cavity, myocardium, right ventricle; further classes start again at the first. They are
+# readable with red-green blindness (Okabe and Ito, 2008).
 _COLOURS = np.array([[230, 159, 0], [86, 180, 233], [0, 158, 115], [204, 121, 167]], np.float32)
 _TOO_MUCH, _MISSED, _OTHER = ((213, 94, 0), (0, 114, 178), (240, 228, 66))
 _COVER = 0.45
@@ -14,13 +14,14 @@ UNKNOWN = -1
 
 
 def panel(image: NDArray[Any], truth: NDArray[Any], found: NDArray[Any]) -> NDArray[np.uint8]:
-    """Four pictures in a row: input; truth on it; prediction on it; and on a darker one where they differ.
+    """Four pictures in a row: input, truth over input, prediction over input, and the difference over a darker input.
 
-    In the difference, orange is found and not there, blue is there and not found, yellow is another structure.
+    In the difference, orange is predicted but not in the truth, blue is in the truth but not predicted, and yellow is
+    another structure.
 
     Args:
         image: (row, column), 0 to 1.
-        truth: (row, column), classes; -1 where unknown: never a difference.
+        truth: (row, column), classes; -1 means unknown and never counts as a difference.
         found: (row, column), classes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Before a training starts: what it will need."""
+"""Estimate, before a training starts, the memory and time that it needs."""
 
 import os
 import time
@@ -12,23 +12,23 @@ import tensorflow as tf
 from cinesax.train.fit.display import duration
 from cinesax.train.nets.cost import cost
 
-# The way back costs about twice the way there; it keeps what each layer gave, and the gradient of it.
+# The backward pass costs about twice the forward pass; it keeps each layer's output and its gradient.
 _BACK_AND_FORTH = 3
 _KEPT = 2
-# Weights, gradients, two moments of AdamW, moving average: five times 4 bytes each.
+# Weights, gradients, two moments of AdamW and EMA: five times 4 bytes per parameter.
 _BYTES_A_PARAMETER = 20
-# TensorFlow itself, loaded and at work; seen: 0.6 to 0.7 GB.
+# TensorFlow itself while it works; measured: 0.6 to 0.7 GB.
 _LIBRARIES_BYTES = 650_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Preflight:
-    """What a training will need.
+    """What a training is expected to need.
 
     Attributes:
-        memory_bytes: about, at its peak.
-        seconds: about; None where all is done.
-        device: what it runs on.
+        memory_bytes: estimated peak memory.
+        seconds: estimated time; None if nothing is left to do.
+        device: the device that it runs on.
     """
 
     memory_bytes: int
@@ -36,7 +36,7 @@ class Preflight:
     device: str
 
     def line(self) -> str:
-        """In words."""
+        """The estimate in words."""
         free = free_bytes()
         short = free is not None and self.memory_bytes > free
         there = "" if free is None else f" ({free / 1e9:.1f} GB free{': too little' if short else ''})"
@@ -45,7 +45,7 @@ class Preflight:
 
 
 def free_bytes() -> int | None:
-    """Memory that is free now; None where the system does not tell (Windows, macOS)."""
+    """Free memory; None if the system does not report it (Windows, macOS)."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -71,20 +71,20 @@ def preflight(
     threads: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Preflight:
-    """Look at one batch on its way forward, and reckon from it.
+    """Measure the forward pass of one batch, and extrapolate.
 
     Args:
         model: the network.
-        batches: of the training.
-        steps: batches that are to come.
-        images_bytes: what the training images take in memory.
-        threads: of the processor.
-        clock: seconds.
+        batches: batches of the training.
+        steps: batches still to train.
+        images_bytes: memory that the training images take.
+        threads: processor threads.
+        clock: returns the time in seconds.
 
     Returns:
-        The estimate. The time is three times that of a forward pass, plus making the batch. Other work on the machine,
-        validation and the first compilation come on top, so it is a lower bound: after each epoch, `Display` prints the
-        time left at the measured speed.
+        The estimate. The time per step is three forward passes plus making the batch. It is a lower bound: other work
+        on the machine, validation and the first compilation come on top. After each epoch, `Display` prints the time
+        left at the measured speed.
     """
     source = iter(batches)
     images, _ = next(source)

@@ -1,15 +1,15 @@
-"""Run folders: what a training leaves behind, and where it stands.
+"""Run folders: the files and the state of a training.
 
 config.json        settings, data and its checksum, patients, versions, device, stages
-commands.txt       the exact command of every time that the training was begun or went on
+commands.txt       the command of every start and continuation of the training
 state.json         finished epochs, and the files of the last and the best state
-last-EPOCH.keras   the whole state after that epoch: network, optimizer, moving average
-best-EPOCH.keras   the averaged weights with the best Dice of the held-out cases, where there are any
+last-EPOCH.keras   the whole state after that epoch: network, optimizer, EMA
+best-EPOCH.keras   the EMA weights with the best Dice of the held-out cases, if there are any
 network.keras      the finished network
-history.csv        one row an epoch
-curves.png         the same as a picture
+history.csv        one row per epoch
+curves.png         the history as a picture
 tensorboard/       logs
-nan-batch.npz      where the loss became no number: the batch
+nan-batch.npz      the batch whose loss became NaN, if any
 """
 
 import json
@@ -31,16 +31,16 @@ from cinesax.train.fit.schedule import Stage
 SCHEMA = "cinesax/run/1"
 CONFIG, STATE, COMMANDS = "config.json", "state.json", "commands.txt"
 NETWORK, NAN_BATCH = "network.keras", "nan-batch.npz"
-# What must be as it was when a training goes on.
+# Settings that must not change when a training continues.
 _SAME = ("config", "fold", "split", "dataset", "train_cases", "deterministic", "started_from_sha256")
 
-# Settings that came later: what trainings begun before them had.
+# Settings that came later, with the values that older trainings used.
 _BEFORE: Mapping[str, Any] = {"keep_start": 0.0, "false_positives": [0.5, 0.5]}
 
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The best look at the held-out cases: epoch (counted from 0), Dice, and the file with the averaged weights."""
+    """The best validation: epoch (counted from 0), Dice, and the file with the EMA weights."""
 
     epoch: int
     dice: float
@@ -49,13 +49,13 @@ class Best:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a training stands.
+    """The state of a training.
 
     Attributes:
-        epochs: finished ones.
-        last: the file with the whole state after them; None: none is finished.
-        best: the best look so far.
-        waited: looks since then.
+        epochs: number of finished epochs.
+        last: the file with the whole state after them; None if no epoch is finished.
+        best: the best validation so far.
+        waited: validations since then.
         stopped: whether `patience` has ended it.
     """
 
@@ -68,7 +68,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A training's folder, what it was asked, and where it stands."""
+    """A training's folder, its settings and its state."""
 
     folder: Path
     config: dict[str, Any]
@@ -76,31 +76,31 @@ class Run:
 
     @property
     def finished_epochs(self) -> int:
-        """How many epochs are done."""
+        """The number of finished epochs."""
         return self.state.epochs
 
     @property
     def stages(self) -> list[Stage]:
-        """What was asked, and added later."""
+        """The stages: the first as requested, then those added later."""
         return [Stage(int(stage["epochs"]), stage["learning_rate"]) for stage in self.config["stages"]]
 
     @property
     def epochs(self) -> int:
-        """All that were asked for."""
+        """The number of all requested epochs."""
         return sum(stage.epochs for stage in self.stages)
 
     @property
     def train_names(self) -> list[str] | None:
-        """The examples that train, where a split by name says which; None: all of the training patients."""
+        """The training examples if a named split lists them; None: all examples of the training patients."""
         return self._side("train")
 
     @property
     def held_out_names(self) -> list[str] | None:
-        """The examples that are held out, likewise."""
+        """The held-out examples, likewise."""
         return self._side("held_out")
 
     def has_learned_from(self, case: str, name: str) -> bool:
-        """Whether an example of a patient is among what its weights have learned from, also before this training."""
+        """Whether the weights have learned from an example of a patient, in this training or before it."""
         if self.train_names is None:
             return case in self.cases_seen
         return name in self.train_names or (case in self.cases_seen and case not in self.config["train_cases"])
@@ -111,20 +111,20 @@ class Run:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the channels, the background first; sets of before there were others have the LV cavity alone."""
+        """Names of the channels, background first; old sets have the LV cavity alone."""
         return tuple(self.config["dataset"].get("classes", names_of(CAVITY_ONLY)))
 
     @property
     def cases_seen(self) -> list[str]:
-        """All cases that its weights have learned from, also before this training."""
+        """All cases that the weights have learned from, in this training or before it."""
         return list(self.config.get("cases_seen", self.config["train_cases"]))
 
 
 def open_run(folder: Path) -> Run:
-    """A run folder as a training left it.
+    """Open the run folder of a training.
 
     Raises:
-        InputError: no run folder, or a damaged one.
+        InputError: the folder is not a run folder, or is damaged.
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -155,7 +155,7 @@ def _read_state(folder: Path) -> State:
 
 
 def begin(folder: Path, description: Mapping[str, Any]) -> Run:
-    """Make the run folder of a new training.
+    """Create the run folder of a new training.
 
     Raises:
         OutputError: the folder is not empty, a file, or cannot be written.
@@ -168,16 +168,16 @@ def begin(folder: Path, description: Mapping[str, Any]) -> Run:
 
 
 def go_on(folder: Path, description: Mapping[str, Any], config: TrainConfig, extension_rate: float | None) -> Run:
-    """Enter the folder of a training that is to go on, and add a stage where it is to have more epochs than it had.
+    """Open the folder of a training to continue, and add a stage if it gets more epochs.
 
     Raises:
-        UsageError: it was begun with other data or settings, or is to have fewer epochs than it was to have.
-        OutputError, InputError: no run folder, or one that cannot be read or written.
+        UsageError: the training began with other data or settings, or would get fewer epochs than planned.
+        OutputError, InputError: the folder is not a run folder, or cannot be read or written.
     """
     run = open_run(folder)
     wanted = json.loads(json.dumps(description))
     asked = wanted["config"]
-    # These two say how it is extended.
+    # These two describe how it is extended.
     asked["epochs"], asked["learning_rate"] = (run.config["config"][key] for key in ("epochs", "learning_rate"))
     for key in _SAME:
         if run.config.get(key) != wanted.get(key):
@@ -222,9 +222,10 @@ def _write(folder: Path, description: dict[str, Any]) -> Run:
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Make this the state; the files that it names must be there already, those of earlier ones go.
+    """Save this state. The files that it names must exist already; files of earlier states are deleted.
 
-    A kill at any moment leaves the state before or this one, each with its files: state.json is replaced in one step.
+    state.json is replaced atomically: a kill at any moment leaves either the previous state or this one, with its
+    files.
     """
     work = folder / ".state.tmp"
     work.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
@@ -236,7 +237,7 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def load_network(path: Path) -> keras.Model:
-    """A network that a training has written; InputError where it cannot be read."""
+    """Load a network that a training saved; InputError if it cannot be read."""
     try:
         return keras.models.load_model(path)
     except Exception as error:  # noqa: BLE001 - Keras's exceptions have no common base of their own
@@ -245,8 +246,8 @@ def load_network(path: Path) -> keras.Model:
 
 
 def save_network(model: keras.Model, path: Path) -> None:
-    """Write a network, atomically."""
-    # Of a fixed name: what a killed training leaves is written over, and does not pile up.
+    """Save a network atomically."""
+    # The name is fixed, so that leftovers of killed trainings are overwritten and do not pile up.
     work = path.with_name(f".{path.stem}.tmp.keras")
     try:
         model.save(work)

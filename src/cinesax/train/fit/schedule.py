@@ -1,4 +1,4 @@
-"""The learning rate over a training, and over what is added to it later."""
+"""The learning rate over a training and its later extensions."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ FINAL_PART = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Some epochs that were asked for at once.
+    """Epochs that were requested together.
 
     Attributes:
-        epochs: how many.
-        learning_rate: the highest; None: the rate with which the stage before ended, throughout.
+        epochs: number of epochs.
+        learning_rate: the highest rate; None: constant at the rate with which the previous stage ended.
     """
 
     epochs: int
@@ -27,10 +27,10 @@ class Stage:
 
 @keras.saving.register_keras_serializable(package="cinesax")
 class Rate(keras.optimizers.schedules.LearningRateSchedule):
-    """Stage by stage: up in a line to its highest rate, then down along a cosine to a thousandth of it.
+    """In each stage: a linear rise to the highest rate, then a cosine decay to a thousandth of it.
 
-    A stage without a rate of its own keeps the one that it finds. So a finished training that is given more epochs
-    goes on as it ended; it jumps only where the user names a rate.
+    A stage without its own rate keeps the current one. So a finished training that gets more epochs continues at its
+    last rate; the rate jumps only if the user gives one.
 
     Source: Loshchilov and Hutter, SGDR, ICLR 2017 (cosine).
 

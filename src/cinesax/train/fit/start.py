@@ -18,7 +18,7 @@ from cinesax.train.fit.runs import NETWORK, load_network, open_run
 from cinesax.train.nets import NetworkConfig, build, from_dict, to_dict
 from cinesax.train.nets.onnx_weights import layers_with_weights, read_weights
 
-# Of these settings a network's weights do not depend: or only those of its last layers do.
+# Settings that affect no weights, or only those of the last layers.
 _FREE = ("classes", "dropout")
 
 
@@ -27,14 +27,14 @@ class Start:
     """A network to begin with.
 
     Attributes:
-        source: the run or the bundle, in words.
+        source: the run or the bundle, for messages.
         model: the network with its weights.
-        config: of the network.
-        classes: what its channels are, the background first, as a set names them.
-        framing: as `Framing.to_dict` tells.
-        cases_seen: what it has learned from.
-        record: what the new run says of it.
-        folded: whether its normalisation must be measured anew (see `onnx_weights`).
+        config: the network's config.
+        classes: names of its channels, background first, as in a set.
+        framing: as `Framing.to_dict` gives it.
+        cases_seen: the cases that it has learned from.
+        record: what the new run records about it.
+        folded: whether its normalisation must be measured again (see `onnx_weights`).
     """
 
     source: str
@@ -48,15 +48,15 @@ class Start:
 
 
 def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
-    """A finished run, or a bundle ("default": the one that ships).
+    """Open a finished run or a bundle ("default": the one that ships) to start from.
 
     Args:
-        which: its folder.
-        wanted: the network that is to begin with it: of a bundle with two passes, the one like it is taken.
+        which: the folder of the run or the bundle.
+        wanted: config of the network to train; from a bundle with two passes, the matching one is taken.
 
     Raises:
-        InputError: neither, a run that has not finished, or a network that cannot be read.
-        BundleError: a damaged bundle, or one whose graph does not hold the network that it tells.
+        InputError: not a run or bundle, an unfinished run, or a network that cannot be read.
+        BundleError: a damaged bundle, or a graph that does not hold the network of its manifest.
     """
     if str(which) == "default" or (which / bundles.MANIFEST).is_file():
         return _from_bundle(bundles.open_bundle(which), wanted)
@@ -73,13 +73,13 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
 
 @dataclass(frozen=True)
 class _Pass:
-    """A network of a bundle.
+    """One network of a bundle.
 
     Attributes:
-        graph: its file.
-        config: the settings of its training, as they were recorded.
-        network: how it is built.
-        size: rows and columns of its image.
+        graph: its ONNX file.
+        config: the recorded settings of its training.
+        network: its network config.
+        size: rows and columns of its input.
     """
 
     graph: Path
@@ -124,7 +124,7 @@ def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
 
 
 def _classes(bundle: bundles.Bundle) -> tuple[str, ...]:
-    """What the channels are, the background first, as a set names them: a bundle says "CAVITY" of the LV cavity."""
+    """Names of the channels, background first, as in a set; bundles call the LV cavity "CAVITY"."""
     return names_of(tuple(bundle.classes[channel] for channel in sorted(bundle.classes)))
 
 
@@ -140,18 +140,18 @@ def check_start(
     *,
     classes: Sequence[str],
 ) -> None:
-    """Whether a training may begin with these weights.
+    """Check that a training may start from these weights.
 
     Args:
         start: the weights.
-        config: of the training.
-        framing: of its set.
-        held: patients whom it holds out.
-        classes: of its set, the background first.
+        config: settings of the training.
+        framing: framing of its set.
+        held: patients that it holds out.
+        classes: classes of its set, background first.
 
     Raises:
-        UsageError: another network (other classes and dropout are welcome), images framed otherwise, or weights that
-            have learned from patients whom this training holds out.
+        UsageError: a different network (classes and dropout may differ), a different framing, or weights that have
+            learned from patients that this training holds out.
     """
     before, now = _fixed(start.config), _fixed(config.model)
     if before != now:
@@ -175,16 +175,16 @@ def check_start(
 
 
 def take_over(start: Start, model: keras.Model, images: NDArray[np.float32], *, classes: Sequence[str]) -> list[str]:
-    """Give a network the weights to begin with.
+    """Copy the start weights into a network.
 
     Args:
-        start: where from.
-        model: where to; of the same settings, perhaps for other classes.
-        images: some training images (batch, row, column, 1), to measure the normalisation on.
-        classes: what its channels shall be, the background first.
+        start: the weights.
+        model: the network to change; same settings, possibly other classes.
+        images: some training images (batch, row, column, 1), on which to measure the normalisation.
+        classes: names of the model's channels, background first.
 
     Returns:
-        The layers that begin anew: those of another size, and with other classes the last one.
+        The layers that keep their initial weights: those of a different size, and the last one if the classes differ.
     """
     anew = []
     pairs = list(zip(layers_with_weights(start.model), layers_with_weights(model), strict=True))
@@ -200,12 +200,12 @@ def take_over(start: Start, model: keras.Model, images: NDArray[np.float32], *, 
 
 
 def keep_part(start: Start, model: keras.Model, part: float) -> None:
-    """Let the weights of the network that a training began with have a part in those that it ended with.
+    """Mix the weights that a training started from into its finished network.
 
     Args:
-        start: where the training began.
-        model: its finished network, which is changed.
-        part: 0 to 1.
+        start: the weights that the training started from.
+        model: the finished network; it is changed.
+        part: share of the start weights, 0 to 1.
     """
     for before, now in zip(layers_with_weights(start.model), layers_with_weights(model), strict=True):
         pairs = zip(before.get_weights(), now.get_weights(), strict=True)
@@ -217,11 +217,11 @@ def _normalisations(model: keras.Model) -> Iterator[keras.layers.BatchNormalizat
 
 
 def _measure_normalisation(model: keras.Model, images: NDArray[np.float32]) -> None:
-    """Split what a folded normalisation does into statistics of its input, and scale and shift.
+    """Split a folded normalisation into statistics of its input, scale and shift.
 
-    In a graph for use, normalisation has become part of the convolution before it: mean 0, variance 1, scale 1 give
-    the same network, but not one that can go on training, which normalises by what it sees in a batch. Here mean and
-    variance become those of the images, and scale and shift what leaves the network as it is.
+    In an exported graph, normalisation is part of the convolution before it. Mean 0, variance 1 and scale 1 give the
+    same output, but training normalises by the statistics of a batch and would change it. Here mean and variance are
+    measured on the images, and scale and shift are chosen so that the output stays the same.
     """
     seen: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
     calls = {}

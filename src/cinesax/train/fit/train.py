@@ -24,10 +24,10 @@ from cinesax.train.fit.callbacks import (
     Checkpoint,
     EpochSeeds,
     HistoryFile,
-    Look,
     Pulse,
     Standing,
     StopOnNaN,
+    Validation,
     averaged_weights,
     plain_copy,
 )
@@ -58,16 +58,16 @@ __all__ = ["NETWORK", "Execution", "Run", "TrainConfig", "load_network", "open_r
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a training is carried out, whatever it learns.
+    """How a training runs, whatever it learns.
 
     Attributes:
-        threads: of the processor, for the augmentation.
-        deterministic: the same seed gives the same weights to the last bit, in one go or interrupted and resumed;
-            somewhat slower. It cannot be taken back in the process that used it.
+        threads: processor threads for the augmentation.
+        deterministic: the same seed gives the same weights to the last bit, also after an interruption; somewhat
+            slower. It cannot be switched off again in the same process.
         eager: run step by step, for debugging; slow.
-        devices: train on these together by data parallelism, such as ("GPU:0", "GPU:1"); None: on all GPUs where
-            there are several.
-        command: what the user typed, for the run folder.
+        devices: devices to train on with data parallelism, such as ("GPU:0", "GPU:1"); None: all GPUs if there are
+            several.
+        command: the user's command line, for the run folder.
     """
 
     threads: int = 2
@@ -93,29 +93,28 @@ def train(
     """Train a network.
 
     Args:
-        dataset: a prepared set; its split "train".
-        folder: the run folder to make (see `runs`).
-        config: how.
-        fold: the fold of the split to hold out and validate on; None: train on all, without validation (the
-            split "validation" is for one look at the end, with `cinesax evaluate`).
-        split: instead of a fold: train on exactly these examples, validate on exactly those (see `splits`).
-        start_from: a finished run or a bundle ("default": the one that ships) whose weights to begin with; its
-            network must be the same but for its classes, its framing too, and it must not have seen the patients
-            that this training holds out.
-        resume: go on with an interrupted run of the same config, or, where the config has more epochs, extend it.
-        extension_rate: the highest learning rate of the epochs that are added; None: they keep the rate with which
-            the training ended.
-        execution: threads, devices and the like.
-        console: where progress goes.
+        dataset: a prepared set; its split "train" is used.
+        folder: the run folder to create (see `runs`).
+        config: the settings.
+        fold: the fold of the split to hold out and validate on; None: train on all, without validation (the split
+            "validation" is for one evaluation at the end, with `cinesax evaluate`).
+        split: used instead of a fold: exactly which examples to train and to validate on (see `splits`).
+        start_from: a finished run or a bundle ("default": the one that ships) whose weights to start from. It must have
+            the same network (apart from classes) and framing, and must not have seen the patients that this training
+            holds out.
+        resume: continue an interrupted run of the same config, or extend it if the config has more epochs.
+        extension_rate: the highest learning rate of the added epochs; None: the rate with which the training ended.
+        execution: threads, devices and so on.
+        console: where to print progress.
 
     Returns:
-        The finished run; `network.keras` has the averaged weights of the last epoch, or, with `patience`, of the
-        best look at the held-out cases.
+        The finished run. `network.keras` has the EMA weights of the last epoch or, with `patience`, of the best
+        validation.
 
     Raises:
-        DatasetError: a damaged set, a fold that leaves nobody to train or to validate on, or a split of another set.
-        UsageError: a fold and a split, the fold or the config does not fit, or the loss became no number.
-        OutputError, InputError: the run folder cannot be written, or not be resumed.
+        DatasetError: a damaged set, a fold that leaves no patients to train or validate on, or a split of another set.
+        UsageError: both a fold and a split are given, the fold or the config does not fit, or the loss became NaN.
+        OutputError, InputError: the run folder cannot be written or resumed.
     """
     execution = execution or Execution()
     console = console or Console(stderr=True)
@@ -148,7 +147,7 @@ def train(
 
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
-    """Tell of a disk that is full, or that takes no more for another reason, in one line."""
+    """Report a full disk, or another failure to write, in one line."""
     try:
         with system_errors():
             yield
@@ -249,7 +248,8 @@ def _compile(run: Run, config: TrainConfig, execution: Execution) -> keras.Model
         metrics=metrics(run.classes),
         auto_scale_loss=True,
     )
-    # Before the first step is traced: made in it, its variables would have it traced twice.
+    # Build the optimizer before the first step is traced: variables created during the trace would cause a second
+    # trace.
     model.optimizer.build(model.trainable_variables)
     _set_execution(model, config, execution)
     return model
@@ -345,7 +345,7 @@ def _begin_with(
 
 
 def _images_bytes(dataset: Dataset, run: Run) -> int:
-    # 16-bit images and 8-bit labels lie in memory, decoded.
+    # The decoded 16-bit images and 8-bit labels are kept in memory.
     examples = count_examples(dataset, run.config["train_cases"], run.train_names)
     return int(examples * dataset.framing.size**2 * 3)
 
@@ -357,7 +357,7 @@ def _callbacks(
     held, board = run.config["held_out_cases"], folder / "tensorboard"
     shown, only = (held, run.held_out_names) if held else (run.config["train_cases"], run.train_names)
     pictures = Pictures(dataset, shown, board, held_out=bool(held), config=config.pipeline, only=only)
-    look = Look(
+    validation = Validation(
         folder,
         standing,
         validation_batches(dataset, "train", held, only=only, config=config.pipeline) if held else None,
@@ -366,12 +366,12 @@ def _callbacks(
         patience=config.patience,
         pictures=pictures.draw,
     )
-    # In this order: what is measured, what is looked at, what is written of it, and the state last.
+    # The order matters: measure, validate, write the logs, and save the state last.
     return [
         EpochSeeds(config.seed),
         Pulse(config.steps * config.pipeline.batch),
         StopOnNaN(folder, config.steps, batch_of),
-        look,
+        validation,
         Board(board, run.config["config"], size=config.pipeline.crop or dataset.framing.size, done=done),
         HistoryFile(folder / "history.csv", done=done),
         Checkpoint(folder, standing),

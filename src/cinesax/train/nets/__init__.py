@@ -1,9 +1,9 @@
 """Networks: each a readable function of a small frozen config.
 
-A network is a config (a frozen dataclass with `classes` and `factor`) and a function `(config, *, size) ->
-keras.Model` that maps images (batch, row, column, 1), float32, 0 to 1, to probabilities (batch, row, column,
-classes), float32. Normalisation and softmax are inside; no layer is a custom one, so that every exporter knows them.
-A new network is a file of this package and a line in `NETWORKS`.
+A network is a config (a frozen dataclass with `classes` and `factor`) and a function `(config, *, size) -> keras.Model`
+that maps images (batch, row, column, 1), float32, 0 to 1, to probabilities (batch, row, column, classes), float32.
+Normalisation and softmax are inside; there are no custom layers, so that every exporter knows them all. A new network
+is a file of this package and a line in `NETWORKS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,11 +35,11 @@ __all__ = [
 
 
 class NetworkConfig(Protocol):
-    """What every network's config tells."""
+    """What every network's config has."""
 
     @property
     def classes(self) -> int:
-        """Of the output, background included."""
+        """Classes of the output, background included."""
 
     @property
     def factor(self) -> int:
@@ -66,22 +66,22 @@ def _name(config: NetworkConfig) -> str:
 
 
 def build(config: NetworkConfig, *, size: int | None = None) -> keras.Model:
-    """The network of a config.
+    """Build the network of a config.
 
     Args:
-        config: of one of `NETWORKS`.
+        config: a config of one of `NETWORKS`.
         size: rows and columns; None: any multiple of `config.factor`.
     """
     return NETWORKS[_name(config)].build(config, size=size)
 
 
 def to_dict(config: NetworkConfig) -> dict[str, Json]:
-    """The config as JSON knows it, with "network": the kind."""
+    """The config as plain values for JSON; "network" is its kind."""
     return {"network": _name(config), **plain(config)}
 
 
 def from_dict(values: JsonObject) -> NetworkConfig:
-    """The config that `to_dict` gave; without a kind, which early runs and bundles do not tell, it is a U-Net's.
+    """The config from the values of `to_dict`; without a kind (early runs and bundles) it is a U-Net.
 
     Raises:
         InputError: a kind or a setting that this version does not know.

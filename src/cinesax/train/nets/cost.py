@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-# These hand on what is there already.
+# These only pass on existing values.
 _FREE = {"Const", "Identity", "NoOp", "Placeholder", "ReadVariableOp", "Reshape", "ExpandDims", "Squeeze", "Shape"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one frame.
+    """The cost of one frame.
 
     Attributes:
         parameters: weights and statistics.
-        multiply_adds: multiplications with an addition each, of convolutions and matrices.
-        activation_bytes: of all layers' outputs together: what training must keep for the way back.
+        multiply_adds: multiply-add operations of convolutions and matrix products.
+        activation_bytes: bytes of all layers' outputs together, which training keeps for the backward pass.
     """
 
     parameters: int

@@ -10,15 +10,15 @@ from keras import layers
 class FCNConfig:
     """A fully convolutional network without skips.
 
-    The defaults are the network of NVIDIA's course "Image Segmentation with TensorFlow", which learns the LV from
-    the same Sunnybrook images; only its scores pass no ReLU here.
+    The defaults are the network of NVIDIA's course "Image Segmentation with TensorFlow", which learns the LV from the
+    same Sunnybrook images; except that its scores pass no ReLU here.
 
     Attributes:
-        channels: of the strided convolutions; each, with the pooling after it, divides the resolution by 4.
+        channels: channels of the strided convolutions; each convolution with its pooling divides the resolution by 4.
         kernel: rows and columns of their kernels.
-        bottom: channels of the convolutions at the lowest resolution.
-        classes: of the output, background included.
-        dropout: at the bottom.
+        bottom: channels at the lowest resolution.
+        classes: classes of the output, background included.
+        dropout: dropout at the bottom.
     """
 
     channels: tuple[int, ...] = (100, 200)
@@ -36,8 +36,8 @@ class FCNConfig:
 def fcn(config: FCNConfig, *, size: int | None = None) -> keras.Model:
     """A Sequential FCN: image (row, column, 1) -> probabilities (row, column, classes).
 
-    What it lacks is what it teaches: from a sixteenth of the resolution one transposed convolution cannot draw a
-    boundary to the pixel, and nothing finer reaches it. Compare `unet`.
+    It teaches by what it lacks: one transposed convolution from a sixteenth of the resolution cannot draw a boundary to
+    the pixel, and no finer features reach it. Compare `unet`.
 
     Source: Long et al., Fully Convolutional Networks for Semantic Segmentation, CVPR 2015 (its FCN-32s, here 16).
 
@@ -58,7 +58,7 @@ def fcn(config: FCNConfig, *, size: int | None = None) -> keras.Model:
         network.add(_convolution(channels, 3, f"bottom{step}"))
     network.add(layers.Dropout(config.dropout, name="dropout"))
     network.add(layers.Conv2D(config.classes, 1, name="scores"))
-    # A kernel of nearly two strides: each output pixel is reached by the two nearest scores in each direction.
+    # The kernel is nearly two strides wide, so that the two nearest scores in each direction reach each output pixel.
     network.add(
         layers.Conv2DTranspose(
             config.classes, 2 * config.factor - 1, strides=config.factor, padding="same", name="logits"

@@ -1,8 +1,8 @@
 """Losses, in keras.ops: they train on any backend of Keras.
 
-Labels are vectors over the classes. One 1 is a known class. All zeros, or all ones, are an unknown pixel: it counts
-nowhere. Else the ones are the classes that the pixel may have: where only the cavity of a slice was drawn, every pixel
-outside of it is "background or myocardium": the network learns that it is not cavity, and nothing else.
+Labels are vectors over the classes. One 1 is a known class. All zeros, or all ones, are an unknown pixel, which never
+counts. Otherwise the ones are the classes that the pixel may have: if only the cavity of a slice was drawn, every pixel
+outside of it is "background or myocardium", and the network learns only that it is not cavity.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from keras import ops
 
 
 class DiceOver(StrEnum):
-    """What the soft Dice is taken over."""
+    """What the soft Dice is computed over."""
 
     BATCH = "batch"
     SLICE = "slice"
@@ -26,19 +26,19 @@ DICE: Shares = (0.5, 0.5)
 
 # In square pixels of the framed image: 35 square centimetres, a large cavity.
 _LARGE_PX = 1800.0
-# In square pixels: with few pixels in truth, the loss of a slice stays finite and smooth.
+# In square pixels: keeps the loss of a slice finite and smooth if the truth has few pixels.
 _SMOOTH_PX = {DiceOver.BATCH: 1.0, DiceOver.SLICE: 10.0}
 
 
 def decided(labels: keras.KerasTensor) -> keras.KerasTensor:
-    """1 where it is known whether a pixel is of a class or not, else 0.
+    """1 if the label decides whether a pixel belongs to a class, otherwise 0.
 
     Args:
         labels: (..., classes), float32, 0 or 1.
 
     Returns:
-        (..., classes), float32: all 1 for a known class, all 0 for an unknown pixel; where several classes are
-        possible, 1 for those that are not.
+        (..., classes), float32: all 1 for a known class, all 0 for an unknown pixel; if several classes are possible, 1
+        for the impossible classes.
     """
     possible = ops.sum(labels, axis=-1, keepdims=True)
     open_question = ops.cast(possible > 1.5, labels.dtype) * labels
@@ -47,22 +47,21 @@ def decided(labels: keras.KerasTensor) -> keras.KerasTensor:
 
 @keras.saving.register_keras_serializable(package="cinesax")
 class CrossEntropyDice(keras.losses.Loss):
-    """Cross-entropy plus soft Dice of the structures, over what is known of the labels.
+    """Cross-entropy plus soft Dice of the structures, over the known labels.
 
-    The Dice is taken over the whole batch, or over each slice and then averaged. Over the batch a training begins
-    more calmly: a slice near the apex has a few pixels of cavity or none, its own Dice says little and its gradient
-    is wild. Over slices it is what a network is judged by: small slices count as much as large ones. Both: the mean of
-    the two. Keras's own
-    Dice has no smoothing, which a slice without LV needs.
+    The Dice is computed over the whole batch, or over each slice and then averaged. Over the batch, training starts
+    more calmly: a slice near the apex has few pixels of cavity or none, so its own Dice says little and has a wild
+    gradient. Over slices, the loss matches the evaluation: small slices count as much as large ones. BOTH is the mean
+    of the two. Keras's own Dice has no smoothing, which a slice without LV needs.
 
-    Dice counts a pixel too much and a pixel too little alike. `false_positives` is the share of the first, 0 to 1, in
-    the index of a slice where the structure is small, and where it is large; between them it changes with the area in
-    truth (0.5: Dice; else it is Tversky's index). Where labels contradict one another, a network draws what is small
-    too large and what is large too small: a share above 0.5 for the small, below it for the large, takes that back.
+    Dice weighs false positive and false negative pixels alike. `false_positives` holds two Tversky weights of false
+    positives, 0 to 1: for slices with a small and with a large structure; in between, the weight changes with the true
+    area (0.5 is Dice). If labels contradict each other, a network draws small structures too large and large ones too
+    small. A weight above 0.5 for small and below 0.5 for large structures corrects this.
 
     Sources: Milletari et al., V-Net, 3DV 2016 (soft Dice); Salehi et al., Tversky loss, MLMI 2017; Isensee et al.,
-    nnU-Net, Nature Methods 2021 (batch Dice beside cross-entropy); Shi et al., Marginal loss and exclusion loss,
-    Medical Image Analysis 2021 (several possible classes: the probability of any of them counts).
+    nnU-Net, Nature Methods 2021 (batch Dice with cross-entropy); Shi et al., Marginal loss and exclusion loss, Medical
+    Image Analysis 2021 (several possible classes: their probabilities are summed).
 
     Inputs: labels (see the top of this file) and probabilities, both (batch, row, column, classes).
     """
@@ -73,9 +72,9 @@ class CrossEntropyDice(keras.losses.Loss):
         self.false_positives = (float(false_positives[0]), float(false_positives[1]))
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """The loss, (batch,): that of the whole batch for each, because Keras shares only what it reduces itself.
+        """The loss, (batch,): each value is the loss of the whole batch, so that Keras itself reduces it.
 
-        Of a scalar, several devices would add up their gradients instead of taking the mean.
+        With a scalar, several devices would add their gradients instead of averaging them.
         """
         loss = _cross_entropy(y_true, y_pred) + 1 - self._dice(y_true, y_pred)
         return ops.broadcast_to(loss, (ops.shape(y_pred)[0],))
@@ -98,15 +97,15 @@ class CrossEntropyDice(keras.losses.Loss):
         return ops.mean((both + smooth) / (both + wrong + smooth))
 
     def get_config(self) -> dict[str, Any]:
-        """For saving."""
+        """The settings, for saving."""
         return {**super().get_config(), "over": str(self.over), "false_positives": list(self.false_positives)}
 
 
 def _cross_entropy(y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-    # The mean over known pixels of minus the logarithm of the probability of the possible classes together. Keras's
-    # function, which goes back to the logits, stays exact where a probability rounds to 0 or 1. It wants one
-    # distribution a pixel: between several possible classes, the one that the network has now. Its gradient is that
-    # of the logarithm of their sum, and its value is too once its own entropy is taken off.
+    # The mean over known pixels of -log(sum of the probabilities of the possible classes). Keras's function goes back
+    # to the logits, so it stays exact if a probability rounds to 0 or 1. It needs one target distribution per pixel:
+    # for several possible classes, the network's current distribution over them. Then its gradient equals that of the
+    # logarithm of their sum, and so does its value after subtracting the entropy of the target.
     possible = ops.sum(y_true, axis=-1, keepdims=True)
     among = ops.stop_gradient(y_true * ops.maximum(y_pred, 1e-7))
     several = possible > 1.5

@@ -1,6 +1,6 @@
 """Metrics, in keras.ops: they work on any backend of Keras.
 
-Labels are those of `losses`: what is not known of a pixel counts nowhere.
+Labels are those of `losses`: unknown pixels never count.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,16 @@ from cinesax.train.nets.losses import decided
 def overlap(
     y_true: keras.KerasTensor, y_pred: keras.KerasTensor, structure: int | None
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Pixels in common, and the sum of both areas, of hard labels, for each slice.
+    """Intersection and sum of both areas of hard labels, for each slice.
 
     Args:
         y_true: labels (batch, row, column, classes).
         y_pred: probabilities, likewise.
-        structure: the class; None: all but the background together.
+        structure: the class; None: all classes except the background, together.
 
     Returns:
-        Two times (batch,), float32, in pixels. A pixel counts where it is known whether it belongs.
+        Two arrays (batch,), float32, in pixels. A pixel counts only if the label decides whether it belongs to the
+        structure.
     """
     chosen = ops.argmax(y_pred, axis=-1)
     known = decided(y_true)
@@ -37,7 +38,7 @@ def overlap(
 
 
 class _SliceMean(keras.metrics.Metric):
-    """The mean over slices of a measure of overlap; a slice with nothing known of the structure is left out."""
+    """The mean over slices of an overlap measure, without slices in which the structure is unknown."""
 
     def __init__(self, structure: int | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -46,7 +47,7 @@ class _SliceMean(keras.metrics.Metric):
         self.count = self.add_weight(name="count", initializer="zeros")
 
     def measure(self, both: keras.KerasTensor, total: keras.KerasTensor) -> keras.KerasTensor:
-        """Of each slice, from the pixels in common and the sum of both areas."""
+        """The measure of each slice, from the intersection and the sum of both areas."""
         raise NotImplementedError
 
     def update_state(
@@ -71,16 +72,16 @@ class _SliceMean(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable(package="cinesax")
 class SliceDice(_SliceMean):
-    """Mean over slices of the Dice of one structure, or of all together, on hard labels, nothing left out.
+    """Mean over slices of the Dice of one structure, or of all together, on hard labels.
 
-    A slice that is empty in truth counts 1 when it is empty in the prediction and 0 when it is not.
+    A slice with an empty truth counts 1 if the prediction is empty, otherwise 0.
     """
 
     def __init__(self, structure: int | None = None, *, name: str = "dice", **options: Any) -> None:
         super().__init__(structure, name=name, **options)
 
     def measure(self, both: keras.KerasTensor, total: keras.KerasTensor) -> keras.KerasTensor:
-        """Twice the pixels in common, by the sum of both areas."""
+        """Twice the intersection over the sum of both areas."""
         return 2 * both / total
 
 
@@ -92,13 +93,13 @@ class SliceIoU(_SliceMean):
         super().__init__(structure, name=name, **options)
 
     def measure(self, both: keras.KerasTensor, total: keras.KerasTensor) -> keras.KerasTensor:
-        """The pixels in common, by those of either."""
+        """Intersection over union."""
         return both / ops.maximum(total - both, 1.0)
 
 
 @keras.saving.register_keras_serializable(package="cinesax")
 class PixelAccuracy(keras.metrics.Mean):
-    """The part of the known pixels whose most probable class is right: high for a network that finds nothing."""
+    """The share of known pixels whose most probable class is right; high even for a network that predicts nothing."""
 
     def __init__(self, name: str = "accuracy", **options: Any) -> None:
         super().__init__(name=name, **options)
@@ -114,7 +115,7 @@ class PixelAccuracy(keras.metrics.Mean):
 
 
 def metrics(classes: Sequence[str]) -> list[keras.metrics.Metric]:
-    """What a training watches.
+    """The metrics of a training.
 
     Args:
         classes: the names of the channels, background first.

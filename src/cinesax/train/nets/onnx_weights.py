@@ -1,8 +1,8 @@
-"""The weights of an ONNX graph, back in the Keras network that it was exported from.
+"""Read the weights of an ONNX graph back into the Keras network that it was exported from.
 
-A bundle holds a graph for use, not for training; what can be had from it again are all weights of convolutions and
-matrices, under names that still hold the layers' names. A batch normalisation behind a convolution is folded into it
-when the graph is made: its scale is in the kernel, its shift in the bias.
+A bundle holds a graph for use, not for training. All weights of convolutions and matrices can be recovered from it,
+because their names still contain the layers' names. A batch normalisation after a convolution is folded into it when
+the graph is made: its scale is in the kernel, its shift in the bias.
 """
 
 import re
@@ -22,7 +22,7 @@ _KERNELS = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layer
 
 
 def layers_with_weights(model: keras.Model) -> list[keras.Layer]:
-    """All innermost layers that have weights, also of networks in networks, in order."""
+    """All innermost layers with weights, in order; nested networks are included."""
     return [layer for layer in model._flatten_layers() if not list(_inner(layer)) and layer.weights]
 
 
@@ -31,14 +31,14 @@ def _inner(layer: keras.Layer) -> Iterator[keras.Layer]:
 
 
 def read_weights(graph: Path, model: keras.Model) -> None:
-    """Give a network the weights of the graph that was exported from one like it.
+    """Load the weights of an exported graph into a network of the same kind.
 
     Args:
         graph: the ONNX file.
-        model: a network of the same config, of the graph's size.
+        model: a network of the same config and of the graph's size.
 
     Raises:
-        BundleError: the graph is of another network: a layer's weights are not in it, or what comes out differs.
+        BundleError: the graph is of another network: a layer's weights are missing, or the output differs.
     """
     nodes = _Nodes(graph)
     last: NDArray[Any] | None = None
@@ -68,7 +68,7 @@ class _Nodes:
         self.nodes = [node for node in model.graph.node if any(name in self.values for name in node.input)]
 
     def find(self, layer: keras.Layer, kinds: set[str]) -> list[NDArray[Any]] | None:
-        """The weights of the node that a layer has become; the exporter puts _1 behind a name."""
+        """The weights of a layer's node; the exporter may append _1 to its name."""
         for name in (re.escape(layer.name), rf"{re.escape(layer.name)}_\d+"):
             for node in self.nodes:
                 weights = [text for text in node.input if text in self.values]
@@ -78,7 +78,7 @@ class _Nodes:
 
 
 def _kernel(layer: keras.Layer, nodes: _Nodes) -> NDArray[Any] | None:
-    """Set kernel and bias; returns the bias where the layer has none: it is the shift of a normalisation."""
+    """Set kernel and bias. Returns the graph's bias if the layer has none: it is the shift of a normalisation."""
     kinds = {"ConvTranspose"} if isinstance(layer, layers.Conv2DTranspose) else {"Conv", "MatMul", "Gemm"}
     weights = nodes.find(layer, kinds)
     if weights is None:
@@ -100,7 +100,7 @@ def _kernel(layer: keras.Layer, nodes: _Nodes) -> NDArray[Any] | None:
 
 
 def _normalise(layer: keras.Layer, nodes: _Nodes, shift: NDArray[Any] | None) -> None:
-    """Set a normalisation: to its own weights, or, where it was folded, to nothing but the shift."""
+    """Set a normalisation to its own weights or, if it was folded, to the shift alone."""
     own = nodes.find(layer, {"BatchNormalization"})
     if own is not None:
         layer.set_weights(own)

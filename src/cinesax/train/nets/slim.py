@@ -1,4 +1,4 @@
-"""A U-Net for the CPU: it standardises its image itself, and every large step of it has an 8-bit form."""
+"""A U-Net for the CPU: it standardises its own input, and every large operation has an 8-bit form."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ _EPSILON = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class SlimConfig:
-    """A U-Net that begins at half of the resolution, or at a quarter of it, and ends at the image's own.
+    """A U-Net that starts at half or a quarter of the resolution, and ends at full resolution.
 
     Attributes:
-        channels: of each level, from the finest down; the last is the bottom.
+        channels: channels of each level, from the finest down; the last is the bottom.
         stem: channels of the strided convolution that halves the resolution.
         inputs: channels of the image: 1; or 3: the slice between its two neighbours.
-        shrink: the image is averaged over so many pixels, along rows and columns, before all else.
-        classes: of the output, background included.
-        dropout: at the bottom.
+        shrink: the image is first averaged over this many pixels, along rows and columns.
+        classes: classes of the output, background included.
+        dropout: dropout at the bottom.
     """
 
     channels: tuple[int, ...] = (48, 64, 96, 128)
@@ -41,9 +41,9 @@ def _step(x: keras.KerasTensor, channels: int, name: str, *, size: int = 3, stri
 
 
 def standardised(image: keras.KerasTensor, inputs: int) -> keras.KerasTensor:
-    """The image less the mean of its middle channel, over that channel's standard deviation.
+    """The image minus the mean of its middle channel, divided by that channel's standard deviation.
 
-    So the result does not depend on the scale of the intensities, whatever window, coil or gain they went through.
+    So the result does not depend on the scale of the intensities: window, coil or gain.
     """
     middle = image[..., inputs // 2 : inputs // 2 + 1]
     mean = ops.mean(middle, axis=(1, 2, 3), keepdims=True)
@@ -54,15 +54,15 @@ def standardised(image: keras.KerasTensor, inputs: int) -> keras.KerasTensor:
 def slim(config: SlimConfig, *, size: int | None = None) -> keras.Model:
     """The network: image (row, column, inputs) -> probabilities (row, column, classes).
 
-    Up-sampling repeats pixels and a convolution smooths them: transposed convolutions have no 8-bit form in ONNX
-    Runtime. Only the last step is one: it is small.
+    Up-sampling repeats pixels and smooths them with a convolution, because transposed convolutions have no 8-bit form
+    in ONNX Runtime. Only the last step, which is small, is a transposed convolution.
 
     Args:
         config: its dimensions.
         size: rows and columns; None: any multiple of `config.factor`.
 
     Returns:
-        A keras.Model; input "image", float32, on any linear scale (about 0 to 1 where it is framed); output
+        A keras.Model; input "image", float32, on any linear scale (about 0 to 1 in framed images); output
         "probabilities", float32, a softmax over the classes.
     """
     image = keras.Input((size, size, config.inputs), name="image")

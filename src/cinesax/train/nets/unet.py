@@ -8,13 +8,13 @@ from keras import layers
 
 @dataclass(frozen=True, slots=True)
 class UNetConfig:
-    """A U-Net; with a stem it works at half resolution, where a CPU can afford channels.
+    """A U-Net; with a stem it works at half resolution, at which a CPU can afford more channels.
 
     Attributes:
-        channels: of each level, from the finest down; the last is the bottom.
+        channels: channels of each level, from the finest down; the last is the bottom.
         stem: channels of the strided convolution that halves the resolution; None: at full resolution.
-        classes: of the output, background included.
-        dropout: at the bottom.
+        classes: classes of the output, background included.
+        dropout: dropout at the bottom.
     """
 
     channels: tuple[int, ...] = (24, 48, 96, 128, 160)
@@ -39,8 +39,8 @@ def _block(x: keras.KerasTensor, channels: int, name: str) -> keras.KerasTensor:
 def unet(config: UNetConfig, *, size: int | None = None) -> keras.Model:
     """A Functional U-Net with transposed convolutions: image (row, column, 1) -> probabilities (row, column, classes).
 
-    Source: Ronneberger et al., U-Net, MICCAI 2015; here with batch normalisation, and, with a stem, begun at half
-    resolution.
+    Source: Ronneberger et al., U-Net, MICCAI 2015; here with batch normalisation, and at half resolution if it has a
+        stem.
 
     Args:
         config: its dimensions.
@@ -49,7 +49,7 @@ def unet(config: UNetConfig, *, size: int | None = None) -> keras.Model:
     Returns:
         A keras.Model; input "image", float32, 0 to 1; output "probabilities", float32, a softmax over the classes.
     """
-    # Layers: normalisation is part of the graph, so whoever runs it cannot forget it.
+    # Normalisation is part of the graph, so that no user of the graph can forget it.
     image = keras.Input((size, size, 1), name="image")
     x = layers.Rescaling(4.0, offset=-1.0, name="normalise")(image)
     if config.stem is not None:

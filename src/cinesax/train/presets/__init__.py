@@ -1,4 +1,4 @@
-"""Typed training presets: each file says its purpose, command, time and score, and has `config() -> TrainConfig`."""
+"""Typed training presets: each file states its purpose, command, time and score, and has `config() -> TrainConfig`."""
 
 import importlib
 import importlib.util
@@ -48,5 +48,5 @@ def _own(path: Path) -> object:
         return module.config()
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001 - the user's own code: any exception is his, told in one line
+    except Exception as error:  # noqa: BLE001 - the user's own code: any exception is his, reported in one line
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None

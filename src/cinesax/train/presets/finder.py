@@ -1,6 +1,6 @@
-"""The network that finds the heart: a small U-Net on whole frames, at an eighth of their resolution inside.
+"""The finder: a small U-Net on whole frames that works at an eighth of their resolution.
 
-Purpose: where the ventricles are, in frames of any scanner that are stored in any way; it draws nothing.
+Purpose: locate the ventricles in frames of any scanner and any orientation; it draws no contours.
 Command: cinesax train DATA -o RUN --preset finder
 """
 

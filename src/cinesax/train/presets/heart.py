@@ -1,11 +1,11 @@
-"""The second pass of the network that ships: the U-Net at full resolution, on a crop round the heart.
+"""The refiner of the network that ships: a U-Net at full resolution, on a crop around the heart.
 
-Purpose: LV cavity, once a finder (a network of the preset `unet`) has said where the heart is.
+Purpose: draw the LV cavity after a finder (preset `unet`) has located the heart.
 Command: cinesax train DATA -o RUN --preset heart; then cinesax export RUN -o BUNDLE --finder FINDER_RUN
 Time: 52,800 images; 30 to 50 minutes on one core.
 Score to expect with the finder of the preset `unet`, both trained on the 15 training patients of Sunnybrook and 150
-phantoms: mean Dice by slice 0.882 on the 226 slices of the 13 validation patients, all with the labels of before they
-were re-made.
+phantoms: mean Dice by slice 0.882 on the 226 slices of the 13 validation patients, all with the labels before they were
+    re-made.
 """
 
 from cinesax.train.data.augment import Augmentation

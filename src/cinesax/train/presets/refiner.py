@@ -1,7 +1,7 @@
-"""The network that draws: a U-Net on a crop round the heart that holds both ventricles, with the neighbouring slices.
+"""The refiner: a U-Net on a crop around both ventricles, with the neighbouring slices.
 
-Purpose: LV cavity, myocardium and RV cavity, once a finder (a network of the preset `finder`) has said where the heart
-is. The slices next to it at the same phase are channels of its image; it does without where they are missing.
+Purpose: draw LV cavity, myocardium and RV cavity after a finder (preset `finder`) has located the heart. The
+    neighbouring slices at the same phase are extra input channels; they may be missing.
 Command: cinesax train DATA -o RUN --preset refiner; then cinesax export RUN -o BUNDLE --finder FINDER_RUN
 """
 
