@@ -73,7 +73,7 @@ def recipe(name: str, dataset: Dataset) -> TrainConfig:
     """The preset `unet` with another network, or the preset `heart`."""
     base = load(HEART if name == HEART else "unet")
     model = base.model if name == HEART else NETWORKS[name].config()
-    return replace(base, model=replace(model, classes=len(dataset.manifest["classes"])), validate_every=_EPOCHS)
+    return replace(base, model=replace(model, classes=len(dataset.manifest.classes)), validate_every=_EPOCHS)
 
 
 def fitted(config: TrainConfig, dataset: Dataset, folder: Path, args: argparse.Namespace) -> TrainConfig:

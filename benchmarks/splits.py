@@ -83,7 +83,7 @@ def draw(dataset: Dataset, names: list[str], seed: int) -> list[ExampleSplit]:
 def recipe(dataset: Dataset, args: argparse.Namespace, first: ExampleSplit) -> TrainConfig:
     """The same settings for all trainings; plan.json keeps them from one start to the next."""
     config = load("unet")
-    model = replace(config.model, classes=len(dataset.manifest["classes"]))
+    model = replace(config.model, classes=len(dataset.manifest.classes))
     config = replace(config, model=model, pipeline=replace(config.pipeline, phantom_share=0.0))
     plan = args.keep / "plan.json"
     asked = {"dataset": dataset.digest, "minutes": args.minutes, "epochs": args.epochs, "steps": args.steps}
@@ -116,7 +116,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
 
 def measure(dataset: Dataset, network: keras.Model, split: str, only: tuple[str, ...] | None) -> tuple[float, ...]:
     """Dice of the cavity for each slice: of the patients of a split of the set, or of the named examples."""
-    cavity = dataset.manifest["classes"].index(CAVITY)
+    cavity = dataset.manifest.classes.index(CAVITY)
     scores: list[float] = []
     for images, labels in validation_batches(dataset, split, dataset.cases(split), only=only):
         found = np.argmax(np.asarray(network(images, training=False)), axis=-1) == cavity

@@ -13,9 +13,10 @@ pytest.importorskip("tensorflow")
 
 from cinesax.core.errors import DatasetError, OutputError  # noqa: E402
 from cinesax.core.structures import Structure  # noqa: E402
+from cinesax.files import typed_json  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.train.data.examples import Example, Kind  # noqa: E402
-from cinesax.train.data.manifest import CAVITY_ONLY, parse_classes  # noqa: E402
+from cinesax.train.data.manifest import CAVITY_ONLY, Manifest, parse_classes  # noqa: E402
 from cinesax.train.data.records import (  # noqa: E402
     FEATURES,
     Dataset,
@@ -187,8 +188,8 @@ def test_classes_and_what_is_known_come_back(tmp_path):
             np.testing.assert_array_equal(after.label, np.where(kept, before.label, 0))
             assert after.known == before.known & set(chosen)
         assert [row.known for row in rows(dataset)] == [one.known for one in read]
-        assert sum(dataset.manifest["class_pixels"].values()) + dataset.manifest["unknown_pixels"] == 2 * 64 * 64
-        partial = {case: fact["n_partial"] for case, fact in dataset.manifest["cases"].items()}
+        assert sum(dataset.manifest.class_pixels.values()) + dataset.manifest.unknown_pixels == 2 * 64 * 64
+        partial = {case: fact.n_partial for case, fact in dataset.manifest.cases.items()}
         assert partial == {"full": 1, "in part": int(classes != "lv_cavity")}  # unknown rows count too
 
 
@@ -198,7 +199,7 @@ def test_a_frame_with_the_rv_alone_is_one_without_lv(tmp_path):
     written = [_labelled("rv", {CAVITY, WALL, RV}, alone), _labelled("apex", {CAVITY, WALL, RV}, apex)]
     chosen = parse_classes(["lv_cavity", "myocardium", "rv"])
     dataset = write_dataset({"train": written}, tmp_path / "set", framing=Framing(), classes=chosen)
-    assert {case: fact["n_empty"] for case, fact in dataset.manifest["cases"].items()} == {"rv": 1, "apex": 0}
+    assert {case: fact.n_empty for case, fact in dataset.manifest.cases.items()} == {"rv": 1, "apex": 0}
 
 
 def test_a_class_that_was_not_looked_for_stays_possible():
@@ -230,6 +231,35 @@ def test_an_example_that_contradicts_itself_cannot_be_made():
         Example("a", "a", Kind.PAIRS, np.zeros((4, 4), np.uint16), np.zeros((4, 5), np.uint8))
     with pytest.raises(DatasetError, match="no class atrium: expected some of lv_cavity, myocardium, rv"):
         parse_classes(["atrium"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda told: told["cases"]["A"].update(n="four"), r"Expected `int`, got `str` - at `\$.cases\[...\].n`"),
+        (lambda told: told["cases"]["A"].update(kind="wish"), "Invalid enum value 'wish'"),
+        (lambda told: told.pop("splits"), "missing required field `splits`"),
+        (lambda told: told["framing"].update(size=3), "framing settings are not valid"),
+    ],
+)
+def test_what_dataset_json_cannot_say_is_one_line(discs, tmp_path, change, message):
+    manifest = json.loads((discs.folder / "dataset.json").read_text())
+    change(manifest)
+    (tmp_path / "dataset.json").write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=message) as caught:
+        open_dataset(tmp_path)
+    assert "\n" not in str(caught.value) and "prepare the set again" in str(caught.value)
+
+
+def test_dataset_json_says_what_it_said_before_and_newer_keys_do_no_harm(discs, tmp_path):
+    text = (discs.folder / "dataset.json").read_text()
+    read = typed_json.parse(text, Manifest)
+    assert read == discs.manifest and json.loads(typed_json.text_of(read)) == json.loads(text)
+    assert list(json.loads(text)) == [
+        "schema", "digest", "classes", "framing", "framing_digest", "folds", "seed", "counts", "class_pixels",
+        "unknown_pixels", "splits", "cases", "shards", "unused", "tables",
+    ]  # fmt: skip
+    assert typed_json.parse(json.dumps(json.loads(text) | {"colour": "red"}), Manifest) == read
 
 
 def test_sets_of_the_first_schema_are_read(discs, tmp_path, monkeypatch):

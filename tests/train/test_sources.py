@@ -134,7 +134,7 @@ def test_folders_whose_names_differ_find_one_another(layout, tmp_path):
     unused = dict(_prepare(tmp_path, tmp_path / "all"))
     dataset = open_dataset(tmp_path / "set")
     assert dataset.cases("train") == [Path(layout[1]).parts[-2 if "ID-77" in layout[1] else -3]]
-    assert dataset.manifest["counts"] == {"train": 2 * SLICES + 2}
+    assert dataset.manifest.counts == {"train": 2 * SLICES + 2}
     assert unused["all/README.txt"] == "not DICOM" and unused["all/scd_patientdata.csv"] == "a table of patients"
 
 
@@ -226,7 +226,7 @@ def test_acdc_has_three_classes_and_negative_slices(tmp_path):
     (tmp_path / "training" / "MANDATORY_CITATION.md").write_text("cite")
     unused = _prepare(tmp_path, tmp_path / "training", "--classes", "rv,myocardium,lv_cavity", "--allow-leaks")
     dataset = open_dataset(tmp_path / "set")
-    assert dataset.manifest["classes"] == ["background", "lv_cavity", "myocardium", "rv"]
+    assert dataset.manifest.classes == ("background", "lv_cavity", "myocardium", "rv")
     examples = list(read_examples(dataset, "train"))
     assert len(examples) == 2 * 2 * 4 and {e.case for e in examples} == {"patient001", "patient002"}
     assert sum(not e.label.any() for e in examples) == 8 and {e.phase for e in examples} == {0, 11}
@@ -327,4 +327,4 @@ def test_the_real_studies_as_they_are_distributed(sunnybrook, tmp_path):
     (root / "scd_patientdata.csv").write_text(table.format(1, 2))
     _prepare(tmp_path, root)
     manifest = open_dataset(tmp_path / "set").manifest
-    assert {case: fact["n"] for case, fact in manifest["cases"].items()} == {"SC-HF-I-01": 39, "SC-HF-I-02": 46}
+    assert {case: fact.n for case, fact in manifest.cases.items()} == {"SC-HF-I-01": 39, "SC-HF-I-02": 46}

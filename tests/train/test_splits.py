@@ -68,7 +68,7 @@ def test_numbers_that_no_patients_make_are_thinned_to_be_equal(tmp_path):
 
 def test_a_fold_by_name_is_the_fold(course):
     split = split_examples(course, "fold-1")
-    assert len(split.train) + len(split.held_out) == course.manifest["counts"]["train"]
+    assert len(split.train) + len(split.held_out) == course.manifest.counts["train"]
     assert {name.rpartition("-")[0] for name in split.held_out} - {"empty"} <= set(
         course.cases("train", fold=1, held_out=True)
     )

@@ -151,7 +151,7 @@ def test_as_many_classes_of_other_names_are_other_classes(tiny_bundle, discs):
 
 
 def test_other_classes_are_told_of_and_not_mixed(quick_run, discs, tmp_path, capsys):
-    manifest = {**discs.manifest, "classes": ["background", "rv"]}
+    manifest = msgspec.structs.replace(discs.manifest, classes=("background", "rv"))
     other = Dataset(discs.folder, manifest)
     with pytest.raises(UsageError, match="keep_start=0.5 mixes .*background, lv_cavity.* background, rv"):
         train(other, tmp_path / "mixed", replace(QUICK, keep_start=0.5), fold=0, start_from=quick_run)

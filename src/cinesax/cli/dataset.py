@@ -63,7 +63,7 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
 
     records.verify(dataset)
     listed = records.rows(dataset)
-    names: dict[str, list[str]] = {split: [] for split in dataset.manifest["splits"]}
+    names: dict[str, list[str]] = {split: [] for split in dataset.manifest.splits}
 
     def examples() -> "Iterator[Example]":
         # One at a time: a large set does not fit into memory.
@@ -74,15 +74,15 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
 
     leaks = leaks_of(dataset, examples())
     for split, seen in names.items():
-        if seen != [row.name for row in listed if row.split == split] or len(seen) != dataset.manifest["counts"][split]:
+        if seen != [row.name for row in listed if row.split == split] or len(seen) != dataset.manifest.counts[split]:
             raise DatasetError(f"the shards of {split} do not hold what examples.csv lists; prepare the set again")
     for leak in leaks:
         sys.stdout.write(f"leak: {leak}\n")
     if leaks:
         raise DatasetError(f"{args.data} has {len(leaks)} leak(s): scores on it will be too good")
-    cases = sum(map(len, dataset.manifest["splits"].values()))
+    cases = sum(map(len, dataset.manifest.splits.values()))
     sys.stdout.write(
-        f"{len(listed)} examples of {cases} cases in {len(dataset.manifest['shards'])} shards: "
+        f"{len(listed)} examples of {cases} cases in {len(dataset.manifest.shards)} shards: "
         "checksums right, every record read, no leak between splits or folds\n"
     )
 
@@ -104,18 +104,18 @@ def _list(dataset: "Dataset", args: argparse.Namespace) -> None:
     if args.examples:
         _as_csv(chosen, dataset)
         return
-    facts = dataset.manifest["cases"]
+    facts = dataset.manifest.cases
     table = Table("case", "split", "kind", "fold", "images", "without LV", "labelled in part", "spacing (mm)")
     for case, some in _by_case(chosen).items():
         spacings = {f"{row.spacing_mm[0]:.2f} x {row.spacing_mm[1]:.2f}" if row.spacing_mm else "-" for row in some}
-        fold = facts[case]["fold"]
+        fold = facts[case].fold
         counts = len(some), sum(not row.has_lv for row in some), sum(row.is_partial for row in some)
         kinds = " ".join(sorted({str(row.kind) for row in some}))
         place = (case, some[0].split, kinds, "-" if fold is None else str(fold))
         table.add_row(*place, *map(str, counts), ", ".join(sorted(spacings)))
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(table)
-    classes = ", ".join(dataset.manifest["classes"])
+    classes = ", ".join(dataset.manifest.classes)
     splits = Counter(row.split for row in chosen)
     numbers = ", ".join(f"{count} in {split}" for split, count in splits.items())
     console.print(f"{len(chosen)} examples ({numbers}); classes {classes}", highlight=False)
@@ -129,7 +129,7 @@ def _by_case(chosen: "Iterable[Row]") -> "dict[str, list[Row]]":
 
 
 def _as_csv(chosen: "list[Row]", dataset: "Dataset") -> None:
-    classes = [*dataset.manifest["classes"], "unknown"]
+    classes = [*dataset.manifest.classes, "unknown"]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["name", "case", "kind", "split", "slice", "phase", "known", *(f"{name}_px" for name in classes)])
     for row in chosen:

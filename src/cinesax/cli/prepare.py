@@ -159,12 +159,12 @@ def _summary(done: "Prepared", console: Console) -> None:
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
-    for split, cases in manifest["splits"].items():
-        facts = [manifest["cases"][case] for case in cases]
-        phantoms = sum(fact["kind"] == "phantom" for fact in facts)
-        empty, partial = (sum(fact[name] for fact in facts) for name in ("n_empty", "n_partial"))
+    for split, cases in manifest.splits.items():
+        facts = [manifest.cases[case] for case in cases]
+        phantoms = sum(fact.kind == "phantom" for fact in facts)
+        empty, partial = sum(fact.n_empty for fact in facts), sum(fact.n_partial for fact in facts)
         say(
-            f"{split}: {manifest['counts'][split]} images ({empty} without LV) of {len(cases) - phantoms} patients"
+            f"{split}: {manifest.counts[split]} images ({empty} without LV) of {len(cases) - phantoms} patients"
             + (f" and {phantoms} phantoms" if phantoms else "")
             + (f"; {partial} labelled in part" if partial else "")
         )

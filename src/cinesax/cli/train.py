@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.train.presets import load
 
     dataset = open_dataset(args.data)
-    config = override(load(args.preset), _settings(args, classes=len(dataset.manifest["classes"])))
+    config = override(load(args.preset), _settings(args, classes=len(dataset.manifest.classes)))
     _set_threads(args.threads)
     console = Console(stderr=True)
     logs = args.out if args.folds is not None else args.out / "tensorboard"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from cinesax.core.errors import DatasetError
@@ -139,8 +140,83 @@ class Shard:
     rows: tuple[Row, ...]
 
 
-def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, folds: int, seed: int) -> dict[str, Any]:
-    """The content of dataset.json.
+class CaseFacts(msgspec.Struct, frozen=True):
+    """What dataset.json says of one patient (or phantom).
+
+    Attributes:
+        split: of the set.
+        kind: where its examples come from.
+        n: how many there are.
+        n_empty: those without LV.
+        n_partial: those in which a class was not looked for, or a pixel is unknown.
+        fold: the fold that holds it out; None: it is never held out (phantoms).
+    """
+
+    split: str
+    kind: Kind
+    n: int
+    n_empty: int = 0
+    n_partial: int = 0
+    fold: int | None = None
+
+
+class ShardFacts(msgspec.Struct, frozen=True):
+    """What dataset.json says of one shard: its name, split, number of examples, size and checksum."""
+
+    file: str
+    split: str
+    n: int
+    bytes: int
+    sha256: str
+
+
+class TableFacts(msgspec.Struct, frozen=True):
+    """What dataset.json says of a table beside it: its name and checksum."""
+
+    file: str
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """dataset.json. What has a default is absent from sets of the first schema.
+
+    Attributes:
+        schema: of the set.
+        digest: SHA-256 over the checksums of the shards.
+        classes: names, the background first; a label value is an index of them.
+        framing: how the images were framed.
+        framing_digest: of it.
+        folds: how many the patients of each split were dealt into.
+        seed: of the dealing.
+        counts: split -> examples.
+        class_pixels: class -> pixels that are labelled so.
+        unknown_pixels: pixels of which nobody has said what they are.
+        splits: split -> patients, sorted.
+        cases: patient -> facts.
+        shards: the files.
+        unused: reason -> files of the sources that gave no example.
+        tables: examples.csv and unused.csv.
+    """
+
+    schema: str
+    digest: str
+    classes: tuple[str, ...]
+    framing: Framing
+    framing_digest: str
+    folds: int
+    seed: int = 0
+    counts: Mapping[str, int] = {}
+    class_pixels: Mapping[str, int] = {}
+    unknown_pixels: int = 0
+    splits: Mapping[str, tuple[str, ...]]
+    cases: Mapping[str, CaseFacts]
+    shards: tuple[ShardFacts, ...]
+    unused: Mapping[str, int] = {}
+    tables: tuple[TableFacts, ...] = ()
+
+
+def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, folds: int, seed: int) -> Manifest:
+    """What dataset.json says of shards; the tables are added when they are written.
 
     Raises:
         DatasetError: no example, one name twice, a case in two splits.
@@ -148,66 +224,64 @@ def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, fol
     if not any(shard.rows for shard in shards):
         raise DatasetError("there are no examples in the sources")
     facts = _facts(row for shard in shards for row in shard.rows)
-    members = {split: sorted(case for case in facts if facts[case]["split"] == split) for split in _splits(shards)}
+    members = {split: sorted(case for case in facts if facts[case].split == split) for split in _splits(shards)}
     for cases in members.values():
-        _deal(facts, cases, folds, seed)
+        facts |= _dealt({case: facts[case] for case in cases}, folds, seed)
     pixels: Counter[str] = Counter()
     for row in (row for shard in shards for row in shard.rows):
         pixels.update(row.pixels)
-    return {
-        "schema": SCHEMA,
-        "digest": hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest(),
-        "classes": list(names_of(classes)),
-        "framing": framing.to_dict(),
-        "framing_digest": framing.digest,
-        "folds": folds,
-        "seed": seed,
-        "counts": {split: sum(facts[case]["n"] for case in cases) for split, cases in members.items()},
-        "class_pixels": {name: pixels[name] for name in names_of(classes)},
-        "unknown_pixels": pixels[_UNKNOWN_NAME],
-        "splits": members,
-        "cases": facts,
-        "shards": [
-            {"file": s.file, "split": s.split, "n": len(s.rows), "bytes": s.size_bytes, "sha256": s.sha256}
-            for s in shards
-        ],
-    }
+    return Manifest(
+        schema=SCHEMA,
+        digest=hashlib.sha256("".join(shard.sha256 for shard in shards).encode()).hexdigest(),
+        classes=names_of(classes),
+        framing=framing,
+        framing_digest=framing.digest,
+        folds=folds,
+        seed=seed,
+        counts={split: sum(facts[case].n for case in cases) for split, cases in members.items()},
+        class_pixels={name: pixels[name] for name in names_of(classes)},
+        unknown_pixels=pixels[_UNKNOWN_NAME],
+        splits={split: tuple(cases) for split, cases in members.items()},
+        cases=facts,
+        shards=tuple(ShardFacts(one.file, one.split, len(one.rows), one.size_bytes, one.sha256) for one in shards),
+    )
 
 
 def _splits(shards: Sequence[Shard]) -> list[str]:
     return list(dict.fromkeys(shard.split for shard in shards))
 
 
-def _facts(rows: Iterable[Row]) -> dict[str, dict[str, Any]]:
-    facts: dict[str, dict[str, Any]] = {}
+def _facts(rows: Iterable[Row]) -> dict[str, CaseFacts]:
+    facts: dict[str, CaseFacts] = {}
     names: set[str] = set()
     for row in rows:
         if row.name in names:
             raise DatasetError(f"{row.name} appears twice as {row.kind}: name each source once")
         names.add(row.name)
-        fact = facts.setdefault(
-            row.case,
-            {"split": row.split, "kind": str(row.kind), "n": 0, "n_empty": 0, "n_partial": 0, "fold": None},
+        before = facts.get(row.case, CaseFacts(row.split, row.kind, 0))
+        if before.split != row.split:
+            raise DatasetError(f"case {row.case} is in split {before.split} and in {row.split}: split by patient")
+        facts[row.case] = CaseFacts(
+            row.split,
+            # Of a patient with pairs and a study, the study says more: it has slices without LV.
+            Kind.STUDY if row.kind is Kind.STUDY else before.kind,
+            before.n + 1,
+            before.n_empty + int(not row.has_lv),
+            before.n_partial + int(row.is_partial),
         )
-        if fact["split"] != row.split:
-            raise DatasetError(f"case {row.case} is in split {fact['split']} and in {row.split}: split by patient")
-        fact["n"] += 1
-        fact["n_empty"] += int(not row.has_lv)
-        fact["n_partial"] += int(row.is_partial)
-        if row.kind is Kind.STUDY:
-            fact["kind"] = str(Kind.STUDY)
     return facts
 
 
-def _deal(facts: dict[str, dict[str, Any]], cases: list[str], folds: int, seed: int) -> None:
+def _dealt(facts: Mapping[str, CaseFacts], folds: int, seed: int) -> dict[str, CaseFacts]:
+    """The patients of one split with their folds."""
     # Kind by kind, so that every fold holds its share of whole studies (with their empty slices).
     rng = np.random.default_rng(seed)
-    turn = 0
+    dealt: dict[str, CaseFacts] = {}
     for kind in (Kind.STUDY, Kind.PAIRS, Kind.ACDC):
-        group = sorted(case for case in cases if facts[case]["kind"] == kind)
+        group = sorted(case for case in facts if facts[case].kind is kind)
         for case in rng.permutation(group):
-            facts[str(case)]["fold"] = turn % folds
-            turn += 1
+            dealt[str(case)] = msgspec.structs.replace(facts[str(case)], fold=len(dealt) % folds)
+    return dealt
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:

@@ -92,7 +92,7 @@ def validation_batches(
     """
     if config is not None and config.context:
         return _validation_with_context(dataset, split, cases, only=only, batch=batch, config=config)
-    size, classes = dataset.framing.size, len(dataset.manifest["classes"])
+    size, classes = dataset.framing.size, len(dataset.manifest.classes)
     crop = config.crop if config is not None and config.at_the_heart else None
     places = _places(dataset, split, cases, only) if crop else {}
     corners = tf.constant([crop_corner(places.get(case, (0.0, 0.0)), crop or size, size) for case in cases])
@@ -122,7 +122,7 @@ def _validation_with_context(
     config: PipelineConfig,
 ) -> tf.data.Dataset:
     memory = _in_memory(dataset, [cases], only, split=split)
-    size, classes = dataset.framing.size, len(dataset.manifest["classes"])
+    size, classes = dataset.framing.size, len(dataset.manifest.classes)
     places = _places(dataset, split, cases, only) if config.at_the_heart else {}
     crop = config.crop if config.at_the_heart and config.crop else size
     corners = tf.constant([crop_corner(places.get(case, (0.0, 0.0)), crop, size) for case in memory.cases])
@@ -139,14 +139,14 @@ def _validation_with_context(
 
 def count_examples(dataset: Dataset, cases: Sequence[str], only: Sequence[str] | None = None) -> int:
     """How many examples these patients have; with `only`, how many those are."""
-    return len(only) if only is not None else sum(int(dataset.manifest["cases"][case]["n"]) for case in cases)
+    return len(only) if only is not None else sum(dataset.manifest.cases[case].n for case in cases)
 
 
 def _places(
     dataset: Dataset, split: str, cases: Sequence[str], only: Sequence[str] | None
 ) -> dict[str, tuple[float, float]]:
     """Where the LV of each patient lies: the centre of all its labels together, (row, column)."""
-    cavity = dataset.manifest["classes"].index(CAVITY)
+    cavity = dataset.manifest.classes.index(CAVITY)
     found: dict[str, NDArray[np.float64]] = {}
     for fields in _examples(dataset, split, cases, only):
         rows, columns = np.nonzero(fields["label"].numpy() == cavity)
@@ -184,7 +184,7 @@ def training_batches(
         configured.
     """
     parts = _parts(dataset, cases, config)
-    size, classes = dataset.framing.size, len(dataset.manifest["classes"])
+    size, classes = dataset.framing.size, len(dataset.manifest.classes)
     memory = _in_memory(dataset, [part for part, _ in parts], only)
     draw = _Draw(memory.sources, [weight for _, weight in parts], seed)
     place = _place_of(dataset, memory.cases, only) if config.at_the_heart else None
@@ -217,10 +217,10 @@ def training_batches(
 def _parts(dataset: Dataset, cases: Sequence[str], config: PipelineConfig) -> list[tuple[list[str], float]]:
     """The patients to draw from together, and what part of the images is theirs."""
     shares = dict(config.kind_shares) | {str(Kind.PHANTOM): config.phantom_share}
-    facts = dataset.manifest["cases"]
+    facts = dataset.manifest.cases
     groups: dict[str, list[str]] = {}
     for case in cases:
-        kind = str(facts[case]["kind"])
+        kind = str(facts[case].kind)
         groups.setdefault(kind if kind in shares else "", []).append(case)
     if not groups:
         raise DatasetError("there are no cases to train on")
@@ -304,7 +304,7 @@ def _in_memory(
             raise DatasetError(f"{dataset.folder} holds no examples of {', '.join(part[:3])}")
         sources.append((first, len(images) - first))
     polar = _polar(dataset, labels, known)
-    areas = [float(np.count_nonzero(label == dataset.manifest["classes"].index(CAVITY))) for label in labels]
+    areas = [float(np.count_nonzero(label == dataset.manifest.classes.index(CAVITY))) for label in labels]
     shape = [None, dataset.framing.size, dataset.framing.size]
     together = (
         tf.ensure_shape(tf.constant(np.stack(images)), shape),
@@ -315,7 +315,7 @@ def _in_memory(
 
 
 def _polar(dataset: Dataset, labels: Sequence[NDArray[np.uint8]], known: Sequence[int]) -> NDArray[np.float32]:
-    classes = list(dataset.manifest["classes"])
+    classes = list(dataset.manifest.classes)
     cavity = classes.index(CAVITY)
     wall = classes.index(WALL) if WALL in classes else None
     found = []

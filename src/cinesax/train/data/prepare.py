@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from cinesax.core.errors import DatasetError
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import Example, Kind
 from cinesax.train.data.leaks import Leak, Seen, find_leaks, fine_structure
-from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Shard, Unused, describe
+from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Manifest, Shard, Unused, describe
 from cinesax.train.data.records import Dataset, new_set, write_shard, write_tables
 from cinesax.train.data.sources import (
     AcdcSource,
@@ -147,7 +146,7 @@ def prepare(
                 f"{len(leaks)} leak(s) between splits or folds, the first: {leaks[0]}; leave one of the two out, or "
                 "add --allow-leaks, which lists them all"
             )
-        write_tables(work, manifest, shards, unused=listed)
+        manifest = write_tables(work, manifest, shards, unused=listed)
     return Prepared(Dataset(folder, manifest), tuple(listed), tuple(leaks))
 
 
@@ -222,7 +221,7 @@ def _nothing(unused: Sequence[Unused]) -> str:
     return f"{message}; for DICOM studies, name the folder of their contours by --contours"
 
 
-def _leaks(done: Iterable[_Done], manifest: Mapping[str, Any]) -> list[Leak]:
+def _leaks(done: Iterable[_Done], manifest: Manifest) -> list[Leak]:
     real = [one for one in done if one.shard and len(one.fine)]
     if not real:
         return []
@@ -230,9 +229,9 @@ def _leaks(done: Iterable[_Done], manifest: Mapping[str, Any]) -> list[Leak]:
     return find_leaks(seen, np.concatenate([one.fine.astype(np.float32) for one in real]))
 
 
-def _seen(name: str, case: str, kind: Kind, manifest: Mapping[str, Any]) -> Seen:
-    facts = manifest["cases"][case]
-    side = facts["split"] if facts["fold"] is None else f"{facts['split']}, fold {facts['fold']}"
+def _seen(name: str, case: str, kind: Kind, manifest: Manifest) -> Seen:
+    facts = manifest.cases[case]
+    side = facts.split if facts.fold is None else f"{facts.split}, fold {facts.fold}"
     return Seen(name, case, kind, side)
 
 

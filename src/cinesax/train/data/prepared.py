@@ -65,7 +65,7 @@ def _chosen(
     """The set's split, and the names of its examples that are to be compared."""
     from cinesax.train.data.splits import is_name, split_examples
 
-    there = dataset.manifest["splits"]
+    there = dataset.manifest.splits
     if split is not None and split not in there and is_name(split):
         if fold is not None:
             raise UsageError(f"the split {split} already says what is held out: leave out the fold")

@@ -18,15 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 from PIL import Image
 
-from cinesax.core.errors import DatasetError, OutputError
+from cinesax.core.errors import DatasetError, GeometryError, OutputError
 from cinesax.core.structures import Part, Structure
 from cinesax.files.folder_swap import new_folder
 from cinesax.files.stored_files import replacing
+from cinesax.files.typed_json import text_of, typed
 from cinesax.network.bundle import file_sha256
 from cinesax.network.framing import Framing
 from cinesax.train.data.disk import system_errors
@@ -39,8 +41,10 @@ from cinesax.train.data.manifest import (
     SCHEMA,
     UNUSED,
     Classes,
+    Manifest,
     Row,
     Shard,
+    TableFacts,
     Unused,
     by_reason,
     describe,
@@ -161,38 +165,38 @@ class Dataset:
     """
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def framing(self) -> Framing:
         """How its images were framed."""
-        return Framing.from_dict(self.manifest["framing"])
+        return self.manifest.framing
 
     @property
     def classes(self) -> Classes:
         """Its classes; a label value is an index of them, counted from 1."""
-        return parse_classes(self.manifest["classes"])
+        return parse_classes(self.manifest.classes)
 
     @property
     def digest(self) -> str:
         """SHA-256 over the checksums of its shards: the same data have the same digest."""
-        return str(self.manifest["digest"])
+        return self.manifest.digest
 
     def cases(self, split: str, *, fold: int | None = None, held_out: bool = False) -> list[str]:
         """Cases of a split; with `fold`, those outside of the fold, or (`held_out`) those in it."""
-        members = self.manifest["splits"].get(split)
+        members = self.manifest.splits.get(split)
         if members is None:
-            raise DatasetError(f"{self.folder} has no split {split!r}; it has {sorted(self.manifest['splits'])}")
+            raise DatasetError(f"{self.folder} has no split {split!r}; it has {sorted(self.manifest.splits)}")
         if fold is None:
             return list(members)
-        if not 0 <= fold < int(self.manifest["folds"]):
-            raise DatasetError(f"there is no fold {fold}: {self.folder} has folds 0 to {self.manifest['folds'] - 1}")
-        facts = self.manifest["cases"]
-        return [case for case in members if (facts[case]["fold"] == fold) == held_out]
+        if not 0 <= fold < self.manifest.folds:
+            raise DatasetError(f"there is no fold {fold}: {self.folder} has folds 0 to {self.manifest.folds - 1}")
+        facts = self.manifest.cases
+        return [case for case in members if (facts[case].fold == fold) == held_out]
 
     def shards(self, split: str) -> list[Path]:
         """The shard files of a split."""
-        return [self.folder / shard["file"] for shard in self.manifest["shards"] if shard["split"] == split]
+        return [self.folder / shard.file for shard in self.manifest.shards if shard.split == split]
 
 
 def open_dataset(folder: Path) -> Dataset:
@@ -203,27 +207,33 @@ def open_dataset(folder: Path) -> Dataset:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DatasetError(
             f"{folder} is not a prepared set: it has no {MANIFEST}; make one with `cinesax prepare`"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise DatasetError(f"{path} cannot be read ({error}); prepare the set again") from None
-    if not isinstance(manifest, dict) or manifest.get("schema") not in READABLE:
+    if not isinstance(values, dict) or values.get("schema") not in READABLE:
         raise DatasetError(f"{path} does not have the schema {SCHEMA}; prepare the set again with this version")
-    for shard in manifest["shards"]:
-        file = folder / shard["file"]
-        if not file.is_file() or file.stat().st_size != shard["bytes"]:
+    try:
+        manifest = typed(values, Manifest)
+    except (ValueError, GeometryError) as error:
+        raise DatasetError(f"{path} cannot be used ({error}); prepare the set again") from None
+    for shard in manifest.shards:
+        file = folder / shard.file
+        if not file.is_file() or file.stat().st_size != shard.bytes:
             raise DatasetError(f"{file} is missing or was cut short; prepare the set again")
     return Dataset(folder, manifest)
 
 
 def verify(dataset: Dataset) -> None:
     """Compare every file with its checksum; a difference is a DatasetError."""
-    for file in (*dataset.manifest["shards"], *dataset.manifest.get("tables", ())):
-        path = dataset.folder / file["file"]
-        if not path.is_file() or file_sha256(path) != file["sha256"]:
+    shards = [(one.file, one.sha256) for one in dataset.manifest.shards]
+    tables = [(one.file, one.sha256) for one in dataset.manifest.tables]
+    for name, sha256 in (*shards, *tables):
+        path = dataset.folder / name
+        if not path.is_file() or file_sha256(path) != sha256:
             raise DatasetError(f"{path} is missing or has a wrong checksum; prepare the set again")
 
 
@@ -234,9 +244,8 @@ def rows(dataset: Dataset) -> list[Row]:
         DatasetError: examples.csv is not there or damaged.
     """
     path = dataset.folder / EXAMPLES
-    if dataset.manifest["schema"] != SCHEMA:
-        splits = dataset.manifest["splits"]
-        return [row for split in splits for row in _rows_of_records(dataset, split)]
+    if dataset.manifest.schema != SCHEMA:
+        return [row for split in dataset.manifest.splits for row in _rows_of_records(dataset, split)]
     try:
         return read_rows(path.read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
@@ -295,20 +304,19 @@ def write_dataset(
             for number, chunk in enumerate(_chunks(examples))
         ]
         manifest = describe(shards, framing=framing, classes=classes, folds=folds, seed=seed)
-        write_tables(work, manifest, shards)
+        manifest = write_tables(work, manifest, shards)
     return Dataset(folder, manifest)
 
 
-def write_tables(
-    work: Path, manifest: dict[str, Any], shards: Iterable[Shard], *, unused: Iterable[Unused] = ()
-) -> None:
-    """Write examples.csv, unused.csv and, with their checksums added, dataset.json into the folder of a new set."""
+def write_tables(work: Path, manifest: Manifest, shards: Iterable[Shard], *, unused: Iterable[Unused] = ()) -> Manifest:
+    """Write examples.csv, unused.csv and dataset.json into the folder of a new set; returns what dataset.json says."""
     listed = list(unused)
     write_rows((row for shard in shards for row in shard.rows), work / EXAMPLES)
     write_unused(listed, work / UNUSED)
-    manifest["unused"] = by_reason(listed)
-    manifest["tables"] = [{"file": name, "sha256": file_sha256(work / name)} for name in (EXAMPLES, UNUSED)]
-    (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    tables = tuple(TableFacts(name, file_sha256(work / name)) for name in (EXAMPLES, UNUSED))
+    manifest = msgspec.structs.replace(manifest, unused=by_reason(listed), tables=tables)
+    (work / MANIFEST).write_text(text_of(manifest), encoding="utf-8")
+    return manifest
 
 
 def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:

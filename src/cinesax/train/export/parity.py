@@ -112,9 +112,9 @@ def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = 
     Raises:
         DatasetError: the split does not exist or is empty, or the crop is larger than the frames.
     """
-    cases, facts = dataset.cases(split), dataset.manifest["cases"]
-    patients = [case for case in cases if facts[case]["kind"] != Kind.PHANTOM] or cases
-    total = sum(int(facts[case]["n"]) for case in patients)
+    cases, facts = dataset.cases(split), dataset.manifest.cases
+    patients = [case for case in cases if facts[case].kind is not Kind.PHANTOM] or cases
+    total = sum(facts[case].n for case in patients)
     if total and count > 0 and crop is not None and inputs > 1:
         return _with_neighbours(dataset, split, patients, count=count, crop=crop)
     if not total or count < 1:
@@ -138,7 +138,7 @@ def _with_neighbours(dataset: Dataset, split: str, patients: Sequence[str], *, c
     batches = list(validation_batches(dataset, split, some, batch=1, config=config))
     chosen = [batches[k] for k in sorted({round(p) for p in np.linspace(0, len(batches) - 1, count)})]
     labels = np.concatenate([np.asarray(label) for _, label in chosen])
-    channel = list(dataset.manifest["classes"]).index(CAVITY)
+    channel = list(dataset.manifest.classes).index(CAVITY)
     certain = labels.sum(axis=-1) == 1
     return Slices(
         tuple(f"slice {k}" for k in range(len(chosen))),
@@ -286,7 +286,7 @@ def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads
         InputError: a file differs from Keras.
         DatasetError: the set has no slices.
     """
-    split = "validation" if dataset.manifest["splits"].get("validation") else "train"
+    split = "validation" if dataset.manifest.splits.get("validation") else "train"
     networks = []
     for one in exports:
         inputs = int(one.model.input_shape[-1])

@@ -56,7 +56,7 @@ def cross_validate(
         UsageError: the set has a different number of folds.
         OutputError: the folder is not empty and `resume` is not set.
     """
-    dealt = int(dataset.manifest["folds"])
+    dealt = dataset.manifest.folds
     if folds != dealt or folds < 2:
         raise UsageError(
             f"{dataset.folder} is dealt into {dealt} folds: give --folds {dealt}, or prepare it with --folds {folds}"

@@ -127,7 +127,7 @@ def train(
     if start is None and config.keep_start:
         raise UsageError("keep_start needs a run to start from: name one with --from")
     if start is not None:
-        check_start(start, config, dataset.framing.to_dict(), held, classes=dataset.manifest["classes"])
+        check_start(start, config, dataset.framing.to_dict(), held, classes=dataset.manifest.classes)
     description = _description(dataset, config, execution, cases=cases, held=held, start=start)
     description |= {"fold": fold, "split": None if split is None else split.to_dict()}
     run = _enter(folder, description, config, resume=resume, extension_rate=extension_rate)
@@ -165,7 +165,7 @@ def _cases(dataset: Dataset, fold: int | None) -> tuple[list[str], list[str]]:
 
 
 def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execution: Execution) -> None:
-    classes = dataset.manifest["classes"]
+    classes = dataset.manifest.classes
     if config.model.classes != len(classes):
         raise UsageError(
             f"{dataset.folder} has {len(classes)} classes ({', '.join(classes)}), and the network "
@@ -194,7 +194,7 @@ def _description(
         "dataset": {
             "digest": dataset.digest,
             "framing": dataset.framing.to_dict(),
-            "classes": list(dataset.manifest["classes"]),
+            "classes": list(dataset.manifest.classes),
         },
         "train_cases": cases,
         "held_out_cases": held,
