@@ -17,7 +17,7 @@ class Fate(StrEnum):
 
     TAKEN = "taken"
     TAKEN_CHANGED = "taken, changed"
-    """Taken with a warning: the archive says that it changed or dropped elements."""
+    """Accepted with a warning: the archive reports that it changed or dropped elements."""
     REFUSED = "refused"
     NOT_SENT = "not sent"
 

@@ -58,17 +58,17 @@ def send(
     answers: dict[DicomObject, Answer] = {}
     tried = dict.fromkeys(objects, 0)
     for attempt in range(attempts):
-        waiting = [one for one in objects if one not in answers or answers[one].again]
+        waiting = [item for item in objects if item not in answers or answers[item].again]
         if not waiting:
             break
         if attempt:
             time.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
-        for one, answer in _round(connect, waiting):
-            answers[one] = answer
-            tried[one] += 1
+        for item, answer in _round(connect, waiting):
+            answers[item] = answer
+            tried[item] += 1
             if progress is not None:
                 progress(sum(not answer.again for answer in answers.values()), len(objects))
-    return tuple(Delivery(one, answers[one].fate, answers[one].reason, tried[one]) for one in objects)
+    return tuple(Delivery(item, answers[item].fate, answers[item].reason, tried[item]) for item in objects)
 
 
 def _connector(destination: Destination, calling_aet: str, timeout_s: float) -> Connect:
@@ -90,5 +90,5 @@ def _round(connect: Connect, waiting: Sequence[DicomObject]) -> Iterator[tuple[D
                 answer = store(left[0])
                 yield left.pop(0), answer
     except Unreachable as error:
-        for one in left:
-            yield one, error.answer
+        for item in left:
+            yield item, error.answer

@@ -50,7 +50,7 @@ def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect
         if not association.is_established:
             raise _why_not(association, node)
         try:
-            yield lambda one: _store(association, one)
+            yield lambda sent: _store(association, sent)
         finally:
             if association.is_established:
                 association.release()
@@ -60,7 +60,7 @@ def connector(node: DicomNode, *, calling_aet: str, timeout_s: float) -> Connect
 
 def _propose(entity: "ApplicationEntity", objects: Sequence[DicomObject]) -> None:
     """Propose each object in its own encoding; uncompressed objects also in the one that every archive must accept."""
-    contexts = dict.fromkeys((one.sop_class_uid, one.transfer_syntax_uid) for one in objects)
+    contexts = dict.fromkeys((sent.sop_class_uid, sent.transfer_syntax_uid) for sent in objects)
     plain = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
     contexts |= dict.fromkeys((sop, plain[1]) for sop, syntax in contexts if syntax in plain)
     for sop_class, syntax in list(contexts)[:MAX_CONTEXTS]:
@@ -82,37 +82,37 @@ def _why_not(association: "Association", node: DicomNode) -> Unreachable:
     return Unreachable(f"{node} rejects the association{reason}", again=again)
 
 
-def _why_not_taken(association: "Association", one: DicomObject) -> str:
+def _why_not_taken(association: "Association", sent: DicomObject) -> str:
     """Why no presentation context was accepted for an object (the results are those of PS3.8, table 9-18)."""
-    rejected = [context for context in association.rejected_contexts if context.abstract_syntax == one.sop_class_uid]
-    kind_is_taken = any(context.abstract_syntax == one.sop_class_uid for context in association.accepted_contexts)
+    rejected = [context for context in association.rejected_contexts if context.abstract_syntax == sent.sop_class_uid]
+    kind_is_taken = any(context.abstract_syntax == sent.sop_class_uid for context in association.accepted_contexts)
     if kind_is_taken or any(context.result == _NO_TRANSFER_SYNTAX for context in rejected):
-        return f"the archive does not take {one.kind} in its transfer syntax ({UID(one.transfer_syntax_uid).name})"
+        return f"the archive does not take {sent.kind} in its transfer syntax ({UID(sent.transfer_syntax_uid).name})"
     if any(context.result == _NO_ABSTRACT_SYNTAX for context in rejected):
-        return f"the archive does not take {one.kind}"
+        return f"the archive does not take {sent.kind}"
     if rejected:
-        return f"the archive rejects {one.kind}"
-    return f"{one.kind} could not be offered: an association offers no more than {MAX_CONTEXTS} kinds of object"
+        return f"the archive rejects {sent.kind}"
+    return f"{sent.kind} could not be offered: an association offers no more than {MAX_CONTEXTS} kinds of object"
 
 
-def _is_taken(association: "Association", one: DicomObject) -> bool:
+def _is_taken(association: "Association", sent: DicomObject) -> bool:
     """Whether the archive has accepted an object as it is encoded, or as pynetdicom can encode it without loss."""
     accepted = {
         context.transfer_syntax[0]
         for context in association.accepted_contexts
-        if context.abstract_syntax == one.sop_class_uid and context.as_scu
+        if context.abstract_syntax == sent.sop_class_uid and context.as_scu
     }
-    plain = one.transfer_syntax_uid in _PLAIN and not accepted.isdisjoint(_PLAIN)
-    return plain or one.transfer_syntax_uid in accepted
+    plain = sent.transfer_syntax_uid in _PLAIN and not accepted.isdisjoint(_PLAIN)
+    return plain or sent.transfer_syntax_uid in accepted
 
 
-def _store(association: "Association", one: DicomObject) -> Answer:
-    if not _is_taken(association, one):
-        return Answer(Fate.REFUSED, _why_not_taken(association, one))
+def _store(association: "Association", sent: DicomObject) -> Answer:
+    if not _is_taken(association, sent):
+        return Answer(Fate.REFUSED, _why_not_taken(association, sent))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            status = association.send_c_store(one.path)
+            status = association.send_c_store(sent.path)
     except ValueError as error:
         return Answer(Fate.NOT_SENT, f"cannot be encoded: {error}")
     except RuntimeError as error:

@@ -75,14 +75,14 @@ def _object(path: Path) -> DicomObject | None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 read = pydicom.dcmread(stream, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
-                told = (read.SOPClassUID, read.SOPInstanceUID, read.file_meta.TransferSyntaxUID)
+                identifiers = (read.SOPClassUID, read.SOPInstanceUID, read.file_meta.TransferSyntaxUID)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except DICOM_ERRORS as error:
         if _is_directory(path):
             return None
         raise InputError(f"{path} is a damaged DICOM file ({error}): nothing was sent") from error
-    return DicomObject(path, *(str(one) for one in told))
+    return DicomObject(path, *(str(uid) for uid in identifiers))
 
 
 def _is_directory(path: Path) -> bool:

@@ -48,20 +48,20 @@ def connector(server: DicomWeb, *, timeout_s: float) -> Connect:
                 timeout=timeout_s,
             )
             client.set_http_retry_params(retry=False)
-            yield lambda one: _store(client, one)
+            yield lambda sent: _store(client, sent)
 
     return connect
 
 
-def _store(client: Any, one: DicomObject) -> Answer:
+def _store(client: Any, sent: DicomObject) -> Answer:
     import requests
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            told = client.store_instances([pydicom.dcmread(one.path)])
+            stored = client.store_instances([pydicom.dcmread(sent.path)])
     except requests.HTTPError as error:
-        return _refusal(error.response, one)
+        return _refusal(error.response, sent)
     except requests.TooManyRedirects as error:
         place = error.response.headers.get("Location", "elsewhere") if error.response is not None else "elsewhere"
         raise Unreachable(f"the server points to {place}: give that address", again=False) from error
@@ -73,27 +73,27 @@ def _store(client: Any, one: DicomObject) -> Answer:
         raise Unreachable(f"{client.base_url} cannot be used: {_brief(error)}", again=False) from error
     except DICOM_ERRORS as error:
         return Answer(Fate.NOT_SENT, f"the file cannot be read: {error}")
-    return _listed(told, one) or Answer(Fate.REFUSED, "the server's answer does not say that it took the object")
+    return _listed(stored, sent) or Answer(Fate.REFUSED, "the server's answer does not say that it took the object")
 
 
-def _refusal(response: Any, one: DicomObject) -> Answer:
+def _refusal(response: Any, sent: DicomObject) -> Answer:
     status = int(response.status_code)
     if status in _NOT_LET_IN:
         raise Unreachable(f"HTTP {status}: the server does not let this program in", again=False)
     try:
-        listed = _listed(pydicom.Dataset.from_json(response.json()), one)
+        listed = _listed(pydicom.Dataset.from_json(response.json()), sent)
     except (*DICOM_ERRORS,):
         listed = None
     return listed or Answer(Fate.REFUSED, f"HTTP {status} {response.reason}".strip(), again=status in _PASSING)
 
 
-def _listed(told: pydicom.Dataset, one: DicomObject) -> Answer | None:
+def _listed(stored: pydicom.Dataset, sent: DicomObject) -> Answer | None:
     """What a store response (PS3.18, 10.5.3) says about the object; None if it does not mention the object."""
-    for item in told.get("FailedSOPSequence") or ():
-        if str(item.get("ReferencedSOPInstanceUID")) == one.sop_instance_uid:
+    for item in stored.get("FailedSOPSequence") or ():
+        if str(item.get("ReferencedSOPInstanceUID")) == sent.sop_instance_uid:
             return answer_of(int(item.get("FailureReason") or 0x0110))
-    for item in told.get("ReferencedSOPSequence") or ():
-        if str(item.get("ReferencedSOPInstanceUID")) == one.sop_instance_uid:
+    for item in stored.get("ReferencedSOPSequence") or ():
+        if str(item.get("ReferencedSOPInstanceUID")) == sent.sop_instance_uid:
             return answer_of(int(item.get("WarningReason") or 0))
     return None
 

@@ -37,7 +37,7 @@ class Gating(StrEnum):
     """How the scan was synchronised with the heart beat (CardiacSynchronizationTechnique)."""
 
     RETROSPECTIVE = "retrospective"
-    """Sorted into phases after the scan: each slice covers its whole beat, phases are fractions of it."""
+    """Sorted into phases after the scan: each slice covers its whole beat, and phases are fractions of it."""
     PROSPECTIVE = "prospective"
     """Started by each R wave: phases are times in ms, and the end of the beat is not recorded."""
 

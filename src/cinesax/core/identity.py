@@ -38,7 +38,7 @@ def identifying_texts(patient: Patient, others: Identifiers | None = None) -> tu
     others = others or Identifiers()
     texts = _spelled_ids(patient.patient_id or "")
     # An accession number of "3" identifies nobody, and 3 may be a number of slices.
-    texts |= {text for one in others.ids if len(one) >= _DISTINCT_NUMBER for text in _spelled_ids(one)}
+    texts |= {text for number in others.ids if len(number) >= _DISTINCT_NUMBER for text in _spelled_ids(number)}
     for date in (patient.birth_date or "", *others.dates):
         texts |= _spelled_dates(date)
     for name in (patient.name or "", *others.names):
@@ -78,7 +78,7 @@ def _written_out(text: str) -> str:
 
 def _without_accents(text: str) -> str:
     letters = unicodedata.normalize("NFKD", text)
-    return unicodedata.normalize("NFC", "".join(one for one in letters if not unicodedata.combining(one)))
+    return unicodedata.normalize("NFC", "".join(letter for letter in letters if not unicodedata.combining(letter)))
 
 
 def _tells(text: str) -> bool:

@@ -27,7 +27,7 @@ class EfBasis(StrEnum):
     VOLUMES = "volumes"
     """Volumes in ml, from true distances between slices."""
     AREAS = "areas"
-    """Summed areas of the slices, as if all were equally far apart: there are no distances to take."""
+    """Summed areas of the slices, as if equally spaced, because distances are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Measurements(ArrayValue):
 
     def of(self, chamber: Chamber) -> "Measurements | None":
         """The measurements of a chamber; None if it was not segmented."""
-        return next((one for one in (self, *self.others) if one.chamber == chamber), None)
+        return next((measured for measured in (self, *self.others) if measured.chamber == chamber), None)
 
     def __repr__(self) -> str:
         return f"Measurements({self.shown})"

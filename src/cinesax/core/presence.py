@@ -15,7 +15,7 @@ from cinesax.core.values import ArrayValue, frozen
 
 
 class BaseRule(StrEnum):
-    """Which slices at the base count as left ventricle."""
+    """The rule for which slices at the base count as left ventricle."""
 
     HALF = "half"
     """Slices whose blood is surrounded by wall for at least half of its border, as most experts count."""
@@ -27,20 +27,20 @@ class BaseRule(StrEnum):
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Presence(ArrayValue):
-    """In which frames a network takes the left ventricle to be.
+    """In which frames the left ventricle is present, according to a network.
 
     Attributes:
-        rule: the one that was used: contours of frames that are not inside by it are set aside.
-        inside: by each rule that could be applied, (phase, slice), bool.
-        certainty: (phase, slice), log odds of the left ventricle being there by the rule that was used, before
-            the frames beside it were asked: 0 is not sure at all.
-        enclosure: (phase, slice): the part of the cavity's border that has wall outside of it, 0 to 1; nan where there
-            is no cavity, or where the network draws no wall.
+        rule: the rule used: contours of frames that it does not count are set aside.
+        inside: for each rule that could be applied, (phase, slice), bool: the frames that it counts.
+        certainty: (phase, slice): log odds that the left ventricle is present by the rule used, before neighbouring
+            frames are considered; 0 is undecided.
+        enclosure: (phase, slice): the part of the cavity's border with wall outside it, 0 to 1; nan if there is no
+            cavity, or if the network draws no wall.
         set_aside: (structure, phase, slice) -> polygons of the left ventricle in frames that do not count, for the
             other rules.
 
     Raises:
-        GeometryError: arrays of different shapes, or none for the rule that was used.
+        GeometryError: arrays have different shapes, or there is none for the rule used.
     """
 
     rule: BaseRule

@@ -1,7 +1,7 @@
-"""Segmentation: which pixels are which structure; and contours, the same thing as sub-pixel polygons.
+"""Segmentation: which structure each pixel belongs to; and contours, the same as sub-pixel polygons.
 
-A polygon is an array (point, 2) of x (column) and y (row) in pixels, whole numbers at pixel centres, closed
-implicitly (the last point joins the first). The Sunnybrook contour files count half a pixel more: `formats.contours`.
+A polygon is an array (point, 2) of x (column) and y (row) in pixels, whole numbers at pixel centres, closed implicitly
+(the last point joins the first). Coordinates in Sunnybrook contour files are half a pixel larger: `formats.contours`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,35 +24,34 @@ from cinesax.core.values import ArrayValue, frozen
 Polygons = tuple[Floats, ...]
 
 Outline = Structure
-"""The outer border of a structure, which goes round all that the structure encloses: that of the myocardium is the
-epicardium. A name of its own from before there was one table."""
+"""An earlier name for `Structure`, for its outer border around everything that it encloses (for the myocardium: the
+epicardium)."""
 
 ContourKey = tuple[Structure, int, int]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Segmentation(ArrayValue):
-    """Labels of every frame on the grid of its Cine, and where there are any, the contours they came from.
+    """Labels of every frame on the grid of its Cine, and the contours that they came from, if any.
 
     Attributes:
         labels: (phase, slice, row, column), uint8: 0 or a value of Structure.
-        known_phases: for each structure that was looked for, (phase,) bool: where it was looked for. In
-            other phases its absence means nothing (expert contours exist at ED and ES only).
-        contours: (structure, phase, slice) -> the polygons round it and what it encloses. Where given (not None),
-            areas are polygon areas in closed form; where None, areas are pixel counts. With contours, a frame without
-            an entry has none.
-        findings: what the maker of the segmentation noticed.
+        known_phases: for each segmented structure, (phase,) bool: the phases in which it was segmented. In other phases
+            its absence means nothing (expert contours exist at ED and ES only).
+        contours: (structure, phase, slice) -> the polygons around it and what it encloses. If given, areas are polygon
+            areas in closed form; if None, areas are pixel counts. If given, a frame without an entry has no contour.
+        findings: what the reader should know about the segmentation.
         author: who made it: a network's name and version, "manual", or "truth".
-        papillary_muscles_included: whether the cavity was drawn with the papillary muscles in it, as the network that
-            ships and the Sunnybrook contours do.
-        origin: what made the contours (or labels) of which `origins` says nothing; `author` is who.
-        origins: (structure, phase, slice) -> where that contour comes from, if it comes from somewhere else; also where
-            somebody decided that there is none.
+        papillary_muscles_included: whether the cavity includes the papillary muscles, as in the shipped network and the
+            Sunnybrook contours.
+        origin: what made the contours (or labels) that are not in `origins`; `author` says who.
+        origins: (structure, phase, slice) -> where that contour comes from, if not from `origin`; also records
+            decisions that a frame has no contour.
         presence: in which frames the left ventricle was taken to be, and by which rule; None where nobody decided it
             (what is given counts as it is).
 
     Raises:
-        GeometryError: shapes that do not fit, labels that are no Structure, polygons that are no polygons.
+        GeometryError: shapes do not match, labels are not values of Structure, or polygons are not valid.
     """
 
     labels: NDArray[np.uint8]
@@ -71,7 +70,7 @@ class Segmentation(ArrayValue):
                 "labels must be uint8 of shape (phase, slice, row, column), "
                 f"seen {self.labels.dtype} of shape {self.labels.shape}"
             )
-        # Phase by phase: bincount takes a copy in 64 bits, of a whole large study more than a gigabyte.
+        # Phase by phase: bincount makes a 64-bit copy, for a large study more than a gigabyte.
         known_values = {0, *(int(s) for s in self.known_phases)}
         highest = int(self.labels.max(initial=0))
         unknown: list[int] = []
@@ -103,14 +102,14 @@ class Segmentation(ArrayValue):
         return f"Segmentation({names} by {self.author!r}: {phases} phases, {slices} slices, {drawn})"
 
     def mask(self, structure: Structure) -> NDArray[np.bool_]:
-        """(phase, slice, row, column), bool: where the structure is, with the muscles in it that count as it."""
+        """(phase, slice, row, column), bool: where the structure is, including muscles that count as part of it."""
         counted = self.counted_as(structure)
         return np.asarray(self.labels == structure if len(counted) == 1 else np.isin(self.labels, counted))
 
     def outline(self, structure: Structure, phase: int, slice_index: int) -> Polygons:
-        """The polygons round a structure and what it encloses, in one frame.
+        """The polygons around a structure and what it encloses, in one frame.
 
-        They are the contours it came from, else traced round the labels; () where the structure itself is not there.
+        They are the stored contours, else traced around the labels; () if the structure itself is absent.
         """
         if self.contours is not None:
             return self.contours.get((structure, phase, slice_index), ())
@@ -120,7 +119,7 @@ class Segmentation(ArrayValue):
         return trace(np.isin(labels, structure.region))
 
     def drawn(self, structure: Structure, phase: int, slice_index: int) -> Drawn:
-        """Where the contour of a structure in one frame comes from, or that there is none there."""
+        """Where the contour of a structure in one frame comes from, or the decision that there is none."""
         return self.origins.get((structure, phase, slice_index)) or Drawn(self.origin, self.author)
 
     def with_contour(
@@ -134,21 +133,21 @@ class Segmentation(ArrayValue):
         origin: Origin = Origin.EDITED,
         approved: bool = False,
     ) -> "Segmentation":
-        """The same with another contour of one structure in one frame; the rest is shared, and not computed again.
+        """A copy with another contour of one structure in one frame; the rest is shared, and not computed again.
 
-        A segmentation of labels alone stays one: the pixels inside are labelled, and the polygon is not kept.
+        A segmentation without contours stays so: the pixels inside are labelled, and the polygon is not kept.
 
         Args:
             phase: of the frame.
             slice_index: of the frame.
-            structure: what the contour goes round. It becomes known in this phase.
+            structure: the structure inside the contour. It becomes known in this phase.
             polygon: (point, 2), x and y in pixels; or several of them.
             by: who drew it.
             origin: what made it.
             approved: whether a person approved it.
 
         Raises:
-            GeometryError: no such frame, or no polygon.
+            GeometryError: the frame does not exist, or the polygon is not valid.
         """
         key = (structure, phase, slice_index)
         polygons = (polygon,) if isinstance(polygon, np.ndarray) else polygon
@@ -157,7 +156,7 @@ class Segmentation(ArrayValue):
             raise GeometryError("a contour needs at least one polygon; `without` says that there is none")
         outlines = self._outlines(phase, slice_index) | {structure: drawn[key]}
         labels = self.labels[phase, slice_index]
-        # Only pixels that come in or go out are decided again: what lies inside before and after stays what it is.
+        # Only pixels that enter or leave the outlines get a new label: what is inside before and after keeps its label.
         changed = rasterise(drawn[key], _size(labels)) != np.isin(labels, structure.region)
         known = {**self.known_phases, structure: self._known_also_at(structure, phase)}
         return self._with_frame((phase, slice_index), outlines, changed)._changed(
@@ -168,44 +167,44 @@ class Segmentation(ArrayValue):
     def without(
         self, phase: int, slice_index: int, *, by: str, chamber: Chamber = LV, approved: bool = False
     ) -> "Segmentation":
-        """The same without a chamber in one frame: somebody decided that it is not there.
+        """A copy without a chamber in one frame, with the decision that it is absent there.
 
         Args:
             phase: of the frame.
             slice_index: of the frame.
-            by: who decided so.
-            chamber: what is not there.
+            by: who decided.
+            chamber: the absent chamber.
             approved: whether a person approved it.
 
         Raises:
             GeometryError: no such frame.
         """
         _refuse_outside(phase, slice_index, self.labels.shape[:2])
-        gone = [one for one in self.known_phases if one.facts.chamber == chamber]
-        kept = {one: line for one, line in self._outlines(phase, slice_index).items() if one not in gone}
-        decided = {(one, phase, slice_index): Drawn(Origin.EDITED, by, approved) for one in gone}
+        gone = [member for member in self.known_phases if member.facts.chamber == chamber]
+        kept = {member: line for member, line in self._outlines(phase, slice_index).items() if member not in gone}
+        decided = {(member, phase, slice_index): Drawn(Origin.EDITED, by, approved) for member in gone}
         changed = np.isin(self.labels[phase, slice_index], gone)
         return self._with_frame((phase, slice_index), kept, changed)._changed(
             origins=MappingProxyType({**self.origins, **decided})
         )
 
     def with_approval(self, phase: int, slice_index: int, *, approved: bool = True) -> "Segmentation":
-        """The same with all of one frame approved, or not approved any more.
+        """A copy with all contours of one frame approved, or no longer approved.
 
         Raises:
             GeometryError: no such frame.
         """
         _refuse_outside(phase, slice_index, self.labels.shape[:2])
         decided = {
-            (one, phase, slice_index): replace(self.drawn(one, phase, slice_index), approved=approved)
-            for one in self.known_phases
+            (member, phase, slice_index): replace(self.drawn(member, phase, slice_index), approved=approved)
+            for member in self.known_phases
         }
         return self._changed(origins=MappingProxyType({**self.origins, **decided}))
 
     def _outlines(self, phase: int, slice_index: int) -> dict[Structure, Polygons]:
-        """The contours of one frame, or those traced round its labels."""
-        found = {one: self.outline(one, phase, slice_index) for one in self.known_phases}
-        return {one: polygons for one, polygons in found.items() if polygons}
+        """The contours of one frame, or those traced around its labels."""
+        found = {member: self.outline(member, phase, slice_index) for member in self.known_phases}
+        return {member: polygons for member, polygons in found.items() if polygons}
 
     def _known_also_at(self, structure: Structure, phase: int) -> NDArray[np.bool_]:
         known = self.known_phases.get(structure)
@@ -216,7 +215,7 @@ class Segmentation(ArrayValue):
     def _with_frame(
         self, frame: tuple[int, int], outlines: Mapping[Structure, Polygons], changed: NDArray[np.bool_]
     ) -> "Segmentation":
-        """The same with other contours in one frame, and its labels painted by them where something has changed."""
+        """A copy with other contours in one frame; labels are painted again where something has changed."""
         labels = self.labels.copy()
         labels[frame][changed] = _painted(outlines, _size(labels[frame]))[changed]
         if self.contours is None:
@@ -226,23 +225,23 @@ class Segmentation(ArrayValue):
         return self._changed(labels=frozen(labels), contours=MappingProxyType(kept))
 
     def _changed(self, **changed: Any) -> "Segmentation":
-        """The same with other contents of some fields, which are frozen and valid: no check of all labels again."""
+        """A copy with other contents of some fields, which must be frozen and valid: labels are not checked again."""
         made = object.__new__(Segmentation)
-        for one in fields(self):
-            object.__setattr__(made, one.name, changed.get(one.name, getattr(self, one.name)))
+        for entry in fields(self):
+            object.__setattr__(made, entry.name, changed.get(entry.name, getattr(self, entry.name)))
         return made
 
     def counted_as(self, structure: Structure) -> tuple[Structure, ...]:
-        """What of the segmented structures counts as this one: itself, and muscles in the blood by convention."""
-        muscles = (one for one in self._right_inside(structure) if one.facts.part is Part.MUSCLE)
+        """The segmented structures that count as this one: itself, and muscles in the blood by convention."""
+        muscles = (member for member in self._right_inside(structure) if member.facts.part is Part.MUSCLE)
         return (structure, *(muscles if self.papillary_muscles_included else ()))
 
     def apart_from(self, structure: Structure) -> tuple[Structure, ...]:
-        """What of the segmented structures lies right inside of this one and does not count as it."""
-        return tuple(one for one in self._right_inside(structure) if one not in self.counted_as(structure))
+        """The segmented structures directly inside this one that do not count as it."""
+        return tuple(member for member in self._right_inside(structure) if member not in self.counted_as(structure))
 
     def _right_inside(self, structure: Structure) -> tuple[Structure, ...]:
-        return tuple(one for one in self.known_phases if one.enclosing is structure)
+        return tuple(member for member in self.known_phases if member.enclosing is structure)
 
 
 def _painted(outlines: Mapping[Structure, Polygons], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -279,7 +278,7 @@ def _checked(contours: Mapping[ContourKey, Polygons], frames: tuple[int, ...]) -
 def polygon_area(polygon: Floats) -> float:
     """Area of a closed polygon in square pixels (the shoelace formula), without sign."""
     x, y = polygon[:, 0], polygon[:, 1]
-    # Joined by hand: np.roll takes longer than all the rest, and a study has hundreds of polygons.
+    # Joined by hand: np.roll takes longer than everything else here, and a study has hundreds of polygons.
     next_x, next_y = np.concatenate((x[1:], x[:1])), np.concatenate((y[1:], y[:1]))
     return abs(float(np.dot(x, next_y) - np.dot(y, next_x))) / 2
 
@@ -293,8 +292,8 @@ def trace(inside: NDArray[Any], *, level: float = 0.5) -> Polygons:
     """Outlines of a mask or of a probability map by marching squares, with linear sub-pixel interpolation.
 
     Args:
-        inside: (row, column): bool, or values of which `level` is the border. Structures are closed at
-            the edge of the frame.
+        inside: (row, column): bool, or values whose border is at `level`. Structures are closed at the edge of the
+            frame.
         level: the value on the border.
 
     Returns:
@@ -303,7 +302,7 @@ def trace(inside: NDArray[Any], *, level: float = 0.5) -> Polygons:
     padded = np.pad(np.asarray(inside, dtype=np.float64), 1, constant_values=min(0.0, level - 1.0))
     lines = contourpy.contour_generator(z=padded).lines(level)
     polygons = [np.asarray(line, dtype=np.float64)[:-1] - 1 for line in lines if len(line) >= 4]
-    # contourpy runs counter-clockwise round higher values (in x right, y up): holes have the other sign.
+    # contourpy runs counter-clockwise around higher values (x right, y up): holes have the other sign.
     outer = [polygon for polygon in polygons if _signed_area(polygon) > 0]
     return tuple(sorted(outer, key=polygon_area, reverse=True))
 
@@ -314,12 +313,12 @@ def _signed_area(polygon: Floats) -> float:
 
 
 def rasterise(polygons: Iterable[Floats], shape: tuple[int, int], *, subsamples: int = 8) -> NDArray[np.bool_]:
-    """Pixels of which at least half lies inside the polygons (the rule of the Sunnybrook labels).
+    """Pixels that lie at least half inside the polygons (the rule of the Sunnybrook labels).
 
     Args:
         polygons: each (point, 2), x and y in pixels.
         shape: (rows, columns) of the result.
-        subsamples: lines a pixel on which the covered length is taken; along x it is exact.
+        subsamples: lines per pixel on which the covered length is computed; along x it is exact.
 
     Returns:
         (row, column), bool.
@@ -337,7 +336,7 @@ def coverage(polygons: Iterable[Floats], shape: tuple[int, int], *, subsamples: 
 
 
 def _add_coverage(covered: Floats, polygon: Floats, subsamples: int) -> None:
-    """Add to (row, column + 1) how much of each pixel lies inside, in lines of which a pixel has `subsamples`."""
+    """Add to (row, column + 1) the covered length of each pixel, in lines (`subsamples` lines per pixel)."""
     rows, columns = covered.shape[0], covered.shape[1] - 1
     x0, y0 = polygon[:, 0] + 0.5, polygon[:, 1] + 0.5
     x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
@@ -346,14 +345,14 @@ def _add_coverage(covered: Floats, polygon: Floats, subsamples: int) -> None:
     ys = (lines + 0.5) / subsamples
     line, edge = np.nonzero((y0 <= ys[:, None]) != (y1 <= ys[:, None]))
     xs = x0[edge] + (ys[line] - y0[edge]) * (x1 - x0)[edge] / (y1 - y0)[edge]
-    # A closed polygon crosses each line an even number of times: sorted, the crossings are the ends of inner parts.
+    # A closed polygon crosses each line an even number of times: the sorted crossings are the ends of the inner parts.
     xs = xs[np.lexsort((xs, line))].clip(0, columns)
     left, right, row = xs[::2], xs[1::2], lines[line[::2]] // subsamples
     a, b = left.astype(int), right.astype(int)
     within = a == b
     np.add.at(covered, (row, a), np.where(within, right - left, a + 1 - left))
     np.add.at(covered, (row, b), np.where(within, 0.0, right - b))
-    # The pixels between are covered as a whole: +1 where they begin, -1 where they end, and then the sum along x.
+    # The pixels between are fully covered: +1 where they begin, -1 where they end, then a sum along x.
     steps = np.zeros_like(covered)
     np.add.at(steps, (row[~within], a[~within] + 1), 1.0)
     np.add.at(steps, (row[~within], b[~within]), -1.0)
@@ -363,7 +362,7 @@ def _add_coverage(covered: Floats, polygon: Floats, subsamples: int) -> None:
 def from_contours(
     contours: Mapping[ContourKey, Polygons], shape: tuple[int, int, int, int], *, author: str = "manual"
 ) -> Segmentation:
-    """A Segmentation whose labels are the contours' pixels; phases with at least one contour are the known ones.
+    """A Segmentation with labels painted from contours; phases with at least one contour are the known ones.
 
     Args:
         contours: (structure, phase, slice) -> polygons.

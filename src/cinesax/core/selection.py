@@ -20,7 +20,7 @@ class NiftiGeometry(StrEnum):
     QFORM = "qform"
     """The affine of qform."""
     PIXDIM = "pixdim"
-    """The spacing of pixdim alone: where the image lies is then unknown."""
+    """Only the spacing of pixdim: the position of the image is then unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,10 @@ class LabelReading:
 
 
 AS_IT_SAYS: Final = LabelReading()
-"""The file says all of itself."""
+"""The file says everything itself."""
 
 BY_ITSELF: Final = Selection()
-"""Nothing is chosen: what is read is picked by itself."""
+"""No choice: the short-axis cine is picked automatically."""
 
 NO_OVERRIDES: Final = Overrides()
 """Nothing is overridden."""

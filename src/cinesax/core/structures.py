@@ -223,7 +223,7 @@ class Structure(IntEnum):
     @classmethod
     def _missing_(cls, value: object) -> "Structure | None":
         """Look up by the letter of contour files too: `Structure("i")`."""
-        return next((one for one in cls if one.facts.letter == value), None)
+        return next((entry for entry in cls if entry.facts.letter == value), None)
 
     @classmethod
     def of_letter(cls, letter: str) -> "Structure":
@@ -232,7 +232,7 @@ class Structure(IntEnum):
         Raises:
             LookupError: no such letter.
         """
-        return _by({one.facts.letter: one for one in cls}, letter)
+        return _by({entry.facts.letter: entry for entry in cls}, letter)
 
     @property
     def key(self) -> str:
@@ -247,7 +247,7 @@ class Structure(IntEnum):
     @property
     def region(self) -> tuple["Structure", ...]:
         """The structures inside its outline: itself and all that it encloses."""
-        return (self, *(inner for one in Structure if one.enclosing is self for inner in one.region))
+        return (self, *(inner for entry in Structure if entry.enclosing is self for inner in entry.region))
 
     @property
     def depth(self) -> int:
@@ -261,23 +261,23 @@ def painting_order(structures: Iterable[Structure]) -> tuple[Structure, ...]:
     Among structures that do not enclose each other, the first in the table comes last: if the outlines of LV and RV
     overlap at the septum, the LV gets the pixel.
     """
-    return tuple(sorted(structures, key=lambda one: (one.depth, -one)))
+    return tuple(sorted(structures, key=lambda entry: (entry.depth, -entry)))
 
 
 def blood_of(chamber: Chamber) -> Structure:
     """The structure whose volume is that of a chamber."""
-    return next(one for one in Structure if one.facts.chamber == chamber and one.facts.part is Part.BLOOD)
+    return next(entry for entry in Structure if entry.facts.chamber == chamber and entry.facts.part is Part.BLOOD)
 
 
 def wall_of(chamber: Chamber) -> Structure | None:
     """The structure whose mass is that of a chamber; None if the table has none."""
-    walls = (one for one in Structure if one.facts.chamber == chamber and one.facts.part is Part.WALL)
+    walls = (entry for entry in Structure if entry.facts.chamber == chamber and entry.facts.part is Part.WALL)
     return next(walls, None)
 
 
 def chambers(structures: Collection[Structure] = tuple(Structure)) -> tuple[Chamber, ...]:
     """The chambers whose blood is among structures, in the order of the table: the LV first."""
-    return tuple(one.facts.chamber for one in Structure if one in structures and one.facts.part is Part.BLOOD)
+    return tuple(entry.facts.chamber for entry in Structure if entry in structures and entry.facts.part is Part.BLOOD)
 
 
 def of_bundle_name(name: str) -> Structure:
@@ -286,7 +286,7 @@ def of_bundle_name(name: str) -> Structure:
     Raises:
         LookupError: no such name.
     """
-    return _by({one.facts.bundle_name: one for one in Structure}, name)
+    return _by({entry.facts.bundle_name: entry for entry in Structure}, name)
 
 
 def of_class_name(name: str) -> Structure:
@@ -295,7 +295,7 @@ def of_class_name(name: str) -> Structure:
     Raises:
         LookupError: no such name.
     """
-    return _by({one.facts.class_name: one for one in Structure}, name)
+    return _by({entry.facts.class_name: entry for entry in Structure}, name)
 
 
 def _by(names: dict[str, Structure], name: str) -> Structure:

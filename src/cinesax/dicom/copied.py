@@ -56,7 +56,7 @@ STUDY = (
 """Attributes of the General Study, Patient Study and Clinical Trial Study modules (C.7.2.1 to C.7.2.3)."""
 
 CONTEXT = ("SpecificCharacterSet", "TimezoneOffsetFromUTC", "LongitudinalTemporalInformationModified")
-"""What the values above need to be understood; left out where it is empty."""
+"""Attributes needed to interpret the values above; left out if empty."""
 
 DATED = (
     ("StudyDate", "StudyTime"),
@@ -65,7 +65,7 @@ DATED = (
     ("ContentDate", "ContentTime"),
     ("InstanceCreationDate", "InstanceCreationTime"),
 )
-"""When something was made of the source instance: (date, time)."""
+"""(date, time) attributes of the source instance."""
 
 _NOTED = (
     "SOPClassUID",

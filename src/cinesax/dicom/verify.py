@@ -24,10 +24,10 @@ from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
 
 TOLERANCE_MM = 0.01
-"""How far a pixel may lie from where it was meant: numbers are stored in 16 characters (DICOM) or 32 bits (NIfTI)."""
+"""The tolerance for positions of pixels: numbers are stored in 16 characters (DICOM) or 32 bits (NIfTI)."""
 
 _Place = tuple[Structure, int, int]
-_CODES = {one.facts.code.value: one for one in Structure}
+_CODES = {entry.facts.code.value: entry for entry in Structure}
 _UINT8 = 2
 _RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 

@@ -33,7 +33,7 @@ class Oddity(StrEnum):
     """An oddity of the frames of a scan; the value is the name on the command line."""
 
     PROSPECTIVE = "prospective"
-    """Prospective gating: the same times in ms in every slice, and nothing of the last part of the beat."""
+    """Prospective gating: the same times in ms in every slice, without the last part of the beat."""
     UNEQUAL_PHASES = "unequal-phases"
     """Two slices with another number of phases over the same beat."""
     MISSING_FRAMES = "missing-frames"
@@ -49,7 +49,7 @@ class Oddity(StrEnum):
     OTHER_MATRIX = "other-matrix"
     """A third of the slices with fewer rows and columns, of the same size."""
     TILTED_SLICES = "tilted-slices"
-    """Slices that are turned by some tenths of a degree against one another."""
+    """Slices that are rotated by a few tenths of a degree relative to each other."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,8 +5,8 @@ import re
 from cinesax.core.structures import Structure
 
 # Type of a segment or region -> structure, in SNOMED CT and in SNOMED RT before it.
-_CODES = {code: one for one in Structure for code in (one.facts.code.value, *one.facts.older_codes)}
-_WORDS = {one.facts.words.lower(): one for one in Structure}
+_CODES = {code: entry for entry in Structure for code in (entry.facts.code.value, *entry.facts.older_codes)}
+_WORDS = {entry.facts.words.lower(): entry for entry in Structure}
 _OTHER = re.compile(r"atri(um|al)|septum|scar|fat\b", re.IGNORECASE)
 _RIGHT = re.compile(r"\bright\b|\brv", re.IGNORECASE)
 # On the right side only the cavity is read: not its wall, insertion points or tracts.

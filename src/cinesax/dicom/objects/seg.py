@@ -179,7 +179,7 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
             others.append(str(item.get("SegmentLabel", "")) or "without label")
         else:
             known[int(item.SegmentNumber)] = structure
-    if not any(one.facts.chamber == LV for one in known.values()):
+    if not any(structure.facts.chamber == LV for structure in known.values()):
         listed = ", ".join(others[:6]) or "none"
         raise InputError(
             f"{path} has no left ventricle that could be recognised by code (SCT 87878005, 49848007) or label: "
@@ -386,9 +386,9 @@ def _other_space(found: _Object, cine: Cine) -> str:
     """Why the coordinates of an object are not those of a cine; empty if they are."""
     mine, its, study = cine.source.frame_of_reference_uid, found.frame_of_reference_uid, found.study_uid
     if mine is not None and its != mine:
-        return f"it refers to none of the instances of this cine, and its frame of reference is {its or 'not told'}"
+        return f"it refers to none of the instances of this cine, and its frame of reference is {its or 'not given'}"
     if mine is None and cine.source.study_uid != study:
-        return f"it refers to none of the instances of this cine, and its study is {study or 'not told'}"
+        return f"it refers to none of the instances of this cine, and its study is {study or 'not given'}"
     return ""
 
 
@@ -402,7 +402,9 @@ def _onto(path: Path, found: _Object, cine: Cine, phase: int | None) -> Segmenta
             "this cine"
         )
     labels = np.zeros(cine.pixels.shape, dtype=np.uint8)
-    known = {one: np.zeros(cine.n_phases, dtype=bool) for frame in frames for one in frame.structures.values()}
+    known = {
+        structure: np.zeros(cine.n_phases, dtype=bool) for frame in frames for structure in frame.structures.values()
+    }
     # Enclosing structures first: the cavity is painted on the filled outer outline, and the rest of it is wall.
     for structure in painting_order(known):
         for frame, places in placed:
@@ -412,10 +414,10 @@ def _onto(path: Path, found: _Object, cine: Cine, phase: int | None) -> Segmenta
                     labels[place][placing.sampled(frame, mask, place)] = structure
                     known[structure][place[0]] = True
     if found.label_map:
-        known = {one: where & _labelled(labels, one) for one, where in known.items()}
+        known = {structure: where & _labelled(labels, structure) for structure, where in known.items()}
     return Segmentation(
         labels,
-        {one: where for one, where in known.items() if where.any()},
+        {structure: where for structure, where in known.items() if where.any()},
         author=found.author,
         papillary_muscles_included=found.papillary_muscles_included,
     )

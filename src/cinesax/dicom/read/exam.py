@@ -148,15 +148,15 @@ def _shown(file: StoredFile, root: Path) -> str:
 def _nothing_found(root: Path, ignored: Sequence[Ignored]) -> str:
     if not ignored:
         return f"{root} is empty: give a folder of DICOM files, one file, or a zip"
-    endings = Counter(Path(one.file).suffix.lower() or "no suffix" for one in ignored)
+    endings = Counter(Path(entry.file).suffix.lower() or "no suffix" for entry in ignored)
     seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
-    others = (one for one in ignored if one.reason is not Reason.NOT_DICOM)
-    damaged = next((f"; {one.file}: {one.explanation}" for one in others), "")
+    others = (entry for entry in ignored if entry.reason is not Reason.NOT_DICOM)
+    damaged = next((f"; {entry.file}: {entry.explanation}" for entry in others), "")
     return f"{root} holds no DICOM image among its {len(ignored)} file(s) ({seen}){damaged}"
 
 
 def _unreadable(ignored: Iterable[Ignored]) -> list[Finding]:
-    lost = [one for one in ignored if one.reason.is_loss]
+    lost = [entry for entry in ignored if entry.reason.is_loss]
     if not lost:
         return []
     sentence = "{unreadable} file(s) could not be read and were left out ({reasons})"
@@ -166,8 +166,8 @@ def _unreadable(ignored: Iterable[Ignored]) -> list[Finding]:
             Severity.WARNING,
             sentence,
             numbers={"unreadable": len(lost)},
-            files=tuple(one.file for one in lost),
-            texts={"reasons": "; ".join(dict.fromkeys(one.reason for one in lost))},
+            files=tuple(entry.file for entry in lost),
+            texts={"reasons": "; ".join(dict.fromkeys(entry.reason for entry in lost))},
         )
     ]
 
@@ -205,14 +205,14 @@ def chosen_part(exam: Exam, selection: Selection) -> Exam:
         return exam
     headers = [
         header
-        for one in exam.series
-        for header in one.headers
+        for entry in exam.series
+        for header in entry.headers
         if study in (None, header.study_uid) and patient in (None, header.patient_id)
     ]
     if not headers:
         wanted = [f"study {study}"] * (study is not None) + ["this PatientID"] * (patient is not None)
         raise UsageError(f"no image of {' and '.join(wanted)} in {exam.path}; there are {_studies(exam)}")
-    if len(headers) == sum(len(one.headers) for one in exam.series):
+    if len(headers) == sum(len(entry.headers) for entry in exam.series):
         return exam
     return replace(exam, series=group(headers))
 
@@ -222,9 +222,12 @@ def _by_study(exam: Exam) -> dict[tuple[str, str | None], int]:
 
     Results of a study without StudyInstanceUID were filed under a UID made for them: they belong to that study.
     """
-    studies = Counter((one.study_uid, patient) for one in exam.series for patient in _patients(one))
+    studies = Counter((entry.study_uid, patient) for entry in exam.series for patient in _patients(entry))
     images = {
-        (one.study_uid, patient) for one in exam.series if one.modality not in _RESULTS for patient in _patients(one)
+        (entry.study_uid, patient)
+        for entry in exam.series
+        if entry.modality not in _RESULTS
+        for patient in _patients(entry)
     }
     for study, patient in set(studies) - images:
         if ("", patient) in images:

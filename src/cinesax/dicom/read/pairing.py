@@ -69,10 +69,10 @@ def pair(
     _refuse_few(counts, usual)
     _refuse_missing(slices, times_ms, usual)
     unit, positions = _positions(slices, times_ms, intervals_ms, gating)
-    axis = np.median([one for one in positions if len(one) == usual], axis=0)
+    axis = np.median([times for times in positions if len(times) == usual], axis=0)
     as_near = _AS_NEAR_MS if unit == "ms" else _AS_NEAR
-    columns = [np.arange(usual) if len(one) == usual else _nearest(axis, one, as_near) for one in positions]
-    apart = np.array([np.abs(one[column] - axis).max() for one, column in zip(positions, columns, strict=True)])
+    columns = [np.arange(usual) if len(times) == usual else _nearest(axis, times, as_near) for times in positions]
+    apart = np.array([np.abs(times[column] - axis).max() for times, column in zip(positions, columns, strict=True)])
     odd = [index for index, count in enumerate(counts) if count != usual]
     if unit != "ms":
         _refuse_distant(apart, odd, counts, usual)
@@ -100,9 +100,9 @@ def _usual(slices: Slices) -> int:
     """How many phases the volumes have: the usual number, or a few more if slices lost some of them."""
     numbers = Counter(len(part) for part in slices)
     stated = {stated_phases(part) for part in slices}
-    told = next(iter(stated)) if len(stated) == 1 else None
-    if told in numbers:
-        return int(told or 0)
+    agreed = next(iter(stated)) if len(stated) == 1 else None
+    if agreed in numbers:
+        return int(agreed or 0)
     frequent = usual_count(numbers.elements())
     near = [
         count
@@ -196,7 +196,7 @@ def _ends_early(slices: Slices, index: int, times: Floats | None) -> bool:
     if (stated_phases(part) or 0) <= len(part) or part[0].frame_number is not None:
         return False
     series = part[0].series_uid
-    numbers = [header.instance_number or 0 for one in slices for header in one if header.series_uid == series]
+    numbers = [header.instance_number or 0 for part in slices for header in part if header.series_uid == series]
     last = max(header.instance_number or 0 for header in part) == max(numbers)
     steps = np.array([]) if times is None else np.diff(times)
     return last and (len(steps) < 2 or float(steps.max()) <= _LONG_GAP_STEPS * float(np.median(steps)))

@@ -103,14 +103,14 @@ def _lost_slices(exam: Exam, series: Sequence[Series], stack: Stack) -> list[Fin
 
     If each slice is a series: series without position or pixels; for any stack: series next to one of its slices.
     """
-    names = {one.description for one in series}
+    names = {entry.description for entry in series}
     unplaced = (SeriesKind.NO_GEOMETRY, SeriesKind.NO_PIXELS) if len(series) > 1 else ()
     lost = [
-        one
-        for one in exam.series
-        if one not in series
-        and one.description in names
-        and (one.kind in unplaced or (one.kind is not SeriesKind.SHORT_AXIS and _is_next_to(one, stack)))
+        entry
+        for entry in exam.series
+        if entry not in series
+        and entry.description in names
+        and (entry.kind in unplaced or (entry.kind is not SeriesKind.SHORT_AXIS and _is_next_to(entry, stack)))
     ]
     if not lost:
         return []
@@ -135,9 +135,9 @@ def _preference(candidate: tuple[tuple[Series, ...], Stack]) -> tuple[float, ...
     series, stack = candidate
     # A coronal or sagittal cine lies 50 degrees off: it must not win over a true short axis by more slices.
     unusual = off_axis_degrees(stack.normal) > USUAL_OFF_AXIS_DEGREES
-    latest = max((one.number or 0) for one in series)
+    latest = max((entry.number or 0) for entry in series)
     # The magnitude images of a flow measurement must not win over a cine.
-    with_phase = any(left_out(one.headers) for one in series)
+    with_phase = any(left_out(entry.headers) for entry in series)
     return unusual, with_phase, -stack.n_slices, -stack.n_phases, -latest
 
 
@@ -154,20 +154,20 @@ def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
 
 
 def _without_parts(series: Iterable[Series]) -> str:
-    others = left_out(header for one in series for header in one.headers)
+    others = left_out(header for entry in series for header in entry.headers)
     return f"; of its frames the magnitude images, without {others} images" if others else ""
 
 
 def _names(series: Iterable[Series]) -> str:
-    return ", ".join(one.name for one in series)
+    return ", ".join(entry.name for entry in series)
 
 
 def _nothing_to_pick(exam: Exam) -> InputError:
-    found = "; ".join(f"series {one.name}: {one.kind} ({one.explanation})" for one in exam.series[:20])
+    found = "; ".join(f"series {entry.name}: {entry.kind} ({entry.explanation})" for entry in exam.series[:20])
     more = f"; and {len(exam.series) - 20} more" if len(exam.series) > 20 else ""
     found = _far_off_axis(exam) + found
     message = f"no short-axis cine in {exam.path}, found {found}{more}"
-    kinds = {one.kind for one in exam.series}
+    kinds = {entry.kind for entry in exam.series}
     if SeriesKind.NO_GEOMETRY in kinds:
         return GeometryError(message)
     return InputError(message) if kinds == {SeriesKind.NO_PIXELS} else NoShortAxisError(message)
@@ -176,9 +176,9 @@ def _nothing_to_pick(exam: Exam) -> InputError:
 def _far_off_axis(exam: Exam) -> str:
     """Advice for stacks that would be the cine if they were not so far off the short axis."""
     stacks = [
-        (off_axis_degrees(one.stack.normal), one)
-        for one in exam.series
-        if one.kind is SeriesKind.LONG_AXIS and one.stack is not None and one.stack.n_slices >= MIN_SLICES
+        (off_axis_degrees(entry.stack.normal), entry)
+        for entry in exam.series
+        if entry.kind is SeriesKind.LONG_AXIS and entry.stack is not None and entry.stack.n_slices >= MIN_SLICES
     ]
     if not stacks:
         return ""
@@ -191,11 +191,11 @@ def _far_off_axis(exam: Exam) -> str:
 
 
 def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool) -> Pick:
-    chosen = [one for one in exam.series if one.uid == series_uid]
+    chosen = [entry for entry in exam.series if entry.uid == series_uid]
     if not chosen:
-        known = ", ".join(dict.fromkeys(one.uid for one in exam.series))
+        known = ", ".join(dict.fromkeys(entry.uid for entry in exam.series))
         raise UsageError(f"no series {series_uid} in {exam.path}; there are {known}")
-    chosen.sort(key=lambda one: (one.kind is not SeriesKind.SHORT_AXIS, -one.n_instances))
+    chosen.sort(key=lambda entry: (entry.kind is not SeriesKind.SHORT_AXIS, -entry.n_instances))
     series = chosen[0]
     if series.kind in (SeriesKind.NO_PIXELS, SeriesKind.MULTI_FRAME, SeriesKind.NOT_MR_IMAGE):
         raise InputError(f"series {series.name} cannot be read: {series.explanation}")
@@ -213,9 +213,9 @@ def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, why: tuple[str, 
     _refuse_several_patients(series, stack)
     findings += [*lossy_compression(stack.headers), *shared_uids(stack.headers)]
     findings += [*_off_axis(stack), *_not_magnitude(series)]
-    for one in series:
-        findings += _left_out(one, stack)
-    rejections = tuple((one, _rejection(one, stack)) for one in exam.series if one not in series)
+    for entry in series:
+        findings += _left_out(entry, stack)
+    rejections = tuple((entry, _rejection(entry, stack)) for entry in exam.series if entry not in series)
     return Pick(exam, series, stack, reason, rejections, tuple(findings))
 
 
@@ -232,7 +232,7 @@ def _off_axis(stack: Stack) -> list[Finding]:
 
 
 def _not_magnitude(series: Sequence[Series]) -> list[Finding]:
-    if not any(one.kind in (SeriesKind.PHASE_CONTRAST, SeriesKind.NOT_MAGNITUDE) for one in series):
+    if not any(entry.kind in (SeriesKind.PHASE_CONTRAST, SeriesKind.NOT_MAGNITUDE) for entry in series):
         return []
     sentence = "series {series} was chosen although it is not a plain cine ({why})"
     texts = {"series": _names(series), "why": series[0].explanation}
@@ -302,7 +302,7 @@ def read_cine(source: Exam | Pick) -> Cine:
         source=replace(
             source_of(ordered),
             picked_because=pick.reason,
-            not_picked=tuple((one.name, why) for one, why in pick.rejections),
+            not_picked=tuple((entry.name, why) for entry, why in pick.rejections),
         ),
         patient=patient_of(ordered.frames[0][0]),
         base_first=base_first(ordered.grid),

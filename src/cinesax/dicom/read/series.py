@@ -130,7 +130,7 @@ def group(headers: Iterable[Header]) -> tuple[Series, ...]:
     for header in headers:
         groups.setdefault((header.study_uid or "", header.series_uid or "", header.series_number), []).append(header)
     series = [_series(study, uid, members) for (study, uid, _), members in groups.items()]
-    return tuple(sorted(series, key=lambda one: (one.study_uid, one.number or 0, one.uid)))
+    return tuple(sorted(series, key=lambda entry: (entry.study_uid, entry.number or 0, entry.uid)))
 
 
 def _series(study_uid: str, uid: str, headers: Sequence[Header]) -> Series:
@@ -248,17 +248,17 @@ def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stac
     found: list[tuple[tuple[Series, ...], Stack]] = []
     loose: dict[str, list[Series]] = {}
     whole: list[tuple[Series, Stack]] = []
-    for one in series:
-        if one.kind is SeriesKind.SHORT_AXIS and one.stack is not None:
-            whole.append((one, one.stack))
-        elif one.kind is SeriesKind.CINE_SLICE and one.stack is not None:
-            loose.setdefault(one.study_uid, []).append(one)
-    for one, stack in whole:
-        again = [other for other in loose.get(one.study_uid, []) if _is_slice_again(other, stack)]
-        found.append(((one, *again), _joined(stack, *again)))
+    for entry in series:
+        if entry.kind is SeriesKind.SHORT_AXIS and entry.stack is not None:
+            whole.append((entry, entry.stack))
+        elif entry.kind is SeriesKind.CINE_SLICE and entry.stack is not None:
+            loose.setdefault(entry.study_uid, []).append(entry)
+    for entry, stack in whole:
+        again = [other for other in loose.get(entry.study_uid, []) if _is_slice_again(other, stack)]
+        found.append(((entry, *again), _joined(stack, *again)))
     for members in loose.values():
-        owner = {id(header): one for one in members for header in one.headers}
-        for stack in split_into_stacks(header for one in members if one.stack for header in one.stack.headers):
+        owner = {id(header): entry for entry in members for header in entry.headers}
+        for stack in split_into_stacks(header for entry in members if entry.stack for header in entry.stack.headers):
             if stack.n_slices >= MIN_SLICES:
                 owners = {id(owner[id(header)]): owner[id(header)] for header in stack.headers}
                 found.append((tuple(owners.values()), stack))
@@ -337,7 +337,7 @@ def _invalid_dates(headers: Sequence[Header]) -> list[Finding]:
         "ContentDate": {header.content_date for header in headers},
         "PatientBirthDate": {header.patient_birth_date for header in headers},
     }
-    bad = [name for name, dates in names.items() if any(one and not valid_date(one) for one in dates)]
+    bad = [name for name, dates in names.items() if any(entry and not valid_date(entry) for entry in dates)]
     if not bad:
         return []
     sentence = "invalid dates in {attributes}: treated as unknown"

@@ -170,9 +170,9 @@ def gating_of(
     slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None, intervals_ms: Floats | None
 ) -> Gating | None:
     """CardiacSynchronizationTechnique; else derived from the part of the beat that trigger times cover; else None."""
-    told = {frame.gating for part in slices for frame in part}
-    if told <= set(_GATING):
-        kinds = {_GATING[technique] for technique in told if technique is not None}
+    techniques = {frame.gating for part in slices for frame in part}
+    if techniques <= set(_GATING):
+        kinds = {_GATING[technique] for technique in techniques if technique is not None}
         return kinds.pop() if len(kinds) == 1 else None
     if times_ms is None or intervals_ms is None or not all(_stated_intervals(part) for part in slices):
         return None

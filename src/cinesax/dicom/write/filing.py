@@ -34,7 +34,7 @@ from cinesax.dicom.read.series import valid_date
 from cinesax.dicom.uid import derived_uid
 
 NO_TIME = datetime(1900, 1, 1)
-"""The content time of objects whose source has no valid date: a time at which no exam was made."""
+"""The content time of objects whose source has no valid date: a time earlier than any exam."""
 
 _TYPE_2 = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -208,7 +208,7 @@ def _digest(analysis: Analysis, content: datetime) -> str:
 def _feed(hashed: "hashlib._Hash", value: object) -> None:
     """Add a value to a hash, so that different values add different bytes."""
     if is_dataclass(value) and not isinstance(value, type):
-        _feed(hashed, {one.name: getattr(value, one.name) for one in fields(value)})
+        _feed(hashed, {item.name: getattr(value, item.name) for item in fields(value)})
     elif isinstance(value, Mapping):
         _feed(hashed, tuple(value.items()))
     elif isinstance(value, list | tuple):

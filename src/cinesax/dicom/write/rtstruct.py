@@ -33,11 +33,11 @@ from cinesax.dicom.write.options import RTSTRUCT_NAME
 
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 _DECIMALS = 4
-"""Of coordinates in mm: a ten-thousandth is far below any pixel, and ten characters hold any place in a scanner."""
+"""For coordinates in mm: a ten-thousandth is far below any pixel, and ten characters hold any position in a scanner."""
 _LONGEST_VALUE = 65534
-"""Bytes: what the length of a decimal string can be where its VR is explicit."""
+"""The maximum length of a decimal string with explicit VR, in bytes."""
 TOLERANCE_MM = 0.001
-"""How far a point may lie from where it was meant."""
+"""The tolerance for positions of points."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,7 +47,7 @@ _LONGEST_NAME = 64
 def label_of(structure: Structure, *, papillary_muscles_included: bool) -> str:
     """SegmentLabel: the code names the whole ventricle, so the words say what the cavity includes."""
     words = structure.facts.words
-    if not any(one.enclosing is structure and one.facts.part is Part.MUSCLE for one in Structure):
+    if not any(entry.enclosing is structure and entry.facts.part is Part.MUSCLE for entry in Structure):
         return words
     return f"{words}, papillary muscles {'included' if papillary_muscles_included else 'excluded'}"
 
@@ -163,17 +163,17 @@ class _Frames:
 
 
 def _frames(segmentation: Segmentation, phases: tuple[int, ...], kind: SegmentationType) -> _Frames:
-    def told(structure: Structure) -> bool:
+    def is_written(structure: Structure) -> bool:
         return any(segmentation.known_phases[structure][phase] for phase in phases)
 
-    structures = tuple(sorted(filter(told, segmentation.known_phases)))
+    structures = tuple(sorted(filter(is_written, segmentation.known_phases)))
     places: list[tuple[Structure | None, int, int]] = []
     for segment in structures if kind is SegmentationType.BINARY else [None] * bool(structures):
         for phase in phases:
             labels = segmentation.labels[phase]
             found = np.flatnonzero(np.any(labels > 0 if segment is None else labels == segment, axis=(1, 2)))
             looked_for = structures if segment is None else (segment,)
-            if len(found) == 0 and any(segmentation.known_phases[one][phase] for one in looked_for):
+            if len(found) == 0 and any(segmentation.known_phases[entry][phase] for entry in looked_for):
                 found = np.zeros(1, dtype=np.intp)  # one empty frame says that it was looked for and not found
             places += [(segment, phase, int(place)) for place in found]
     return _Frames(structures, phases, tuple(places))
@@ -205,7 +205,7 @@ def _stack(
         source_images=_one_phase(cine, filing),
         pixel_array=marks if kind is SegmentationType.BINARY else marks.max(axis=-1),
         segmentation_type=kind.value,
-        segment_descriptions=[_describe(one, i, filing, analysis) for i, one in enumerate(frames.structures, 1)],
+        segment_descriptions=[_describe(entry, i, filing, analysis) for i, entry in enumerate(frames.structures, 1)],
         sop_instance_uid=uid,
         instance_number=number,
         content_label=label,

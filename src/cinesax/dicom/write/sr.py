@@ -70,7 +70,7 @@ MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 _REFERENCED_SEGMENT = "121191"
 
 DECIMALS = 4
-"""Of the numbers, as in analysis.json: both say the same."""
+"""Decimals of the values, as in analysis.json."""
 
 
 Group = MeasurementsAndQualitativeEvaluations | VolumetricROIMeasurementsAndQualitativeEvaluations
@@ -207,7 +207,9 @@ def _function_values(m: Measurements) -> list[tuple[Code, float, Code]]:
         (m.chamber.ejection_fraction, ef_percent, PERCENT),
         (m.chamber.cardiac_output, m.cardiac_output_l_per_min, L_PER_MIN),
     ]
-    named = [(code_of(one), value, unit) for one, value, unit in values if one is not None and value is not None]
+    named = [
+        (code_of(concept), value, unit) for concept, value, unit in values if concept is not None and value is not None
+    ]
     if m.chamber == LV and m.heart_rate_bpm is not None:
         named.append((HEART_RATE, m.heart_rate_bpm, BEATS_PER_MIN))
     return named

@@ -21,18 +21,18 @@ class HeaderOddity(StrEnum):
     """An oddity of headers or file names; the value is the name on the command line."""
 
     ANONYMISED = "anonymised"
-    """As the public Sunnybrook exams are: each file in a frame of reference of its own, UIDs with leading zeros, dates
-    that are no dates, SliceLocation in steps shorter than the slice distance."""
+    """Like the public Sunnybrook exams: each file has its own frame of reference, UIDs have leading zeros, dates are
+    not valid, SliceLocation steps are shorter than the slice distance."""
     PATIENT_MOVED = "patient-moved"
-    """Two frames of reference: the patient was positioned anew between two halves of the stack."""
+    """Two frames of reference: the patient was repositioned between two halves of the stack."""
     COUNTED_BACKWARDS = "counted-backwards"
-    """InstanceNumber runs against the slices and against time."""
+    """InstanceNumber runs opposite to the slices and to time."""
     NO_TRIGGER_TIMES = "no-trigger-times"
-    """Nothing of the beat is told; AcquisitionTime grows from phase to phase."""
+    """No attributes of the beat; AcquisitionTime increases from phase to phase."""
     INSTANCE_NUMBERS_ONLY = "instance-numbers-only"
-    """Nothing of the beat is told, and all times are the same: only InstanceNumber tells phases apart."""
+    """No attributes of the beat, and all times are the same: only InstanceNumber distinguishes phases."""
     NO_SUFFIX = "no-suffix"
-    """Names without suffix, in no order, spread over folders."""
+    """Names without suffix, in random order, spread over folders."""
     DICOMDIR = "dicomdir"
     """As on a medium: folders of patient, study and series, and a DICOMDIR that lists them."""
 

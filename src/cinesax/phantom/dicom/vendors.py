@@ -36,7 +36,7 @@ class TemporalPosition(StrEnum):
     ABSENT = "absent"
     PHASES = "phases"
     DYNAMICS = "dynamics"
-    """Repetitions of the whole scan, of which a cine has one: it is 1 in every frame."""
+    """Repetitions of the whole scan; a cine has one, so it is 1 in every frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
