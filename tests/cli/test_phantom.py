@@ -17,7 +17,7 @@ from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import open_exam
 from cinesax.dicom.read.pick import pick_short_axis
 from cinesax.dicom.read.series import SeriesKind
-from cinesax.formats.nifti import read_labels
+from cinesax.formats.nifti.labels import read_labels
 from cinesax.inputs import open_cine
 from cinesax.phantom import draw_settings, make_phantom
 
