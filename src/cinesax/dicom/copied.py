@@ -5,11 +5,10 @@ StudyDate of 20120000 or a UID with a leading zero would put the object into ano
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
-import pydicom
 from pydicom import config
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -18,13 +17,16 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
 from cinesax.core.errors import InputError
 from cinesax.core.identity import Identifiers
-from cinesax.dicom.read.header import DICOM_ERRORS, Header
+from cinesax.dicom.read.charsets import decode_text
+from cinesax.dicom.read.elements import texts
+from cinesax.dicom.read.header import DICOM_ERRORS, Header, NotDicomError, inflated
+from cinesax.dicom.read.parse import Elements, Encoding, items, parse, parse_file
+from cinesax.dicom.verbatim import verbatim
 from cinesax.files.stored_files import opener
 
 PATIENT = (
@@ -73,6 +75,13 @@ _NOTED = (
     "PositionReferenceIndicator",
     *(name for pair in DATED for name in pair),
 )
+
+
+def _tags(keywords: Iterable[str]) -> tuple[int, ...]:
+    return tuple(tag for tag in map(tag_for_keyword, keywords) if tag is not None)
+
+
+_TAGS = _tags((*CONTEXT, *PATIENT, *STUDY, *_NOTED))
 _LONGEST = 0xFFFE
 # Values of these types have the same bytes in every DICOM encoding.
 _TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI", "UC", "UT"})
@@ -89,12 +98,13 @@ def read_copied(header: Header) -> bytes:
         InputError: the file can no longer be read.
     """
     try:
-        with opener() as open_file, open_file(header.file) as stream, lenient():
-            source = pydicom.dcmread(
-                stream, stop_before_pixels=True, specific_tags=[*CONTEXT, *PATIENT, *STUDY, *_NOTED], force=True
-            )
-            return encoded(copied_elements(source, (*CONTEXT, *PATIENT, *STUDY, *_NOTED)))
-    except DICOM_ERRORS as error:
+        with opener() as open_file, open_file(header.file) as stream:
+            found = dict(parse_file(inflated(stream), _TAGS).elements)
+            for tag in _tags(CONTEXT):
+                if tag in found and not found[tag].value.strip(b" \0"):
+                    del found[tag]
+            return verbatim(found, _TAGS)
+    except (*DICOM_ERRORS, NotDicomError) as error:
         raise InputError(f"{header.file} cannot be read: {error}") from error
 
 
@@ -171,6 +181,8 @@ _ID_KEYWORDS = (
     *("PatientID", "OtherPatientIDs", "StudyID", "AccessionNumber", "AdmissionID", "ServiceEpisodeID"),
     *("ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID"),
 )
+_ID_TAGS = frozenset(_tags(_ID_KEYWORDS))
+_CHARACTER_SET = 0x00080005
 
 
 def identifiers(copied: bytes) -> Identifiers:
@@ -178,30 +190,27 @@ def identifiers(copied: bytes) -> Identifiers:
     names: list[str] = []
     ids: list[str] = []
     dates: list[str] = []
-    with lenient():
-        for element in _elements(decoded(copied)):
-            values = element.value if isinstance(element.value, MultiValue) else [element.value]
-            texts = [str(value).strip() for value in values if value]
-            if element.VR == "PN":
-                names += texts
-            elif element.keyword in _ID_KEYWORDS:
-                ids += texts
-            elif element.VR in ("DA", "DT"):
-                dates += [text[:8] for text in texts]
+    for tag, vr, text in _texts(parse(BytesIO(copied), Encoding(explicit=True, little=True)), ()):
+        parts = [part.strip(" \0") for part in text.split("\\") if part.strip(" \0")]
+        if vr == "PN":
+            names += [part.rstrip("=") for part in parts]
+        elif tag in _ID_TAGS:
+            ids += parts
+        elif vr in ("DA", "DT"):
+            dates += [part[:8] for part in parts]
     return Identifiers(tuple(names), tuple(ids), tuple(dates))
 
 
-def _elements(dataset: Dataset) -> Iterator[DataElement]:
-    for tag in dataset.keys():
-        try:
-            element = dataset[tag]
-        except DICOM_ERRORS:
-            continue
-        if element.VR == "SQ":
-            for item in element.value:
-                yield from _elements(item)
+def _texts(elements: Elements, charsets: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
+    """(tag, value representation, text) of all elements, those inside of sequences too."""
+    if _CHARACTER_SET in elements:
+        charsets = texts(elements[_CHARACTER_SET].value, True)
+    for tag, element in elements.items():
+        if element.vr == "SQ":
+            for item in items(element):
+                yield from _texts(item, charsets)
         else:
-            yield element
+            yield tag, element.vr, decode_text(element.value, charsets)
 
 
 @contextmanager

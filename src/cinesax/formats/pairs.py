@@ -9,7 +9,6 @@ muscles, and beside these 255 where nobody has said what a pixel is.
 """
 
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,12 +195,12 @@ def read_cine(pair: Pair) -> Cine:
 
 
 def _load(path: Path) -> NDArray[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as picture:
-                if picture.mode == "P":
-                    return np.asarray(picture.convert("RGB"))
-                return np.asarray(picture)
-        except _ERRORS as error:
-            raise DatasetError(f"{path} is not a readable image: {type(error).__name__}") from error
+    try:
+        with Image.open(path) as picture:
+            if picture.mode == "P":
+                # Pillow would warn that it is lost.
+                picture.info.pop("transparency", None)
+                return np.asarray(picture.convert("RGB"))
+            return np.asarray(picture)
+    except _ERRORS as error:
+        raise DatasetError(f"{path} is not a readable image: {type(error).__name__}") from error

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage
 
@@ -20,11 +19,14 @@ from cinesax.core.errors import GeometryError, InputError, printable
 from cinesax.core.grid import Floats
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, from_contours
 from cinesax.core.structures import Structure
-from cinesax.dicom.copied import lenient
+from cinesax.dicom.objects.dataset import read_dataset
 from cinesax.dicom.objects.names import structure_of
-from cinesax.dicom.read.header import DICOM_ERRORS
+from cinesax.dicom.read.elements import raw_value, text
+from cinesax.dicom.read.header import DICOM_ERRORS, NotDicomError, inflated
+from cinesax.dicom.read.parse import parse_file
 
 _OFF_PLANE_MM = 1.0
+_SOP_CLASS_UID = 0x00080016
 _MAX_POINTS = 5_000_000
 
 
@@ -72,12 +74,11 @@ def read_rtstruct(path: Path, cine: Cine, *, phase: int | None = None) -> Segmen
         InputError: the file is not a structure set, is damaged, or has no ventricle.
         GeometryError: it belongs to another exam, does not lie on the slices of the cine, or does not say its phase.
     """
-    with lenient():
-        try:
-            held = _load(path)
-        except (*DICOM_ERRORS, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{path} cannot be read as an RT Structure Set: {printable(reason)}") from error
+    try:
+        held = _load(path)
+    except (*DICOM_ERRORS, NotDicomError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} cannot be read as an RT Structure Set: {printable(reason)}") from error
     places = _places_of_frames(cine)
     contours: dict[ContourKey, Polygons] = {}
     for contour in held.contours:
@@ -91,15 +92,17 @@ def read_rtstruct(path: Path, cine: Cine, *, phase: int | None = None) -> Segmen
 
 def is_rtstruct(path: Path) -> bool:
     """Whether a DICOM file is a structure set, by its SOP class."""
-    with lenient():
-        try:
-            return str(pydicom.dcmread(path, specific_tags=["SOPClassUID"]).SOPClassUID) == RTStructureSetStorage
-        except (*DICOM_ERRORS, RuntimeError):
-            return False
+    try:
+        with path.open("rb") as stream:
+            found = parse_file(inflated(stream), [_SOP_CLASS_UID]).elements
+            return text(*raw_value(found, _SOP_CLASS_UID)) == RTStructureSetStorage
+    except (*DICOM_ERRORS, NotDicomError):
+        return False
 
 
 def _load(path: Path) -> _Object:
-    dataset = pydicom.dcmread(path)
+    with path.open("rb") as stream:
+        dataset = read_dataset(stream)
     if dataset.get("SOPClassUID") != RTStructureSetStorage:
         raise InputError(f"{path} is no RT Structure Set")
     rois = {int(item.ROINumber): item for item in dataset.get("StructureSetROISequence", ())}

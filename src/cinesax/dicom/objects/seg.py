@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -24,9 +23,9 @@ from cinesax.core.errors import GeometryError, InputError, UsageError, printable
 from cinesax.core.grid import Floats, Grid
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import LV, Structure, painting_order
-from cinesax.dicom.copied import lenient
+from cinesax.dicom.objects.dataset import read_dataset
 from cinesax.dicom.objects.names import is_papillary_muscle, names_papillary_muscles, structure_of
-from cinesax.dicom.read.header import DICOM_ERRORS
+from cinesax.dicom.read.header import DICOM_ERRORS, NotDicomError
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -112,12 +111,11 @@ def read_seg(
         GeometryError: it belongs to another exam, or does not lie on the slices of the cine.
         UsageError: `phase` is given, but the object belongs to other phases.
     """
-    with lenient():
-        try:
-            found = _load(path, segments)
-        except (*DICOM_ERRORS, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{path} cannot be read as a DICOM segmentation: {printable(str(reason))}") from error
+    try:
+        found = _load(path, segments)
+    except (*DICOM_ERRORS, NotDicomError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} cannot be read as a DICOM segmentation: {printable(str(reason))}") from error
     with np.errstate(over="ignore", invalid="ignore"):  # positions of 1e300 mm lie nowhere, and need no warning
         seen = _onto(path, found, cine, phase)
     _check_phase(path, seen, phase)
@@ -145,7 +143,8 @@ def _load(path: Path, segments: Mapping[int, Structure] | None) -> _Object:
 
 
 def _open(path: Path) -> Dataset:
-    dataset = pydicom.dcmread(path)
+    with path.open("rb") as stream:
+        dataset = read_dataset(stream)
     sop_class = dataset.get("SOPClassUID", "")
     if sop_class not in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE):
         name = getattr(sop_class, "name", sop_class) or "no kind of object"

@@ -15,9 +15,10 @@ from importlib.util import find_spec
 from typing import Any, BinaryIO
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom import uid
+from pydicom import config, uid
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import iter_pixels
@@ -26,7 +27,12 @@ from pydicom.uid import UID
 from cinesax.core.errors import CinesaxError, InputError, MissingExtraError, install_hint
 from cinesax.dicom.pixels.jpeg import JpegDecoder
 from cinesax.dicom.pixels.jpeg_process import Codestream
-from cinesax.dicom.read.header import DICOM_ERRORS, Header, without_warnings
+from cinesax.dicom.read.header import DICOM_ERRORS, Header
+from cinesax.dicom.read.parse import parse, parse_file
+
+_PIXEL_DATA = 0x7FE00010
+_OFFSETS = (0x7FE00001, 0x7FE00002)
+"""Where each frame lies in the pixel data, in tables beside it."""
 
 EXTRA = install_hint("decoders")
 
@@ -69,21 +75,18 @@ def decoded_frames(headers: Sequence[Header], stream: BinaryIO, jpeg: JpegDecode
         MissingExtraError: the compression needs the extra `decoders`, which is not installed.
     """
     first = headers[0]
-    with without_warnings():
-        decoders = _installed_decoders(first)
-        try:
-            dataset = pydicom.dcmread(stream, force=True)
-            _refuse_too_few(first, dataset)
-            frames = _first_success(decoders, headers, dataset, jpeg)
-        except (*DICOM_ERRORS, RuntimeError) as error:
-            raise _not_decoded(first, error) from error
+    decoders = _installed_decoders(first)
+    try:
+        frames = _first_success(decoders, headers, _dataset(first, stream), jpeg)
+    except (*DICOM_ERRORS, RuntimeError) as error:
+        raise _not_decoded(first, error) from error
     if len(frames) != len(headers):
         raise InputError(f"{first.file}: {len(frames)} of {len(headers)} frames could be decoded")
     return (np.asarray(frame, dtype=frame.dtype.newbyteorder("=")) for frame in frames)
 
 
 def _first_success(
-    decoders: Sequence[str], headers: Sequence[Header], dataset: pydicom.Dataset, jpeg: JpegDecoder
+    decoders: Sequence[str], headers: Sequence[Header], dataset: Dataset, jpeg: JpegDecoder
 ) -> list[NDArray[Any]]:
     """The frames from the first decoder that succeeds; else raises the error of the first decoder."""
     numbers = [(header.frame_number or 1) - 1 for header in headers]
@@ -99,7 +102,7 @@ def _first_success(
     raise failed or ValueError("nothing decodes it")
 
 
-def _by_gdcm(header: Header, dataset: pydicom.Dataset, number: int, jpeg: JpegDecoder) -> NDArray[Any]:
+def _by_gdcm(header: Header, dataset: Dataset, number: int, jpeg: JpegDecoder) -> NDArray[Any]:
     """(row, column) of one frame of JPEG extended or lossless."""
     rows, columns, allocated = header.rows or 0, header.columns or 0, header.bits_allocated or 0
     if header.samples_per_pixel != 1 or allocated not in (8, 16):
@@ -111,11 +114,33 @@ def _by_gdcm(header: Header, dataset: pydicom.Dataset, number: int, jpeg: JpegDe
     return np.frombuffer(pixels, dtype=f"<{'i' if signed else 'u'}{allocated // 8}").reshape(rows, columns)
 
 
-def _refuse_too_few(header: Header, dataset: pydicom.Dataset) -> None:
-    if "PixelData" not in dataset:
+def _dataset(header: Header, stream: BinaryIO) -> Dataset:
+    """The pixels of a file and what decoders ask of them; pydicom would warn of other odd elements."""
+    parsed = parse_file(stream, ())
+    elements = parse(stream, parsed.encoding, wanted=(*_OFFSETS, _PIXEL_DATA))
+    if _PIXEL_DATA not in elements:
         raise ValueError("there is no pixel data element")
     if header.frame_number is None and (header.number_of_frames or 1) > 1:
         raise ValueError("several frames, expected one")
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(header.transfer_syntax_uid)
+    described = {
+        "SamplesPerPixel": header.samples_per_pixel,
+        "PhotometricInterpretation": header.photometric_interpretation,
+        "NumberOfFrames": int(header.number_of_frames or 1),
+        "Rows": header.rows,
+        "Columns": header.columns,
+        "BitsAllocated": header.bits_allocated,
+        "BitsStored": header.bits_stored,
+        "PixelRepresentation": header.pixel_representation,
+    }
+    for keyword, value in described.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    for tag, element in elements.items():
+        dataset[tag] = DataElement(tag, element.vr or "OW", element.value, already_converted=True)
+    return dataset
 
 
 def _installed_decoders(header: Header) -> list[str]:
@@ -125,14 +150,15 @@ def _installed_decoders(header: Header) -> list[str]:
         InputError: no decoder exists for the transfer syntax.
         MissingExtraError: the transfer syntax needs the extra, which is not installed.
     """
-    syntax = UID(header.transfer_syntax_uid)
+    syntax = UID(header.transfer_syntax_uid, config.IGNORE)
     try:
-        known = get_decoder(syntax)
+        # pydicom would warn of what is no UID.
+        known = get_decoder(syntax) if syntax.is_valid else None
     except NotImplementedError:
+        known = None
+    if known is None:
         name = syntax.name if syntax.is_transfer_syntax else header.transfer_syntax_uid
-        raise InputError(
-            f"{header.file} is stored in a way that cinesax does not read: transfer syntax {name}"
-        ) from None
+        raise InputError(f"{header.file} is stored in a way that cinesax does not read: transfer syntax {name}")
     _silence_decoders()
     if syntax in _DECODERS:
         decoders = [name for name in _DECODERS[syntax] if name in known.available_plugins]

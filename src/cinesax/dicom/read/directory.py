@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-import pydicom
-
 from cinesax.core.cine import StoredFile
-from cinesax.dicom.read.elements import elements, raw_value, texts
+from cinesax.dicom.read.elements import raw_value, texts
 from cinesax.dicom.read.header import understanding
+from cinesax.dicom.read.parse import items, parse_file
 from cinesax.files.stored_files import MAX_FILES, beside
 
 _RECORDS, _FILE_ID = 0x00041220, 0x00041500
@@ -22,9 +21,8 @@ def referenced_names(stream: BinaryIO) -> tuple[str, ...]:
         NotDicomError: the DICOMDIR is damaged.
     """
     with understanding():
-        dataset = pydicom.dcmread(stream, specific_tags=[_RECORDS], force=True)
-        records = dataset[_RECORDS].value if _RECORDS in dataset else []
-        parts = [texts(*raw_value(elements(record), _FILE_ID)) for record in records[:MAX_FILES]]
+        records = items(parse_file(stream, [_RECORDS]).elements.get(_RECORDS))
+        parts = [texts(*raw_value(record, _FILE_ID)) for record in records[:MAX_FILES]]
     return tuple(dict.fromkeys("/".join(part) for part in parts if part and ".." not in part))
 
 

@@ -6,20 +6,15 @@ the reading nor cause 240 warnings. A value that cannot be understood is None or
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
+from cinesax.dicom.read.parse import Elements
 
 _MAX_TEXT = 256
 
 Decoder = Callable[[bytes, bool], Any]
 """From the bytes of a value, and whether they are little endian."""
-
-Elements = Mapping[int, RawDataElement | DataElement]
-"""The elements of a data set by their tags."""
 
 
 def clean(text: str) -> str:
@@ -81,19 +76,7 @@ def single(raw: bytes, little: bool) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def elements(dataset: Dataset) -> Elements:
-    """All elements of a data set, undecoded unless pydicom has already decoded them."""
-    return dict(dataset.items())
-
-
 def raw_value(among: Elements, tag: int) -> tuple[bytes, bool]:
     """The bytes of a value, and whether they are little endian; no bytes if the element does not exist."""
     element = among.get(tag)
-    if element is None:
-        return b"", True
-    if isinstance(element, RawDataElement):
-        return element.value or b"", element.is_little_endian
-    value = element.value
-    # pydicom has already decoded a few elements (the character sets), and holds several values as a list.
-    shown = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
-    return (shown.encode("latin-1", "replace") if value is not None else b""), True
+    return (b"", True) if element is None else (element.value, element.encoding.little)

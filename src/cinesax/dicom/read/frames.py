@@ -5,19 +5,13 @@ What a classic instance states at the top level, an Enhanced one states for each
 transformation. A value in the frame's own group overrides the shared one.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
-
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as ItemSequence
 
 from cinesax.core.cine import StoredFile
 from cinesax.dicom.read.elements import (
     Decoder,
-    Elements,
     double,
-    elements,
     number,
     numbers,
     raw_value,
@@ -38,6 +32,7 @@ from cinesax.dicom.read.header import (
     read_instance,
     understanding,
 )
+from cinesax.dicom.read.parse import Elements, items
 
 # A damaged NumberOfFrames must not make millions of headers.
 _MAX_FRAMES = 100_000
@@ -83,19 +78,19 @@ def read_headers(file: StoredFile, stream: BinaryIO) -> tuple[Header, ...]:
     Raises:
         NotDicomError: the bytes are not a DICOM file, or are damaged; with the reason.
     """
-    instance, dataset = read_instance(file, stream)
+    instance, found = read_instance(file, stream)
     if instance.sop_class_uid not in (ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE):
         return (instance,)
     with understanding():
-        return frames_of(instance, dataset)
+        return frames_of(instance, found)
 
 
-def frames_of(instance: Header, dataset: Dataset) -> tuple[Header, ...]:
+def frames_of(instance: Header, found: Elements) -> tuple[Header, ...]:
     """One Header for each frame of an Enhanced MR instance.
 
     Args:
         instance: what the top level says.
-        dataset: with the functional group sequences, if any.
+        found: the elements, with the functional group sequences, if any.
 
     Returns:
         NumberOfFrames headers, in the order of the frames; without positions if there are no functional groups.
@@ -103,8 +98,8 @@ def frames_of(instance: Header, dataset: Dataset) -> tuple[Header, ...]:
     Raises:
         NotDicomError: NumberOfFrames and the functional groups contradict each other.
     """
-    shared = next(iter(_items(dataset, SHARED_GROUPS)), Dataset())
-    per_frame = _items(dataset, PER_FRAME_GROUPS)
+    shared = next(iter(items(found.get(SHARED_GROUPS))), {})
+    per_frame = items(found.get(PER_FRAME_GROUPS))
     count = int(instance.number_of_frames or len(per_frame) or 1)
     if (per_frame and len(per_frame) != count) or not 1 <= count <= _MAX_FRAMES:
         raise NotDicomError(Reason.DAMAGED, f"functional groups of {len(per_frame)} frames, NumberOfFrames {count}")
@@ -118,23 +113,16 @@ def frames_of(instance: Header, dataset: Dataset) -> tuple[Header, ...]:
     )
 
 
-def _items(dataset: Dataset, tag: int) -> Sequence[Dataset]:
-    if tag not in dataset:
-        return ()
-    value = dataset[tag].value
-    return value if isinstance(value, ItemSequence) else ()
-
-
-def _values(groups: Dataset) -> dict[str, Any]:
+def _values(groups: Elements) -> dict[str, Any]:
     """The values in one item of functional groups, by field of Header; missing values are left out."""
     values: dict[str, Any] = {}
-    items: dict[int, Elements] = {}
+    inner: dict[int, Elements] = {}
     for name, sequence, tag, decode in _GROUPS:
         if name in values:
             continue
-        if sequence not in items:
-            items[sequence] = elements(next(iter(_items(groups, sequence)), Dataset()))
-        value = decode(*raw_value(items[sequence], tag))
+        if sequence not in inner:
+            inner[sequence] = next(iter(items(groups.get(sequence))), {})
+        value = decode(*raw_value(inner[sequence], tag))
         if value not in (None, ()):
             values[name] = value
     return values

@@ -2,7 +2,6 @@
 
 import os
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,17 +10,14 @@ from enum import StrEnum
 from io import BytesIO
 from typing import BinaryIO
 
-import pydicom
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from cinesax.core.cine import StoredFile
+from cinesax.dicom.read.charsets import decode_text
 from cinesax.dicom.read.elements import (
     Decoder,
-    Elements,
     clean,
     double,
-    elements,
     number,
     numbers,
     raw_value,
@@ -29,6 +25,7 @@ from cinesax.dicom.read.elements import (
     text,
     texts,
 )
+from cinesax.dicom.read.parse import IMPLICIT_LITTLE_ENDIAN, TRANSFER_SYNTAX_UID, Elements, parse_file
 
 # What pydicom is known to raise on bytes that are not DICOM, or on damaged DICOM.
 DICOM_ERRORS = (
@@ -54,7 +51,7 @@ ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 LEGACY_ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.4"
 DICOMDIR = "1.2.840.10008.1.3.10"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-_IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+_MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002
 _EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 # No cine is larger; a file that expands further is an attack or a mistake.
 _MAX_INFLATED_BYTES = 512 * 1024**2
@@ -265,26 +262,18 @@ class NotDicomError(Exception):
 
 @contextmanager
 def understanding() -> Iterator[None]:
-    """A context without warnings on odd values, in which pydicom's errors on damage become one error.
+    """A context in which any error raised on damaged data becomes one error.
 
     Raises:
         NotDicomError: the data are damaged.
     """
-    with without_warnings():
-        try:
-            yield
-        except DICOM_ERRORS as error:
-            raise NotDicomError(Reason.DAMAGED, type(error).__name__) from error
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """A context in which pydicom does not warn about values that break the rules of DICOM."""
-    with warnings.catch_warnings(action="ignore"):
+    try:
         yield
+    except DICOM_ERRORS as error:
+        raise NotDicomError(Reason.DAMAGED, type(error).__name__) from error
 
 
-def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, pydicom.Dataset]:
+def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, Elements]:
     """Read the header of one instance.
 
     Args:
@@ -298,30 +287,29 @@ def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, pydicom.D
         NotDicomError: the bytes are not a DICOM file; with the reason.
     """
     with understanding():
-        force = not _has_preamble(stream)
+        _refuse_other_files(stream)
         stream = inflated(stream)
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS, force=force)
-        syntax = clean(str(dataset.file_meta.get("TransferSyntaxUID") or _IMPLICIT_LITTLE_ENDIAN))
-        found = elements(dataset)
+        parsed = parse_file(stream, _TAGS)
+        found = parsed.elements
+        syntax = text(*raw_value(parsed.meta, TRANSFER_SYNTAX_UID)) or IMPLICIT_LITTLE_ENDIAN
         values = {name: decode(*raw_value(found, tag)) for name, (tag, decode) in _ELEMENTS.items()}
         values.update(_decoded(found))
         if values["trigger_time_ms"] is None:
             values["trigger_time_ms"] = double(*raw_value(found, _TRIGGER_DELAY))
         if values["sop_class_uid"] is None:
-            values["sop_class_uid"] = str(dataset.file_meta.get("MediaStorageSOPClassUID") or "") or None
+            values["sop_class_uid"] = text(*raw_value(parsed.meta, _MEDIA_STORAGE_SOP_CLASS_UID))
         offset, left = _pixel_place(stream)
-    return Header(file=file, pixel_offset=offset, pixel_bytes=left, transfer_syntax_uid=syntax, **values), dataset
+    return Header(file=file, pixel_offset=offset, pixel_bytes=left, transfer_syntax_uid=syntax, **values), found
 
 
-def _has_preamble(stream: BinaryIO) -> bool:
+def _refuse_other_files(stream: BinaryIO) -> None:
     start = stream.read(132)
     stream.seek(0)
     if start[128:132] == b"DICM":
-        return True
+        return
     # Some old archives store the bare data set: it starts with group 0002 or 0008, little endian.
     if len(start) < 16 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3:4] != b"\x00":
         raise NotDicomError(Reason.NOT_DICOM)
-    return False
 
 
 def inflated(stream: BinaryIO) -> BinaryIO:
@@ -357,18 +345,10 @@ def _pixel_place(stream: BinaryIO) -> tuple[int, int]:
 
 
 def _decoded(found: Elements) -> dict[str, str | None]:
-    charsets = list(texts(*raw_value(found, _SPECIFIC_CHARACTER_SET))) or [""]
+    charsets = texts(*raw_value(found, _SPECIFIC_CHARACTER_SET))
     values: dict[str, str | None] = {}
     for name in _ENCODED:
         raw, _ = raw_value(found, _ELEMENTS[name][0])
         if not raw.isascii() or b"\x1b" in raw:
-            values[name] = _decode(raw, charsets)
+            values[name] = clean(decode_text(raw, charsets)) or None
     return values
-
-
-def _decode(raw: bytes, charsets: list[str]) -> str | None:
-    try:
-        text = decode_bytes(raw, convert_encodings(charsets), {0x5C, 0x5E, 0x3D})
-    except (LookupError, UnicodeError, ValueError):
-        text = raw.decode("latin-1")
-    return clean(text) or None

@@ -8,6 +8,9 @@ and time is in `header`.
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
-from nibabel.imageglobals import LoggingOutputSuppressor
+from nibabel.imageglobals import logger
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
@@ -201,10 +204,25 @@ def _step_ms(cine: Cine) -> float | None:
     return None if cine.rr_interval_ms is None else cine.rr_interval_ms / cine.n_phases
 
 
+_UNLOGGED = ContextVar("unlogged", default=False)
+# nibabel prints its doubts of a header, which are judged here. Its own LoggingOutputSuppressor takes the handlers
+# away from all threads, and this filter leaves other users of nibabel alone.
+logger.addFilter(lambda record: not _UNLOGGED.get())
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    token = _UNLOGGED.set(True)
+    try:
+        yield
+    finally:
+        _UNLOGGED.reset(token)
+
+
 def read_file(path: Path, chosen: NiftiGeometry | None) -> NiftiFile:
     """A file as it is stored; `chosen`: the part of its header to believe, where its parts disagree."""
     try:
-        with LoggingOutputSuppressor():
+        with _unlogged():
             image: Any = nib.load(path)
             header = image.header
             values = _values(path, image)
