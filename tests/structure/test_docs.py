@@ -39,7 +39,7 @@ def test_every_file_measure_and_doubt_is_described() -> None:
 def test_the_limits_told_are_those_used() -> None:
     page = " ".join((DOCS / "outputs.md").read_text().split())
     for name, (_, low, high, _) in plausibility.PLAUSIBLE.items():
-        assert f"outside {low:.0f} to {high:.0f}" in page, name
+        assert f"outside {low:g} to {high:g}" in page, name
     parts = (plausibility.JUMP_OF_EDV, plausibility.JUMP_OF_STROKE, shape.END_AREA_PART, shape.CUT_PART_OF_EDV)
     parts += (shape.FULL_AREA_PART, shape.ABRUPT_PART, shape.GROWS_PART, shape.UNSURE_PART_OF_EDV, shape.MASS_PART)
     for part in parts:

@@ -49,6 +49,7 @@ class Code(StrEnum):
     OTHER_CANDIDATES = "other-candidates"
     OFF_AXIS_STACK = "off-axis-stack"
     NOT_MAGNITUDE = "not-magnitude"
+    TIME_UNITS = "time-units"
     # the segmentation
     RULES_OFF = "rules-off"
     FRAME_CROPPED = "frame-cropped"
@@ -72,6 +73,9 @@ class Code(StrEnum):
     OVERRIDDEN_PHASE = "overridden-phase"
     TWO_PHASES = "two-phases"
     UNKNOWN_HEART_RATE = "unknown-heart-rate"
+    SEVERAL_BEATS = "several-beats"
+    DOUBTFUL_RR = "doubtful-rr"
+    SLICES_OUT_OF_STEP = "slices-out-of-step"
 
 
 class Facts(Mapping[str, Fact]):

@@ -69,6 +69,37 @@ class WallThickness(ArrayValue):
         object.__setattr__(self, "segments_mm", frozen(self.segments_mm))
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The heart beat that was measured.
+
+    Attributes:
+        phases: its first and its last phase.
+        beats: how many beats the series holds; 1 unless several were found.
+        rr_interval_ms: how long it lasts; None where not known.
+        from_areas: whether its length was found from the areas of the cavity rather than stated.
+        doubted_rr_ms: an RR interval that is stated and that the areas contradict, or None.
+        in_step: whether the slices show the same part of the beat in the same phase; where not, there is no volume.
+        ef_as_stored_percent: EF by the sums of areas as they are; None where that was not looked at.
+        ef_in_step_percent: EF by these sums if each slice is shifted in time to empty with the others. An estimate: it
+            takes true differences between slices away too, which in failing hearts is 0 to 3 points.
+    """
+
+    phases: tuple[int, int]
+    beats: float = 1.0
+    rr_interval_ms: float | None = None
+    from_areas: bool = False
+    doubted_rr_ms: float | None = None
+    in_step: bool = True
+    ef_as_stored_percent: float | None = None
+    ef_in_step_percent: float | None = None
+
+    @property
+    def inside(self) -> slice:
+        """The phases of the beat, as an index."""
+        return slice(self.phases[0], self.phases[1] + 1)
+
+
 @dataclass(frozen=True, eq=False, repr=False, slots=True, kw_only=True)
 class Measurements(ArrayValue):
     """The measurements of one chamber in one segmentation. Unknown values are None (nan inside arrays).
@@ -79,10 +110,11 @@ class Measurements(ArrayValue):
         cavity_areas_mm2: (phase, slice), the same in mm²; None without a grid.
         slice_extents_mm: (slice,), the length along the normal that each slice stands for; None without a grid or for a
             single slice.
-        volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None if slice_extents_mm is.
+        volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None if slice_extents_mm is, and if
+            slices are out of step.
         phase_times_ms: (phase,), mean over the slices of the time after the R wave; None if not known.
-        curve_ed_phase: the phase of largest volume (or summed area) among the known ones; None without any
-            cavity.
+        curve_ed_phase: the phase of largest volume (or summed area) among the known ones of the beat; None without
+            any cavity, and if slices are out of step.
         curve_es_phase: the phase of smallest volume; None unless at least two phases are known.
         ed_phase: end diastole as used: curve_ed_phase unless another was given.
         es_phase: end systole as used: curve_es_phase unless another was given.
@@ -93,6 +125,7 @@ class Measurements(ArrayValue):
         lv_mass_g: myocardial mass at ED; None for other chambers than the LV.
         height_cm: the body height used.
         weight_kg: the body weight used.
+        beat: the phases that make the measured beat; None stands for all.
         chamber: whose volumes these are.
         others: the measurements of the other segmented chambers. Only those of the LV have this.
         lv_mass_es_g: myocardial mass at ES, which should be that at ED; None for other chambers than the LV.
@@ -117,6 +150,7 @@ class Measurements(ArrayValue):
     lv_mass_g: float | None
     height_cm: float | None
     weight_kg: float | None
+    beat: Beat | None = None
     chamber: Chamber = LV
     others: tuple["Measurements", ...] = ()
     lv_mass_es_g: float | None = None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cinesax.core.grid import Floats
-from cinesax.core.measurements import BaseVolumes, volume_curve
+from cinesax.core.measurements import BaseVolumes, Beat, volume_curve
 from cinesax.core.presence import BaseRule
 from cinesax.core.segmentation import Segmentation, area_px
 from cinesax.core.structures import Structure
@@ -32,7 +32,7 @@ def areas_by_rule(segmentation: Segmentation, areas_px: Floats) -> dict[BaseRule
 
 
 def volumes_by_rule(
-    areas: dict[BaseRule, Floats], *, ml_a_px: Floats | None, given: tuple[int | None, int | None]
+    areas: dict[BaseRule, Floats], *, ml_a_px: Floats | None, given: tuple[int | None, int | None], beat: Beat
 ) -> tuple[BaseVolumes, ...]:
     """EDV, ESV and EF by each rule, at the ED and ES of its own curve.
 
@@ -40,16 +40,17 @@ def volumes_by_rule(
         areas: from `areas_by_rule`.
         ml_a_px: (slice,), ml that one square pixel of a slice counts for; None where there are no volumes.
         given: ED and ES, where they were given.
+        beat: the phases of the beat that is measured.
     """
     found = []
     for rule in (one for one in BaseRule if one in areas):
         volumes = None if ml_a_px is None else areas[rule] @ ml_a_px
         curve = volume_curve(areas[rule], volumes)
-        if not np.any(curve > 0):
+        if not np.any(curve[beat.inside] > 0):
             found.append(BaseVolumes(rule, None, None, edv_ml=None, esv_ml=None, ef_percent=None))
             continue
-        ed = int(np.nanargmax(curve)) if given[0] is None else given[0]
-        es = int(np.nanargmin(curve)) if given[1] is None else given[1]
+        ed = beat.phases[0] + int(np.nanargmax(curve[beat.inside])) if given[0] is None else given[0]
+        es = beat.phases[0] + int(np.nanargmin(curve[beat.inside])) if given[1] is None else given[1]
         beats = ed != es and curve[ed] > 0
         found.append(
             BaseVolumes(

@@ -14,15 +14,25 @@ from cinesax.core.grid import Floats
 from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
+from cinesax.measure.beats import SEVERAL_BEATS
 from cinesax.measure.shape import check_shape
 from cinesax.measure.volumes import BODY_LIMITS
 
 PLAUSIBLE = {
     "ef_percent": ("the ejection fraction", 5.0, 85.0, "%"),
     "edv_ml": ("the end-diastolic volume", 30.0, 600.0, "ml"),
+    "esv_ml": ("the end-systolic volume", 2.0, 550.0, "ml"),
+    "sv_ml": ("the stroke volume", 5.0, 250.0, "ml"),
     "heart_rate_bpm": ("the heart rate", 25.0, 220.0, "/min"),
+    "cardiac_output_l_per_min": ("the cardiac output", 0.5, 25.0, "l/min"),
+    "peak_ejection_rate_ml_per_s": ("the peak ejection rate", 0.0, 2000.0, "ml/s"),
+    "peak_filling_rate_ml_per_s": ("the peak filling rate", 0.0, 2000.0, "ml/s"),
+    "lv_mass_g": ("the myocardial mass", 20.0, 600.0, "g"),
 }
-"""From and to what almost all adult hearts show, failing ones and those of athletes among them."""
+"""From and to what almost all adult hearts show, failing ones and those of athletes among them.
+
+Rates beyond are a matter of units: no volume changes by its whole in a few ms.
+"""
 
 JUMP_OF_EDV = 0.17
 JUMP_OF_STROKE = 0.25
@@ -52,6 +62,7 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
     """
     found = [
         *_no_lv(measurements),
+        *_beat(measurements),
         *_partial(segmentation, measurements),
         *_two_phases(cine, measurements),
         *_gap_inside(measurements),
@@ -66,10 +77,42 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
 
 
 def _no_lv(measurements: Measurements) -> Iterator[Finding]:
-    if measurements.curve_ed_phase is None:
+    if measurements.curve_ed_phase is None and (measurements.beat is None or measurements.beat.in_step):
         known = int(np.count_nonzero(~np.isnan(measurements.cavity_areas_px[:, 0])))
         sentence = "no left ventricle was found in any slice of the {phases} segmented phases: there are no volumes"
         yield Finding(Code.NO_LV_FOUND, Severity.ERROR, sentence, numbers={"phases": known})
+
+
+def _beat(measurements: Measurements) -> Iterator[Finding]:
+    beat = measurements.beat
+    if beat is None:
+        return
+    if not beat.in_step and beat.ef_in_step_percent is not None and beat.ef_as_stored_percent is not None:
+        sentence = (
+            "slices show different parts of the heart beat in the same phase (they were not gated, it seems): there "
+            "are no volumes and no ejection fraction. By the areas as they are it would be {ef_as_stored_percent:.0f} "
+            "%, with each slice shifted in time to empty with the others about {ef_in_step_percent:.0f} %"
+        )
+        numbers = {"ef_as_stored_percent": beat.ef_as_stored_percent, "ef_in_step_percent": beat.ef_in_step_percent}
+        yield Finding(Code.SLICES_OUT_OF_STEP, Severity.ERROR, sentence, numbers=numbers)
+    facts = {"beats": beat.beats, "first_phase": beat.phases[0], "last_phase": beat.phases[1]}
+    length = {} if beat.rr_interval_ms is None else {"rr_interval_ms": beat.rr_interval_ms}
+    if beat.beats >= SEVERAL_BEATS and len(measurements.cavity_areas_px) > beat.phases[1] - beat.phases[0] + 1:
+        by = "the areas of the cavity" if beat.from_areas else "the stated RR interval"
+        lasting = " of {rr_interval_ms:.0f} ms" if length else ""
+        sentence = (
+            f"the series holds {{beats:.1f}} heart beats{lasting} by {by}: measured is the one of phases "
+            "{first_phase} to {last_phase}"
+        )
+        severity = Severity.WARNING if beat.from_areas else Severity.NOTE
+        yield Finding(Code.SEVERAL_BEATS, severity, sentence, beat.phases[0], numbers=facts | length)
+    if beat.doubted_rr_ms is not None and length:
+        sentence = (
+            "the stated RR interval of {stated_rr_ms:.0f} ms does not fit the areas of the cavity, which repeat after "
+            "{rr_interval_ms:.0f} ms: heart rate, output and rates rest on the latter"
+        )
+        numbers = {"stated_rr_ms": beat.doubted_rr_ms} | length
+        yield Finding(Code.DOUBTFUL_RR, Severity.WARNING, sentence, numbers=numbers)
 
 
 def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator[Finding]:
@@ -137,6 +180,10 @@ def _gaps(present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> np.ndarra
 
 def _volume_jump(measurements: Measurements) -> Iterator[Finding]:
     volumes, edv, sv = measurements.volumes_ml, measurements.edv_ml, measurements.sv_ml
+    first = 0
+    if volumes is not None and measurements.beat is not None:
+        # The curve is periodic over one beat.
+        first, volumes = measurements.beat.phases[0], volumes[measurements.beat.inside]
     if volumes is None or edv is None or sv is None or len(volumes) < 8:
         return
     off = _off_neighbours(volumes)
@@ -151,7 +198,7 @@ def _volume_jump(measurements: Measurements) -> Iterator[Finding]:
         f"the mean of the phases beside it{more}: look at its contours"
     )
     numbers = {"volume_ml": float(volumes[worst]), "off_ml": abs(float(off[worst])), "jumps": jumps}
-    yield Finding(Code.VOLUME_JUMP, Severity.WARNING, sentence, worst, numbers=numbers)
+    yield Finding(Code.VOLUME_JUMP, Severity.WARNING, sentence, first + worst, numbers=numbers)
 
 
 def _off_neighbours(volumes_ml: Floats) -> Floats:
@@ -164,7 +211,7 @@ def _implausible(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     for name, (what, low, high, unit) in PLAUSIBLE.items():
         value = getattr(measurements, name)
         if value is not None and not low <= value <= high:
-            sentence = f"{what} of {{{name}:.0f}} {unit} lies outside {{low:.0f}} to {{high:.0f}} {unit}"
+            sentence = f"{what} of {{{name}:.0f}} {unit} lies outside {{low:g}} to {{high:g}} {unit}"
             numbers = {name: value, "low": low, "high": high}
             yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.WARNING, sentence, numbers=numbers)
     sizes = (("height", cine.patient.height_cm, "cm"), ("weight", cine.patient.weight_kg, "kg"))

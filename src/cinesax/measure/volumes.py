@@ -14,11 +14,12 @@ import numpy as np
 from cinesax.core.cine import Cine, Gating
 from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.grid import Floats, Grid
-from cinesax.core.measurements import AreaMethod, Measurements, volume_curve
+from cinesax.core.measurements import AreaMethod, Beat, Measurements, volume_curve
 from cinesax.core.segmentation import Segmentation, area_px
 from cinesax.core.selection import NO_OVERRIDES, Overrides
 from cinesax.core.structures import LV, Chamber, Structure, blood_of, chambers, wall_of
 from cinesax.measure.base_rules import areas_by_rule, volumes_by_rule
+from cinesax.measure.beats import find_beat
 from cinesax.measure.wall import wall_thickness
 
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
@@ -61,31 +62,35 @@ def measure_checked(cine: Cine, segmentation: Segmentation, overrides: Overrides
     height = _body_size("height", overrides.height_cm, cine.patient.height_cm)
     weight = _body_size("weight", overrides.weight_kg, cine.patient.weight_kg)
     given = overrides.ed_phase, overrides.es_phase
+    beat = find_beat(cine, areas_of(segmentation, blood_of(LV)))
     left, *others = (
-        replace(_of_chamber(cine, segmentation, chamber, given), height_cm=height, weight_kg=weight)
+        replace(_of_chamber(cine, segmentation, chamber, given, beat=beat), height_cm=height, weight_kg=weight)
         for chamber in chambers(segmentation.known_phases)
     )
     return replace(left, others=tuple(others), wall_thickness=wall_thickness(cine, segmentation, left.ed_phase))
 
 
 def _of_chamber(
-    cine: Cine, segmentation: Segmentation, chamber: Chamber, given: tuple[int | None, int | None]
+    cine: Cine, segmentation: Segmentation, chamber: Chamber, given: tuple[int | None, int | None], *, beat: Beat
 ) -> Measurements:
-    """The measurements of one chamber, without body size; `given` are ED and ES, where they were given."""
+    """The measurements of one chamber in one beat, without body size; `given` are ED and ES, where they were given."""
     areas_px = areas_of(segmentation, blood_of(chamber))
     areas_mm2 = None if cine.grid is None else areas_px * cine.grid.pixel_area_mm2
     extents = None if cine.grid is None else slice_extents_mm(cine.grid)
     volumes = None if areas_mm2 is None or extents is None else areas_mm2 @ extents / 1000
     curve = volume_curve(areas_px, volumes)
-    curve_ed, curve_es = _extremes(curve)
-    if chamber == LV:
+    curve_ed, curve_es = _extremes(curve, beat)
+    if not beat.in_step:
+        # Slices that show different parts of the beat make no volume, whatever phases are given.
+        volumes, ed, es = None, None, None
+    elif chamber == LV:
         ed, es = _phases(curve, (curve_ed, curve_es), given)
     else:
         ed, es = _phases_of_other(curve, (curve_ed, curve_es), given)
     ml_a_px = None if cine.grid is None or extents is None else extents * cine.grid.pixel_area_mm2 / 1000
-    by_rule = areas_by_rule(segmentation, areas_px) if chamber == LV else {}
+    by_rule = areas_by_rule(segmentation, areas_px) if chamber == LV and beat.in_step else {}
     times = phase_times_ms(cine)
-    fall, rise = (None, None) if volumes is None else peak_rates(volumes, times, cine.rr_interval_ms)
+    fall, rise = (None, None) if volumes is None else _rates(volumes, times, beat)
     if cine.gating is Gating.PROSPECTIVE:
         # The end of the beat, when the atria contract, was not recorded.
         rise = None
@@ -100,17 +105,23 @@ def _of_chamber(
         curve_es_phase=curve_es,
         ed_phase=ed,
         es_phase=es,
-        heart_rate_bpm=cine.heart_rate_bpm,
+        heart_rate_bpm=None if beat.rr_interval_ms is None else 60_000 / beat.rr_interval_ms,
         peak_ejection_rate_ml_per_s=fall,
         peak_filling_rate_ml_per_s=rise,
         lv_mass_g=_mass_g(cine, segmentation, ed, extents) if chamber == LV else None,
         lv_mass_es_g=_mass_g(cine, segmentation, es, extents) if chamber == LV else None,
         height_cm=None,
         weight_kg=None,
+        beat=beat,
         chamber=chamber,
         base_rule=segmentation.presence.rule if by_rule and segmentation.presence else None,
-        by_base_rule=volumes_by_rule(by_rule, ml_a_px=ml_a_px, given=given),
+        by_base_rule=volumes_by_rule(by_rule, ml_a_px=ml_a_px, given=given, beat=beat),
     )
+
+
+def _rates(volumes_ml: Floats, times_ms: Floats | None, beat: Beat) -> tuple[float | None, float | None]:
+    times = None if times_ms is None else times_ms[beat.inside]
+    return peak_rates(volumes_ml[beat.inside], times, beat.rr_interval_ms)
 
 
 def check_overrides(cine: Cine, overrides: Overrides) -> None:
@@ -267,11 +278,16 @@ def _check_fit(cine: Cine, segmentation: Segmentation) -> None:
         raise GeometryError("the segmentation has no LV cavity (label 1), so there is no volume to measure")
 
 
-def _extremes(curve: Floats) -> tuple[int | None, int | None]:
+def _extremes(curve: Floats, beat: Beat) -> tuple[int | None, int | None]:
+    """The phases of the largest and the smallest known value of the beat; None where there is none to compare."""
+    if not beat.in_step:
+        return None, None
+    curve = curve[beat.inside]
     known = int(np.count_nonzero(~np.isnan(curve)))
     if known == 0 or not np.nanmax(curve) > 0:
         return None, None
-    return int(np.nanargmax(curve)), int(np.nanargmin(curve)) if known > 1 else None
+    first = beat.phases[0]
+    return first + int(np.nanargmax(curve)), first + int(np.nanargmin(curve)) if known > 1 else None
 
 
 def _given_phase(phase: int, name: str, curve: Floats) -> int:

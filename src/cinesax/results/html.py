@@ -196,10 +196,17 @@ def _movie_data(analysis: Analysis, outlines: list[Outlines]) -> dict[str, Any]:
         "times": _rounded(m.phase_times_ms),
         "volumes": _rounded(m.volumes_ml),
         "known": analysis.segmentation.known_phases[Structure.CAVITY].tolist(),
-        "beat": cine.rr_interval_ms or 1000.0,
+        "beat": _loop_ms(analysis),
         "ed": m.ed_phase,
         "es": m.es_phase,
     }
+
+
+def _loop_ms(analysis: Analysis) -> float:
+    """How long all phases last together, in ms: a beat, or where the series holds several, these."""
+    beat = analysis.measurements.beat
+    once = (None if beat is None else beat.rr_interval_ms) or analysis.cine.rr_interval_ms or 1000.0
+    return once if beat is None or beat.beats < 1 else once * beat.beats
 
 
 def _rounded(values: Floats | None) -> list[float | None] | None:

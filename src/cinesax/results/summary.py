@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine, Gating, Patient
-from cinesax.core.measurements import AreaMethod, EfBasis, Measurements
+from cinesax.core.measurements import AreaMethod, Beat, EfBasis, Measurements
 from cinesax.core.presence import BaseRule
 from cinesax.core.structures import Structure
 
@@ -64,6 +64,8 @@ def _why_no_volume(m: Measurements) -> str:
         return "no cavity found"
     if m.cavity_areas_mm2 is None:
         return "no pixel spacing and slice distance"
+    if m.beat is not None and not m.beat.in_step:
+        return "slices are out of step"
     return "a single slice" if m.slice_extents_mm is None else ""
 
 
@@ -154,7 +156,7 @@ def what_was_read(analysis: Analysis) -> list[tuple[str, str]]:
         ("Phases", _phases_text(analysis)),
         ("Pixel spacing", _spacing_text(cine)),
         ("Slice distance", _distance_text(cine)),
-        ("Heart beat", _beat_text(cine)),
+        ("Heart beat", _beat_text(cine, analysis.measurements.beat)),
         ("Order", _order_text(cine)),
         ("Patient", _patient_text(cine.patient, analysis.measurements)),
         ("Segmentation", _SOURCES.get(given, given)),
@@ -187,7 +189,10 @@ def _distance_text(cine: Cine) -> str:
     return text + ("" if thickness is None else f" (slice thickness {thickness:.3g} mm)")
 
 
-def _beat_text(cine: Cine) -> str:
+def _beat_text(cine: Cine, beat: Beat | None) -> str:
+    if beat is not None and beat.rr_interval_ms is not None and beat.rr_interval_ms != cine.rr_interval_ms:
+        phases = f"phases {beat.phases[0]} to {beat.phases[1]} of {cine.n_phases}"
+        return f"{60_000 / beat.rr_interval_ms:.0f} /min, RR {beat.rr_interval_ms:.0f} ms by the areas ({phases})"
     if cine.rr_intervals_ms is None or cine.heart_rate_bpm is None:
         return "RR interval not known"
     low, high = cine.rr_intervals_ms.min(), cine.rr_intervals_ms.max()

@@ -20,10 +20,11 @@ from cinesax.dicom.read.pairing import pair
 from cinesax.dicom.read.timing import (
     expected_phases,
     gating_of,
+    in_milliseconds,
     in_order_of_time,
     rr_intervals_ms,
     timing_oddities,
-    trigger_times_ms,
+    trigger_times,
     usual_count,
     without_doubles,
 )
@@ -223,14 +224,14 @@ def order(stack: Stack) -> OrderedStack:
         slices.append(kept)
         findings += found
     ordered, by_trigger, found = in_order_of_time(slices)
-    times = trigger_times_ms(ordered) if by_trigger else None
+    times, units = in_milliseconds(ordered, trigger_times(ordered)) if by_trigger else (None, [])
     intervals = rr_intervals_ms(ordered, times)
     gating = gating_of(ordered, times, intervals)
     pairing = pair(ordered, times, intervals, gating)
     frames = tuple(tuple(ordered[i][int(k)] for i, k in enumerate(phase)) for phase in pairing.places)
     grid, paddings = _grid(stack, frames[0])
     triggers = None if times is None else np.stack([t[k] for t, k in zip(times, pairing.places.T, strict=True)], axis=1)
-    findings += [*found, *pairing.findings, *timing_oddities(ordered, times, intervals)]
+    findings += [*found, *units, *pairing.findings, *timing_oddities(ordered, times, intervals)]
     findings += [*_distances(grid), *_shifts(grid), *_matrices(frames[0])]
     return OrderedStack(frames, grid, triggers, intervals, tuple(findings), gating, paddings)
 

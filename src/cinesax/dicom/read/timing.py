@@ -16,11 +16,21 @@ from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
 from cinesax.dicom.read.header import Header
 
-_SAME_TRIGGER_MS = 0.01
+_SAME_TRIGGER_PART = 1e-5
 # An acquisition that lost a few phases to arrhythmia counts as complete; one that was stopped does not.
 _COMPLETE = 0.85
 # Retrospective gating covers the whole beat; prospective gating must leave time to wait for the next R wave.
 _WHOLE_BEAT = 0.92
+# Times that cover so many stated beats show several. A little less, and they contradict one another.
+_SEVERAL_BEATS = 1.5
+# A beat of 0.2 to 3 ms there is not: such a length is in seconds.
+_SECONDS = 0.2, 3.0
+# Where no beat is stated: the least that shows an ejection, and a beat to count by.
+_LEAST_SPAN_MS, _USUAL_BEAT_MS = 120.0, 800.0
+# Of a stated beat: less than this shows no ejection. In ms a minute of real-time images is believed, in another unit a
+# few beats.
+_LEAST_OF_BEAT = 0.25
+_UNITS = (("ms", 1.0, 100.0), ("seconds", 1000.0, 12.0), ("microseconds", 0.001, 12.0))
 
 
 def usual_count(counts: Iterable[int]) -> int:
@@ -92,10 +102,12 @@ def _later_acquisition(frames: tuple[Header, ...], expected: int) -> tuple[Heade
 
 def _one_a_trigger(frames: tuple[Header, ...]) -> tuple[Header, ...]:
     latest: dict[int, Header] = {}
+    longest = max((abs(frame.trigger_time_ms or 0.0) for frame in frames), default=0.0)
     for frame in sorted(frames, key=_moment):
         if frame.trigger_time_ms is None:
             return frames
-        latest[round(frame.trigger_time_ms / _SAME_TRIGGER_MS)] = frame
+        # In parts of the longest: times may be stored in seconds.
+        latest[round(frame.trigger_time_ms / (_SAME_TRIGGER_PART * longest or 1.0))] = frame
     # If most frames share their trigger time, it says nothing, and the frames are not duplicates.
     return tuple(latest.values()) if len(latest) >= max(2, len(frames) / 2) else frames
 
@@ -138,9 +150,39 @@ def in_order_of_time(slices: Sequence[Sequence[Header]]) -> tuple[list[list[Head
     raise GeometryError(f"nothing distinguishes the phases of a slice: {names} are absent or repeat within a slice")
 
 
-def trigger_times_ms(slices: Sequence[Sequence[Header]]) -> list[Floats]:
-    """(phase,) for each slice; all frames must have a trigger time."""
+def trigger_times(slices: Sequence[Sequence[Header]]) -> list[Floats]:
+    """(phase,) for each slice, as stored; all frames must have a trigger time."""
     return [np.array([frame.trigger_time_ms for frame in part], dtype=np.float64) for part in slices]
+
+
+def in_milliseconds(
+    slices: Sequence[Sequence[Header]], times: Sequence[Floats]
+) -> tuple[list[Floats] | None, list[Finding]]:
+    """Trigger times in ms, whatever unit they are stored in; None where no unit makes them times of a beat.
+
+    They are compared with the stated RR interval, or where there is none, with what any beat lasts.
+    """
+    if min(len(one) for one in times) < 3:
+        return list(times), []
+    stated = [interval for part in slices for interval in _stated_intervals(part)[:1]]
+    beat = float(np.median(stated)) if stated else None
+    span = float(np.median([float(np.ptp(one)) * len(one) / (len(one) - 1) for one in times]))
+    least = _LEAST_SPAN_MS if beat is None else _LEAST_OF_BEAT * beat
+    fits = (
+        (name, factor)
+        for name, factor, beats in _UNITS
+        if least <= span * factor <= beats * (_USUAL_BEAT_MS if beat is None else beat)
+    )
+    unit, factor = next(fits, (None, 0.0))
+    numbers = {"span": span} | ({} if beat is None else {"rr_interval_ms": beat})
+    compared = "any heart beat" if beat is None else "the stated RR interval of {rr_interval_ms:.0f} ms"
+    if unit is None:
+        sentence = f"TriggerTime spans {{span:.4g}}, which fits {compared} in no unit: times in the beat are not known"
+        return None, [Finding(Code.TIME_UNITS, Severity.WARNING, sentence, numbers=numbers)]
+    if factor == 1.0:
+        return list(times), []
+    sentence = f"TriggerTime spans {{span:.4g}}, and {compared} takes ms: it is taken to be in {unit}"
+    return [one * factor for one in times], [Finding(Code.TIME_UNITS, Severity.WARNING, sentence, numbers=numbers)]
 
 
 def rr_intervals_ms(slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None) -> Floats | None:
@@ -149,20 +191,28 @@ def rr_intervals_ms(slices: Sequence[Sequence[Header]], times_ms: Sequence[Float
     for index, part in enumerate(slices):
         times = None if times_ms is None else times_ms[index]
         span = 0.0 if times is None else float(np.ptp(times))
+        covered = span if times is None or len(times) < 2 else span + float(np.median(np.diff(times)))
         candidates = _stated_intervals(part)
         if times is not None and len(times) > 2:
             candidates.append(float(np.median(np.diff(times))) * len(times))
-        possible = [value for value in candidates if 200 <= value <= 3000 and value >= 0.9 * span]
+        possible = [value for value in candidates if 200 <= value <= 3000 and _may_be_beat(value, span, covered)]
         if not possible:
             return None
         intervals.append(possible[0])
     return np.array(intervals)
 
 
+def _may_be_beat(interval_ms: float, span_ms: float, covered_ms: float) -> bool:
+    """Whether times that span so much, and cover a step more, show a beat of this length, or several (real time)."""
+    return interval_ms >= 0.9 * span_ms or covered_ms >= _SEVERAL_BEATS * interval_ms
+
+
 def _stated_intervals(part: Sequence[Header]) -> list[float]:
     nominal = [frame.nominal_interval_ms for frame in part if frame.nominal_interval_ms]
     rates = [frame.heart_rate_bpm for frame in part if frame.heart_rate_bpm and frame.heart_rate_bpm > 0]
     candidates = [float(np.median(nominal))] if nominal else []
+    if candidates and _SECONDS[0] <= candidates[0] <= _SECONDS[1]:
+        candidates = [1000 * candidates[0]]
     return candidates + ([60_000 / float(np.median(rates))] if rates else [])
 
 
@@ -181,7 +231,8 @@ def gating_of(
         for times, interval in zip(times_ms, intervals_ms, strict=True)
         if len(times) > 2
     ]
-    if not covered:
+    if not covered or float(np.median(covered)) >= _SEVERAL_BEATS:
+        # Real-time images wait for no R wave.
         return None
     return Gating.RETROSPECTIVE if float(np.median(covered)) >= _WHOLE_BEAT else Gating.PROSPECTIVE
 
