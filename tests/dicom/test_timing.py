@@ -17,7 +17,6 @@ def scaled(factor: float):
         ({"TriggerTime": scaled(0.001)}, ["time-units"]),
         ({"TriggerTime": scaled(1000)}, ["time-units"]),
         ({"TriggerTime": scaled(0.001), "NominalInterval": None, "HeartRate": None}, ["time-units"]),
-        ({"NominalInterval": "1"}, []),
     ],
 )
 def test_times_are_brought_to_ms_by_the_stated_beat(tmp_path, changes, found):

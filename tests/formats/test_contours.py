@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import exams
+import hearts
 import orientations
 from cinesax.core.errors import InputError, OutputError
 from cinesax.core.segmentation import area_px, from_contours, polygon_area, rasterise
@@ -281,14 +282,14 @@ class TestBadInput:
             read_contours(tmp_path, exams.small_cine())
 
     def test_no_contours(self, tmp_path):
-        with pytest.raises(InputError, match="holds no contour file"):
+        with pytest.raises(InputError, match="has no contour files"):
             read_contours(tmp_path, exams.small_cine())
-        with pytest.raises(InputError, match="holds no contour file"):
+        with pytest.raises(InputError, match="has no contour files"):
             read_contours(tmp_path / "absent", exams.small_cine())
 
     def test_a_frame_that_the_exam_does_not_have(self, tmp_path):
         np.savetxt(tmp_path / "IM-0001-0031-icontour-manual.txt", _circle(8, 8, 3))
-        with pytest.raises(InputError, match="of frame 31, but the cine's frames are numbered 1 to 30"):
+        with pytest.raises(InputError, match="belongs to frame 31, but the frames of the cine are numbered 1 to 30"):
             read_contours(tmp_path, exams.small_cine())
 
     def test_two_contours_of_one_frame(self, tmp_path):
@@ -352,3 +353,48 @@ def test_in_every_orientation_they_lie_on_the_millimetres_of_the_solid(pose, tmp
 def _patient(cine, points, index):
     """(n, 3), LPS, of (n, 2) x and y on a slice."""
     return cine.grid.to_patient(np.column_stack([np.full(len(points), index), points[:, 1], points[:, 0]]))
+
+
+EIGHT = "20 20\n40 40\n40 20\n20 40\n"
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        EIGHT,
+        "20 20\n30 30\n40 40\n40 20\n30 30\n20 40\n",  # through a point in its middle
+        "20 20\n40 40\n40 20\n30 30\n20 40\n",  # whose edge goes through a point
+    ],
+)
+def test_a_contour_that_crosses_itself_is_refused_with_file_and_frame(tmp_path, points):
+    (tmp_path / "IM-0001-0003-icontour-manual.txt").write_text(points)
+    with pytest.raises(
+        InputError, match=r"IM-0001-0003-icontour-manual.txt: the contour of frame 3 crosses itself"
+    ) as told:
+        read_contours(tmp_path, hearts.cine())
+    assert "near x 30.0, y 30.0" in str(told.value)
+
+
+def test_points_out_of_order_are_refused(tmp_path):
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)[np.random.default_rng(0).permutation(40)]
+    np.savetxt(
+        tmp_path / "IM-0001-0003-icontour-manual.txt", 24 + 12 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    )
+    with pytest.raises(InputError, match="Are its points in order"):
+        read_contours(tmp_path, hearts.cine())
+
+
+def test_what_only_touches_itself_is_read(tmp_path):
+    """Two squares with a corner in common, drawn in one go and in one direction: their areas add up."""
+    path = tmp_path / "IM-0001-0003-icontour-manual.txt"
+    path.write_text("10 10\n20 10\n20 20\n30 20\n30 30\n20 30\n20 20\n10 20\n")
+    assert polygon_area(read_polygon(path)) == 200
+
+
+def test_several_polygons_of_a_frame_are_read_back_whose_cuts_cross_their_outlines(tmp_path):
+    cine = hearts.cine()
+    first = np.array([[5.0, 5], [15, 5], [15, 15], [5, 15]])
+    second = np.array([[35.0, 35], [25, 35], [25, 25], [35, 25]])
+    made = from_contours({(Structure.CAVITY, 0, 2): (first, second)}, cine.pixels.shape)
+    write_contours(made, cine, tmp_path)
+    assert polygon_area(read_contours(tmp_path, cine).contours[Structure.CAVITY, 0, 2][0]) == 200

@@ -132,3 +132,27 @@ def test_unknowns_are_told_once() -> None:
     told = replace(bare, findings=(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, "as the reader said"),))
     assert codes(doubts(hearts.labels(BIG), told)) == [Code.UNKNOWN_HEART_RATE]
     assert codes(doubts(hearts.labels(BIG), hearts.cine(grid=None))) == [Code.UNKNOWN_SPACING]
+
+
+def ring(inner_side: float, *, off: float = 0.0) -> Segmentation:
+    """A square wall of 20 px in slice 2 at all phases, and a square cavity in it, or beside its middle."""
+
+    def square(side: float, middle: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        half = side / 2
+        return np.array([[-half, -half], [half, -half], [half, half], [-half, half]]) + [middle, 24.0]
+
+    contours = {}
+    for phase in range(10):
+        contours[Structure.CAVITY, phase, 2] = (square(inner_side, 24 + off),)
+        contours[Structure.MYOCARDIUM, phase, 2] = (square(20, 24),)
+    return from_contours(contours, hearts.cine().pixels.shape)
+
+
+def test_an_endocardium_outside_of_the_epicardium_is_told_with_what_is_at_stake() -> None:
+    (found,) = [f for f in doubts(ring(14, off=8)) if f.code is Code.ENDOCARDIUM_OUTSIDE]
+    assert (found.slice, found.numbers["frames"]) == (2, 10)
+    # 5 px of 14 stick out, over 14 px; a slice counts for 10 mm.
+    assert found.numbers["outside_px"] == pytest.approx(70, abs=1)
+    assert found.numbers["outside_ml"] == pytest.approx(0.7, abs=0.01)
+    assert Code.ENDOCARDIUM_OUTSIDE not in codes(doubts(ring(14)))
+    assert Code.ENDOCARDIUM_OUTSIDE not in codes(doubts(ring(20)))

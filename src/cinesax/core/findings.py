@@ -56,6 +56,7 @@ class Code(StrEnum):
     REMOVED_REGION = "removed-region"
     NO_LV_FOUND = "no-lv-found"
     PARTIAL_SEGMENTATION = "partial-segmentation"
+    ENDOCARDIUM_OUTSIDE = "endocardium-outside"
     LABELS_WITHOUT_PLACE = "labels-without-place"
     LABELS_DOUBTED = "labels-doubted"
     # the measurements

@@ -110,8 +110,8 @@ class Measurements(ArrayValue):
         cavity_areas_mm2: (phase, slice), the same in mm²; None without a grid.
         slice_extents_mm: (slice,), the length along the normal that each slice stands for; None without a grid or for a
             single slice.
-        volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None if slice_extents_mm is, and if
-            slices are out of step.
+        volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None if slice_extents_mm is
+            or slices are out of step.
         phase_times_ms: (phase,), mean over the slices of the time after the R wave; None if not known.
         curve_ed_phase: the phase of largest volume (or summed area) among the known ones of the beat; None without
             any cavity, and if slices are out of step.

@@ -27,6 +27,7 @@ from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, from_c
 from cinesax.core.structures import Structure
 from cinesax.files.stored_files import replacing
 from cinesax.formats.contour_convention import MARKER_NAME, STANDARD, first_pixel_centres, write_marker
+from cinesax.formats.crossings import crossing
 
 _LETTERS = "".join(one.facts.letter for one in Structure)
 _NAME = re.compile(rf"(?:.*-)?IM-\d+-(\d+)-([{_LETTERS}])contour-(manual|auto)\.txt", re.IGNORECASE)
@@ -154,14 +155,31 @@ def read_polygon(path: Path, *, moved_by: ArrayLike = (0.0, 0.0)) -> Floats:
         (point, 2): x, y in pixels; a last point that repeats the first is left out.
 
     Raises:
-        InputError: with file and line, where a line is not two finite numbers, or there are fewer than three points.
+        InputError: with file and line, where a line is not two finite numbers, or there are fewer than three points;
+            with file and frame, where the polygon crosses itself.
     """
     points = _read_points(path, moved_by)
     if len(points) > 1 and points[0] == points[-1]:
         points.pop()
     if len(points) < 3:
         raise InputError(f"{path} holds {len(points)} points: a contour has at least three")
-    return np.array(points, dtype=np.float64)
+    polygon = np.array(points, dtype=np.float64)
+    _refuse_crossing(path, polygon, moved_by)
+    return polygon
+
+
+def _refuse_crossing(path: Path, polygon: Floats, moved_by: ArrayLike) -> None:
+    """Raise where the area of a polygon would be anything but what it encloses."""
+    place = crossing(polygon)
+    if place is None:
+        return
+    x, y = np.array(place) - np.asarray(moved_by, dtype=np.float64)
+    match = _NAME.fullmatch(path.name)
+    frame = "" if match is None else f" of frame {int(match[1])}"
+    raise InputError(
+        f"{path}: the contour{frame} crosses itself near x {x:.1f}, y {y:.1f}: its area means nothing. Are its points "
+        "in order round the outline?"
+    )
 
 
 def _read_points(path: Path, moved_by: ArrayLike) -> list[tuple[float, float]]:

@@ -3,6 +3,7 @@
 Phases and slices are counted from 0 in it, as in all other outputs and on the command line.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ from cinesax.core.grid import Floats
 from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure, painting_order
+from cinesax.formats.contours import frame_numbers
 from cinesax.results import figures, summary, tables
 from cinesax.results.bulls_eye import Sector, bulls_eye
 
@@ -82,9 +84,10 @@ def _curve(m: Measurements) -> figures.Curve | None:
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """One frame at ED or ES."""
+    """One frame at ED or ES; `file` is the number that its contour files have."""
 
     name: str
+    file: str
     uri: str
     lines: dict[str, str]
     caption: str
@@ -92,9 +95,10 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One slice: its stills and its part of the montage."""
+    """One slice: its stills and its part of the montage; `files` are the numbers of its contour files."""
 
     index: int
+    files: str
     end: str
     stills: list[Still]
     sprite: figures.Sprite
@@ -114,6 +118,7 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
     drawn = _drawn(segmentation)
     outlines = [_outlines(analysis, drawn, crop, index) for index in order]
     letters = figures.edge_letters(cine.grid)
+    numbers = {place: number for number, place in frame_numbers(cine).items()}
     stills = {
         name: figures.sprites(still_frames[[phase]], STILL_QUALITY, limit_bytes=STILLS_BYTES // 2)
         for name, phase in phases
@@ -123,10 +128,12 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
         "tiles": [
             Tile(
                 index=index,
+                files=_file_range([numbers[phase, index] for phase in range(cine.n_phases)]),
                 end=_end_name(cine, place),
                 stills=[
                     Still(
                         name,
+                        f"{numbers[phase, index]:04d}",
                         stills[name][index].uri,
                         lines={key: paths[phase] for key, paths in outlines[place].items()},
                         caption=_area_text(m, phase, index),
@@ -148,6 +155,13 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
         "first_phase": m.ed_phase or 0,
         "movie": _movie_data(analysis, outlines),
     }
+
+
+def _file_range(numbers: Sequence[int]) -> str:
+    """The numbers of the contour files of a slice: "0041 to 0060", or not at all where others lie between."""
+    low, high = min(numbers), max(numbers)
+    together = high - low == len(numbers) - 1
+    return f"files {low:04d} to {high:04d}" if together and high > low else f"file {low:04d}" if together else ""
 
 
 def _shrunk(frames: figures.Greys, side_px: int) -> figures.Greys:

@@ -274,7 +274,9 @@ def _matrices(first_phase: Sequence[Header]) -> list[Finding]:
     listed = ", ".join(f"{rows} x {columns} in {count} slices" for (rows, columns), count in numbers.most_common())
     sentence = "the matrix differs between slices ({matrices}): smaller frames were padded, none was interpolated"
     texts = {"matrices": listed}
-    return [Finding(Code.MATRIX_DIFFERS, Severity.NOTE, sentence, numbers={"matrices": len(numbers)}, texts=texts)]
+    return [
+        Finding(Code.MATRIX_DIFFERS, Severity.NOTE, sentence, numbers={"different_matrices": len(numbers)}, texts=texts)
+    ]
 
 
 def _tilt(stack: Stack) -> list[Finding]:

@@ -23,8 +23,6 @@ _COMPLETE = 0.85
 _WHOLE_BEAT = 0.92
 # Times that cover so many stated beats show several. A little less, and they contradict one another.
 _SEVERAL_BEATS = 1.5
-# A beat of 0.2 to 3 ms there is not: such a length is in seconds.
-_SECONDS = 0.2, 3.0
 # Where no beat is stated: the least that shows an ejection, and a beat to count by.
 _LEAST_SPAN_MS, _USUAL_BEAT_MS = 120.0, 800.0
 # Of a stated beat: less than this shows no ejection. In ms a minute of real-time images is believed, in another unit a
@@ -211,8 +209,6 @@ def _stated_intervals(part: Sequence[Header]) -> list[float]:
     nominal = [frame.nominal_interval_ms for frame in part if frame.nominal_interval_ms]
     rates = [frame.heart_rate_bpm for frame in part if frame.heart_rate_bpm and frame.heart_rate_bpm > 0]
     candidates = [float(np.median(nominal))] if nominal else []
-    if candidates and _SECONDS[0] <= candidates[0] <= _SECONDS[1]:
-        candidates = [1000 * candidates[0]]
     return candidates + ([60_000 / float(np.median(rates))] if rates else [])
 
 
