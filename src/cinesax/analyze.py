@@ -49,6 +49,7 @@ def analyze(
     model: str | PathLike[str] | None = None,
     threads: int | None = None,
     base: BaseRule | str | None = None,
+    unvalidated: bool = False,
     selection: Selection | None = None,
     overrides: Overrides | None = None,
     progress: Progress | None = None,
@@ -68,6 +69,8 @@ def analyze(
         threads: how many CPU threads the network may use; by default as many as there are cores.
         base: which slices at the base count as left ventricle: "half" (the default: wall round at least half of the
             blood), "any" (blood of the left ventricle), "whole" (closed wall). Only for a network from a bundle.
+        unvalidated: whether a network also draws the structures for which it was not validated; the shipped network
+            then draws wall and RV cavity, with a finding.
         selection: which series, study or patient to read, where there are several.
         overrides: ED and ES phases, body size and papillary convention to take instead of what is read or measured.
         progress: told of the frames done and their total while a network runs.
@@ -92,7 +95,7 @@ def analyze(
     loading = None
     if segmentation is None and segmenter is None:
         # Two cores: the network starts while files are read.
-        loading = _in_background(lambda: _load(model, threads, base))
+        loading = _in_background(lambda: _load(model, threads, base, unvalidated))
     with clock.step("read"):
         if isinstance(exam, Cine):
             cine = exam
@@ -104,7 +107,7 @@ def analyze(
         check_overrides(cine, overrides)
     if segmentation is None:
         with clock.step("load network"):
-            segmenter = segmenter or (_load(model, threads, base) if loading is None else loading.result())
+            segmenter = segmenter or (_load(model, threads, base, unvalidated) if loading is None else loading.result())
         with clock.step("segment"):
             found, source = segmenter.segment(cine, progress), "network"
     else:
@@ -148,13 +151,15 @@ def _in_background(work: "Callable[[], Segmenter]") -> "Future[Segmenter]":
     return future
 
 
-def _load(model: str | PathLike[str] | None, threads: int | None, base: BaseRule | str | None) -> "Segmenter":
+def _load(
+    model: str | PathLike[str] | None, threads: int | None, base: BaseRule | str | None, unvalidated: bool
+) -> "Segmenter":
     from cinesax.network.segmenter import load_segmenter
 
     if base is not None and base not in set(BaseRule):
         raise UsageError(f"the base rule is half, any or whole, seen {base}")
     rule = BaseRule.HALF if base is None else BaseRule(base)
-    return load_segmenter(None if model is None else str(model), threads=threads, base=rule)
+    return load_segmenter(None if model is None else str(model), threads=threads, base=rule, unvalidated=unvalidated)
 
 
 def _given(

@@ -213,14 +213,14 @@ def test_a_network_of_phantoms_alone_has_said_so(training, known, pair_folder, t
     ("arguments", "code", "words"),
     [
         (["--masks", "absent"], 3, "absent is no folder"),
-        (["--masks", ".", "--model", "default"], 2, "no network runs"),
-        (["--mask-value", "3"], 2, "goes with --masks"),
+        (["--masks", ".", "--model", "default"], 2, "runs no network"),
+        (["--mask-value", "3"], 2, "needs --masks"),
         (["--contours", "absent"], 3, "absent is no folder"),
         (["--contours", "."], 3, "no exam of"),
         (["--phases", "0"], 2, "at least 1"),
         (["--trained-on", "absent"], 3, "absent cannot be read"),
         (["--split", "slices-3"], 2, "for prepared sets"),
-        (["--split-seed", "3"], 2, "goes with a --split"),
+        (["--split-seed", "3"], 2, "needs a --split"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(arguments, code, words, pair_folder, tmp_path, monkeypatch, capsys):

@@ -67,8 +67,8 @@ def one_line(capsys) -> str:
     [
         (["prepare", "-o", "OUT"], 2, "nothing to prepare"),
         (["prepare", "absent", "-o", "OUT"], 3, "no such folder"),
-        (["train", "absent", "-o", "OUT"], 3, "no prepared set"),
-        (["export", "absent", "-o", "OUT"], 3, "no run folder"),
+        (["train", "absent", "-o", "OUT"], 3, "not a prepared set"),
+        (["export", "absent", "-o", "OUT"], 3, "not a run folder"),
         (["evaluate", "--data", "absent"], 3, "no folder"),
         (["evaluate", "--data", "."], 3, "neither a pairs folder"),
     ],

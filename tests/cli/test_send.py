@@ -48,10 +48,10 @@ def test_the_table_as_json_names_files_and_no_patient(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--to", "pacs"), 2, "is no destination"),
+        (("--to", "pacs"), 2, "is not a destination"),
         (("--to", NOBODY, "--attempts", "0"), 2, "--attempts must be at least 1"),
-        (("--to", NOBODY, "--timeout", "nan"), 2, "--timeout must lie above 0"),
-        (("--to", NOBODY, "--timeout", "-1"), 2, "--timeout must lie above 0"),
+        (("--to", NOBODY, "--timeout", "nan"), 2, "--timeout must be above 0"),
+        (("--to", NOBODY, "--timeout", "-1"), 2, "--timeout must be above 0"),
         (("--to", NOBODY, "--from", "A" * 17), 2, "--from must be an AE title"),
         (("--to", NOBODY, "--token-file", "TOKEN"), 2, "a token is for DICOMweb only"),
         (("--to", "https://127.0.0.1:1/x", "--token-file", "MISSING"), 3, "cannot be read as a token"),

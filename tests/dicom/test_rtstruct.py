@@ -175,7 +175,7 @@ def test_contours_that_lie_elsewhere_are_not_kept(squares: Analysis, out: Path, 
     read.save_as(path)
     if spoil == "cut":
         path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(OutputError, match="read again and is not what was meant"):
+    with pytest.raises(OutputError, match="was read back and differs from what was intended"):
         prove_rtstruct(path, squares)
 
 

@@ -289,7 +289,7 @@ def test_without_references_a_single_phase_needs_no_time(cine: Cine, folder: Pat
     )
     path = changed(elsewhere(folder, objects.ring(cine).labels[2]), tmp_path / "seg.dcm", without_sources)
     np.testing.assert_array_equal(read_seg(path, still).labels[0], objects.ring(cine).labels[2])
-    with pytest.raises(GeometryError, match="does not say of which phase it is"):
+    with pytest.raises(GeometryError, match="does not name its phase"):
         read_seg(path, cine)
 
 
@@ -354,7 +354,7 @@ def test_labels_outside_of_the_images_are_refused(cine: Cine, folder: Path) -> N
     origins = np.array([grid.to_patient((place, -10, 0)) for place in range(cine.n_slices)])
     place = geometry(cine, along_row=grid.along_row, along_column=grid.along_column, origins=origins)
     path = by_source(elsewhere(folder, objects.ring(cine).labels[2], **place), cine, phase=2)
-    with pytest.raises(GeometryError, match="labelled outside of the images"):
+    with pytest.raises(GeometryError, match="labels outside the images"):
         read_seg(path, cine)
 
 

@@ -235,7 +235,7 @@ def test_a_report_that_says_something_else_is_not_kept(
     report.save_as(path)
     if spoil == "cut":
         path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(OutputError, match="read again and is not what was meant"):
+    with pytest.raises(OutputError, match="was read back and differs from what was intended"):
         prove_sr(path, squares)
 
 

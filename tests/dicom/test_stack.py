@@ -72,7 +72,7 @@ def test_same_phase_missing_everywhere_is_told(tmp_path):
     assert cine.n_phases == exams.PHASES - 1
     messages = [one.message for one in cine.findings if one.code == "incomplete-slice"]
     assert any("CardiacNumberOfImages says 6" in message for message in messages)
-    assert sum("leave out a step" in message for message in messages) == exams.SLICES
+    assert sum("skip a step" in message for message in messages) == exams.SLICES
 
 
 def test_doubled_frame_the_later_is_taken(tmp_path):
@@ -135,7 +135,7 @@ def test_other_clues_order_the_phases(tmp_path, clue, changes, trigger):
 
 def test_nothing_tells_phases_apart(tmp_path):
     exams.edit(exams.write_exam(tmp_path), TriggerTime=None, InstanceNumber=1)
-    with pytest.raises(GeometryError, match="nothing tells the phases"):
+    with pytest.raises(GeometryError, match="nothing distinguishes the phases"):
         open_cine(tmp_path)
 
 
@@ -203,7 +203,7 @@ def test_small_tilt_is_averaged_and_told(tmp_path):
 def test_large_tilt_is_an_error(tmp_path):
     files = exams.write_exam(tmp_path)
     _tilted(files, 2, 6)
-    with pytest.raises(GeometryError, match="do not make one stack.*turned by 6.0 degrees"):
+    with pytest.raises(GeometryError, match="do not form one stack.*turned by 6.0 degrees"):
         open_cine(tmp_path)
 
 
@@ -242,7 +242,7 @@ def test_a_matrix_that_differs_within_a_slice_is_an_error(tmp_path):
 def test_mixed_spacing_is_an_error(tmp_path):
     files = exams.write_exam(tmp_path)
     exams.edit(_of_slice(files, 2), PixelSpacing=["1.5", "1.2"])
-    with pytest.raises(GeometryError, match="do not make one stack"):
+    with pytest.raises(GeometryError, match="do not form one stack"):
         open_cine(tmp_path)
 
 

@@ -109,7 +109,7 @@ class TestBadInput:
     def test_two_of_one_name(self, tmp_path):
         pair = _write(tmp_path)
         pair.image.with_suffix(".bmp").write_bytes(b"")
-        with pytest.raises(DatasetError, match="keep one"):
+        with pytest.raises(DatasetError, match="keep only one"):
             read_pairs(tmp_path)
 
     def test_nothing_there(self, tmp_path):
@@ -117,19 +117,19 @@ class TestBadInput:
             read_pairs(tmp_path)
         (tmp_path / "images").mkdir()
         (tmp_path / "labels").mkdir()
-        with pytest.raises(DatasetError, match="holds no pictures"):
+        with pytest.raises(DatasetError, match="has no images"):
             read_pairs(tmp_path)
 
     @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(40)])
     def test_no_picture(self, tmp_path, content):
         pair = _write(tmp_path)
         pair.image.write_bytes(content)
-        with pytest.raises(DatasetError, match="not a readable picture"):
+        with pytest.raises(DatasetError, match="not a readable image"):
             load(pair)
 
     def test_truncated(self, tmp_path):
         image = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
         pair = labelled.write_pair(tmp_path, "a", image, image > 3)
         pair.image.write_bytes(pair.image.read_bytes()[:2000])
-        with pytest.raises(DatasetError, match="not a readable picture"):
+        with pytest.raises(DatasetError, match="not a readable image"):
             load(pair)

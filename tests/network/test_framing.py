@@ -132,7 +132,7 @@ def test_settings_survive_json_and_are_told_apart_by_their_digest():
     assert Framing(size=128).digest != FRAMING.digest
     with pytest.raises(GeometryError, match="framing settings must be"):
         Framing.from_dict({"size": 256})
-    with pytest.raises(GeometryError, match="make no sense"):
+    with pytest.raises(GeometryError, match="are not valid"):
         Framing(size=0)
 
 

@@ -18,7 +18,7 @@ from cinesax.core.segmentation import Segmentation, polygon_area
 from cinesax.core.structures import RV, Structure
 from cinesax.measure.plausibility import check
 from cinesax.measure.volumes import MYOCARDIAL_DENSITY_G_PER_ML, measure
-from cinesax.network.bundle import HeartPass, open_bundle
+from cinesax.network.bundle import HeartPass, open_bundle, write_bundle
 from cinesax.network.cleaning import DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.network.passes import Pass, share
 from cinesax.network.segmenter import NetworkSegmenter, load_segmenter
@@ -254,3 +254,23 @@ def test_classes_come_back_from_a_bundle(copy, tmp_path):
     assert again.classes == ALL
     assert again.class_names == {"1": "CAVITY", "2": "MYOCARDIUM", "3": "RV"}
     assert again.checksum != replace(again, classes={1: Structure.CAVITY}).checksum
+
+
+def test_what_a_network_was_not_validated_for_is_drawn_on_request_only(shipped):
+    cine = exam(discs())
+    both = network(shipped)
+    careful = replace(both, bundle=replace(both.bundle, unvalidated=(Structure.MYOCARDIUM,)))
+    plain, all_of_it = careful.segment(cine), replace(careful, unvalidated=True).segment(cine)
+    assert set(plain.known_phases) == {Structure.CAVITY} and not (plain.labels == Structure.MYOCARDIUM).any()
+    np.testing.assert_array_equal(plain.mask(Structure.CAVITY), all_of_it.mask(Structure.CAVITY))
+    assert Structure.MYOCARDIUM in all_of_it.known_phases
+    assert Code.NOT_VALIDATED not in [finding.code for finding in plain.findings]
+    (doubt,) = [finding for finding in all_of_it.findings if finding.code is Code.NOT_VALIDATED]
+    assert "LV myocardium" in doubt.message
+
+
+def test_a_bundle_keeps_what_it_was_not_validated_for(shipped, tmp_path):
+    bundle = replace(network(shipped).bundle, folder=tmp_path / "b", unvalidated=(Structure.MYOCARDIUM,), heart=None)
+    written = write_bundle(bundle, shipped.bundle.graph_path, "card")
+    assert written.unvalidated == (Structure.MYOCARDIUM,)
+    assert '"unvalidated"' in (tmp_path / "b" / "bundle.json").read_text()

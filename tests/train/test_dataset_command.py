@@ -80,11 +80,11 @@ def test_the_borders_lie_where_the_labels_lie():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["verify", "absent"], 3, "no prepared set"),
+        (["verify", "absent"], 3, "not a prepared set"),
         (["list", "SET", "--split", "test"], 3, "has no split 'test'"),
         (["list", "SET", "--case", "Z"], 2, "has no case Z"),
         (["show", "SET", "-o", "x.png", "--count", "0"], 2, "at least 1"),
-        (["show", "SET", "-o", "x.png", "--case", "A", "--empty"], 2, "no such example"),
+        (["show", "SET", "-o", "x.png", "--case", "A", "--empty"], 2, "no example like that"),
         (["show", "SET", "-o", "absent/x.png"], 7, "cannot be written"),
     ],
 )

@@ -88,7 +88,7 @@ def test_what_a_split_by_name_holds_out(tmp_path):
     assert len({study.case for study in studies}) == len(studies)
     folded = {name for study in of_dataset(data, "fold-1") for name in study.names.values()}
     assert folded == {name for study in of_dataset(data, "train", fold=1) for name in study.names.values()}
-    with pytest.raises(UsageError, match="leave the fold out"):
+    with pytest.raises(UsageError, match="leave out the fold"):
         list(of_dataset(data, "slices-6", fold=1))
 
 
@@ -129,7 +129,7 @@ def test_a_set_and_the_pairs_that_it_is_made_of_get_the_same_scores(pair_folder,
 def test_options_that_do_not_fit_are_one_line(tmp_path, capsys):
     data = _written(tmp_path, [_example("A", 0, 1), _example("B", 0, 1)])
     for more, code, words in (
-        (["--split-seed", "2"], 2, "--split-seed goes with"),
+        (["--split-seed", "2"], 2, "--split-seed needs"),
         (["--split", "halves"], 3, "has no split 'halves'"),
         (["--split", "slices-9"], 3, "cannot be drawn from 2"),
     ):

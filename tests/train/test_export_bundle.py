@@ -123,20 +123,20 @@ def test_either_network_of_a_halved_bundle_can_be_trained_further(network, run, 
 
 def test_runs_that_do_not_fit_are_refused(quick_run, heart_run, tmp_path):
     out = tmp_path / "bundle"
-    with pytest.raises(InputError, match="learned on crops round the heart: give --finder RUN"):
+    with pytest.raises(InputError, match="trained on crops around the heart: give --finder RUN"):
         export(heart_run, out)
     with pytest.raises(InputError, match="was trained on whole frames: it needs no finder"):
         export(quick_run, out, finder=quick_run)
-    with pytest.raises(InputError, match="a finder must have learned on whole frames"):
+    with pytest.raises(InputError, match="a finder must be trained on whole frames"):
         export(heart_run, out, finder=heart_run)
-    with pytest.raises(InputError, match="is no run folder"):
+    with pytest.raises(InputError, match="is not a run folder"):
         export(heart_run, out, finder=tmp_path)
     other = tmp_path / "other"
     shutil.copytree(quick_run, other)
     config = json.loads((other / "config.json").read_text())
     config["dataset"]["framing"]["spacing_mm"] = 1.0
     (other / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match="framed differently"):
+    with pytest.raises(InputError, match="differently framed"):
         export(heart_run, out, finder=other)
     (other / "network.keras").unlink()
     with pytest.raises(InputError, match="has not finished"):

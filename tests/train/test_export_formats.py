@@ -159,8 +159,8 @@ def test_another_process_runs_it_without_this_package(program, file, tolerance, 
         (["--to", "litert", "--precision", "int4"], 2, "give some of float32, float16, int8"),
         (["--to", "litert", "--precision", "float16,int8"], 2, "give --data SET"),
         (["--slices", "0"], 2, "give 1 or more"),
-        (["--to", "litert", "--data", "absent"], 3, "no prepared set"),
-        (["--to", "savedmodel", "--finder", "absent"], 3, "is no run folder"),
+        (["--to", "litert", "--data", "absent"], 3, "not a prepared set"),
+        (["--to", "savedmodel", "--finder", "absent"], 3, "is not a run folder"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_leaves_nothing(

@@ -130,9 +130,9 @@ def test_damage_is_found(tmp_path):
     with pytest.raises(DatasetError, match="cut short"):
         open_dataset(folder)
     (folder / "dataset.json").write_text("{}")
-    with pytest.raises(DatasetError, match="not of schema"):
+    with pytest.raises(DatasetError, match="does not have the schema"):
         open_dataset(folder)
-    with pytest.raises(DatasetError, match="no prepared set"):
+    with pytest.raises(DatasetError, match="not a prepared set"):
         open_dataset(tmp_path)
 
 

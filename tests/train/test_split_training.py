@@ -103,8 +103,8 @@ def test_on_the_command_line(discs, tmp_path, capsys):
     assert main([*command[:-1], "8", "--epochs", "1", "--resume"]) == 2
     assert "is slices-4 of seed 8 now" in capsys.readouterr().err.replace("\n", " ")
     for more, code, words in (
-        (["--split", "slices-4", "--fold", "0"], 2, "leave --fold and --folds out"),
-        (["--split-seed", "3"], 2, "goes with --split"),
+        (["--split", "slices-4", "--fold", "0"], 2, "leave out --fold and --folds"),
+        (["--split-seed", "3"], 2, "needs --split"),
         (["--split", "halves"], 3, "no split 'halves'"),
     ):
         assert main(["train", str(discs.folder), "-o", str(tmp_path / "other"), *OPTIONS, *more]) == code, more

@@ -77,9 +77,9 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
         (["--set", "pipeline.crop=100"], 2, "multiple of 32"),
         (["--preset", "vnet"], 2, "there are unet, "),
         (["--preset", "absent.py"], 3, "does not exist"),
-        (["--fold", "0", "--folds", "2"], 2, "give one of them"),
+        (["--fold", "0", "--folds", "2"], 2, "give only one of them"),
         (["--folds", "5"], 2, "is dealt into 2 folds: give --folds 2, or prepare it with --folds 5"),
-        (["--from", "absent"], 3, "no run folder"),
+        (["--from", "absent"], 3, "not a run folder"),
         (["--set", "patience=2"], 2, "needs held-out cases"),
     ],
 )
@@ -98,7 +98,7 @@ def test_a_second_stage_never_holds_out_whom_the_first_has_seen(quick_run, discs
         train(discs, tmp_path / "other", other, fold=0, start_from=quick_run)
     with pytest.raises(UsageError, match="its network is fcn, and unet"):
         train(discs, tmp_path / "other", TINY, fold=0, start_from=quick_run)
-    with pytest.raises(InputError, match="no run folder"):
+    with pytest.raises(InputError, match="not a run folder"):
         train(discs, tmp_path / "none", QUICK, fold=0, start_from=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -227,4 +227,4 @@ def test_a_part_of_the_first_weights_stays_where_it_is_asked_for(quick_run, disc
     capsys.readouterr()
     alone = ["train", str(discs.folder), "-o", str(tmp_path / "none"), "--preset", str(preset)]
     assert main([*alone, "--set", "keep_start=0.5"]) == 2
-    assert "name one by --from" in capsys.readouterr().err
+    assert "name one with --from" in capsys.readouterr().err

@@ -65,7 +65,7 @@ def test_a_damaged_bundle_is_refused(run_folder, tmp_path):
     for name, damage, message in (
         ("graph.onnx", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "wrong checksum"),
         ("bundle.json", lambda b: b[:-20], "not valid JSON"),
-        ("bundle.json", lambda b: b.replace(b"bundle/1", b"bundle/9"), "is of schema"),
+        ("bundle.json", lambda b: b.replace(b"bundle/1", b"bundle/9"), "has the schema"),
         ("bundle.json", lambda b: b.replace(b'"size"', b'"sise"'), "cannot be used"),
     ):
         bad = tmp_path / "bad"
@@ -78,7 +78,7 @@ def test_a_damaged_bundle_is_refused(run_folder, tmp_path):
     shutil.copy(good / "bundle.json", bad)
     with pytest.raises(BundleError, match="incomplete"):
         open_bundle(bad)
-    with pytest.raises(BundleError, match="no bundle"):
+    with pytest.raises(BundleError, match="not a bundle"):
         open_bundle(tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_run_folders_that_are_none_or_damaged_are_told(discs, tmp_path):
     with pytest.raises(InputError, match="schema"):
         train(discs, other, QUICK, resume=True)
     (other / "config.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="no run folder"):
+    with pytest.raises(InputError, match="not a run folder"):
         open_run(other)
 
 
@@ -206,5 +206,5 @@ def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(run_folder, tmp
     cine, _ = labelled.as_cine(next(from_pairs(tmp_path / "pairs", segmenter.bundle.framing)))
     spied.on_framed(segmenter.bundle.framing).segment(cine)
     np.testing.assert_allclose(fed[1], fed[0], atol=1e-4)
-    with pytest.raises(DatasetError, match="framed in another way"):
+    with pytest.raises(DatasetError, match="framed differently"):
         spied.on_framed(Framing(size=128))

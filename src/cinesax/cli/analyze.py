@@ -67,6 +67,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="slices at the base that count: wall round half of the blood (default), LV blood, closed wall",
     )
     parser.add_argument(
+        "--unvalidated",
+        action="store_true",
+        help="also draw and measure what the network was not validated for (of the shipped one: wall and RV)",
+    )
+    parser.add_argument(
         "--papillary-muscles",
         choices=("included", "excluded"),
         help="whether the cavity of --segmentation includes them (default: as a SEG says, otherwise included)",
@@ -144,6 +149,7 @@ def run(args: argparse.Namespace) -> None:
             model=args.model,
             threads=args.threads,
             base=args.base,
+            unvalidated=args.unvalidated,
             selection=selection_from(args),
             overrides=_overrides(args),
             progress=progress,

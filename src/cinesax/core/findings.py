@@ -55,6 +55,7 @@ class Code(StrEnum):
     FRAME_CROPPED = "frame-cropped"
     REMOVED_REGION = "removed-region"
     NO_LV_FOUND = "no-lv-found"
+    NOT_VALIDATED = "not-validated"
     PARTIAL_SEGMENTATION = "partial-segmentation"
     ENDOCARDIUM_OUTSIDE = "endocardium-outside"
     LABELS_WITHOUT_PLACE = "labels-without-place"

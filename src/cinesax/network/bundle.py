@@ -94,6 +94,8 @@ class Bundle:
         heart_sha256: checksum of its graph; empty where there is none.
         training: what it was trained on.
         scores: what was measured of it, as recorded.
+        unvalidated: structures that it draws, but not well enough on scanners that it has not seen: they are drawn only
+            on request, and a finding says so.
     """
 
     folder: Path
@@ -108,6 +110,7 @@ class Bundle:
     heart_sha256: str = ""
     training: Training = Training()
     scores: JsonObject = field(default_factory=dict)
+    unvalidated: tuple[Structure, ...] = ()
 
     @property
     def class_names(self) -> dict[str, str]:
@@ -146,6 +149,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # As a factory: what is equal to a plain default would not be written.
     training: Training = msgspec.field(default_factory=Training)
     scores: JsonObject = msgspec.field(default_factory=dict)
+    unvalidated: tuple[str, ...] = ()
     checksums: dict[str, str]
 
 
@@ -173,6 +177,7 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
     try:
         framing = Framing.from_dict(manifest.framing)
         classes = _classes(manifest.classes)
+        unvalidated = tuple(of_bundle_name(name) for name in manifest.unvalidated)
     except (GeometryError, LookupError, ValueError) as error:
         raise BundleError(f"{path} cannot be used: {error}") from None
     if manifest.framing_digest != framing.digest:
@@ -192,6 +197,7 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
         heart_sha256=manifest.checksums.get(HEART, ""),
         training=manifest.training,
         scores=manifest.scores,
+        unvalidated=unvalidated,
     )
 
 
@@ -284,4 +290,5 @@ def _file(bundle: Bundle, checksums: dict[str, str]) -> _File:
         heart=bundle.heart,
         training=bundle.training,
         scores=bundle.scores,
+        unvalidated=tuple(structure.facts.bundle_name for structure in bundle.unvalidated),
     )

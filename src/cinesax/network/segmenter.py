@@ -51,6 +51,7 @@ class NetworkSegmenter:
         finder: says where the heart is; None: the refiner sees whole frames.
         rules: of the cleaning.
         base: which slices at the base count.
+        unvalidated: whether to draw also what the bundle says was not validated.
     """
 
     bundle: Bundle
@@ -58,6 +59,7 @@ class NetworkSegmenter:
     finder: Pass | None = None
     rules: frozenset[Rule] = DEFAULT_RULES
     base: BaseRule = BaseRule.HALF
+    unvalidated: bool = False
 
     @property
     def name(self) -> str:
@@ -150,13 +152,19 @@ class NetworkSegmenter:
                 # Not said as removed: what goes here was never taken for LV.
                 rules = self.rules if structure.facts.one_region else self.rules - {Rule.ONE_REGION}
                 cleaned[structure] = clean(region, rules).probabilities
+        # The wall decides where the base is even if it is not drawn.
         seen = evidence(cleaned)
         inside = decide(seen, base_first=cine.base_first)
+        doubtful = [structure for structure in cleaned if structure in self.bundle.unvalidated]
+        if not self.unvalidated:
+            cleaned = {structure: values for structure, values in cleaned.items() if structure not in doubtful}
         contours = self._outlines(Scores(scores.crop, cleaned), placement)
         counted, set_aside = _split(contours, inside[self.base], cine.base_first)
         labels = self._labels(Scores(scores.crop, cleaned), counted, cine, placement)
         known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in cleaned}
         findings = (*_findings(cavity.off, removed), *_outside(placement, self.bundle.framing.size))
+        if self.unvalidated:
+            findings += tuple(_unvalidated(doubtful))
         presence = Presence(self.base, inside, seen.by(self.base), seen.enclosure, set_aside)
         return Segmentation(
             labels,
@@ -267,6 +275,14 @@ def _findings(off: Sequence[Rule], removed: NDArray[np.bool_]) -> list[Finding]:
     return found
 
 
+def _unvalidated(structures: Sequence[Structure]) -> list[Finding]:
+    if not structures:
+        return []
+    names = " and ".join(structure.facts.words for structure in structures)
+    sentence = "the network was not validated for {structures}: contours and numbers of these may be wrong"
+    return [Finding(Code.NOT_VALIDATED, Severity.WARNING, sentence, texts={"structures": names})]
+
+
 def _outside(placement: Placement, size: int) -> list[Finding]:
     lost = [length * scale > size + 1 for length, scale in zip(placement.native_shape, placement.scale, strict=True)]
     if not any(lost):
@@ -289,6 +305,7 @@ def load_segmenter(
     threads: int | None = None,
     rules: frozenset[Rule] = DEFAULT_RULES,
     base: BaseRule = BaseRule.HALF,
+    unvalidated: bool = False,
 ) -> NetworkSegmenter:
     """Open a bundle and start its network.
 
@@ -297,6 +314,7 @@ def load_segmenter(
         threads: of ONNX Runtime; None: as many as there are cores for this process.
         rules: of the cleaning.
         base: which slices at the base count.
+        unvalidated: whether to draw also what the bundle says was not validated.
 
     Raises:
         BundleError: the bundle cannot be used, or draws no wall where the rule asks for it.
@@ -310,11 +328,11 @@ def load_segmenter(
     _check_shapes(bundle, bundle.graph_path, first, Shape(bundle.framing.size, 1))
     graph = Pass(first, bundle.input_name, bundle.output_name)
     if bundle.heart is None:
-        return NetworkSegmenter(bundle, graph, rules=rules, base=base)
+        return NetworkSegmenter(bundle, graph, rules=rules, base=base, unvalidated=unvalidated)
     second = _start(bundle.heart_path, bundle.heart, threads)
     _check_shapes(bundle, bundle.heart_path, second, Shape(bundle.heart.crop, bundle.heart.context))
     refiner = Pass(second, bundle.heart.input_name, bundle.heart.output_name, bundle.heart.context)
-    return NetworkSegmenter(bundle, refiner, graph, rules, base)
+    return NetworkSegmenter(bundle, refiner, graph, rules, base, unvalidated)
 
 
 @dataclass(frozen=True, slots=True)
