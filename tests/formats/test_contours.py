@@ -295,7 +295,7 @@ class TestBadInput:
     def test_two_contours_of_one_frame(self, tmp_path):
         for name in ("IM-0001-0001-icontour-manual.txt", "X-IM-0001-0001-icontour-manual.txt"):
             np.savetxt(tmp_path / name, _circle(8, 8, 3))
-        with pytest.raises(InputError, match="keep"):
+        with pytest.raises(InputError, match="keep one"):
             read_contours(tmp_path, exams.small_cine())
 
     def test_a_folder_that_cannot_be_written(self, tmp_path):
