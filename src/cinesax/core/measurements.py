@@ -32,15 +32,15 @@ class EfBasis(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BaseVolumes:
-    """Volumes of the left ventricle by one rule of what counts at its base; None where not known.
+    """Volumes of the left ventricle by one rule for its base; None if not known.
 
     Attributes:
-        rule: which one.
-        ed_phase: of its own curve, unless given.
-        es_phase: likewise.
+        rule: the rule.
+        ed_phase: end diastole on the volume curve of this rule, unless given.
+        es_phase: end systole, likewise.
         edv_ml: volume at ED.
         esv_ml: volume at ES.
-        ef_percent: ejection fraction: of volumes, or of summed areas where there are no volumes.
+        ef_percent: ejection fraction from volumes, or from summed areas if there are no volumes.
     """
 
     rule: BaseRule
@@ -53,11 +53,11 @@ class BaseVolumes:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class WallThickness(ArrayValue):
-    """End-diastolic wall thickness on the 16 segments of the American Heart Association. It was not validated.
+    """End-diastolic wall thickness on the 16 segments of the American Heart Association. Not validated.
 
     Attributes:
-        segments_mm: (16,), the mean of segments 1 to 16; nan where a segment holds no ray.
-        slices: those that were cut into basal, middle and apical thirds, from base to apex.
+        segments_mm: (16,): the means of segments 1 to 16; nan if a segment holds no ray.
+        slices: the slices that were divided into basal, middle and apical thirds, from base to apex.
     """
 
     segments_mm: Floats

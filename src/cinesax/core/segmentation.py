@@ -47,8 +47,8 @@ class Segmentation(ArrayValue):
         origin: what made the contours (or labels) that are not in `origins`; `author` says who.
         origins: (structure, phase, slice) -> where that contour comes from, if not from `origin`; also records
             decisions that a frame has no contour.
-        presence: in which frames the left ventricle was taken to be, and by which rule; None where nobody decided it
-            (what is given counts as it is).
+        presence: in which frames the left ventricle counts as present, and by which rule; None if no rule was applied
+            (given contours all count).
 
     Raises:
         GeometryError: shapes do not match, labels are not values of Structure, or polygons are not valid.

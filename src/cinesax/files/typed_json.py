@@ -1,8 +1,8 @@
-"""JSON files as types: parsed once, checked whole, and written from the type again.
+"""JSON files as types: parsed and checked once, and written from the same type.
 
-A type is a frozen msgspec.Struct or dataclass whose fields are the keys of the file. Keys that it does not have are
-left out, so that files of other versions are read; a value of another type, or one that is absent and has no default,
-is an error that names its place. What no type knows (settings of another room, scores that a user wrote) is Json.
+A type is a frozen msgspec.Struct or dataclass whose fields are the keys of the file. Unknown keys are ignored, so that
+files of other versions can be read; a value of the wrong type, or a missing value without default, is an error that
+names its place. Values without a type (settings of another room, a user's scores) are Json.
 """
 
 import json
@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     Json: TypeAlias = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
 else:
-    # msgspec cannot parse a type that holds itself; as Any it takes whatever JSON holds.
+    # msgspec cannot parse a recursive type; as Any it accepts all JSON values.
     Json = Any
 
 JsonObject: TypeAlias = Mapping[str, Json]
@@ -22,19 +22,19 @@ T = TypeVar("T")
 
 
 def parse(text: str, kind: type[T]) -> T:
-    """What a file holds.
+    """The content of a file, as a type.
 
     Raises:
-        ValueError: no JSON, or not what the type says; a text for a person.
+        ValueError: the file is not JSON or does not match the type, with a readable message.
     """
     return typed(json.loads(text), kind)
 
 
 def typed(value: object, kind: type[T]) -> T:
-    """Plain values, as JSON holds them, as a type.
+    """Plain JSON values, as a type.
 
     Raises:
-        ValueError: they are not what the type says; a text for a person.
+        ValueError: the values do not match the type, with a readable message.
     """
     try:
         return msgspec.convert(value, kind, str_keys=True)
@@ -43,7 +43,7 @@ def typed(value: object, kind: type[T]) -> T:
 
 
 def plain(record: object) -> dict[str, Json]:
-    """The plain values of a record, as JSON gives them back (lists, no tuples), in the order of its fields."""
+    """The plain values of a record as JSON returns them (lists, not tuples), in the order of its fields."""
     values = json.loads(text_of(record))
     if not isinstance(values, dict):
         raise TypeError(f"a record has fields, seen {type(record).__name__}")
