@@ -66,7 +66,7 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
     names: dict[str, list[str]] = {split: [] for split in dataset.manifest.splits}
 
     def examples() -> "Iterator[Example]":
-        # One at a time: a large set does not fit into memory.
+        # One example at a time, because a large set does not fit into memory.
         for split, seen in names.items():
             for example in records.read_examples(dataset, split):
                 seen.append(example.name)

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _called(args: argparse.Namespace) -> tuple[str, str]:
-    """Name and version: those given, else those of the bundle that is replaced, so that a second export keeps them."""
+    """Name and version: as given, or else those of the replaced bundle, so that a second export keeps them."""
     from cinesax.core.errors import BundleError
     from cinesax.network.bundle import open_bundle
 
@@ -133,7 +133,7 @@ def _precisions(text: str | None) -> "list[Precision]":
 
 
 def _fingerprints(dataset: "Dataset", folders: Iterable[Path | None]) -> list[str]:
-    """Of the set's images that one of the runs has learned from: what they held out is not in-sample."""
+    """Fingerprints of the set's images that a run learned from; held-out images are not in-sample."""
     from cinesax.network.fingerprint import fingerprint
     from cinesax.train.data.examples import Kind
     from cinesax.train.data.records import read_examples

@@ -118,7 +118,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _all_unused(found: "list[Found]", args: argparse.Namespace) -> "Callable[[Iterable[Leftover]], Iterator[Unused]]":
-    """What to list as unused, given what readers left: that, what nobody read, and labels without images."""
+    """All files to list as unused: those that the readers left, those that were not read, and labels without images."""
     from cinesax.files.stored_files import list_files
     from cinesax.train.data.manifest import Unused
     from cinesax.train.data.sources import StudySource, unmatched_labels

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from cinesax.core.errors import UsageError
 
-# What is set so often that it has an option of its own.
+# Settings that are used so often that they have their own option.
 SHORT = {
     "epochs": "epochs",
     "steps": "steps",
@@ -125,7 +125,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace, *, classes: int) -> list[str]:
-    """All settings that override the preset's: the set says how many classes there are, unless the user does."""
+    """All settings that override the preset; the number of classes comes from the set unless the user gives it."""
     short = [f"{key}={getattr(args, name)}" for name, key in SHORT.items() if getattr(args, name) is not None]
     named = {setting.partition("=")[0].strip() for setting in args.settings}
     twice = [setting for setting in short if setting.partition("=")[0] in named]
@@ -141,7 +141,7 @@ def _asks_for_rate(args: argparse.Namespace) -> bool:
 def _set_threads(threads: int) -> None:
     import tensorflow as tf
 
-    # In a process that has used TensorFlow before (Python code, tests) its threads are what they are.
+    # If the process has already used TensorFlow (Python code, tests), its threads can no longer be changed.
     with suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(2)

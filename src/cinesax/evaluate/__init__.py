@@ -1,7 +1,7 @@
-"""Evaluation: any segment function against expert labels, on the native grid, nothing left out.
+"""Evaluation: any segment function against expert labels, on the native grid, without leaving anything out.
 
-`study` says what is compared, `evaluation` compares, `distances`, `function`, `agreement` and `miccai2009` are the
-measures, `document` writes them down.
+`study` defines what is compared; `evaluation` compares; `distances`, `function`, `agreement` and `miccai2009` are the
+measures; `document` writes them.
 """
 
 from cinesax.evaluate.evaluation import Evaluation, Picture, evaluate, score

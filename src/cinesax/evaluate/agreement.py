@@ -1,4 +1,4 @@
-"""How two ways to measure agree over patients, and how sure that is."""
+"""Agreement of two ways to measure over patients, with confidence intervals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ class Interval:
 def bootstrap(
     patients: Sequence[NDArray[Any]], statistic: Callable[[NDArray[Any]], float], *, seed: int = SEED
 ) -> Interval | None:
-    """The percentile interval of a statistic when whole patients are drawn again, with their slices.
+    """The percentile interval of a statistic from resampling whole patients with their slices.
 
-    Slices of one patient resemble each other: drawing slices by themselves would give intervals that are too narrow.
+    Slices of one patient resemble each other: resampling single slices would give intervals that are too narrow.
     Source: Davison and Hinkley, "Bootstrap Methods and their Application" (1997), 3.8 and 5.3.1.
 
     Args:
-        patients: for each, its values (value, ...).
-        statistic: of the values of all drawn patients together, (value, ...).
-        seed: of the drawing.
+        patients: the values of each patient (value, ...).
+        statistic: function of the values of all drawn patients together, (value, ...).
+        seed: seed of the resampling.
 
     Returns:
-        None for fewer than three patients, of whom no interval can be told.
+        The interval, or None for fewer than three patients.
     """
     count = len(patients)
     if count < 3:
@@ -47,14 +47,14 @@ def bootstrap(
         statistic(np.concatenate([patients[index] for index in rng.integers(0, count, count)]))
         for _ in range(RESAMPLES)
     ]
-    # Not interpolated: between a number and infinity there is nothing.
+    # No interpolation: there is nothing between a number and infinity.
     ends = np.quantile(drawn, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2], method="inverted_cdf")
     return Interval(float(ends[0]), float(ends[1]))
 
 
 @dataclass(frozen=True, slots=True)
 class BlandAltman:
-    """Differences (found - truth) of paired measurements.
+    """Differences (predicted - truth) of paired measurements.
 
     Attributes:
         n: pairs.
@@ -64,8 +64,8 @@ class BlandAltman:
         lower, upper: limits of agreement: bias -+ 1.96 sd.
         limits_error: standard error of each limit.
         mean_absolute: mean of the absolute differences.
-        slope, intercept: of the least-squares line found = slope * truth + intercept; None where all truths are equal.
-        correlation: Pearson's r; None where either is constant.
+        slope, intercept: of the least-squares line predicted = slope * truth + intercept; None if all truths are equal.
+        correlation: Pearson's r; None if either is constant.
     """
 
     n: int

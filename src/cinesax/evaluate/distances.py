@@ -11,7 +11,7 @@ Mask = NDArray[np.bool_]
 
 
 class Unit(StrEnum):
-    """What a distance is counted in."""
+    """The unit of a distance."""
 
     MM = "mm"
     PIXELS = "px"
@@ -19,7 +19,7 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BorderDistances:
-    """How far apart two borders are.
+    """The distances between two borders.
 
     Attributes:
         hd95: the larger of the two directed 95th percentiles (the "95 % Hausdorff distance").
@@ -37,10 +37,10 @@ APART = BorderDistances(float("inf"), float("inf"))
 def border_distances(truth: Mask, found: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> BorderDistances:
     """Distances from each border pixel of one mask to the nearest border pixel of the other.
 
-    A border pixel is one of the mask with a neighbour (of four) outside of it. Two empty masks agree (0); where only
-    one is empty the distances are infinite. Definitions: Taha and Hanbury, "Metrics for evaluating 3D medical image
+    A border pixel is a pixel of the mask with one of its four neighbours outside. Two empty masks agree (0); if only
+    one is empty, the distances are infinite. Definitions: Taha and Hanbury, "Metrics for evaluating 3D medical image
     segmentation", BMC Medical Imaging 15 (2015) 29; Maier-Hein, Reinke et al., "Metrics reloaded", Nat Methods 21
-    (2024) 195-212, for the percentile of each direction by itself.
+    (2024) 195-212, for the percentile of each direction separately.
 
     Args:
         truth: (row, column).

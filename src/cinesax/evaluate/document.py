@@ -1,6 +1,6 @@
-"""The parts of an Evaluation as plain values, for JSON of schema cinesax/evaluation/1, and a table of slices.
+"""The parts of an Evaluation as plain values for JSON of schema cinesax/evaluation/1, and a table of slices.
 
-JSON has no infinity: a distance (or an interval's end) that is infinite is the text "infinite".
+JSON has no infinity: an infinite distance (or end of an interval) is the text "infinite".
 """
 
 import csv
@@ -71,7 +71,7 @@ def miccai(one: MiccaiCase) -> dict[str, Any]:
 
 
 def row(one: SliceScore) -> dict[str, Any]:
-    """One slice as plain values, in the order of COLUMNS (name, dice and areas first, as ever)."""
+    """One slice as plain values, in the order of COLUMNS (name, dice and areas first, as in earlier versions)."""
     return {
         "name": one.name,
         "dice": one.dice,
@@ -93,7 +93,7 @@ def row(one: SliceScore) -> dict[str, Any]:
 
 
 def table(slices: Iterable[SliceScore]) -> str:
-    """The slices as CSV with a line of names; what is not known is empty, true and false are 1 and 0."""
+    """The slices as CSV with a header line; unknown values are empty, true and false are 1 and 0."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -112,7 +112,7 @@ def _cell(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold: nan becomes null, infinity a text, keys become texts."""
+    """A value for JSON: nan becomes null, infinity a text, and keys become texts."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

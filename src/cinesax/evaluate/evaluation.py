@@ -1,4 +1,4 @@
-"""Evaluation: the scores of all frames and patients, and what follows from them."""
+"""Evaluation: the scores of all frames and patients, and figures derived from them."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -31,13 +31,13 @@ _NAMED = 3
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
 class Picture(ArrayValue):
-    """One frame with both contours, to look at.
+    """One frame with both contours, for display.
 
     Attributes:
-        score: of the frame.
+        score: score of the frame.
         pixels: (row, column).
-        truth: contours of the cavity by the truth.
-        found: contours as found.
+        truth: true contours of the cavity.
+        found: predicted contours.
         spacing_mm: between rows and columns, or None.
     """
 
@@ -62,15 +62,15 @@ class Summary:
     """Figures of a group of frames; distances may be infinite.
 
     Attributes:
-        n: frames.
+        n: number of frames.
         dice_mean: mean Dice.
         dice_median: median Dice.
         iou_mean: mean IoU.
         hd95_median: median of the 95 % Hausdorff distances.
         mean_distance_median: median of the mean distances.
         below_half: share of the frames with a Dice below 0.5.
-        false_positives: frames without LV in which some was found.
-        misses: frames with LV in which none was found.
+        false_positives: number of frames without LV in which LV was predicted.
+        misses: number of frames with LV in which none was predicted.
     """
 
     n: int
@@ -102,7 +102,7 @@ def summarise(scores: Iterable[SliceScore]) -> Summary:
 
 
 def _median(values: Iterable[float]) -> float:
-    """The median; of an even number the larger middle one, as between a number and infinity there is nothing."""
+    """The median; of an even number of values the larger middle value, because one of the two may be infinite."""
     return float(np.quantile(np.array(list(values)), 0.5, method="higher"))
 
 
@@ -111,14 +111,14 @@ class Evaluation(ArrayValue):
     """The scores of all frames.
 
     Attributes:
-        slices: one score a frame, in the order of the studies.
-        findings: what the segmenter said (each finding once), e.g. rules that were off; with the patients of whom it
-            said so, where these are not all.
-        functions: volumes and EF of each patient of whom ED and ES are known.
-        miccai: the measures of the MICCAI 2009 challenge of each patient with spacing.
-        pictures: of the worst frames, worst first.
-        others: the same of the other structures, where truth and segmentation both know them. All else is of the LV.
-        training_known: whether anybody has said what was learned from; if not, nothing can be marked as known.
+        slices: one score per frame, in the order of the studies.
+        findings: findings of the segmenter, each once, e.g. rules that were off; with their patients, if these are not
+            all.
+        functions: volumes and EF of each patient with known ED and ES.
+        miccai: measures of the MICCAI 2009 challenge for each patient with spacing.
+        pictures: pictures of the worst frames, worst first.
+        others: scores of the other structures that truth and segmentation both have. All other fields are about the LV.
+        training_known: whether the training data are known; if not, no frame can be marked as in-sample.
     """
 
     slices: tuple[SliceScore, ...]
@@ -141,17 +141,17 @@ class Evaluation(ArrayValue):
 
     @property
     def false_positives(self) -> int:
-        """Frames without LV in which some was found."""
+        """Frames without LV in which LV was predicted."""
         return sum(score.false_positive for score in self.slices)
 
     @property
     def misses(self) -> int:
-        """Frames with LV in which none was found."""
+        """Frames with LV in which none was predicted."""
         return sum(score.missed for score in self.slices)
 
     @property
     def in_sample(self) -> dict[str, Overlap]:
-        """Patients whom the network knows from its training; IMAGE where also an image is the same."""
+        """Patients from the network's training; IMAGE if an image is the same too."""
         known: dict[str, Overlap] = {}
         for one in self.slices:
             if one.overlap is not None and known.get(one.case) is not Overlap.IMAGE:
@@ -166,11 +166,11 @@ class Evaluation(ArrayValue):
         return dict(sorted(cases.items()))
 
     def worst(self, count: int = 10) -> list[SliceScore]:
-        """The frames with the lowest Dice, worst first; of equal ones first that with the larger distance."""
+        """The frames with the lowest Dice, worst first; ties are ordered by the larger distance."""
         return sorted(self.slices, key=_goodness)[:count]
 
     def groups(self) -> Iterator[tuple[str, Summary]]:
-        """Figures of all frames, of those with and without LV, and by level and moment where they are known."""
+        """Figures of all frames, of those with and without LV, and by level and moment if they are known."""
         yield "all", summarise(self.slices)
         parts: dict[str, list[SliceScore]] = defaultdict(list)
         for one in self.slices:
@@ -186,7 +186,7 @@ class Evaluation(ArrayValue):
         yield from ((name, summarise(parts[name])) for name in order if parts[name])
 
     def intervals(self) -> dict[str, Interval]:
-        """95 % intervals by drawing patients again (nothing for fewer than three patients)."""
+        """95 % intervals from resampling patients (empty for fewer than three patients)."""
         cases = list(self.by_case().values())
         dice = [np.array([one.dice for one in scores]) for scores in cases]
         hd95 = [np.array([one.hd95 for one in scores]) for scores in cases]
@@ -269,13 +269,13 @@ def evaluate(
     learned: Learned | None = None,
     pictures: int = 0,
 ) -> Evaluation:
-    """Segment each study and compare every frame whose truth is known, also those without LV.
+    """Segment each study and compare every frame with a known truth, including those without LV.
 
     Args:
-        studies: what to compare on.
+        studies: the studies to compare on.
         segment: Cine -> Segmentation: `Segmenter.segment`, or anything else.
-        learned: what the network learned from, to mark what it is tested on and knows; None: nobody has said.
-        pictures: how many of the worst frames to keep for looking at.
+        learned: what the network learned from, to mark in-sample frames; None: unknown.
+        pictures: number of worst frames to keep as pictures.
     """
     return score(((study, segment(study.cine)) for study in studies), learned=learned, pictures=pictures)
 
@@ -286,7 +286,7 @@ def score(
     """Compare segmentations with truths, frame by frame and patient by patient; arguments as `evaluate`.
 
     Raises:
-        GeometryError: a segmentation that does not fit its study.
+        GeometryError: a segmentation does not fit its study.
     """
     scores: list[SliceScore] = []
     findings: dict[Finding, list[str]] = {}
@@ -324,7 +324,7 @@ def score(
 
 
 def _of_whom(finding: Finding, told: Sequence[str], cases: Set[str]) -> Finding:
-    """The finding, with the first of the patients of whom it was told, where these are not all."""
+    """The finding, with the first of its patients if these are not all."""
     names = sorted(set(told))
     if len(names) == len(cases):
         return finding

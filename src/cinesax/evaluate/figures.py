@@ -16,7 +16,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 46
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """One measured point: where, of which kind (a CSS class), and what it says of itself."""
+    """One measured point: its position, its kind (a CSS class) and its caption."""
 
     x: float
     y: float
@@ -26,7 +26,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A straight line of a kind, with a label at its end."""
+    """A straight line with its kind (a CSS class) and a label at its end."""
 
     x1: float
     y1: float
@@ -46,16 +46,16 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot, all in the units of its SVG.
+    """A plot, in the units of its SVG.
 
     Attributes:
         height: of the SVG; its width is WIDTH.
         left, right, top, bottom: the sides of the plotting area.
         x_ticks, y_ticks: marks.
-        x_title, y_title: what the axes are.
-        dots, lines: what is drawn.
+        x_title, y_title: titles of the axes.
+        dots, lines: the drawn points and lines.
         path: the `d` of a curve, or "".
-        about: what a reader who does not see it should be told.
+        about: description for readers who cannot see the plot.
     """
 
     height: float
@@ -75,7 +75,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From values to places along an axis."""
+    """Maps values to positions along an axis."""
 
     low: float
     high: float
@@ -89,7 +89,7 @@ class _Scale:
 
 
 def _stretched(dice: float) -> float:
-    """Dice with the part near 1, where nearly all slices lie, drawn apart: 0.75 in the middle of 0 and 1."""
+    """Dice on a stretched scale: 0.75 lies in the middle, because nearly all slices are near 1."""
     return float(1 - (1 - dice) ** 0.5)
 
 
@@ -101,7 +101,7 @@ def _ticks(values: Sequence[float], scale: _Scale) -> tuple[Tick, ...]:
 
 
 def dice_by_patient(evaluation: Evaluation) -> Plot:
-    """Each slice a dot, each patient a row, the lowest mean on top."""
+    """One dot per slice, one row per patient, the lowest mean on top."""
     cases = sorted(evaluation.by_case().items(), key=lambda item: np.mean([one.dice for one in item[1]]))
     row = 24 if len(cases) <= 40 else 14
     left, bottom = 118, _TOP + row * len(cases)
@@ -112,7 +112,7 @@ def dice_by_patient(evaluation: Evaluation) -> Plot:
         y = _TOP + row * (place + 0.5)
         mean = float(np.mean([one.dice for one in scores]))
         lines.append(Line(across(mean), y - row * 0.34, across(mean), y + row * 0.34, "mean"))
-        # Dots of equal Dice would hide one another: they are spread over the row, in order of the slices.
+        # Dots with equal Dice would hide each other, so they are spread over the row in slice order.
         for index, one in enumerate(scores):
             spread = ((index * 0.618) % 1 - 0.5) * row * 0.44
             dots.append(Dot(across(one.dice), round(y + spread, 1), _kind(one), _say(one)))
@@ -132,7 +132,7 @@ def dice_by_patient(evaluation: Evaluation) -> Plot:
 
 
 def dice_by_size(evaluation: Evaluation) -> Plot:
-    """Dice against the area in the truth, on a logarithmic axis; slices without LV are not in it."""
+    """Dice against the area in the truth, on a logarithmic axis; without slices that have no LV."""
     shown = [one for one in evaluation.slices if one.truth_px]
     areas = [one.truth_px for one in shown] or [1, 10]
     low, high = 10 ** np.floor(np.log10(min(areas))), max(10 ** np.ceil(np.log10(max(areas))), 10.0)
@@ -155,7 +155,7 @@ def dice_by_size(evaluation: Evaluation) -> Plot:
 
 
 def distance_shares(evaluation: Evaluation) -> Plot:
-    """The share of slices whose HD95 is at most so large; what is infinite never comes in."""
+    """The cumulative share of slices by HD95; infinite distances never enter."""
     unit = evaluation.slices[0].unit
     values = np.sort([one.hd95 for one in evaluation.slices])
     finite = values[np.isfinite(values)]
@@ -185,7 +185,7 @@ def distance_shares(evaluation: Evaluation) -> Plot:
 
 
 def against_truth(truth: Floats, found: Floats, names: Sequence[str], what: str) -> Plot:
-    """Found against truth, with the line where both are equal."""
+    """Prediction against truth, with the line of equality."""
     ticks = round_ticks(float(min(truth.min(), found.min(), 0)), float(max(truth.max(), found.max())))
     height, bottom = 360, 360 - _BOTTOM
     across, up = _Scale(ticks[0], ticks[-1], _LEFT, WIDTH - _RIGHT), _Scale(ticks[0], ticks[-1], bottom, _TOP)
@@ -208,7 +208,7 @@ def against_truth(truth: Floats, found: Floats, names: Sequence[str], what: str)
 
 
 def differences(truth: Floats, found: Floats, names: Sequence[str], *, what: str, figures: BlandAltman) -> Plot:
-    """Bland and Altman's plot: difference against mean, with bias and limits of agreement."""
+    """Bland-Altman plot: difference against mean, with bias and limits of agreement."""
     means, apart = (truth + found) / 2, found - truth
     across_ticks = round_ticks(float(means.min()), float(means.max()))
     up_ticks = round_ticks(float(min(apart.min(), figures.lower, 0)), float(max(apart.max(), figures.upper, 0)))
@@ -233,7 +233,7 @@ def differences(truth: Floats, found: Floats, names: Sequence[str], *, what: str
 
 
 def _kind(one: SliceScore) -> str:
-    """The CSS class of a slice's dot: its level, or what went wrong."""
+    """The CSS class of a slice's dot: its level, or its error."""
     if one.missed or one.false_positive:
         return "failed"
     return "slice" if one.level is None else str(one.level)

@@ -1,4 +1,4 @@
-"""Volumes and ejection fraction of one patient, by the truth and as found."""
+"""Volumes and ejection fraction of one patient, true and predicted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from cinesax.measure.volumes import measure
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """What the left ventricle holds at ED and at ES.
+    """The blood in the left ventricle at ED and ES.
 
     Attributes:
-        ed: volume in ml, or summed area in pixels.
+        ed: volume at ED in ml, or summed area in pixels.
         es: the same at ES.
-        ed_phase: the phase that was taken.
-        es_phase: the phase that was taken.
+        ed_phase: the phase of ED.
+        es_phase: the phase of ES.
     """
 
     ed: float
@@ -31,21 +31,21 @@ class Function:
 
     @property
     def ef_percent(self) -> float:
-        """100 * (ED - ES) / ED; 0 where nothing was found at ED."""
+        """100 * (ED - ES) / ED; 0 if nothing was predicted at ED."""
         return 100 * (self.ed - self.es) / self.ed if self.ed > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class CaseFunction:
-    """The function of one patient twice.
+    """The function of one patient, true and predicted.
 
     Attributes:
         case: the patient.
-        basis: volumes in ml (each at the ED and ES of its own curve), or, without geometry, sums over the
-            labelled slices (at the ED and ES of the truth: there are no other phases).
-        truth: by the labels.
-        found: as found.
-        phases: of the beat, to count the distance between phases round it.
+        basis: volumes in ml, each at the ED and ES of its own curve; or, without geometry, sums over the labelled
+            slices at the true ED and ES, because there are no other phases.
+        truth: the function by the labels.
+        found: the predicted function.
+        phases: number of phases of the beat, for cyclic distances between phases.
     """
 
     case: str
@@ -56,7 +56,7 @@ class CaseFunction:
 
     @property
     def ef_error_points(self) -> float:
-        """Found - truth, in percentage points."""
+        """Predicted - truth, in percentage points."""
         return self.found.ef_percent - self.truth.ef_percent
 
     @property
@@ -66,18 +66,18 @@ class CaseFunction:
 
     @property
     def es_error_percent(self) -> float | None:
-        """Signed error of ESV (or of the summed area at ES) in % of the truth; None where that is 0."""
+        """Signed error of ESV (or of the summed area at ES) in % of the truth; None if the truth is 0."""
         return 100 * (self.found.es / self.truth.es - 1) if self.truth.es > 0 else None
 
     def phases_apart(self, moment: Moment) -> int:
-        """Phases between the moment by the truth and as found, round the beat."""
+        """Phases between the true and the predicted moment, counted cyclically."""
         ends = self.truth, self.found
         one, other = (end.ed_phase if moment is Moment.ED else end.es_phase for end in ends)
         return min((one - other) % self.phases, (other - one) % self.phases)
 
 
 def case_function(study: LabelledStudy, found: Segmentation, chamber: Chamber = LV) -> CaseFunction | None:
-    """Compare volumes, or where there is no geometry summed areas; None where ED and ES are not both known."""
+    """Compare volumes or, without geometry, summed areas; None unless ED and ES are both known."""
     areas = truth_areas_px(study, blood_of(chamber))
     when = {moment: phase for phase, moment in moments(areas).items()}
     if len(when) < 2:

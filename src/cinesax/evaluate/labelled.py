@@ -1,4 +1,4 @@
-"""Where `cinesax evaluate` finds images with truth: pairs, and DICOM studies with contours."""
+"""Images with truth for `cinesax evaluate`: pairs, and DICOM studies with contours."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +16,11 @@ OTHER_SUFFIXES = (".dcm", ".cvi42wsx")
 
 
 def of_pairs(folder: Path, *, phases: int | None = None) -> Iterator[LabelledStudy]:
-    """The labelled slices of a `pairs` folder, those of one patient as one study without geometry.
+    """The labelled slices of a `pairs` folder; those of one patient become one study without geometry.
 
     Args:
-        folder: with `images/` and `labels/`.
-        phases: of each slice, for names that count the frames of a study; None: found from the names.
+        folder: a folder with `images/` and `labels/`.
+        phases: phases per slice, for names that count the frames of a study; None: derived from the names.
     """
     from cinesax.formats import pair_studies
 
@@ -31,17 +31,17 @@ def of_pairs(folder: Path, *, phases: int | None = None) -> Iterator[LabelledStu
 def of_studies(folder: Path, truths: Path, reading: LabelReading = AS_IT_SAYS) -> Iterator[LabelledStudy]:
     """Exams in `folder`, each with a truth of the same name in `truths`: contour files, labels or other segmentations.
 
-    All slices count at the phases where the truth has anything: those without LV too.
+    At every phase with any truth all slices count, including those without LV.
 
     Args:
-        folder: one subfolder (or NIfTI file) an exam; or one exam itself, where `truths` is that exam's.
+        folder: one subfolder (or NIfTI file) per exam; or a single exam, if `truths` belongs to that exam.
         truths: CASE (a folder of contour files), CASE.nii, CASE.nii.gz, CASE.dcm (SEG, RTSTRUCT) or CASE.cvi42wsx for
-            each; or of the one exam.
-        reading: what the truths do not say of themselves.
+            each exam; or the truth of the single exam.
+        reading: how to read truths that do not describe themselves.
 
     Raises:
         DatasetError: no exam has a truth.
-        InputError: an exam or a truth that cannot be read.
+        InputError: an exam or a truth cannot be read.
     """
     exams = {_stem(path): path for path in sorted(folder.iterdir())}
     cases = [(case, path, truth) for case, path in exams.items() if (truth := labels_of(case, truths)) is not None]
@@ -60,7 +60,7 @@ def _stem(path: Path) -> str:
 
 
 def labels_of(case: str, folder: Path) -> Path | None:
-    """The labels of a patient in a folder: a file CASE of a kind that is read, or a folder CASE with files in it."""
+    """The labels of a patient in a folder: a readable file CASE, or a folder CASE with files."""
     files = [folder / f"{case}{suffix}" for suffix in (*LABEL_SUFFIXES, *OTHER_SUFFIXES)]
     found = [path for path in files if path.is_file()]
     found += [folder / case] if (folder / case).is_dir() and any((folder / case).iterdir()) else []
@@ -68,7 +68,7 @@ def labels_of(case: str, folder: Path) -> Path | None:
 
 
 def labelled(case: str, cine: Cine, truth: Segmentation) -> LabelledStudy:
-    """A whole study: every slice counts at the phases where the truth is known."""
+    """A whole study: every slice counts at phases with a known truth."""
     from cinesax.formats.contours import frame_numbers
 
     numbers = {place: number for number, place in frame_numbers(cine).items()}

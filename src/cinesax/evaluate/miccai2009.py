@@ -1,10 +1,11 @@
 """The measures of the MICCAI 2009 LV segmentation challenge, with the conventions of its own evaluation code.
 
 Source: Radau, Lu, Connelly, Paul, Dick, Wright, "Evaluation Framework for Algorithms Segmenting Short Axis Cardiac
-MRI", The MIDAS Journal (2009), and its MATLAB code, version 1.0 of 2009-06-29. They stand here so that a method can be
-set beside published figures; they flatter (docs/evaluation.md says how), so read them beside the strict measures.
+MRI", The MIDAS Journal (2009), and its MATLAB code, version 1.0 of 2009-06-29. They allow comparison with published
+figures. They flatter (docs/evaluation.md explains how), so read them together with the strict measures.
 
-Contours are (point, 2): x, y in pixels. The challenge has one contour a slice: of several, the largest counts.
+Contours are (point, 2): x, y in pixels. The challenge has one contour per slice: of several contours, the largest
+counts.
 """
 
 from dataclasses import dataclass
@@ -30,11 +31,11 @@ class MiccaiSlice:
     """One slice with a manual contour.
 
     Attributes:
-        name: of the frame.
+        name: name of the frame.
         present: whether there is an automatic contour.
-        apd_mm: average perpendicular distance; None where it was not taken (no contour, 15 points or fewer, at the
-            border) or came out as no number.
-        dice: on filled polygons; None where apd_mm was not taken.
+        apd_mm: average perpendicular distance; None if it was not measured (no contour, 15 points or fewer, at the
+            border) or is NaN.
+        dice: Dice of filled polygons; None if apd_mm was not measured.
     """
 
     name: str
@@ -59,9 +60,9 @@ class MiccaiCase:
 
     Attributes:
         case: the patient.
-        slices: those with a manual contour.
-        manual_ml: (EDV, ESV) by the manual contours, of the slices with one at both ED and ES.
-        found_ml: the same by the automatic contours that are good and were averaged.
+        slices: slices with a manual contour.
+        manual_ml: (EDV, ESV) by the manual contours of slices that have one at both ED and ES.
+        found_ml: the same by the good automatic contours that were averaged.
     """
 
     case: str
@@ -77,13 +78,13 @@ class MiccaiCase:
 
     @property
     def apd_mm(self) -> float | None:
-        """Mean APD of the good contours; None where there are none."""
+        """Mean APD of the good contours; None if there are none."""
         good = [one.apd_mm for one in self.slices if one.averaged and one.apd_mm is not None]
         return float(np.mean(good)) if good else None
 
     @property
     def dice(self) -> float | None:
-        """Mean Dice of the good contours; None where there are none."""
+        """Mean Dice of the good contours; None if there are none."""
         good = [one.dice for one in self.slices if one.averaged and one.dice is not None]
         return float(np.mean(good)) if good else None
 
@@ -130,7 +131,7 @@ def _ed_es(volumes: NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _volumes(volumes: NDArray[np.float64], ed: int, es: int) -> tuple[float, float]:
-    """Volumes of the slices that have a contour at both; the others are left out at both."""
+    """Volumes of the slices with a contour at both moments; other slices are left out at both."""
     both = (volumes[ed] > 0) & (volumes[es] > 0)
     return float(volumes[ed, both].sum()), float(volumes[es, both].sum())
 
@@ -156,11 +157,11 @@ def filled_dice(auto: Floats, manual: Floats, shape: tuple[int, int]) -> float:
 def perpendicular_distance(auto: Floats, manual: Floats, shape: tuple[int, int]) -> float | None:
     """Mean distance in pixels from the points of the automatic contour, along its normal, to the manual one.
 
-    Points whose normal does not hit, and points at distance 0, do not count.
+    Points whose normal misses the manual contour, and points at distance 0, do not count.
 
     Returns:
-        None where no point counts, or where one has no manual point in its window (there the challenge's code stops
-        with an error, and the contour is left without a distance).
+        The distance; None if no point counts, or if a point has no manual point in its window (there the challenge's
+        code stops with an error, and the contour gets no distance).
     """
     auto, manual = _opened(auto), _opened(manual)
     filled_auto, filled_manual = fill(auto, shape), fill(manual, shape)
@@ -193,19 +194,20 @@ def _degrees(contour: Floats, centre: Floats) -> Floats:
 
 def _windows(degrees: Floats, manual_degrees: Floats) -> NDArray[np.bool_]:
     """(automatic point, manual point): which manual points a normal may hit."""
-    # Beyond 150 degrees both ends of the circle, from 130 degrees on: otherwise angles are not taken round it.
+    # Beyond 150 degrees the window includes both ends of the circle, from 130 degrees on; otherwise it does not wrap
+    # around.
     across = (np.abs(degrees)[:, None] >= 150) & (np.abs(manual_degrees) >= 130)
     beside = (np.abs(degrees)[:, None] < 150) & (np.abs(manual_degrees - degrees[:, None]) < _WINDOW_DEGREES)
     return np.asarray(across | beside)
 
 
 def _along_normals(auto: Floats, manual: Floats, window: NDArray[np.bool_]) -> Floats:
-    """(automatic point,): the distance along its normal to the manual contour; nan where that is not hit."""
+    """(automatic point,): the distance along its normal to the manual contour; nan if it misses."""
     normals = _lines(_slopes(auto), auto, upright=True)
     apart = np.linalg.norm(auto[:, None] - manual[None], axis=2)
     off = np.where(window, np.abs(manual @ normals[:, :2].T + normals[:, 2]).T, np.inf)
     near = off <= _NEAR_NORMAL_PX
-    # Of several points near the normal the one nearest to the point that it starts from.
+    # Of several points near the normal, take the nearest to its starting point.
     several = near.sum(axis=1) >= 2
     chosen = np.where(several, np.argmin(np.where(near, apart, np.inf), axis=1), np.argmin(off, axis=1))
     tangents = _lines(_slopes(manual), manual, upright=False)[chosen]
@@ -220,7 +222,7 @@ def _along_normals(auto: Floats, manual: Floats, window: NDArray[np.bool_]) -> F
 def _slopes(contour: Floats) -> Floats:
     """Slopes of the least-squares lines through each point and its two neighbours.
 
-    They are fitted the other way round (x by y) where the line is nearly upright and that leaves less.
+    They are fitted with x and y swapped if the line is nearly vertical and the swapped fit leaves a smaller residual.
     """
     three = np.stack([np.roll(contour, 1, axis=0), contour, np.roll(contour, -1, axis=0)])
     x, y = three[..., 0], three[..., 1]
@@ -241,7 +243,7 @@ def _fit(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 def _lines(slopes: Floats, points: Floats, *, upright: bool) -> Floats:
     """(line, 3): a, b, c of a x + b y + c = 0 through points, along the slopes or at right angles; a² + b² = 1.
 
-    Slopes below 0.01 count as none, above 100 as upright.
+    Slopes below 0.01 count as horizontal, above 100 as vertical.
     """
     level = np.where(np.abs(slopes) < _FLAT, 0.0, slopes)
     along = np.stack([np.ones_like(level), level], axis=1)
@@ -252,7 +254,7 @@ def _lines(slopes: Floats, points: Floats, *, upright: bool) -> Floats:
 
 
 def _crossings(one: Floats, other: Floats) -> Floats:
-    """(line, 2): where lines cross; infinite where they are parallel."""
+    """(line, 2): the points where lines cross; infinite for parallel lines."""
     determinant = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
     x = one[:, 1] * other[:, 2] - one[:, 2] * other[:, 1]
     y = one[:, 2] * other[:, 0] - one[:, 0] * other[:, 2]
@@ -265,10 +267,10 @@ _FIFTHS = 5
 
 
 def fill(contour: Floats, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """The pixels inside of a contour by the rule of MATLAB's poly2mask, which the challenge filled with.
+    """The pixels inside a contour by the rule of MATLAB's poly2mask, as used by the challenge.
 
-    Corners are rounded to fifths of a pixel; a pixel is inside where the border, walked in fifths, crosses its
-    column above it an odd number of times. (The rule is told in the documentation of poly2mask, "Algorithms".)
+    Corners are rounded to fifths of a pixel; a pixel is inside if the border, walked in fifths, crosses its column
+    above it an odd number of times. (The documentation of poly2mask gives the rule under "Algorithms".)
 
     Args:
         contour: (point, 2): x, y, whole numbers at pixel centres.
@@ -277,7 +279,7 @@ def fill(contour: Floats, shape: tuple[int, int]) -> NDArray[np.bool_]:
     rows, columns = shape
     corners = np.floor(_FIFTHS * (contour + 0.5) + 0.5).astype(int)
     path = np.concatenate([_walk(a, b) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)])
-    # Where the walk steps from one fifth of a column to the next, in the middle fifth, it crosses a pixel's centre.
+    # The walk crosses a pixel's centre when it steps to the next fifth of a column in the middle fifth.
     before, after = path[:-1], path[1:]
     stepped = before[:, 0] != after[:, 0]
     x = (np.minimum(before[stepped, 0], after[stepped, 0]) + 0.5) / _FIFTHS - 0.5
@@ -289,7 +291,7 @@ def fill(contour: Floats, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _walk(start: NDArray[np.int_], end: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Points on the fine grid from start to end, one a step along the longer side, the same whichever end is first."""
+    """Points on the fine grid from start to end, one per step along the longer side; the direction does not matter."""
     dx, dy = np.abs(end - start)
     long = 0 if dx >= dy else 1
     flipped = bool(start[long] > end[long])
@@ -299,6 +301,6 @@ def _walk(start: NDArray[np.int_], end: NDArray[np.int_]) -> NDArray[np.int_]:
     slope = (high[1 - long] - low[1 - long]) / length if length else 0.0
     points = np.empty((length + 1, 2), dtype=int)
     points[:, long] = low[long] + steps
-    # Toward zero, as a C cast does; on the grid of an image nothing is below zero but what is cut off anyway.
+    # Round toward zero, like a C cast; on an image grid only points that are cut off anyway lie below zero.
     points[:, 1 - long] = np.trunc(low[1 - long] + slope * steps + 0.5).astype(int)
     return points[::-1] if flipped else points

@@ -1,7 +1,7 @@
-"""Masks that another program predicted, in a folder: read as the segmentation of a study.
+"""Read a folder of masks that another program predicted as the segmentation of a study.
 
-For pairs: `NAME.png` for each image. For studies: `CASE.nii.gz`, or a folder `CASE` of contour files. What is not
-there counts as nothing found.
+For pairs: `NAME.png` for each image. For studies: `CASE.nii.gz`, or a folder `CASE` of contour files. A missing file
+counts as an empty prediction.
 """
 
 from pathlib import Path
@@ -27,13 +27,13 @@ def read_masks(
     """The predicted masks of a study.
 
     Args:
-        folder: of the masks.
-        study: what they are of.
+        folder: folder of the masks.
+        study: the study that they belong to.
         value: the label of the LV cavity; None: 1 or 255 in pictures, 1 in NIfTI.
         meaning: what the numbers of whole studies mean, as `formats.label_numbers.parse_labels` takes it.
 
     Raises:
-        InputError: a mask that cannot be read, or of another size.
+        InputError: a mask cannot be read, or has another size.
     """
     whole = labels_of(study.case, folder)
     if whole is not None:
@@ -73,7 +73,7 @@ def _read_picture(path: Path, shape: tuple[int, ...], value: int | None) -> NDAr
 def _read_whole(path: Path, study: LabelledStudy, value: int | None, meaning: str | None) -> Segmentation:
     reading = LabelReading(meaning if value is None else f"lv={value}")
     found, _ = read_segmentation(path, study.cine, reading)
-    # Whoever drew nothing at a phase has found nothing there.
+    # A phase without any mask counts as an empty prediction.
     known: dict[Structure, NDArray[np.bool_]] = {Structure.CAVITY: np.ones(study.cine.n_phases, dtype=bool)}
     known |= {structure: found.known_phases[structure] for structure in found.known_phases if structure not in known}
     return Segmentation(found.labels, known, found.contours, author=path.name)

@@ -1,4 +1,4 @@
-"""The report of an evaluation: an Evaluation for people, in one HTML file that asks nothing of the network."""
+"""The report of an evaluation: an Evaluation as one HTML file that loads nothing from the internet."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ def render(evaluation: Evaluation, *, of: str, on: str) -> str:
     """The report as HTML text.
 
     Args:
-        evaluation: with pictures of the worst slices.
-        of: what was evaluated: a network's name and version, or whose masks.
-        on: the name of the data.
+        evaluation: the evaluation, with pictures of the worst slices.
+        of: what was evaluated: name and version of a network, or the source of the masks.
+        on: name of the data.
     """
     environment = Environment(
         loader=PackageLoader("cinesax.results"),
@@ -70,7 +70,7 @@ def render(evaluation: Evaluation, *, of: str, on: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One number that matters: its name, its value, and what to know of it."""
+    """A key figure: its name, value and explanation."""
 
     name: str
     value: str
@@ -78,7 +78,7 @@ class Card:
 
 
 def cards(evaluation: Evaluation, all_slices: Summary) -> list[Card]:
-    """The numbers on top."""
+    """The key figures at the top."""
     intervals, unit = evaluation.intervals(), evaluation.slices[0].unit
     made = [
         Card("Mean Dice", f"{all_slices.dice_mean:.3f}", _range(intervals.get("dice_mean"), ".3f")),
@@ -114,7 +114,7 @@ def _distance(value: float, unit: str) -> str:
 
 
 def lead(evaluation: Evaluation, groups: dict[str, Summary]) -> list[str]:
-    """Where most is lost, in sentences."""
+    """Sentences about the largest losses."""
     seen = sorted((one for one in evaluation.slices if one.truth_px), key=lambda one: one.truth_px)
     lost = sum(1 - one.dice for one in seen)
     said = []
@@ -144,7 +144,7 @@ def lead(evaluation: Evaluation, groups: dict[str, Summary]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A measurement of all patients, twice."""
+    """A measurement of all patients, true and predicted."""
 
     name: str
     figures: Any
@@ -171,7 +171,7 @@ def _both(truth: Floats, found: Floats, cases: list[str], *, name: str, figures_
 
 
 def patients(evaluation: Evaluation) -> list[dict[str, Any]]:
-    """One row a patient, the lowest mean Dice first."""
+    """One row per patient, the lowest mean Dice first."""
     functions = {one.case: one for one in evaluation.functions}
     rows = []
     for case, scores in evaluation.by_case().items():
@@ -226,7 +226,7 @@ def _tile(picture: Picture) -> Tile:
 
 
 def _crop(picture: Picture) -> figures.Crop:
-    """Both contours with a margin, in a square; all of the frame where there is none."""
+    """A square around both contours with a margin; the whole frame if there is no contour."""
     rows, columns = picture.pixels.shape
     points = [polygon for polygon in (*picture.truth, *picture.found) if len(polygon)]
     if not points:

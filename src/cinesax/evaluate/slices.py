@@ -18,19 +18,19 @@ class SliceScore:
     """How one frame was segmented.
 
     Attributes:
-        name: of the frame.
+        name: name of the frame.
         case: the patient.
-        dice: 2 |A and B| / (|A| + |B|); 1 where both are empty, 0 where only one is.
+        dice: 2 |A and B| / (|A| + |B|); 1 if both are empty, 0 if only one is.
         truth_px: area of the truth in pixels.
-        found_px: area that was found in pixels.
-        hd95: see `BorderDistances`; infinite where one mask is empty, 0 where both are.
+        found_px: predicted area in pixels.
+        hd95: see `BorderDistances`; infinite if one mask is empty, 0 if both are.
         mean_distance: the same.
-        unit: of the distances.
-        phase: index in the study.
-        slice: index in the study.
-        moment: ED or ES by the truth; None at other phases, or where they are not known.
-        level: third of the LV by the truth; None where there is none to tell.
-        overlap: what the network knows of it from its training.
+        unit: unit of the distances.
+        phase: index of the phase in the study.
+        slice: index of the slice in the study.
+        moment: true ED or ES; None at other phases, or if unknown.
+        level: third of the true LV; None if unknown.
+        overlap: what the network's training data share with this frame.
     """
 
     name: str
@@ -49,17 +49,17 @@ class SliceScore:
 
     @property
     def iou(self) -> float:
-        """|A and B| / |A or B|, which follows from Dice: 1 where both are empty, 0 where only one is."""
+        """|A and B| / |A or B|, derived from Dice: 1 if both are empty, 0 if only one is."""
         return self.dice / (2 - self.dice)
 
     @property
     def false_positive(self) -> bool:
-        """LV found where there is none."""
+        """LV predicted in a frame without LV."""
         return self.truth_px == 0 and self.found_px > 0
 
     @property
     def missed(self) -> bool:
-        """No LV found where there is one."""
+        """No LV predicted in a frame with LV."""
         return self.truth_px > 0 and self.found_px == 0
 
 
@@ -72,9 +72,9 @@ def dice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
 def slice_scores(
     study: LabelledStudy, found: Segmentation, structure: Structure = Structure.CAVITY
 ) -> Iterator[SliceScore]:
-    """The score of each frame of a study in which the truth of a structure is known, without overlap.
+    """The score of each frame of a study with a known truth of a structure, without overlap.
 
-    Moment and level are those of the LV cavity, whatever the structure.
+    Moment and level are those of the LV cavity, for every structure.
     """
     areas = truth_areas_px(study)
     when, where = moments(areas), levels(areas, study.cine.base_first)

@@ -1,4 +1,4 @@
-"""How the structures beside the LV cavity were segmented, where their truth is known."""
+"""Scores of structures other than the LV cavity, if their truth is known."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from cinesax.evaluate.study import LabelledStudy, Moment
 
 @dataclass(frozen=True, slots=True)
 class StructureScores:
-    """One structure in all frames in which its truth is known.
+    """The scores of one structure in all frames with a known truth.
 
     Attributes:
-        structure: which one.
-        slices: one score a frame.
-        functions: where it is the blood of a chamber, volumes and EF of each patient of whom its ED and ES are known.
+        structure: the structure.
+        slices: one score per frame.
+        functions: for the blood of a chamber, volumes and EF of each patient with known ED and ES.
     """
 
     structure: Structure
@@ -33,7 +33,7 @@ class StructureScores:
         for one in self.slices:
             if one.moment is not None:
                 both = one.truth_px + one.found_px
-                # Two masks that are both empty have a Dice of 1 and no pixels: they count for nothing here.
+                # Two empty masks have a Dice of 1 and no pixels, so they do not count here.
                 totals[one.moment, one.case][0] += one.dice * both
                 totals[one.moment, one.case][1] += both
         found = {}
@@ -45,9 +45,9 @@ class StructureScores:
 
 
 def structure_scores(study: LabelledStudy, found: Segmentation) -> Iterator[StructureScores]:
-    """The scores of one study: of each structure but the cavity that truth and segmentation both know.
+    """The scores of one study, for each structure except the cavity that truth and segmentation both have.
 
-    What a segmentation says nothing of is no miss: most networks draw the LV alone.
+    A structure that the segmentation does not have is not a miss: most networks draw the LV alone.
     """
     for structure in Structure:
         shared = structure in study.truth.known_phases and structure in found.known_phases

@@ -1,4 +1,4 @@
-"""What is compared: studies with truth, and where in the heart and in the beat their frames lie."""
+"""Studies with truth, and the position of their frames in the heart and in the beat."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,9 +17,9 @@ class LabelledStudy:
 
     Attributes:
         case: the patient.
-        names: (phase, slice) -> name, for the frames to compare: those where the truth is known.
+        names: (phase, slice) -> name, for the frames to compare: those with a known truth.
         cine: the images.
-        truth: on the same grid.
+        truth: the truth, on the same grid.
     """
 
     case: str
@@ -29,14 +29,14 @@ class LabelledStudy:
 
 
 class Moment(StrEnum):
-    """A moment of the beat, by the truth."""
+    """A moment of the true beat."""
 
     ED = "ED"
     ES = "ES"
 
 
 class Level(StrEnum):
-    """A third of the slices with LV at ED, by the truth."""
+    """A third of the slices with true LV at ED."""
 
     BASE = "base"
     MIDDLE = "middle"
@@ -44,7 +44,7 @@ class Level(StrEnum):
 
 
 def truth_areas_px(study: LabelledStudy, structure: Structure = Structure.CAVITY) -> NDArray[np.float64]:
-    """(phase, slice): the pixels of the true structure; nan where the truth is not known."""
+    """(phase, slice): pixels of the true structure; nan if the truth is unknown."""
     areas = np.full(study.truth.labels.shape[:2], np.nan)
     for phase, index in study.names:
         if is_known(study, structure, phase):
@@ -53,18 +53,18 @@ def truth_areas_px(study: LabelledStudy, structure: Structure = Structure.CAVITY
 
 
 def is_known(study: LabelledStudy, structure: Structure, phase: int) -> bool:
-    """Whether the truth tells where a structure is in a phase; the cavity's is known in all frames that have a name."""
+    """Whether the truth of a structure is known in a phase; that of the cavity is known in all named frames."""
     known = study.truth.known_phases.get(structure)
     return structure is Structure.CAVITY or (known is not None and bool(known[phase]))
 
 
 def mask_of(segmentation: Segmentation, structure: Structure, phase: int, index: int) -> NDArray[np.bool_]:
-    """(row, column): where a structure is in one frame."""
+    """(row, column): the mask of a structure in one frame."""
     return np.isin(segmentation.labels[phase, index], segmentation.counted_as(structure))
 
 
 def moments(areas: NDArray[np.float64]) -> dict[int, Moment]:
-    """The phases of the largest and of the smallest summed area, of at least two whose truth is known.
+    """The phases of the largest and smallest summed area, among at least two phases with a known truth.
 
     Args:
         areas: (phase, slice), nan where not known.
@@ -74,17 +74,18 @@ def moments(areas: NDArray[np.float64]) -> dict[int, Moment]:
     if len(known) < 2 or sums.max() <= 0:
         return {}
     ed = known[np.argmax(sums)]
-    # Of equal phases ED and ES are not the same one.
+    # If phases tie, ED and ES must still differ.
     es = min((phase for phase in known if phase != ed), key=lambda phase: float(np.nansum(areas[phase])))
     return {int(ed): Moment.ED, int(es): Moment.ES}
 
 
 def levels(areas: NDArray[np.float64], base_first: bool | None) -> dict[int, Level]:
-    """The third of the LV that each slice with LV at ED lies in; nothing for fewer than three.
+    """The third of the LV of each slice with LV at ED; empty for fewer than three slices.
 
     Args:
         areas: (phase, slice), nan where not known.
-        base_first: of the cine; where None, the end whose slices are smaller is taken for the apex.
+        base_first: whether the cine's first slice is at the base; None: the end with smaller slices is taken as the
+            apex.
     """
     ed = next((phase for phase, moment in moments(areas).items() if moment is Moment.ED), 0)
     inside = np.flatnonzero(np.nan_to_num(areas[ed]) > 0)

@@ -1,4 +1,4 @@
-"""What a network, or another program, has learned from: as a bundle lists it, or as the user does."""
+"""The training data of a network or another program, as listed by a bundle or by the user."""
 
 import json
 import re
@@ -19,9 +19,10 @@ _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 def learned_by(bundle: "Bundle") -> Learned | None:
-    """The patients and images that a bundle says it was trained on; what is no fingerprint there is left out.
+    """The training patients and images in a bundle; invalid fingerprints are left out.
 
-    A network of phantoms alone says that there are none; of a bundle that says nothing it is None.
+    For a network trained on phantoms alone both lists are empty; for a bundle without this information the result is
+    None.
     """
     cases, images = bundle.training.cases, bundle.training.images
     return None if cases is None and images is None else _learned(cases or (), images or ())
@@ -32,7 +33,7 @@ def read_trained_on(path: Path) -> Learned:
 
     Args:
         path: text with a patient, or the fingerprint of an image (64 hexadecimal digits), on each line, and comments
-            behind #; or JSON: a list of both, an object with `cases` and `images`, or a bundle.json.
+            after #; or JSON: a list of both, an object with `cases` and `images`, or a bundle.json.
 
     Raises:
         InputError: the file cannot be read, or lists nothing.
@@ -48,7 +49,7 @@ def read_trained_on(path: Path) -> Learned:
 
 
 def together(*lists: Learned | None) -> Learned | None:
-    """All of what several lists name; None where there is none."""
+    """The union of several lists; None if there is none."""
     known = [one for one in lists if one is not None]
     if not known:
         return None
@@ -66,7 +67,7 @@ class _Lists(msgspec.Struct, frozen=True):
 
 
 def _listed(text: str, path: Path) -> tuple[Sequence[str], Sequence[str]]:
-    """Patients and fingerprints."""
+    """The patients and fingerprints in a text."""
     if text.lstrip()[:1] not in ("{", "["):
         return _sorted_out(line.partition("#")[0].strip() for line in text.splitlines())
     try:

@@ -1,1 +1,1 @@
-"""From labelled exams to the batches that a network learns from."""
+"""From labelled exams to training batches."""

@@ -1,4 +1,4 @@
-"""Where cavity and wall lie in an example, ray by ray from the middle of the cavity; and its neighbours in the stack.
+"""Radii of cavity and wall in an example, ray by ray from the centre of the cavity; and its neighbours in the stack.
 
 NumPy code, run once when the examples are loaded.
 """
@@ -12,7 +12,8 @@ ANGLES = 36
 """Rays from the middle of the cavity, evenly spread from along a row, turning towards larger rows."""
 
 _FEWEST_PX = 20
-# Where nobody has drawn the wall, what is taken for it and what lies next to it, in framed pixels.
+# In framed pixels: the rim assumed around the cavity if the wall was not drawn, and the least thickness of a drawn
+# wall.
 _RIM_PX = 8.0
 _LEAST_WALL_PX = 1.5
 
@@ -22,11 +23,11 @@ def rays(cavity: NDArray[np.bool_], ventricle: NDArray[np.bool_] | None) -> NDAr
 
     Args:
         cavity: (row, column).
-        ventricle: (row, column): cavity and myocardium; None: nobody has drawn the wall.
+        ventricle: (row, column): cavity and myocardium; None if the wall was not drawn.
 
     Returns:
-        (2 + 2 ANGLES,): row and column of the middle, radii of the cavity, radii of the outer border of the wall, in
-        pixels. All 0 where there is no cavity, or a tiny one.
+        (2 + 2 ANGLES,): row and column of the centre, radii of the cavity, radii of the outer border of the wall, in
+        pixels. All 0 if there is no cavity, or a tiny one.
     """
     found = np.zeros(2 + 2 * ANGLES, np.float32)
     rows, columns = np.nonzero(cavity)
@@ -53,16 +54,16 @@ Place = tuple[str, int, int]
 
 
 def neighbours(places: Sequence[Place], areas: Sequence[float]) -> NDArray[np.int32]:
-    """For each example, which ones show the next slices at the same phase: towards the base, towards the apex.
+    """For each example, the examples of the next slices at the same phase: towards the base, towards the apex.
 
-    Which end of a stack is the base, the areas of the cavity tell: they grow towards it.
+    The base is the end of the stack towards which the cavity areas grow.
 
     Args:
-        places: (stack, phase, slice) of each example; phase or slice below 0: not known.
-        areas: of the cavity in each; 0: none, or nobody has looked for it.
+        places: (stack, phase, slice) of each example; phase or slice below 0 means unknown.
+        areas: cavity area of each example; 0: no cavity, or not labelled.
 
     Returns:
-        (example, 2): indices, -1 where there is none.
+        (example, 2): indices, -1 if there is none.
     """
     index = {place: number for number, place in enumerate(places) if min(place[1:]) >= 0}
     towards_apex = _towards_apex(places, areas)
@@ -74,7 +75,7 @@ def neighbours(places: Sequence[Place], areas: Sequence[float]) -> NDArray[np.in
 
 
 def _towards_apex(places: Sequence[Place], areas: Sequence[float]) -> Mapping[str, int]:
-    """By stack, 1 where slices count from base to apex, -1 the other way."""
+    """For each stack, 1 if slices count from base to apex, otherwise -1."""
     slopes: dict[str, float] = {}
     by_phase: dict[tuple[str, int], list[tuple[int, float]]] = {}
     for (stack, phase, place), area in zip(places, areas, strict=True):

@@ -1,4 +1,4 @@
-"""Augmentation inside tf.data: image and label move together; drawing parameters is apart from applying them.
+"""Augmentation inside tf.data: image and label move together; parameters are drawn separately from being applied.
 
 All randomness comes from a stateless seed, shape (2,), int32: the same seed gives the same result, so a resumed
 training sees the images that an uninterrupted one would have seen.
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-# A wall is never made thinner than to a half of what it was.
+# A wall keeps at least half of its thickness.
 _THINNEST = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How widely the training images vary; each is drawn anew for every image.
+    """How widely the training images vary; every value is drawn again for each image.
 
     Attributes:
         rotation_degrees: standard deviation of the in-plane rotation.
@@ -23,15 +23,15 @@ class Augmentation:
         shear: standard deviation of the shear.
         warp_px: standard deviation of the smooth displacement, at its control points.
         gamma: half width of the uniform distribution of the logarithm of gamma.
-        gain: half width of the uniform distribution of the gain; offset likewise, a third as wide.
+        gain: half width of the uniform distribution of the gain; the offset's is a third as wide.
         bias_field: standard deviation of the smooth logarithmic gain, at its control points.
         noise: largest standard deviation of the noise (uniform from 0).
-        blur_chance: part of the images that lose resolution, by a factor of up to 2.
-        flip_chance: part of the images that are mirrored.
-        turn_chance: part of the images that are turned by a quarter or mirrored, one of the eight ways by chance.
-        reshape_chance: part of the hearts whose wall is made thicker or thinner (see `reshaped`).
-        reshape_range: smallest and largest factor of the cavity's radius then; its logarithm is uniform.
-        saturate_chance: part of the images whose brightest parts are cut off.
+        blur_chance: share of the images that lose resolution, by a factor of up to 2.
+        flip_chance: share of the images that are mirrored.
+        turn_chance: share of the images that get a random one of the eight quarter turns and mirrorings.
+        reshape_chance: share of the hearts whose wall is made thicker or thinner (see `reshaped`).
+        reshape_range: smallest and largest factor of the cavity's radius in that case; its logarithm is uniform.
+        saturate_chance: share of the images whose brightest parts are clipped.
     """
 
     rotation_degrees: float = 20.0
@@ -63,16 +63,16 @@ def draw_geometry(
     about: tuple[tf.Tensor, float] | None = None,
     anatomy: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Where each pixel of the augmented image is taken from.
+    """The position in the framed image from which each pixel of the augmented image is taken.
 
     Args:
         seed: (2,), int32.
         settings: how widely.
         size: rows and columns of the framed image.
         crop: rows and columns of the augmented image.
-        about: its middle, (row, column), and the standard deviation from it in pixels; None: its place is uniform
-            over the framed image.
-        anatomy: of the heart in the image (see `cinesax.train.data.anatomy`); None: its wall stays as it is.
+        about: centre of the crop, (row, column), and the standard deviation around it in pixels; None: the crop's place
+            is uniform over the framed image.
+        anatomy: anatomy of the heart in the image (see `cinesax.train.data.anatomy`); None: the wall is not changed.
 
     Returns:
         (crop, crop, 2), float32: row and column in the framed image.
@@ -104,7 +104,7 @@ def draw_geometry(
 
 
 def _any_turn(seed: tf.Tensor, chance: float) -> tf.Tensor:
-    """(2, 2): one of the eight ways to turn or mirror, or, of all but `chance` of the images, none."""
+    """(2, 2): with probability `chance` one of the eight quarter turns and mirrorings, otherwise the identity."""
     keys = _seeds(seed, 4)
     signs = tf.where(tf.random.stateless_uniform([2], keys[0]) < 0.5, -1.0, 1.0)
     matrix = tf.linalg.diag(signs)
@@ -113,15 +113,15 @@ def _any_turn(seed: tf.Tensor, chance: float) -> tf.Tensor:
 
 
 def reshaped(places: tf.Tensor, anatomy: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Places moved along the rays from the middle of the cavity: a smaller cavity in a thicker wall, or the reverse.
+    """Move places along rays from the centre of the cavity: a smaller cavity in a thicker wall, or the reverse.
 
-    The radius of the cavity is multiplied, the outer border of the wall stays. Image and label are taken from the same
-    places, so the label of the new heart is as exact as that of the old.
+    The radius of the cavity is multiplied, and the outer border of the wall stays. Image and label are sampled at the
+    same places, so the new label is as exact as the old one.
 
     Args:
         places: (..., 2), float32: row and column in the framed image.
-        anatomy: (2 + 2 angles,): see `cinesax.train.data.anatomy`. All 0: there is no cavity, nothing moves.
-        factor: (), of the radius of the cavity.
+        anatomy: (2 + 2 angles,): see `cinesax.train.data.anatomy`. All 0: no cavity, so nothing moves.
+        factor: (), multiplies the radius of the cavity.
 
     Returns:
         As `places`.
@@ -220,8 +220,8 @@ def augment(
         seed: (2,), int32.
         settings: how widely.
         crop: rows and columns of the result, at most size.
-        about: where the result is cut; see `draw_geometry`.
-        anatomy: of the heart in the image; see `draw_geometry`.
+        about: where the crop is taken; see `draw_geometry`.
+        anatomy: anatomy of the heart in the image; see `draw_geometry`.
 
     Returns:
         (crop, crop, channels) float32 and (crop, crop, classes) float32, one-hot.
@@ -229,7 +229,8 @@ def augment(
     geometry, contrast = _seeds(seed, 2)
     places = draw_geometry(geometry, settings, size=image.shape[0], crop=crop, about=about, anatomy=anatomy)
     channels = image.shape[-1]
-    # Background counts as 1 outside of the frame, so it is left out of the sampling and put back.
+    # Outside of the frame, background must be 1 but sampling gives 0. So background is not sampled; it is added
+    # afterwards.
     moved = sample(tf.concat([image, label[..., 1:]], axis=-1), places)
     structures = moved[..., channels:]
     background = 1.0 - tf.reduce_sum(structures, axis=-1, keepdims=True)

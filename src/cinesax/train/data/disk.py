@@ -1,4 +1,4 @@
-"""What TensorFlow says of a disk that takes no more, as what Python says of it."""
+"""Turn TensorFlow's disk errors into Python's."""
 
 import errno
 import os
@@ -12,13 +12,13 @@ _REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """Let an error of TensorFlow that is one of a disk be an OSError.
+    """Raise TensorFlow's disk errors as OSError.
 
-    TensorFlow sorts them under names that mean other things too: a full disk and a full memory are both a
-    ResourceExhaustedError. What the system said is in the message.
+    TensorFlow's error classes are ambiguous: a full disk and full memory are both a ResourceExhaustedError. So the
+    system's message decides.
 
     Raises:
-        OSError: a file cannot be written (or what else the block raises).
+        OSError: a file cannot be written (or any other error of the block).
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Examples: framed images with their labels, from every kind of source that a network can learn from."""
+"""Examples: framed images with their labels, from every kind of source."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from cinesax.phantom.heart import ventricle
 
 
 class Kind(StrEnum):
-    """Where an example comes from."""
+    """The kind of source that an example comes from."""
 
     PAIRS = "pairs"
     STUDY = "study"
@@ -36,7 +36,7 @@ UNKNOWN = 255
 
 _BEFORE = 16
 _THICK_EVERY = 3
-# Of slices that hold no LV at any phase, these phases are taken: neighbours in time are near copies.
+# Phases used from slices without LV at any phase; neighbours in time are near copies.
 _OTHER_PHASES_EVERY = 4
 
 
@@ -44,22 +44,22 @@ _OTHER_PHASES_EVERY = 4
 class Example:
     """One labelled frame as the network sees it.
 
-    A class that is not in `known` was not looked for in this frame: where the label says background, such a class may
-    lie. A pixel of value UNKNOWN can be anything.
+    A class that is not in `known` was not labelled in this frame: a background pixel may belong to it. A pixel of value
+    UNKNOWN can be anything.
 
     Attributes:
         name: unique in its set.
-        case: the patient: splits never divide a case.
-        kind: where it comes from.
+        case: the patient; splits never divide a case.
+        kind: kind of source.
         image: (size, size), uint16: the framed image, 0 to 65535 for 0 to 1.
         label: (size, size), uint8: 0 or values of Structure, or UNKNOWN.
         slice: index of the slice in its stack, or -1.
         phase: index of the phase, or -1.
-        spacing_mm: (row, column) spacing of the framed pixels, or None where it is not known.
-        known: the classes that were looked for, without the background.
+        spacing_mm: (row, column) spacing of the framed pixels, or None if unknown.
+        known: the labelled classes, without the background.
 
     Raises:
-        DatasetError: shapes or types that do not fit, a label of a class that was not looked for.
+        DatasetError: shapes or types do not fit, or the label has a class that is not in `known`.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class LabelledFrame:
-    """What an expert said of one frame of a study, on its own pixels.
+    """An expert's label of one frame of a study, on its own pixels.
 
     Attributes:
         phase: index of the phase.
@@ -117,12 +117,12 @@ def _framed(frame: NDArray[Any], label: NDArray[np.uint8], framing: Framing, **f
 
 
 def _framed_label(label: NDArray[np.uint8], framing: Framing, placement: Placement) -> NDArray[np.uint8]:
-    """The label as framed: where it is resampled, endocardium and outermost border lie at half of a pixel each."""
+    """The framed label: resampling puts endocardium and outermost border where coverage is half a pixel."""
     framed = framing.apply_labels(label, placement)
     others = [int(value) for value in np.unique(label) if value not in (0, Structure.CAVITY)]
     if placement.is_native or not others:
         return framed
-    # Where three structures meet none may have half of a pixel: left alone, background would creep in between.
+    # Where three structures meet, none may cover half of a pixel. Without this, background would fill the gap.
     inside = framing.apply_labels((label > 0).astype(np.uint8), placement) > 0
     framed[inside & (framed == 0)] = others[0]
     framed[framing.apply_labels((label == Structure.CAVITY).astype(np.uint8), placement) > 0] = Structure.CAVITY
@@ -130,9 +130,9 @@ def _framed_label(label: NDArray[np.uint8], framing: Framing, placement: Placeme
 
 
 def known_in(label: NDArray[np.uint8], looked_for: Iterable[Structure]) -> frozenset[Structure]:
-    """The classes that a label tells of, of those that were looked for somewhere in its source.
+    """The known classes of a label, among those that were labelled anywhere in its source.
 
-    A cavity without a wall does not exist in a short-axis frame: where there is one, nobody has drawn the wall.
+    Every cavity in a short-axis frame has a wall, so a cavity without a wall means that the wall was not drawn.
     """
     classes, present = frozenset(looked_for), {Structure(int(one)) for one in np.unique(label) if one in {*Structure}}
     return classes - {one.enclosing for one in present if one.enclosing not in present}
@@ -150,12 +150,11 @@ def from_pairs(
     Args:
         found: the folder, or its pairs.
         framing: how the network sees them.
-        looked_for: the classes that were looked for; None: those that at least one label of `found` holds, and the
-            LV cavity.
-        phases: of each slice, for names that count the frames of a study; None: found from the names.
+        looked_for: the labelled classes; None: those that occur in at least one label of `found`, and the LV cavity.
+        phases: phases per slice, for names that count the frames of a study; None: derived from the names.
 
     Raises:
-        InputError: no such folder, an image without label, sizes that differ.
+        InputError: the folder does not exist, an image has no label, or sizes differ.
     """
     chosen = pairs.read_pairs(found) if isinstance(found, Path) else found
     if looked_for is None:
@@ -169,7 +168,7 @@ def from_pairs(
 
 
 def classes_in(found: Iterable[pairs.Pair]) -> frozenset[Structure]:
-    """The LV cavity, and what else at least one label of the pairs holds."""
+    """The LV cavity, and every other class in at least one label of the pairs."""
     chosen = list(found)
     values = {value for pair in chosen for value in pairs.label_values(pair.label)}
     walls = {Structure.MYOCARDIUM} if any(pair.wall for pair in chosen) else set()
@@ -177,12 +176,12 @@ def classes_in(found: Iterable[pairs.Pair]) -> frozenset[Structure]:
 
 
 def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tuple[int, int], str]]:
-    """The frames of a study that a network can learn from, and why not the others.
+    """The frames of a study that a network can learn from, and the reasons for skipping the others.
 
-    Experts label ED and ES, slice by slice. Slices that they left empty there, above the base or below the apex, are
-    frames without LV. A frame without contour says nothing at another phase, in a phase where less than half of the
-    slices of the best labelled phase are labelled, or between two slices that are labelled. A slice that is empty at ED
-    and at ES is so all the beat: the LV is longest at ED. Every fourth phase of it is learned too.
+    Experts label ED and ES, slice by slice. Slices left empty there, above the base or below the apex, are frames
+    without LV. A frame without contour counts as unknown at other phases, at phases with less than half of the labelled
+    slices of the best phase, and between two labelled slices. A slice that is empty at ED and ES is empty in the whole
+    beat, because the LV is longest at ED; every fourth phase of it is used too.
 
     Returns:
         frames: by phase, then slice.
@@ -214,7 +213,7 @@ def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tupl
 
 
 def _looked_for(seen: NDArray[np.bool_], truth: Segmentation, structure: Structure) -> NDArray[np.bool_]:
-    """(phase,): where frames without the structure are known to be without it."""
+    """(phase,): phases at which an unlabelled frame is known to lack the structure."""
     known = truth.known_phases.get(structure)
     if known is None:
         return np.zeros(len(seen), dtype=bool)
@@ -223,7 +222,7 @@ def _looked_for(seen: NDArray[np.bool_], truth: Segmentation, structure: Structu
 
 
 def _never(seen: NDArray[np.bool_], looked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(slice,): without LV at each of two phases or more that experts labelled, ED and ES: without it all the beat."""
+    """(slice,): slices without LV in the whole beat: empty at every labelled phase (at least two, ED and ES)."""
     if np.count_nonzero(looked) < 2:
         return np.zeros(seen.shape[1], dtype=bool)
     return np.asarray(~np.any(seen[looked], axis=0))
@@ -248,7 +247,7 @@ def _not_learned(
 
 
 def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> Iterator[Example]:
-    """The frames of a study that experts labelled, or left empty because there is no LV: see `labelled_frames`.
+    """Examples from the frames of a study that experts labelled, or left empty for lack of LV: see `labelled_frames`.
 
     Args:
         case: the patient's key.
@@ -293,12 +292,12 @@ def from_acdc(patient: acdc.AcdcPatient, framing: Framing) -> Iterator[Example]:
 
 
 def from_chla(patient: chla.ChlaPatient, framing: Framing) -> Iterator[Example]:
-    """Every image of a patient of the CHLA set; a cavity that nobody looked for in an image is not known there.
+    """Every image of a CHLA patient; a cavity that was not labelled in an image is unknown there.
 
-    The files do not say how the frames lie in the patient; nearly all are stored as scanners show short-axis frames.
+    The files do not give the orientation; nearly all frames are stored as scanners show short-axis frames.
 
     Args:
-        patient: as read.
+        patient: the patient as read.
         framing: how the network sees it.
     """
     for frame in patient.frames:
@@ -314,8 +313,8 @@ def from_chla(patient: chla.ChlaPatient, framing: Framing) -> Iterator[Example]:
 def from_label_map(stack: label_maps.LabelledStack, framing: Framing) -> Iterator[Example]:
     """Every slice of a stack with a map of labels: LV cavity, myocardium and RV are known in all.
 
-    The affine of these files is one of the axes' lengths alone. They are stored upside down, with the diaphragm on top:
-    looked at in all seven patients.
+    The affine of these files has only the axis lengths. All seven patients were checked by eye: the files are stored
+    upside down, with the diaphragm on top.
     """
     classes = frozenset({Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY})
     grid = stack.cine.grid
@@ -331,12 +330,12 @@ def from_label_map(stack: label_maps.LabelledStack, framing: Framing) -> Iterato
 
 
 def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 8) -> Iterator[Example]:
-    """Frames of synthetic hearts, stack by stack, slices without LV too: at ED, at ES, then at other phases.
+    """Frames of synthetic hearts, stack by stack, including slices without LV: at ED, at ES, then at other phases.
 
     Args:
-        seeds: one heart each.
+        seeds: seeds, one heart each.
         framing: how the network sees it.
-        frames_each: how many frames of each heart; neighbours where a stack is not needed whole.
+        frames_each: number of frames of each heart; neighbouring slices if not all slices are needed.
     """
     classes = frozenset({Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY})
     for seed in seeds:
@@ -354,12 +353,12 @@ def from_phantoms(seeds: Iterable[int], framing: Framing, *, frames_each: int = 
 
 
 def training_settings(seed: int) -> PhantomSettings:
-    """A phantom to learn from: every third one has a thick wall, a small cavity at ES and coarse trabeculae.
+    """Settings of a training phantom: every third has a thick wall, a small cavity at ES and coarse trabeculae.
 
-    Hearts like that are few among patients, and there networks draw the cavity too large.
+    Such hearts are rare among patients, and networks draw their cavities too large.
 
     Args:
-        seed: of the phantom.
+        seed: seed of the phantom.
     """
     if seed % _THICK_EVERY:
         return draw_settings(seed)

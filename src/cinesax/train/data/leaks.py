@@ -1,13 +1,13 @@
 """Leaks: patients or near-identical images on both sides of a split.
 
-A network that has seen a patient, or a copy of an image under another name, is measured too well. Two images count as
-near-identical where their fine structure agrees: both are averaged to 64 x 64, freed of everything smooth (contrast,
-coil shading), and correlated at every shift, as they are and turned or mirrored by all eight ways.
+A network that has seen a patient, or a copy of an image under another name, scores too well. Two images count as
+near-identical if their fine structure agrees: both are averaged to 64 x 64, high-pass filtered (to remove contrast and
+coil shading), and correlated at every shift and in all eight quarter turns and mirrorings.
 
-On 486 labelled Sunnybrook slices of 28 patients (SC-N-06 among them, which the data no longer hold), images of
+On 486 labelled Sunnybrook slices of 28 patients (including SC-N-06, which the data no longer contain), images of
 different patients reach 0.44 at most; an image and its copy after 8-bit rounding, noise of 5 %, gamma 0.6, a shift of a
 dozen pixels or cropping to 216 rows at least 0.87; the most similar other slice of the same patient has 0.94 in the
-median. Copies that were enlarged or rotated by a few degrees are not found.
+median. Copies that were enlarged, or rotated by a few degrees, are not detected.
 """
 
 import re
@@ -24,7 +24,7 @@ from cinesax.train.data.examples import Kind
 LIMIT = 0.6
 _SIZE = 64
 _SMOOTH = 1.5
-# How many of the images most like one by their spectra are compared with it in full.
+# For each image, how many images with the most similar spectra are compared in full.
 _CANDIDATES = 5
 _BLOCK = 512
 Fine = NDArray[np.float32]
@@ -32,13 +32,13 @@ Fine = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the check needs to know of one example.
+    """The facts of one example that the check needs.
 
     Attributes:
-        name: of the example.
+        name: name of the example.
         case: the patient.
-        kind: where it comes from; phantoms are compared with nobody.
-        side: what must not share anything with another side: a split, or a fold of it.
+        kind: kind of source; phantoms are not compared.
+        side: the split, or the fold of it, that must not share anything with another side.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two patients that look like one, on two sides.
+    """Two patients on two sides that seem to be the same.
 
     Attributes:
-        cases: of the first and the second side; equal where one patient is on both.
+        cases: the patients on the first and second side; equal if one patient is on both.
         sides: the two.
-        pairs: how many pairs of near-identical images there are; 0 where only the names agree.
-        names: of the pair that is most alike, or ().
-        likeness: of that pair, at most 1.
+        pairs: number of near-identical image pairs; 0 if only the names agree.
+        names: names of the most similar pair, or ().
+        likeness: likeness of that pair, at most 1.
     """
 
     cases: tuple[str, str]
@@ -84,7 +84,7 @@ def fine_structure(image: NDArray[np.uint16]) -> Fine:
         image: (size, size).
 
     Returns:
-        (64, 64), float32: mean 0 and norm 1; all 0 where the image is flat.
+        (64, 64), float32: mean 0 and norm 1; all 0 if the image is flat.
     """
     size = image.shape[0]
     if size % _SIZE == 0:
@@ -92,7 +92,7 @@ def fine_structure(image: NDArray[np.uint16]) -> Fine:
     else:
         smooth = ndimage.gaussian_filter(image.astype(np.float64), max(0.0, (size / _SIZE - 1) / 2))
         small = ndimage.zoom(smooth, _SIZE / size, order=1)
-    # Where a small frame ends is no structure: frames of one size would all be alike by their edges.
+    # The edge of a small frame is not structure: it would make all frames of one size similar.
     inside = np.zeros(small.shape)
     inside[np.ix_(small.any(axis=1), small.any(axis=0))] = 1
     weight = np.maximum(ndimage.gaussian_filter(inside, _SMOOTH, mode="nearest"), 1e-6)
@@ -103,7 +103,7 @@ def fine_structure(image: NDArray[np.uint16]) -> Fine:
 
 
 def likeness(first: Fine, second: Fine) -> float:
-    """The largest correlation of two fine structures, over all shifts and the eight ways to turn and mirror."""
+    """The largest correlation of two fine structures, over all shifts, quarter turns and mirrorings."""
     spectrum = np.fft.rfft2(first)
     turned = [np.rot90(one, turns) for one in (second, second[:, ::-1]) for turns in range(4)]
     found = np.fft.irfft2(spectrum * np.fft.rfft2(np.stack(turned)).conj(), s=first.shape)
@@ -111,7 +111,7 @@ def likeness(first: Fine, second: Fine) -> float:
 
 
 def find_leaks(seen: Sequence[Seen], images: NDArray[np.float32], *, limit: float = LIMIT) -> list[Leak]:
-    """Patients and near-identical images that lie on two sides.
+    """Find patients and near-identical images on two sides.
 
     Args:
         seen: the examples.
@@ -119,7 +119,7 @@ def find_leaks(seen: Sequence[Seen], images: NDArray[np.float32], *, limit: floa
         limit: the likeness from which two images count as near-identical.
 
     Returns:
-        One a pair of patients, the clearest first: same patient, then most pairs of images.
+        One leak per pair of patients, the clearest first: same patient, then most image pairs.
     """
     real = [i for i, one in enumerate(seen) if one.kind is not Kind.PHANTOM]
     found: dict[tuple[str, ...], Leak] = {}
@@ -129,7 +129,7 @@ def find_leaks(seen: Sequence[Seen], images: NDArray[np.float32], *, limit: floa
 
 
 def patient_key(case: str) -> tuple[str, ...]:
-    """What the spellings of one patient's name share: SC-HF-I-1, SC-HF-I-01 and sc_hf_i_01 are one."""
+    """A key shared by all spellings of a patient's name: SC-HF-I-1, SC-HF-I-01 and sc_hf_i_01."""
     return tuple(str(int(part)) if part.isdigit() else part for part in re.findall(r"[a-z]+|\d+", case.lower()))
 
 
@@ -157,7 +157,7 @@ def _by_image(seen: Sequence[Seen], images: NDArray[np.float32], real: Sequence[
 
 
 def _candidates(seen: Sequence[Seen], images: NDArray[np.float32], real: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Pairs worth comparing: the most alike by their spectra, which no shift and no half turn changes."""
+    """Pairs worth comparing: those with the most similar spectra, which shifts and half turns do not change."""
     if not real:
         return
     index = np.array(real)

@@ -1,4 +1,4 @@
-"""What a prepared set says of itself: `dataset.json`, and `examples.csv` with one line an example; no TensorFlow."""
+"""The manifest of a prepared set: `dataset.json`, and `examples.csv` with one line per example; no TensorFlow."""
 
 import csv
 import hashlib
@@ -42,7 +42,7 @@ _FIELDS = (
 
 
 def names_of(classes: Classes) -> tuple[str, ...]:
-    """The names of classes in dataset.json, in records and of a network's channels: the background's comes first."""
+    """Class names as used in dataset.json, in records and for a network's channels; the background comes first."""
     return (_BACKGROUND, *(one.facts.class_name for one in classes))
 
 
@@ -50,7 +50,7 @@ def parse_classes(names: Iterable[str]) -> Classes:
     """Classes by their names, in the order of the table; "background" may be among the names.
 
     Raises:
-        DatasetError: a name that is no class.
+        DatasetError: a name is not a class.
     """
     known = {one.facts.class_name: one for one in Structure}
     wanted = set(names) - {_BACKGROUND}
@@ -62,20 +62,20 @@ def parse_classes(names: Iterable[str]) -> Classes:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What `examples.csv` says of one example.
+    """One example in `examples.csv`.
 
     Attributes:
-        name: of the example, unique in its set.
+        name: name of the example, unique in its set.
         case: the patient.
-        kind: where it comes from.
+        kind: kind of source.
         split: of the set.
         shard: the file that holds its record.
         slice: index of the slice, or -1.
         phase: index of the phase, or -1.
         spacing_mm: (row, column) spacing of the framed pixels, or None.
-        known: the classes of the set that were looked for, without the background.
-        pixels: name of a class of the set, or "unknown" -> how many pixels are labelled so.
-        image_sha256: of the framed image: its uint16 pixels, little endian, row by row.
+        known: the labelled classes of the set, without the background.
+        pixels: name of a class of the set, or "unknown" -> its number of pixels.
+        image_sha256: SHA-256 of the framed image: its uint16 pixels, little endian, row by row.
     """
 
     name: str
@@ -92,19 +92,19 @@ class Row:
 
     @property
     def has_lv(self) -> bool:
-        """Whether a pixel is labelled as a part of the LV; of sets without either, as anything."""
+        """Whether any pixel is labelled as LV; in sets without LV classes, as any class."""
         left = [one.facts.class_name for one in Structure if one.facts.chamber == LV]
         counted = [name for name in left if name in self.pixels] or list(self.pixels)[1:-1]
         return sum(self.pixels[name] for name in counted) > 0
 
     @property
     def is_partial(self) -> bool:
-        """Whether a class of the set was not looked for, or a pixel is unknown."""
+        """Whether a class of the set was not labelled, or a pixel is unknown."""
         return len(self.known) < len(self.pixels) - 2 or self.pixels[_UNKNOWN_NAME] > 0
 
 
 def row_of(example: Example, indexed: np.ndarray[Any, Any], classes: Classes, *, split: str, shard: str) -> Row:
-    """The row of an example, of which `indexed` is the label by index of the set's classes."""
+    """The row of an example; `indexed` is its label as indices of the set's classes."""
     counts = np.bincount(indexed.ravel(), minlength=UNKNOWN + 1)
     return Row(
         example.name,
@@ -128,8 +128,8 @@ class Shard:
     Attributes:
         file: its name in the set's folder.
         split: of the set.
-        size_bytes: of the file.
-        sha256: of the file.
+        size_bytes: size of the file.
+        sha256: SHA-256 of the file.
         rows: its examples, in order.
     """
 
@@ -141,14 +141,14 @@ class Shard:
 
 
 class CaseFacts(msgspec.Struct, frozen=True):
-    """What dataset.json says of one patient (or phantom).
+    """One patient (or phantom) in dataset.json.
 
     Attributes:
         split: of the set.
-        kind: where its examples come from.
-        n: how many there are.
-        n_empty: those without LV.
-        n_partial: those in which a class was not looked for, or a pixel is unknown.
+        kind: kind of source of its examples.
+        n: number of examples.
+        n_empty: number of examples without LV.
+        n_partial: number of examples with a class that was not labelled, or an unknown pixel.
         fold: the fold that holds it out; None: it is never held out (phantoms).
     """
 
@@ -161,7 +161,7 @@ class CaseFacts(msgspec.Struct, frozen=True):
 
 
 class ShardFacts(msgspec.Struct, frozen=True):
-    """What dataset.json says of one shard: its name, split, number of examples, size and checksum."""
+    """One shard in dataset.json: its name, split, number of examples, size and checksum."""
 
     file: str
     split: str
@@ -171,30 +171,30 @@ class ShardFacts(msgspec.Struct, frozen=True):
 
 
 class TableFacts(msgspec.Struct, frozen=True):
-    """What dataset.json says of a table beside it: its name and checksum."""
+    """One table in dataset.json: its name and checksum."""
 
     file: str
     sha256: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """dataset.json. What has a default is absent from sets of the first schema.
+    """The content of dataset.json. Fields with a default are missing in sets of the first schema.
 
     Attributes:
-        schema: of the set.
+        schema: schema of the set.
         digest: SHA-256 over the checksums of the shards.
         classes: names, the background first; a label value is an index of them.
         framing: how the images were framed.
-        framing_digest: of it.
-        folds: how many the patients of each split were dealt into.
-        seed: of the dealing.
-        counts: split -> examples.
-        class_pixels: class -> pixels that are labelled so.
-        unknown_pixels: pixels of which nobody has said what they are.
+        framing_digest: digest of the framing.
+        folds: number of folds that the patients of each split were dealt into.
+        seed: seed of the dealing.
+        counts: split -> number of examples.
+        class_pixels: class -> number of its pixels.
+        unknown_pixels: number of unlabelled pixels.
         splits: split -> patients, sorted.
         cases: patient -> facts.
         shards: the files.
-        unused: reason -> files of the sources that gave no example.
+        unused: reason -> number of source files without examples.
         tables: examples.csv and unused.csv.
     """
 
@@ -216,10 +216,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, folds: int, seed: int) -> Manifest:
-    """What dataset.json says of shards; the tables are added when they are written.
+    """The manifest for these shards; the tables are added when they are written.
 
     Raises:
-        DatasetError: no example, one name twice, a case in two splits.
+        DatasetError: there is no example, a name occurs twice, or a case is in two splits.
     """
     if not any(shard.rows for shard in shards):
         raise DatasetError("there are no examples in the sources")
@@ -274,7 +274,7 @@ def _facts(rows: Iterable[Row]) -> dict[str, CaseFacts]:
 
 def _dealt(facts: Mapping[str, CaseFacts], folds: int, seed: int) -> dict[str, CaseFacts]:
     """The patients of one split with their folds."""
-    # Kind by kind, so that every fold holds its share of whole studies (with their empty slices).
+    # Dealt kind by kind, so that every fold gets its share of whole studies (with their empty slices).
     rng = np.random.default_rng(seed)
     dealt: dict[str, CaseFacts] = {}
     for kind in (Kind.STUDY, Kind.PAIRS, Kind.ACDC):
@@ -285,7 +285,7 @@ def _dealt(facts: Mapping[str, CaseFacts], folds: int, seed: int) -> dict[str, C
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Write examples.csv; `pixels` stands there as `background:65000 lv_cavity:536 unknown:0`."""
+    """Write examples.csv; `pixels` is written as `background:65000 lv_cavity:536 unknown:0`."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_FIELDS)
@@ -301,7 +301,7 @@ def read_rows(content: str, path: Path) -> list[Row]:
     """The rows of an examples.csv.
 
     Raises:
-        DatasetError: another table.
+        DatasetError: the file is not such a table.
     """
     rows = []
     try:
@@ -329,11 +329,11 @@ def read_rows(content: str, path: Path) -> list[Row]:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Unused:
-    """A file of the sources that gave no example.
+    """A source file without examples.
 
     Attributes:
-        file: its path, from the folder that was named as the source, which comes first: "dicom/SC-HF-I-01/1.dcm".
-        reason: why, for a person; the same words for the same reason.
+        file: its path, starting with the name of the source folder: "dicom/SC-HF-I-01/1.dcm".
+        reason: the reason, for a person; always the same words for the same reason.
     """
 
     file: str
@@ -349,5 +349,5 @@ def write_unused(unused: Iterable[Unused], path: Path) -> None:
 
 
 def by_reason(unused: Iterable[Unused]) -> Mapping[str, int]:
-    """How many files each reason has, the most frequent first."""
+    """The number of files for each reason, the most frequent first."""
     return dict(Counter(one.reason for one in unused).most_common())

@@ -25,16 +25,16 @@ class PipelineConfig:
     Attributes:
         batch: images in a batch.
         crop: rows and columns of the training images; None: the whole framed image.
-        jitter_px: standard deviation of the place of the crop about the patient's LV, as a network is trained that
-            is told where the heart is; None: the crop lies anywhere.
-        phantom_share: the part of the training images that are phantoms, where the set has any.
-        kind_shares: (kind, part) of other kinds of source whose part of the training images is fixed; the kinds that
-            are not named share what is left by how many examples they have.
-        context: the images have three channels: the next slice towards the base at the same phase, the slice itself,
-            the next one towards the apex; 0 where there is none. Else they have one.
-        lose_neighbour: part of the neighbours that are left out in training: a network must do without.
-        swap_neighbours: part of the images whose neighbours change places: not every stack says where its base is.
-        augmentation: how widely training images vary; None: not at all.
+        jitter_px: standard deviation of the crop's centre around the patient's LV, for training a refiner; None: the
+            crop lies anywhere.
+        phantom_share: share of phantoms among the training images, if the set has any.
+        kind_shares: (kind, share) of other kinds of source with a fixed share of the training images; the remaining
+            kinds divide the rest in proportion to their examples.
+        context: whether images have three channels instead of one: the next slice towards the base at the same phase,
+            the slice itself, and the next slice towards the apex; a missing slice is 0.
+        lose_neighbour: share of the neighbours that are left out in training, because a network must cope without.
+        swap_neighbours: share of the images whose neighbours swap places, because the base of a stack may be unknown.
+        augmentation: how training images vary; None: no augmentation.
     """
 
     batch: int = 8
@@ -49,7 +49,7 @@ class PipelineConfig:
 
     @property
     def at_the_heart(self) -> bool:
-        """Whether the images are cut round the LV."""
+        """Whether the images are crops around the LV."""
         return self.crop is not None and self.jitter_px is not None
 
 
@@ -75,7 +75,7 @@ def validation_batches(
     batch: int = 8,
     config: PipelineConfig | None = None,
 ) -> tf.data.Dataset:
-    """Every example of the cases once, in order, not augmented.
+    """Every example of the cases once, in order, without augmentation.
 
     Args:
         dataset: the prepared set.
@@ -83,12 +83,12 @@ def validation_batches(
         cases: the patients.
         only: names of examples, all of these patients: no others; None: all of theirs.
         batch: images in a batch.
-        config: of the training: where its images are cut round the LV, these are too.
+        config: config of the training: if its images are crops around the LV, so are these.
 
     Returns:
         Batches of images (batch, 256, 256, 1), float32 (with `config.context`, 3 channels), and labels (batch, 256,
-        256, classes), float32: one-hot, or 1 for every class that a pixel may have. Rows and columns are the crop's
-        where images are cut round the LV.
+        256, classes), float32: one-hot, or 1 for every class that a pixel may have. If images are crops around the LV,
+        rows and columns are those of the crop.
     """
     if config is not None and config.context:
         return _validation_with_context(dataset, split, cases, only=only, batch=batch, config=config)
@@ -138,14 +138,14 @@ def _validation_with_context(
 
 
 def count_examples(dataset: Dataset, cases: Sequence[str], only: Sequence[str] | None = None) -> int:
-    """How many examples these patients have; with `only`, how many those are."""
+    """The number of examples of these patients; with `only`, of those examples."""
     return len(only) if only is not None else sum(dataset.manifest.cases[case].n for case in cases)
 
 
 def _places(
     dataset: Dataset, split: str, cases: Sequence[str], only: Sequence[str] | None
 ) -> dict[str, tuple[float, float]]:
-    """Where the LV of each patient lies: the centre of all its labels together, (row, column)."""
+    """The position of each patient's LV: the centre of all its labels together, (row, column)."""
     cavity = dataset.manifest.classes.index(CAVITY)
     found: dict[str, NDArray[np.float64]] = {}
     for fields in _examples(dataset, split, cases, only):
@@ -171,16 +171,16 @@ def training_batches(
 
     Args:
         dataset: the prepared set; its split "train" is used.
-        cases: the patients to learn from (phantoms of the set are mixed in by their share).
-        config: how.
-        seed: of order and augmentation.
+        cases: the patients to learn from (phantoms of the set are added by their share).
+        config: how batches are made.
+        seed: seed of order and augmentation.
         only: names of examples, all of these patients: no others; None: all of theirs.
-        start: the number of batches to skip: where a resumed training goes on. Skipping costs no decoding.
+        start: number of batches to skip when a training resumes. Skipped batches are not decoded.
         threads: parallel calls of the augmentation.
 
     Returns:
         Batches of images (batch, crop, crop, 1), float32 (with `config.context`, 3 channels), and labels (batch, crop,
-        crop, classes), float32: one-hot, or 1 for every class that a pixel may have; crop is 256 where it is not
+        crop, classes), float32: one-hot, or 1 for every class that a pixel may have; crop is 256 if it is not
         configured.
     """
     parts = _parts(dataset, cases, config)
@@ -200,7 +200,7 @@ def training_batches(
             image = memory.image(index, None)
         if config.augmentation is not None:
             about = None if place is None else (place[index], float(config.jitter_px or 0))
-            # Unknown pixels move with the rest: a class of their own, behind the set's.
+            # Unknown pixels are transformed with the rest, as an extra class after those of the set.
             parts = tf.one_hot(tf.where(label == _UNKNOWN, tf.cast(classes, tf.uint8), label), classes + 1)
             crop = config.crop or size
             anatomy = memory.anatomy[index]
@@ -215,7 +215,7 @@ def training_batches(
 
 
 def _parts(dataset: Dataset, cases: Sequence[str], config: PipelineConfig) -> list[tuple[list[str], float]]:
-    """The patients to draw from together, and what part of the images is theirs."""
+    """Groups of patients to draw from, with each group's share of the images."""
     shares = dict(config.kind_shares) | {str(Kind.PHANTOM): config.phantom_share}
     facts = dataset.manifest.cases
     groups: dict[str, list[str]] = {}
@@ -233,7 +233,7 @@ def _parts(dataset: Dataset, cases: Sequence[str], config: PipelineConfig) -> li
 
 
 def _chosen_neighbours(both: tf.Tensor, seed: tf.Tensor, config: PipelineConfig) -> tf.Tensor:
-    """(2,): indices of the neighbours that this image shows; -1: none."""
+    """(2,): indices of the neighbours shown with this image; -1: none."""
     keys = tf.unstack(tf.random.split(seed + 104729, 2))
     lost = tf.random.stateless_uniform([2], keys[0]) < config.lose_neighbour
     swapped = tf.random.stateless_uniform([], keys[1]) < config.swap_neighbours
@@ -242,7 +242,7 @@ def _chosen_neighbours(both: tf.Tensor, seed: tf.Tensor, config: PipelineConfig)
 
 @dataclass(frozen=True)
 class _Draw:
-    """Which example is the k-th: a source by its weight, an example of it by chance."""
+    """Draws the k-th example: a source by its weight, then a random example of it."""
 
     sources: list[tuple[int, int]]  # (first, count) of each source
     weights: list[float]
@@ -258,7 +258,7 @@ class _Draw:
 
 @dataclass(frozen=True)
 class _Memory:
-    """All examples, decoded: (example, size, size) images, uint16, and labels, uint8; and facts of each.
+    """All decoded examples: images (example, size, size), uint16, labels, uint8, and facts about each.
 
     `neighbours` and `anatomy` are those of `cinesax.train.data.anatomy`.
     """
@@ -284,7 +284,7 @@ class _Memory:
 def _in_memory(
     dataset: Dataset, parts: Sequence[Sequence[str]], only: Sequence[str] | None, *, split: str = "train"
 ) -> _Memory:
-    # 192 KiB an example: 20,000 of them in 4 GiB, more than any expert has drawn.
+    # 192 KiB per example: 4 GiB hold 20,000 examples, more than any expert has drawn.
     images: list[NDArray[np.uint16]] = []
     labels: list[NDArray[np.uint8]] = []
     known: list[int] = []

@@ -1,7 +1,7 @@
-"""From sources to a set: shards written side by side in several processes, checked for leaks, then made whole at once.
+"""From sources to a set: several processes write shards, leaks are checked, and the complete set appears at once.
 
-What a shard holds follows from the sources and not from who writes it or when: any number of processes gives the same
-files, byte for byte.
+The content of a shard depends on the sources only, not on which process writes it or when: any number of processes
+gives the same files, byte for byte.
 """
 
 import os
@@ -33,12 +33,12 @@ from cinesax.train.data.workers import in_parallel
 
 Progress = Callable[[int, int], None]
 
-# Starting a process (it loads TensorFlow) takes some seconds of a core: it must save more than that.
+# Starting a process loads TensorFlow and takes seconds of a core, so it must save more than that.
 _WORTH_A_PROCESS_SECONDS = 10.0
 
 
 def _seconds(source: Source) -> float:
-    """What a source takes on one core of a desktop computer, about."""
+    """Rough time for a source on one core of a desktop computer."""
     match source:
         case PhantomSource():
             return 0.05 * len(source.seeds) * source.frames_each
@@ -62,7 +62,7 @@ class _Job:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Done:
-    """A shard, None where its source gave no example; the fine structure of its images, for the leak check."""
+    """A shard (None if its source gave no example), and the fine structure of its images for the leak check."""
 
     shard: Shard | None
     unused: list[Leftover]
@@ -72,12 +72,12 @@ class _Done:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A set and what came to light while it was made.
+    """A new set, with its unused files and leaks.
 
     Attributes:
         dataset: the set.
-        unused: every file of the sources that gave no example, with the reason.
-        leaks: patients or images on both sides of two splits or folds, where these were allowed.
+        unused: every source file without examples, with the reason.
+        leaks: patients or images on both sides of two splits or folds, if leaks were allowed.
     """
 
     dataset: Dataset
@@ -99,32 +99,32 @@ def prepare(
     allow_leaks: bool = False,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Make a set of sources, atomically.
+    """Make a set from sources, atomically.
 
-    A frame that comes as DICOM and, under the same name, as a picture is taken from the DICOM.
+    If a frame exists as DICOM and, under the same name, as a picture, the DICOM is used.
 
     Args:
         splits: the sources of each split; a case may be in one split only.
         folder: the set's folder; it must not exist yet.
         framing: how the network sees the frames.
-        classes: what the labels tell apart.
-        folds: how many folds the cases of each split are dealt into (phantoms: none, they always train).
-        seed: of the dealing.
-        workers: processes at most; fewer run where the work is small.
-        unused: given the files that gave no example, all that the set should list.
-        without: cases to leave out (their labels are wrong, say); their examples are listed as unused.
-        allow_leaks: make the set although patients or near-identical images lie on both sides.
-        progress: told of the shards done and their total.
+        classes: the classes of the set.
+        folds: number of folds that the cases of each split are dealt into (phantoms have no fold: they always train).
+        seed: seed of the dealing.
+        workers: largest number of processes; small work uses fewer.
+        unused: maps the files without examples to all files that the set should list.
+        without: cases to leave out (for example because of wrong labels); their examples are listed as unused.
+        allow_leaks: make the set even if patients or near-identical images lie on both sides.
+        progress: called with the number of finished shards and their total.
 
     Raises:
         OutputError: the folder exists or cannot be written.
-        DatasetError: no examples, one name twice, a case in two splits, a leak (the message names the pair), a case to
-            leave out that no source has.
-        InputError: pictures that cannot be read.
+        DatasetError: there are no examples, a name occurs twice, a case is in two splits, there is a leak (the message
+            names the pair), or no source has a case to leave out.
+        InputError: pictures cannot be read.
     """
     with new_set(folder) as work:
         run = _Run(work, framing, classes, frozenset(without), workers, progress, sum(map(len, splits.values())))
-        # Studies first: of twins the DICOM is kept, and which frames there are is known only when they are read.
+        # Studies come first: their frames are known only after reading, and they win over pictures of the same name.
         studies = {split: [one for one in some if isinstance(one, StudySource)] for split, some in splits.items()}
         done = run.through(studies, first=0)
         taken = {row.name for one in done for row in (one.shard.rows if one.shard else ())}
@@ -162,7 +162,7 @@ class _Run:
     finished: int = field(default=0)
 
     def through(self, splits: Mapping[str, Sequence[Source]], *, first: int) -> list[_Done]:
-        """Write a shard for every source; the results in the order of the sources, whoever finished first."""
+        """Write a shard for every source; the results are in the order of the sources."""
         jobs = [
             _Job(
                 source,
@@ -236,7 +236,7 @@ def _seen(name: str, case: str, kind: Kind, manifest: Manifest) -> Seen:
 
 
 def leaks_of(dataset: Dataset, examples: Iterable[Example]) -> list[Leak]:
-    """Patients and near-identical images on both sides of two splits, or of two folds of one."""
+    """Find patients and near-identical images shared by two splits, or by two folds of one split."""
     seen: list[Seen] = []
     fine: list[NDArray[np.float32]] = []
     for example in examples:
@@ -247,5 +247,5 @@ def leaks_of(dataset: Dataset, examples: Iterable[Example]) -> list[Leak]:
 
 
 def default_workers() -> int:
-    """As many processes as there are cores for this one."""
+    """The number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

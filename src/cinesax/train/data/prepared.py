@@ -1,4 +1,4 @@
-"""Where `cinesax evaluate` finds images with truth: prepared sets, whose examples become the studies they are of."""
+"""Images with truth for `cinesax evaluate` from prepared sets: examples are grouped into their studies."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
     from cinesax.train.data.manifest import Row
     from cinesax.train.data.records import Dataset
 
-# Patient, kind of source, and, of a frame that stays alone, its name.
+# Patient, kind of source, and, for a frame that is a study of its own, its name.
 _Group = tuple[str, ...]
 
 
 def of_dataset(
     dataset: "Dataset", split: str | None = None, *, fold: int | None = None, seed: int = 0, phases: int | None = None
 ) -> Iterator[LabelledStudy]:
-    """The examples of a prepared set as they were framed, those of one patient as one study without geometry.
+    """The framed examples of a prepared set; those of one patient become one study without geometry.
 
-    As in a pairs folder; slice and phase are those of the record, and of pairs those that their names tell. Frames of
-    phantoms, which are drawn by chance from stack and beat, are studies of one frame each, and so are frames whose
-    place is not known or taken. Frames in which nobody looked for the cavity are seen, not compared.
+    As in a pairs folder. Slice and phase come from the record, for pairs from their names. Each phantom frame, drawn at
+    random from stack and beat, is a study of its own, and so is a frame whose place is unknown or taken. Frames whose
+    cavity was not labelled are segmented but not compared.
 
     Args:
         dataset: the set.
-        split: of the set; or a split by name (see `cinesax.train.data.splits`): what it holds out; None: validation,
-            else train.
+        split: a split of the set, or the held-out examples of a named split (see `cinesax.train.data.splits`); None:
+            validation, or else train.
         fold: only the patients of this fold.
-        seed: of the draw of a split by name.
-        phases: of each slice, for names of pairs that count the frames of a study; None: found from the names.
+        seed: seed of the draw of a named split.
+        phases: phases per slice, for pair names that count the frames of a study; None: derived from the names.
 
     Raises:
-        DatasetError: no such split or fold.
-        UsageError: a split by name, and a fold.
+        DatasetError: the split or fold does not exist.
+        UsageError: both a named split and a fold are given.
     """
     from cinesax.train.data import records
 
@@ -62,7 +62,7 @@ def of_dataset(
 def _chosen(
     dataset: "Dataset", listed: Sequence["Row"], *, split: str | None, fold: int | None, seed: int
 ) -> tuple[str, frozenset[str]]:
-    """The set's split, and the names of its examples that are to be compared."""
+    """The set's split, and the names of its examples to compare."""
     from cinesax.train.data.splits import is_name, split_examples
 
     there = dataset.manifest.splits
@@ -76,7 +76,7 @@ def _chosen(
 
 
 def _groups(listed: Sequence["Row"], phases: int | None) -> Mapping[str, tuple[_Group, Place]]:
-    """Name of an example -> the study that it belongs to, and its phase and slice there."""
+    """Name of an example -> its study, and its phase and slice there."""
     pairs = [row for row in listed if row.slice < 0 or row.phase < 0]
     count = phases or phases_by_numbers([row.name for row in pairs], [row.case for row in pairs])
     groups: dict[str, tuple[_Group, Place]] = {}
@@ -120,6 +120,6 @@ def _cavity_known(example: "Example") -> bool:
 
 
 def _known(structure: Structure, own: Mapping[Place, "Example"], phases: int) -> NDArray[np.bool_]:
-    """(phase,): where the structure was looked for in all frames."""
+    """(phase,): phases at which the structure was labelled in all frames."""
     at = [[structure in one.known for (p, _), one in own.items() if p == phase] for phase in range(phases)]
     return np.array([bool(every) and all(every) for every in at])

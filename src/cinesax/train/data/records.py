@@ -1,13 +1,13 @@
-"""Records: a training set as TFRecord shards. The one place that knows their fields, writing and reading.
+"""Records: a training set as TFRecord shards. Only this module knows their fields, for writing and reading.
 
-A set is a folder: `dataset.json` (what is in it), `examples.csv` (one line an example), `unused.csv` (files of the
-sources that gave no example, and why) and `SPLIT-NNNNN.tfrecord` shards. It is made under a temporary name and renamed
-when it is complete, so a set that exists is whole. Sets of schema cinesax/dataset/1 (LV cavity only, no examples.csv)
-are read too.
+A set is a folder: `dataset.json` (what is in it), `examples.csv` (one line per example), `unused.csv` (source files
+without examples, and the reason) and `SPLIT-NNNNN.tfrecord` shards. It is made under a temporary name and renamed when
+it is complete, so a set that exists is whole. Sets of schema cinesax/dataset/1 (LV cavity only, no examples.csv) are
+read too.
 
-Partial labels: a record says by `known`, a bit field, which classes of the set were looked for in its frame: bit i is
-class i. A pixel labelled as background can be any class that was not looked for, and a pixel of value 255 any class at
-all: `possible_classes` tells.
+Partial labels: the bit field `known` of a record says which classes of the set were labelled in its frame: bit i is
+class i. A background pixel can be any class that was not labelled, and a pixel of value 255 any class at all: see
+`possible_classes`.
 """
 
 import io
@@ -57,7 +57,7 @@ from cinesax.train.data.manifest import (
 
 CLASSES = ("background", "lv_cavity")
 _SHARD_EXAMPLES = 256
-# Of 12-bit images the higher levels make nothing smaller, and take up to three times as long.
+# Higher levels do not shrink 12-bit images, and take up to three times as long.
 _COMPRESSION = 1
 _ALL_KNOWN = -1
 
@@ -89,7 +89,7 @@ def _integer(value: int) -> tf.train.Feature:
 
 
 def by_index(label: NDArray[np.uint8], classes: Classes) -> NDArray[np.uint8]:
-    """A label of Structures as indices of the set's classes, from 1; what the set does not tell apart is background."""
+    """A label of Structures as indices of the set's classes, from 1; structures without a class become background."""
     table = np.zeros(256, np.uint8)
     table[[int(one) for one in classes]] = np.arange(1, len(classes) + 1, dtype=np.uint8)
     for one in Structure:
@@ -120,9 +120,9 @@ def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
     """The fields of a serialised record; runs inside tf.data.
 
     Returns:
-        The fields of FEATURES, with "image" (size, size, 1) float32 from 0 to 1 and "label" (size, size) uint8
-        in place of the PNG bytes. "label" holds indices of the set's classes, 255 where a pixel is unknown; "known",
-        int64, has bit i set where class i was looked for in this frame (all bits in sets of schema 1).
+        The fields of FEATURES, with "image" (size, size, 1) float32 from 0 to 1 and "label" (size, size) uint8 in place
+        of the PNG bytes. "label" holds indices of the set's classes, 255 for an unknown pixel; "known", int64, has bit
+        i set if class i was labelled in this frame (all bits in sets of schema 1).
     """
     fields = tf.io.parse_single_example(record, FEATURES)
     image = tf.io.decode_png(fields.pop("image_png"), channels=1, dtype=tf.uint16)
@@ -133,12 +133,11 @@ def parse(record: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def possible_classes(label: tf.Tensor, known: tf.Tensor, count: int) -> tf.Tensor:
-    """For every pixel, the classes that it can be; where all were looked for, this is the one-hot label.
+    """The possible classes of every pixel; if all classes were labelled, this is the one-hot label.
 
-    A loss that takes the sum of the probabilities of the possible classes (`-log(sum(p * possible))`) learns what was
-    labelled and nothing else: where cavity is labelled and the wall is not, a pixel outside of the cavity has
-    background and wall possible, so only "not cavity" is learned there; a pixel with all classes possible teaches
-    nothing.
+    A loss that takes the sum of the probabilities of the possible classes (`-log(sum(p * possible))`) learns only what
+    was labelled. If the cavity is labelled and the wall is not, background and wall are both possible outside of the
+    cavity, so only "not cavity" is learned there. A pixel with all classes possible teaches nothing.
 
     Args:
         label: (row, column), uint8: as `parse` gives it.
@@ -157,10 +156,10 @@ def possible_classes(label: tf.Tensor, known: tf.Tensor, count: int) -> tf.Tenso
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared set, as its `dataset.json` tells.
+    """A prepared set, as described by its `dataset.json`.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         manifest: the parsed dataset.json.
     """
 
@@ -174,12 +173,12 @@ class Dataset:
 
     @property
     def classes(self) -> Classes:
-        """Its classes; a label value is an index of them, counted from 1."""
+        """Its classes; label values are indices of them, from 1."""
         return parse_classes(self.manifest.classes)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the checksums of its shards: the same data have the same digest."""
+        """SHA-256 over the checksums of its shards: equal data have equal digests."""
         return self.manifest.digest
 
     def cases(self, split: str, *, fold: int | None = None, held_out: bool = False) -> list[str]:
@@ -203,7 +202,7 @@ def open_dataset(folder: Path) -> Dataset:
     """Open a prepared set; shards are checked for presence and size here, for content by `verify`.
 
     Raises:
-        DatasetError: no set, another schema version, missing or cut shards.
+        DatasetError: not a set, another schema version, or missing or truncated shards.
     """
     path = folder / MANIFEST
     try:
@@ -228,7 +227,7 @@ def open_dataset(folder: Path) -> Dataset:
 
 
 def verify(dataset: Dataset) -> None:
-    """Compare every file with its checksum; a difference is a DatasetError."""
+    """Compare every file with its checksum; DatasetError if they differ."""
     shards = [(one.file, one.sha256) for one in dataset.manifest.shards]
     tables = [(one.file, one.sha256) for one in dataset.manifest.tables]
     for name, sha256 in (*shards, *tables):
@@ -238,10 +237,10 @@ def verify(dataset: Dataset) -> None:
 
 
 def rows(dataset: Dataset) -> list[Row]:
-    """What the set says of each of its examples, in the order of its shards.
+    """The row of each example, in the order of the shards.
 
     Raises:
-        DatasetError: examples.csv is not there or damaged.
+        DatasetError: examples.csv is missing or damaged.
     """
     path = dataset.folder / EXAMPLES
     if dataset.manifest.schema != SCHEMA:
@@ -260,7 +259,7 @@ def _rows_of_records(dataset: Dataset, split: str) -> Iterator[Row]:
 
 @contextmanager
 def new_set(folder: Path) -> Iterator[Path]:
-    """A folder to write a set into; it becomes `folder` at the end of the block, and is removed where that fails.
+    """A folder to write a set into; at the end of the block it becomes `folder`, or is removed if the block fails.
 
     Raises:
         OutputError: the folder exists or cannot be written.
@@ -283,19 +282,19 @@ def write_dataset(
     folds: int = 3,
     seed: int = 0,
 ) -> Dataset:
-    """Write a set of given examples, atomically; `cinesax.train.data.prepare` makes one of sources, in parallel.
+    """Write a set of given examples, atomically; `cinesax.train.data.prepare` makes a set from sources, in parallel.
 
     Args:
         splits: the examples of each split; a case may be in one split only.
         folder: the set's folder; it must not exist yet.
         framing: how the examples were framed.
-        classes: what its labels tell apart.
-        folds: how many folds the cases of each split are dealt into (phantoms: none, they always train).
-        seed: of the dealing.
+        classes: the classes of its labels.
+        folds: number of folds that the cases of each split are dealt into (phantoms have no fold: they always train).
+        seed: seed of the dealing.
 
     Raises:
         OutputError: the folder exists or cannot be written.
-        DatasetError: no examples, one name twice, or a case in two splits.
+        DatasetError: there are no examples, a name occurs twice, or a case is in two splits.
     """
     with new_set(folder) as work:
         shards = [
@@ -351,7 +350,7 @@ def read_examples(dataset: Dataset, split: str, cases: Iterable[str] | None = No
     """The examples of a split as they were written, in order; with `cases`, only theirs.
 
     Raises:
-        DatasetError: a shard with anything but records of this set.
+        DatasetError: a shard holds something other than records of this set.
     """
     wanted = None if cases is None else set(cases)
     classes = dataset.classes

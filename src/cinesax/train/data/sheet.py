@@ -1,6 +1,6 @@
-"""A contact sheet: many examples in one picture, with the borders of their labels, to see what a network will learn.
+"""A contact sheet: many examples in one picture, with the borders of their labels, to check what a network will learn.
 
-A person finds in a minute what no check finds: labels of another patient, mirrored hearts, a wrong slice.
+A person sees in a minute what no check detects: labels of another patient, mirrored hearts, a wrong slice.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ _ENLARGED = 2
 
 
 def draw_sheet(examples: Sequence[Example], *, columns: int = 8, tile_px: int = 256, zoom: bool = False) -> Image.Image:
-    """The sheet as a picture.
+    """Draw the sheet as a picture.
 
     Args:
-        examples: in the order in which they are shown, row by row.
+        examples: the examples in display order, row by row.
         columns: tiles in a row.
         tile_px: rows and columns of a tile.
-        zoom: show the neighbourhood of the label instead of the whole frame.
+        zoom: show the surroundings of the label instead of the whole frame.
 
     Returns:
-        RGB; each tile has the name, and below it what is known and how many pixels it has, as its caption.
+        RGB; the caption of each tile is the name, and below it the known classes with their numbers of pixels.
     """
     columns = max(1, min(columns, len(examples)))
     lines = -(-len(examples) // columns)
@@ -68,7 +68,7 @@ def _tile(example: Example, tile_px: int, zoom: bool) -> Image.Image:
     grey = Image.fromarray((image >> 8).astype(np.uint8)).resize((inner, inner), Image.Resampling.BICUBIC)
     coloured = np.asarray(grey.convert("RGB")).copy()
     sharp = np.asarray(Image.fromarray(label).resize((inner, inner), Image.Resampling.NEAREST))
-    # The wall by its outer border: the inner one is the cavity's, which is drawn later.
+    # Only the outer border of the wall: its inner border is that of the cavity, which is drawn later.
     for one in painting_order(Structure):
         if np.any(sharp == one):
             coloured[_border(np.isin(sharp, one.region), inner // tile_px)] = one.facts.line_rgb

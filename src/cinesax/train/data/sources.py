@@ -1,7 +1,7 @@
-"""Sources: what lies in the folders that a set is made of, and what becomes of each of their files.
+"""Sources: find what the source folders of a set contain, and read it.
 
-`find_sources` looks at names, and at headers only where names do not tell; `produce` reads one source and gives its
-examples. Between them every file of the folders either gives an example or is listed with the reason why not.
+`find_sources` looks at names, and at headers only if names are not enough; `produce` reads one source and returns its
+examples. Together they ensure that every file either gives an example or is listed with the reason.
 """
 
 import csv
@@ -38,12 +38,12 @@ _PAPILLARY = re.compile(r"(?:.*-)?IM-\d+-\d+-p\d+contour-(manual|auto)\.txt", re
 
 @dataclass(frozen=True, slots=True)
 class PairsSource:
-    """Some pairs of a folder, and the classes that the whole folder's labels hold.
+    """Some pairs of a folder, and the classes in the labels of the whole folder.
 
     Attributes:
         pairs: some of the folder's.
-        looked_for: the classes that labels of the folder hold.
-        phases: of each slice, where the names of the folder's pictures count the frames of a study; None: not known.
+        looked_for: the classes that occur in the folder's labels.
+        phases: phases per slice, if the names of the folder's pictures count the frames of a study; None: unknown.
     """
 
     pairs: tuple[pairs.Pair, ...]
@@ -57,11 +57,11 @@ class StudySource:
 
     Attributes:
         case: the patient.
-        folder: holds the files.
+        folder: the folder of the files.
         files: all of them.
         labels: a folder of contour files, a NIfTI, DICOM (SEG, RTSTRUCT) or cvi42 file; None: a DICOM SEG among
             `files`.
-        reading: what the labels do not say of themselves.
+        reading: how to read labels that do not describe themselves.
     """
 
     case: str
@@ -95,7 +95,7 @@ class ChlaSource:
 
 @dataclass(frozen=True, slots=True)
 class LabelMapSource:
-    """A stack with a map of labels beside it."""
+    """A stack with a label map next to it."""
 
     file: Path
 
@@ -105,11 +105,11 @@ Source = PairsSource | StudySource | AcdcSource | PhantomSource | ChlaSource | L
 
 @dataclass(frozen=True)
 class Found:
-    """What was found.
+    """The sources in the folders, and the unused files.
 
     Attributes:
-        sources: to be read.
-        unused: (file, reason) of files that belong to none of them.
+        sources: the sources to read.
+        unused: (file, reason) of files that belong to no source.
     """
 
     sources: list[Source] = field(default_factory=list)
@@ -124,29 +124,29 @@ def phantom_sources(seeds: Iterable[int], frames_each: int) -> list[Source]:
 
 
 def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: LabelReading = AS_IT_SAYS) -> Found:
-    """Look through folders for what can be learned from.
+    """Search folders for training sources.
 
     Each folder is one of
 
     - pairs: `images/` and `labels/`;
     - ACDC: `patientNNN_frameFF_gt.nii.gz` files at any depth;
     - CHLA: `.npz` files of the congenital set (see `formats.chla`) at any depth;
-    - label maps: `sa_ED.nii.gz` or `sa_ES.nii.gz` with `seg*.nii.gz` beside it, at any depth;
-    - studies: DICOM files at any depth, in folders by patient, whose contours or label files lie in `labels`, among
-      them, or (DICOM SEG) beside the images.
+    - label maps: `sa_ED.nii.gz` or `sa_ES.nii.gz` with `seg*.nii.gz` next to it, at any depth;
+    - studies: DICOM files at any depth, in folders by patient, whose contours or label files lie in `labels`, among the
+        folders, or (DICOM SEG) next to the images.
 
-    Patient folders and label folders belong together where their names agree but for zeros and case (SC-HF-I-1,
-    SC-HF-I-01), where a CSV file with the columns PatientID and OriginalID says so (SCD0000101, SC-HF-I-1), or where
-    the PatientID in the DICOM headers is that of the labels.
+    A patient folder and a label folder belong together if their names agree apart from zeros and case (SC-HF-I-1,
+    SC-HF-I-01), if a CSV file with the columns PatientID and OriginalID says so (SCD0000101, SC-HF-I-1), or if the
+    PatientID in the DICOM headers is that of the labels.
 
     Args:
         folders: the sources.
         labels: a folder of contours or label files by patient, for all studies.
-        reading: what those labels do not say of themselves.
+        reading: how to read labels that do not describe themselves.
 
     Raises:
-        InputError: no such folder, pairs that are none.
-        UsageError: a folder without files.
+        InputError: a folder does not exist, or pairs are not valid.
+        UsageError: a folder has no files.
     """
     missing = [str(folder) for folder in (*folders, *([labels] if labels else [])) if not folder.is_dir()]
     if missing:
@@ -185,7 +185,7 @@ def _add_pairs(found: Found, folder: Path, files: Sequence[Path]) -> None:
 def _add_files(
     found: Found, files: Sequence[Path], is_one: Callable[[Path], bool], kind: type[ChlaSource] | type[LabelMapSource]
 ) -> None:
-    """A source for each file that is one; the files beside a stack are listed when it is read."""
+    """Add a source for each source file; the files next to a stack are listed when the stack is read."""
     mine = [file for file in files if is_one(file)]
     found.sources.extend(kind(file) for file in mine)
     places = {file.parent for file in mine} if kind is LabelMapSource else set()
@@ -218,7 +218,7 @@ def _add_studies(found: Found, folder: Path, files: Sequence[Path], labels: Path
 
 
 def unmatched_labels(files: Iterable[Path], used: Iterable[Path]) -> list[Leftover]:
-    """(file, reason) of every label file that lies in none of the folders (or files) that studies were read with."""
+    """(file, reason) of every label file that was not used to read a study."""
     places = set(used)
     left = [file for file in files if not places & {file, *file.parents}]
     return [(file, _why_no_labels(file)) for file in left]
@@ -263,7 +263,7 @@ def _labels_by_patient(files: Sequence[Path], root: Path, *, any_kind: bool) -> 
 
 
 def _aliases(files: Iterable[Path]) -> dict[Key, Key]:
-    """PatientID -> OriginalID, as the tables of the distribution have them."""
+    """PatientID -> OriginalID, from the tables of the distribution."""
     found: dict[Key, Key] = {}
     for file in files:
         if file.suffix.lower() != ".csv":
@@ -284,7 +284,7 @@ Groups = dict[tuple[str, Path, Path | None], list[Path]]
 def _by_patient(
     root: Path, files: Sequence[Path], labels: Mapping[Key, tuple[str, Path]], aliases: Mapping[Key, Key]
 ) -> tuple[Groups, list[Leftover]]:
-    """(patient, folder of the images, labels) -> files of the images; and the files that are of no patient."""
+    """(patient, folder of the images, labels) -> files of the images; and the files without a patient."""
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for file in files:
         by_folder[file.parent].append(file)
@@ -307,7 +307,7 @@ def _by_patient(
         elif known := match(identity):
             by_identity[known].extend(members)
         else:
-            # A patient of whom there may be a DICOM SEG beside the images.
+            # This patient may have a DICOM SEG next to the images.
             place = root / folder.relative_to(root).parts[0] if folder != root else root
             groups[place.name, place, None].extend(members)
     for (case, path), members in by_identity.items():
@@ -335,7 +335,7 @@ def _named(
 
 
 def _identity(files: Iterable[Path]) -> tuple[bool, str | None]:
-    """Whether there is a DICOM instance among files of one folder, and the PatientID of the first."""
+    """Whether files of one folder include a DICOM instance, and the PatientID of the first."""
     for file in files:
         try:
             return True, open_exam(file).series[0].headers[0].patient_id
@@ -347,14 +347,14 @@ def _identity(files: Iterable[Path]) -> tuple[bool, str | None]:
 def produce(source: Source, framing: Framing) -> tuple[list[Example], list[Leftover]]:
     """Read one source.
 
-    A patient whose files cannot be read as what they should be, or whose labels do not fit the images, gives no
-    example: half of a patient's labels would teach the other half as background.
+    A patient whose files cannot be read, or whose labels do not fit the images, gives no examples: with half of the
+    labels, the other half would be learned as background.
 
     Returns:
-        Its examples, and (file, reason) for every file of it that gave none.
+        Its examples, and (file, reason) for every file without examples.
 
     Raises:
-        InputError: pictures that cannot be read.
+        InputError: pictures cannot be read.
     """
     match source:
         case PairsSource():

@@ -1,9 +1,8 @@
-"""Splits of a prepared set by name, example by example: what trains and what is held out.
+"""Named splits of a prepared set, example by example: training and held-out examples.
 
-Splits by patient are what an estimate needs; splits by slice, as the original course drew them, put neighbouring
-slices of one heart on both sides. Both are given as names of examples, because a split by slice divides patients: a
-pipeline keeps the records whose field "name" is among `ExampleSplit.train` (or `.held_out`), instead of those whose
-"case" is among the cases.
+A fair estimate needs splits by patient. Splits by slice, as in the original course, put neighbouring slices of one
+heart on both sides. Both kinds are lists of example names, because a split by slice divides patients: a pipeline
+selects records by "name" (`ExampleSplit.train` or `.held_out`), not by "case".
 """
 
 import re
@@ -27,14 +26,14 @@ _NAME = re.compile(r"(slices|patients|fold)-(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class ExampleSplit:
-    """Which examples of a set's split "train" train, and which are held out.
+    """The training and the held-out examples of a set's split "train".
 
     Attributes:
-        name: of the split.
-        train: names of examples, sorted.
-        held_out: names of examples, sorted.
-        shared_cases: patients with examples on both sides: none in a split by patient.
-        seed: of the draw.
+        name: name of the split.
+        train: names of the training examples, sorted.
+        held_out: names of the held-out examples, sorted.
+        shared_cases: patients with examples on both sides; empty for a split by patient.
+        seed: seed of the draw.
     """
 
     name: str
@@ -44,31 +43,31 @@ class ExampleSplit:
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As a run's config.json tells it."""
+        """Plain values, as in a run's config.json."""
         return {"name": self.name, "seed": self.seed} | {
             key: list(getattr(self, key)) for key in ("shared_cases", "train", "held_out")
         }
 
 
 def is_name(name: str) -> bool:
-    """Whether this is how a split by name is called (not whether a set has examples enough for it)."""
+    """Whether this is the name of a split (a set may still have too few examples for it)."""
     return name == COURSE or _NAME.fullmatch(name) is not None
 
 
 def split_examples(dataset: Dataset, name: str, *, seed: int = 0) -> ExampleSplit:
-    """A split of the examples of "train" by its name.
+    """The named split of the examples of "train".
 
     | name | held out | trains |
     | --- | --- | --- |
     | `course-234-26` | 26 of the 260 labelled slices of Sunnybrook's `train`, drawn without regard to patients, as the original course did | the other 234 |
-    | `slices-N` | N labelled slices, drawn likewise, of any set | the other ones |
+    | `slices-N` | N labelled slices, drawn likewise, of any set | the others |
     | `patients-N` | N labelled slices, of as few whole patients as it takes | slices of the other patients |
     | `fold-K` | every example of the patients of fold K | every other example, phantoms too |
 
-    In the first three, neither phantoms nor frames without LV take part: training and held-out slices are counted as
-    the course counted them. `patients-N` takes patients whose slices add up to N exactly, where there are such;
-    otherwise slices of the last patient are left out of both sides, and fewer train than in `slices-N`: `equal_numbers`
-    makes both trainings equally large. The course's own draw is not public: `seed` draws one like it.
+    The first three leave out phantoms and frames without LV, so that slices are counted as in the course. `patients-N`
+    takes patients whose slices add up to exactly N if possible. Otherwise some slices of the last patient are left out
+    of both sides, and there are fewer training slices than in `slices-N`; `equal_numbers` makes both trainings equally
+    large. The course's own draw is not public: `seed` makes a similar one.
 
     Args:
         dataset: a prepared set.
@@ -76,8 +75,8 @@ def split_examples(dataset: Dataset, name: str, *, seed: int = 0) -> ExampleSpli
         seed: of the draw; folds do not depend on it.
 
     Raises:
-        DatasetError: no such name, a set without 260 labelled slices for the course's split, a fold that is not there,
-            more slices to hold out than there are.
+        DatasetError: the name or the fold does not exist, the set does not have the 260 labelled slices of the course's
+            split, or N is larger than the number of slices.
     """  # noqa: E501 - a table
     listed = [row for row in rows(dataset) if row.split == "train"]
     labelled = [row for row in listed if row.kind is not Kind.PHANTOM and row.has_lv]
@@ -102,11 +101,11 @@ def split_examples(dataset: Dataset, name: str, *, seed: int = 0) -> ExampleSpli
 
 
 def cases_of(dataset: Dataset, split: ExampleSplit) -> tuple[list[str], list[str]]:
-    """The patients of the held-out examples, and those of the training ones; of a split by slice some are in both.
+    """The patients of the held-out and of the training examples; in a split by slice some are in both.
 
     Raises:
-        DatasetError: a split with examples that the set's "train" has not, with nothing on a side, or with an example
-            on both.
+        DatasetError: the split has examples that are not in the set's "train", has an empty side, or has an example on
+            both sides.
     """
     cases = {row.name: row.case for row in rows(dataset) if row.split == "train"}
     strange = [name for name in (*split.train, *split.held_out) if name not in cases]
@@ -123,7 +122,7 @@ def cases_of(dataset: Dataset, split: ExampleSplit) -> tuple[list[str], list[str
 def equal_numbers(
     dataset: Dataset, first: ExampleSplit, second: ExampleSplit, *, seed: int = 0
 ) -> tuple[ExampleSplit, ExampleSplit]:
-    """Both splits of a set with training and held-out slices thinned by chance to the numbers of the smaller one."""
+    """Both splits of a set, randomly thinned to the training and held-out numbers of the smaller one."""
     cases = {row.name: row.case for row in rows(dataset)}
     rng = np.random.default_rng(seed)
     sizes = min(len(first.train), len(second.train)), min(len(first.held_out), len(second.held_out))
@@ -170,7 +169,7 @@ def _by_patient(name: str, labelled: Sequence[Row], count: int, seed: int) -> Ex
 
 
 def _adding_up(sizes: Mapping[str, int], count: int) -> list[str]:
-    """Cases whose sizes add up to `count`, or to as little above it as can be; earlier cases are preferred."""
+    """Cases whose sizes add up to `count`, or to as little above it as possible; earlier cases are preferred."""
     reached: dict[int, list[str]] = {0: []}
     for case, size in sizes.items():
         for total, cases in sorted(reached.items()):

@@ -1,4 +1,4 @@
-"""One DICOM study with its labels -> examples, and what became of every file."""
+"""One DICOM study with its labels -> examples, and the reason for every unused file."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,8 +24,8 @@ from cinesax.train.data.examples import Example, from_study, labelled_frames
 Leftover = tuple[Path, str]
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
-# Of the pixels 2 to 5 pixels outside of the cavity, the part that is darker than the blood: 0.97 to 1.00 in the three
-# Sunnybrook studies with their own contours, 0.52 to 0.75 with one another's.
+# The share of the pixels 2 to 5 pixels outside of the cavity that are darker than the blood. Measured: 0.97 to 1.00 in
+# three Sunnybrook studies with their own contours, 0.52 to 0.75 with contours of another of them.
 FIT = 0.85
 _RING_PX = (2.0, 5.0)
 
@@ -39,18 +39,18 @@ def read_study(
     framing: Framing,
     reading: LabelReading = AS_IT_SAYS,
 ) -> tuple[list[Example], list[Leftover]]:
-    """The examples of one patient, and (file, reason) for every file that gave none.
+    """The examples of one patient, and (file, reason) for every file without examples.
 
-    The short-axis cine is the one that `cinesax analyze` would pick; where the labels do not fit it, any other one that
-    they do fit.
+    The short-axis cine is the one that `cinesax analyze` would pick or, if the labels do not fit it, another cine that
+    they fit.
 
     Args:
         case: the patient.
-        folder: holds the files.
-        files: the DICOM files, all of them.
+        folder: the folder of the files.
+        files: all DICOM files.
         labels: a folder of contour files or a label file; None: a DICOM SEG among `files`.
         framing: how the network sees the frames.
-        reading: what the labels do not say of themselves.
+        reading: how to read labels that do not describe themselves.
     """
     try:
         exam = open_exam(folder)
@@ -103,10 +103,10 @@ def _picks(exam: Exam) -> Iterator[Pick]:
 
 
 def check_fit(cine: Cine, truth: Segmentation) -> None:
-    """Check that the cavity lies on blood that is brighter than what surrounds it, as it does in bSSFP cines.
+    """Check that the cavity lies on blood brighter than its surroundings, as in bSSFP cines.
 
     Raises:
-        DatasetError: labels that lie elsewhere: of another patient, series, or order of slices.
+        DatasetError: the labels lie elsewhere: they belong to another patient, series or slice order.
     """
     parts = []
     for phase, index in np.argwhere(np.any(truth.labels == Structure.CAVITY, axis=(2, 3))):

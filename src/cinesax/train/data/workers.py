@@ -1,4 +1,4 @@
-"""Worker processes: how they start, and that none outlives the one that started it."""
+"""Worker processes: start them, and ensure that none outlives its parent."""
 
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ _STOPPED = 75
 
 
 def _start(stop: Event, before: Callable[[], object]) -> None:
-    """Begin a worker: Ctrl-C is left to the parent, and it ends with it."""
+    """Set up a worker: it ignores Ctrl-C, which the parent handles, and it ends with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     watches: list[Callable[[], object]] = [stop.wait]
@@ -44,19 +44,19 @@ def in_parallel(
     workers: int,
     before: Callable[[], object] = require,
 ) -> Iterator[tuple[int, Result]]:
-    """Do the work for every task; with one worker, here and in order, else in processes of their own.
+    """Do the work for every task: in this process and in order if there is one worker, otherwise in separate processes.
 
     Args:
-        work: a function of a module.
+        work: a module-level function.
         tasks: values that can be pickled.
-        workers: how many processes.
-        before: what each process does first: by default it loads TensorFlow, quietly.
+        workers: number of processes.
+        before: what each process does first; by default it loads TensorFlow quietly.
 
     Yields:
-        (index of the task, its result), as they are finished.
+        (index of the task, its result), as tasks finish.
 
     Raises:
-        OutputError: a process was killed, by the system for want of memory as a rule.
+        OutputError: a process was killed, usually by the system for lack of memory.
     """
     if min(workers, len(tasks)) <= 1:
         for index, task in enumerate(tasks):
@@ -72,7 +72,7 @@ def in_parallel(
     except BrokenProcessPool:
         raise OutputError("a worker process was killed (out of memory?): try again with --jobs 1") from None
     except BaseException:
-        # Interrupted, or one failed: what the others still do is of no use.
+        # After an interruption or a failure, the remaining work is useless.
         stop.set()
         raise
     finally:
