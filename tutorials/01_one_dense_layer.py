@@ -13,17 +13,16 @@
 # %% [markdown]
 # # 1. One dense layer
 #
-# A short-axis frame of a cine MRI exam shows a slice through the beating heart. The question of this course is asked
-# of every pixel: **does it belong to the cavity of the left ventricle (LV)?** With the answers for all slices at end
-# diastole (ED, the heart at its fullest) and end systole (ES, at its emptiest) come the volumes, and with them the
-# ejection fraction: the part of its blood that the LV throws out with a beat.
+# A short-axis frame of a cine MRI exam shows a slice through the beating heart. This course asks one question about
+# every pixel: **does it belong to the cavity of the left ventricle (LV)?** The answers for all slices at end diastole
+# (ED, the heart at its fullest) and end systole (ES, at its emptiest) give the volumes, and these give the ejection
+# fraction: the share of its blood that the LV ejects with each beat.
 #
-# This lesson answers it in the simplest way that can be learned: one dense layer, in which every output pixel has a
-# weight for every input pixel. It looks like a success, and is not. Find out why, and the next lesson follows by
-# itself.
+# This lesson answers it with the simplest trainable network: one dense layer, in which every output pixel has a weight
+# for every input pixel. It looks like a success, but it is not. The reason leads to the next lesson.
 #
-# All numbers below are computed by the cells. Without data the hearts are synthetic; set `DATA` to a folder with
-# `train` and `validation`, each with `images/` and `labels/`, to learn from patients.
+# The cells compute all numbers below. Without data the hearts are synthetic; to learn from patients, set `DATA` to a
+# folder with `train` and `validation`, each with `images/` and `labels/`.
 
 # %% tags=["parameters"]
 DATA = None
@@ -39,11 +38,11 @@ from cinesax.train.nets.metrics import metrics
 lesson = course.begin(DATA)
 
 # %% [markdown]
-# ## What there is to learn from
+# ## The data
 #
-# A prepared set holds framed images, 256 x 256 pixels with values from 0 to 1, and for each a label: background or LV
-# cavity. It is split **by patient**. Neighbouring slices and phases of one heart are near copies of one another: a
-# network that is tested on the neighbour of what it learned is tested on its memory. A third of the patients (one
+# A prepared set holds framed images, 256 x 256 pixels with values from 0 to 1, and a label for each: background or LV
+# cavity. It is split **by patient**. Neighbouring slices and phases of one heart are near copies of each other: a
+# network that is tested on neighbours of its training images is tested on its memory. A third of the patients (one
 # "fold" of three) is held out, and networks are compared on them. The split `validation` stays closed until the last
 # lesson.
 
@@ -65,7 +64,7 @@ for axes, number in zip(figure.subplots(1, 4), chosen, strict=True):
 course.show(figure, lesson, "01-frames")
 
 # %% [markdown]
-# The cavity is a small part of the picture. How small decides how every score in this course has to be read:
+# The cavity is a small part of the picture. Its share decides how to read every score in this course:
 
 # %%
 share = labels[..., 1].mean()
@@ -74,10 +73,10 @@ print(f"cavity: {100 * share:.2f} % of all pixels; background: {100 * (1 - share
 # %% [markdown]
 # ## What a dense layer costs
 #
-# A network is a function with numbers in it that can be changed: its **weights**. The simplest: multiply every input
-# pixel by a weight of its own, add all products up, and the sum is a score. A **dense layer** does this for every
-# output, here two scores for every pixel, one for background and one for cavity; each has its own weights. Their
-# number grows with the fourth power of the side of the image, so we make the images small:
+# A network is a function with adjustable numbers: its **weights**. The simplest network multiplies every input pixel by
+# its own weight and adds all products; the sum is a score. A **dense layer** does this for every output. Here each
+# pixel has two scores, one for background and one for cavity, and each score has its own weights. Their number grows
+# with the fourth power of the side of the image, so we make the images small:
 
 # %%
 rows = []
@@ -91,19 +90,19 @@ small_images, small_labels = course.load(dataset, learning, SIZE)
 test_images, test_labels = course.load(dataset, holding, SIZE)
 
 # %% [markdown]
-# At this size the smallest cavities vanish: where less than half of every block is cavity, the label is empty.
+# At this size the smallest cavities vanish: if less than half of every block is cavity, the label is empty.
 #
 # ## Train it
 #
-# A softmax turns the two scores of a pixel into probabilities that add up to 1. How wrong they are is one number, the
-# **loss**; here the cross-entropy: minus the logarithm of the probability that the network gave to the right answer,
-# the mean over all pixels. Training begins with random weights and repeats one step: take a few images (a **batch**),
-# compute the loss and its derivative by every weight, and move every weight a little in the direction in which the
-# loss falls. How far is the **learning rate**; `adam` is a common rule that sets it for each weight. When all images
-# have had their turn, an **epoch** is over.
+# A softmax turns the two scores of a pixel into probabilities that add up to 1. The **loss** is one number that says
+# how wrong they are. Here it is the cross-entropy: minus the logarithm of the probability of the right answer, averaged
+# over all pixels. Training begins with random weights and repeats one step: take a few images (a **batch**), compute
+# the loss and its derivative with respect to every weight, and move every weight a little in the direction in which the
+# loss falls. The **learning rate** says how far; `adam` is a common rule that adapts it to each weight. An **epoch** is
+# over when all images have been used once.
 #
-# We watch the accuracy (the part of the pixels that are right) and the **Dice**: twice the pixels that truth and
-# prediction have in common, divided by the sum of both areas. It is 1 where both agree, and 0 where they share nothing.
+# We watch the accuracy (the share of correct pixels) and the **Dice**: twice the pixels that truth and prediction have
+# in common, divided by the sum of both areas. It is 1 if both agree, and 0 if they share nothing.
 
 # %%
 network = keras.Sequential(
@@ -146,13 +145,13 @@ course.table(
 )
 
 # %% [markdown]
-# Look at both columns. The accuracy is one that you would be proud of in a classroom, and the line below it shows
-# what it is worth: **a program that finds nothing has nearly the same.** The Dice does not fall for it. (What it gives
-# to such a program are the frames whose label is empty: there, finding nothing is right.) Lesson 5 comes back to this.
+# Look at both columns. The accuracy would make you proud in a classroom, but the line below it shows what it is worth:
+# **a program that predicts nothing has nearly the same.** The Dice is not fooled. (Such a program scores only in frames
+# with an empty label, where predicting nothing is right.) Lesson 5 comes back to this.
 #
-# The curves tell the second story. On the training patients the network goes on improving to the end. On the held-out
-# ones it soon stops, and may even get worse: this is **overfitting**. The network has far more weights than it has
-# seen pixels of cavity, and learns its patients by heart:
+# The curves show a second problem. On the training patients the network keeps improving to the end. On the held-out
+# patients it soon stops improving, and may even get worse: this is **overfitting**. The network has far more weights
+# than it has seen cavity pixels, and it memorises its patients:
 
 # %%
 print(f"weights: {network.count_params():,}; pixels of cavity to learn from: {small_labels[..., 1].sum():,.0f}")
@@ -163,11 +162,11 @@ parts = [("one dense layer", test_images[n, ..., 0], test_labels[n, ..., 1], fou
 course.show(course.pictures(parts), lesson, "01-found")
 
 # %% [markdown]
-# ## What it has learned, and what it has not
+# ## What the network has learned, and what it has not
 #
-# The weights that lead to one output pixel can be drawn as an image: what that pixel looks for, and where. Look at
-# those of two neighbouring pixels. They ask the same question one pixel apart, and should look for the same thing.
-# Nothing tells them so: each has learned for itself, from its own few examples.
+# The weights of one output pixel can be drawn as an image: it shows what that pixel looks for, and where. Compare the
+# weights of two neighbouring pixels. They ask the same question one pixel apart, and should look for the same thing.
+# But nothing connects them: each pixel has learned separately, from its own few examples.
 
 # %%
 kernel = network.layers[1].kernel.numpy().reshape(SIZE, SIZE, SIZE, SIZE, 2)
@@ -186,7 +185,7 @@ alike = np.corrcoef(pair[0], np.roll(pair[1].reshape(SIZE, SIZE), -1, axis=1).ra
 print(f"correlation of the two, one moved onto the other: {alike:.2f}")
 
 # %% [markdown]
-# So move the heart. A patient who lies a little to the side is the same patient, and the answer should move along:
+# So move the heart. A patient who lies a little to the side is the same patient, and the prediction should move too:
 
 # %%
 rows = []
@@ -196,12 +195,12 @@ for shift in (0, 2, 4, 8):
 course.table(course.COLUMNS, rows)
 
 # %% [markdown]
-# Look at how fast the Dice falls, although every image shows the same heart as before. What this network has learned
-# is mostly *where* hearts lie in these images, and little of what they look like.
+# Look at how fast the Dice falls, although every image shows the same heart as before. This network has mostly learned
+# *where* hearts lie in these images, and little about what they look like.
 #
-# **What is missing:** one small set of weights that is the same at every place. It needs fewer examples, because
-# every place of every image is one; it costs nothing for larger images; and when the heart moves, so does the answer.
-# That is a convolution: [lesson 2](02_convolutions.py).
+# **What is missing:** one small set of weights that is the same at every place. It needs fewer examples, because every
+# place in every image is an example. Larger images need no more weights. And when the heart moves, the prediction moves
+# too. This is a convolution: [lesson 2](02_convolutions.py).
 #
 # **Try:** give it a hidden layer (`Dense(256, activation="relu")`). Does it help on the training patients? On the
 # held-out ones?

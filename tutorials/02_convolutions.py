@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 2. Convolutions
 #
-# The dense layer of [lesson 1](01_one_dense_layer.py) had a weight from every pixel to every pixel, and learned where
-# hearts lie instead of what they look like. A convolution looks at a small neighbourhood with **the same weights at
-# every place**.
+# The dense layer of [lesson 1](01_one_dense_layer.py) had a weight from every pixel to every pixel, and it learned
+# where hearts lie instead of what they look like. A convolution looks at a small neighbourhood with **the same weights
+# at every place**.
 #
-# This lesson does one by hand, sets three networks side by side on the images of lesson 1, and shows what a small
+# This lesson computes a convolution by hand, compares three networks on the images of lesson 1, and shows what a small
 # neighbourhood cannot know and what it costs to see more.
 
 # %% tags=["parameters"]
@@ -38,9 +38,9 @@ dataset = course.open_set(lesson)
 # %% [markdown]
 # ## By hand
 #
-# A row of pixels with something bright in it, and a kernel of three weights. At every place, each of the three pixels
-# there is multiplied by its weight, and the products are added up. This kernel asks for one thing: is it brighter on
-# the right than on the left? It answers at every place, with the same three numbers.
+# Take a row of pixels with a bright object, and a kernel of three weights. At every place, multiply each of three
+# pixels by its weight, and add the products. This kernel asks one question: is it brighter on the right than on the
+# left? It answers at every place, with the same three numbers.
 
 # %%
 pixels, kernel = np.array([0.0, 0, 0, 1, 1, 1, 0, 0, 0]), np.array([-1.0, 0, 1])
@@ -52,17 +52,17 @@ print("by hand: ", np.array(answers))
 print("by Keras:", np.asarray(layer(pixels.reshape(1, -1, 1).astype("float32"))).ravel())
 
 # %% [markdown]
-# Nobody writes such kernels for a network: their weights are what is learned. An image has kernels of 3 x 3, a layer
-# has several of them (its channels), and the kernels of the next layer read all these channels.
+# Nobody writes such kernels for a network: training learns their weights. Kernels for images are 3 x 3, a layer has
+# several of them (its channels), and the kernels of the next layer read all these channels.
 #
 # ## Three networks, the same images
 #
-# The dense layer again, three layers of convolutions, and six. All see the images of lesson 1 equally often, with the
-# same loss: that with which this package trains, which gives good results sooner (lesson 5 explains it). Each is
-# trained twice, from other random weights: so you see how much of a difference is mere chance.
+# We compare the dense layer, three layers of convolutions, and six. All see the images of lesson 1 equally often, with
+# the same loss: the default of this package, which gives good results sooner (lesson 5 explains it). Each is trained
+# twice from different random weights, so that you see how much of a difference is chance.
 #
-# Between the layers stands a ReLU, which replaces what is below zero by zero: without it, layers of weighted sums would
-# make one weighted sum, however many there are.
+# Between the layers is a ReLU, which replaces negative values by zero. Without it, any number of layers of weighted
+# sums would be a single weighted sum.
 
 # %%
 SIZE = 32
@@ -103,7 +103,7 @@ networks = {
 
 
 def dice_of(pair, shift=0):
-    """The Dice of each training, where image and truth are moved by some columns."""
+    """The Dice of each training, with image and truth moved by some columns."""
     moved, moved_truth = np.roll(test_images, shift, axis=2), np.roll(truth, shift, axis=2)
     each = [course.judge(course.probabilities(network, moved), moved_truth).dice.mean() for network in pair]
     return " and ".join(f"{dice:.3f}" for dice in each)
@@ -113,14 +113,14 @@ rows = [[name, f"{pair[0].count_params():,}", dice_of(pair)] for name, pair in n
 course.table(["", "weights", "Dice of each training"], rows)
 
 # %% [markdown]
-# Look at the weights first, then at the Dice of the held-out patients. With a few thousand weights in the place of two
-# million, convolutions do about as well as the dense layer, or better. How much better is not settled by a few patients
-# and two trainings: two of the same network differ too. Their weights do not even depend on the size of the image: the
-# same network takes 32 x 32 pixels and 256 x 256.
+# Look at the weights first, then at the Dice of the held-out patients. With a few thousand weights instead of two
+# million, convolutions do about as well as the dense layer, or better. A few patients and two trainings cannot settle
+# how much better: two trainings of the same network differ too. The number of weights does not even depend on the image
+# size: the same network takes 32 x 32 and 256 x 256 pixels.
 #
-# ## The answer moves along
+# ## The prediction moves with the heart
 #
-# What is settled is the test that the dense layer failed. Move the heart by some columns:
+# The test that the dense layer failed does have a clear answer. Move the heart by some columns:
 
 # %%
 SHIFTS = (0, 2, 4, 8)
@@ -128,14 +128,14 @@ rows = [[name, *(dice_of(pair, shift) for shift in SHIFTS)] for name, pair in ne
 course.table(["Dice, moved by", *(f"{shift} columns" for shift in SHIFTS)], rows)
 
 # %% [markdown]
-# Here the convolutions leave the dense layer far behind. They hardly mind where the heart lies, and nothing had to be
-# learned for that: the same weights give the same answer everywhere. (Small differences come from the border, where a
-# network sees zeros, and from what `np.roll` brings in on the other side.)
+# Here the convolutions leave the dense layer far behind. They hardly depend on where the heart lies, and this did not
+# have to be learned: the same weights give the same answer everywhere. (Small differences come from the border, where a
+# network sees zeros, and from the pixels that `np.roll` brings in on the other side.)
 #
 # ## How far a pixel sees
 #
-# The **receptive field** of an output pixel is what of the image can change it. It can be measured: take the
-# derivative of one output by every input pixel, and count where it is not zero.
+# The **receptive field** of an output pixel is the part of the image that can change it. To measure it, take the
+# derivative of one output with respect to every input pixel, and count the pixels where it is not zero.
 
 # %%
 
@@ -157,9 +157,9 @@ for name in ("3 convolutions", "6 convolutions"):
     print(f"{name}: one output pixel sees {field(networks[name][0])} rows")
 
 # %% [markdown]
-# Each layer of 3 x 3 adds one pixel on every side. Three layers look through a keyhole: through it, the LV is
-# "something bright with dark round it", and so are the right ventricle, vessels and the stomach. Compare what the two
-# take for cavity, above all far away from it:
+# Each 3 x 3 layer adds one pixel on every side. Three layers look through a keyhole: through it, the LV is "something
+# bright with a dark surround", but so are the right ventricle, vessels and the stomach. Compare what the two networks
+# take for cavity, especially far away from it:
 
 # %%
 order = course.examples(truth)
@@ -171,12 +171,12 @@ for name in ("3 convolutions", "6 convolutions"):
 # %% [markdown]
 # ## Pooling: see more, know less exactly where
 #
-# Six layers see a good part of an image of 32 x 32, and next to nothing of one of 256 x 256. To see as much there, one
-# would need eight times as many layers, each on 64 times as many pixels. **Pooling** is the cheap way: it keeps the
-# largest of 2 x 2 pixels, so that each layer after it sees twice as far at a quarter of the work. The price: the answer
-# is as coarse as the last layer, after two poolings one for a block of 4 x 4 pixels.
+# Six layers see a good part of a 32 x 32 image, but next to nothing of a 256 x 256 image. To see as much there, a
+# network would need eight times as many layers, each on 64 times as many pixels. **Pooling** is cheaper: it keeps the
+# largest of 2 x 2 pixels, so that each later layer sees twice as far for a quarter of the work. The price is that the
+# output is as coarse as the last layer: after two poolings, one value for a block of 4 x 4 pixels.
 #
-# Now images of 64 x 64, and for each block the part of it that is cavity:
+# Now take 64 x 64 images, and predict for each block its share of cavity:
 
 # %%
 SIZE, COARSE = 64, 16
@@ -219,8 +219,8 @@ course.table(
 )
 
 # %% [markdown]
-# The second line is a ceiling: what a network would get that makes no mistake at all, and answers in blocks. No
-# training lifts this network above it. The ceiling is lowest where it hurts, in the small slices near the apex:
+# The second line is a ceiling: the score of a perfect network that answers in blocks. No training can lift this network
+# above it. The ceiling is lowest where it hurts most, in the small slices near the apex:
 
 # %%
 ceiling, areas = course.judge(best, truth).dice, truth.sum(axis=(1, 2))
@@ -236,9 +236,8 @@ parts = [("with pooling", test_images[n, ..., 0], truth[n], found_far[n]) for n 
 course.show(course.pictures(parts), lesson, "02-pooling")
 
 # %% [markdown]
-# **What is missing:** a way back up. The network sees from afar *what* is there, and has lost *where exactly* its
-# border lies. The next lesson learns to draw the fine picture from the coarse one: [transposed
-# convolutions](03_transposed_convolutions.py).
+# **What is missing:** a way back up. The network sees *what* is there, but has lost *where exactly* its border lies.
+# The next lesson draws the fine picture from the coarse one: [transposed convolutions](03_transposed_convolutions.py).
 #
-# **Try:** six convolutions without pooling on the images of 64 x 64, then twelve. What Dice do they reach, and what
-# does an epoch cost?
+# **Try:** six convolutions without pooling on the 64 x 64 images, then twelve. What Dice do they reach, and what does
+# an epoch cost?

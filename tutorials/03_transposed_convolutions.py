@@ -14,10 +14,10 @@
 # # 3. Transposed convolutions
 #
 # Pooling bought a wide view with a coarse answer ([lesson 2](02_convolutions.py)). A transposed convolution goes the
-# other way: each coarse score paints its kernel onto the fine picture, and where the paintings overlap they add up.
+# other way: each coarse score paints its kernel onto the fine picture, and overlapping paintings are added.
 #
-# This lesson does one by hand, shows which kernels leave marks of their own, and trains a whole network with one at
-# its end, with the package's own training.
+# This lesson computes one by hand, shows which kernels leave artefacts, and trains a whole network that ends with one,
+# using the package's own training.
 
 # %% tags=["parameters"]
 DATA = None
@@ -35,7 +35,8 @@ lesson = course.begin(DATA)
 # %% [markdown]
 # ## By hand
 #
-# Two scores, a kernel of three weights, a **stride** of two: the second painting begins two places after the first.
+# Take two scores, a kernel of three weights, and a **stride** of two: the second painting begins two places after the
+# first.
 
 # %%
 scores, kernel, stride = np.array([1.0, 10.0]), np.array([1.0, 2.0, 1.0]), 2
@@ -48,12 +49,12 @@ layer.set_weights([kernel.reshape(3, 1, 1)])
 print("by hand:", painted, " by Keras:", np.asarray(layer(scores.reshape(1, -1, 1).astype("float32"))).ravel())
 
 # %% [markdown]
-# ## Kernels that leave marks
+# ## Kernels that leave artefacts
 #
-# Paint an even surface: all scores 1, with a stride of four. A kernel of four equal weights overlaps nowhere: blocks
-# again. With five, some pixels are painted more often than others: a chessboard, which a network would have to unlearn
-# (it appears wherever the kernel's width is not a multiple of the stride). A kernel of two strides with the shape of a
-# tent is smooth: that is bilinear interpolation, and a network may learn a better one.
+# Paint an even surface: all scores are 1, with a stride of four. A kernel of four equal weights overlaps nowhere and
+# gives blocks again. With five weights, some pixels are painted more often than others. The result is a chessboard,
+# which a network would have to unlearn; it appears whenever the kernel's width is not a multiple of the stride. A
+# tent-shaped kernel of two strides is smooth: it is bilinear interpolation, and a network may learn a better kernel.
 
 
 # %%
@@ -88,9 +89,9 @@ for axes in panels.flat:
 course.show(figure, lesson, "03-kernels")
 
 # %% [markdown]
-# ## What a kernel can win back
+# ## What a kernel can recover
 #
-# Take the truth, make it coarse (means of blocks), and draw it again, as a network would that makes no mistake:
+# Take the truth, make it coarse (means of blocks), and draw it again, as a perfect network would:
 
 # %%
 dataset = course.open_set(lesson)
@@ -105,19 +106,19 @@ for stride in (4, 8, 16):
 course.table(["pixels in a step", "Dice of blocks", "Dice of the tent"], rows)
 
 # %% [markdown]
-# A transposed convolution wins back a part of what the blocks lose; what lies between two coarse scores it can only
-# guess. The coarser the scores, the more is lost for good.
+# A transposed convolution recovers a part of what the blocks lose; between two coarse scores it can only guess. The
+# coarser the scores, the more is lost for good.
 #
 # ## A fully convolutional network
 #
-# `cinesax.train.nets.fcn` is the sequential network of many a first course: strided convolutions (they step over
-# pixels as pooling does) and pooling down to a sixteenth of the resolution, and one transposed convolution back to all
-# 256 x 256 pixels. It is trained as every network of this package is: by `cinesax.train.fit.train`, from the prepared
-# set, with a loss that lesson 5 explains.
+# `cinesax.train.nets.fcn` is the sequential network of many first courses: strided convolutions (they step over pixels
+# as pooling does) and pooling down to a sixteenth of the resolution, and one transposed convolution back to all 256 x
+# 256 pixels. It is trained like every network of this package: by `cinesax.train.fit.train`, from the prepared set,
+# with a loss that lesson 5 explains.
 #
-# The settings are those of `course.recipe`. One thing in them is new, **augmentation**: each training image is a crop
-# that was turned, stretched and given another contrast at random, its label along with it. Few patients then look like
-# more, and learning by heart (lesson 1) is harder. For each epoch a line is printed; what begins with `val_` is of the
+# The settings are those of `course.recipe`. One thing is new, **augmentation**: each training image is a crop that is
+# randomly rotated, stretched and changed in contrast; its label moves with it. A few patients then look like more, and
+# memorising them (lesson 1) is harder. Each epoch prints one line; names that begin with `val_` are scores on the
 # held-out patients.
 
 # %%
@@ -138,8 +139,8 @@ course.table(
 # %% [markdown]
 # ## Look at its borders
 #
-# Below are the masks, enlarged, for a large, a middling and a small cavity. Look at the outlines: they know little of
-# the edges in the image beside them. Their shape is that of the painted kernels, on a grid of 16 pixels.
+# Below are enlarged masks of a large, a medium and a small cavity. Look at the outlines: they hardly follow the edges
+# in the image. They have the shape of the painted kernels, on a grid of 16 pixels.
 
 # %%
 order = course.examples(truth)
@@ -147,8 +148,8 @@ parts = [(f"FCN: Dice {judged.dice[n]:.2f}", test_images[n, ..., 0], truth[n], f
 course.show(course.pictures(parts, crop=96), lesson, "03-found")
 
 # %% [markdown]
-# The probability along one row of the first of these frames says the same in numbers. In the truth, each step between
-# background and cavity is one pixel wide. Over how many is it spread here?
+# The probability along one row of the first frame shows the same in numbers. In the truth, each step between background
+# and cavity is one pixel wide. Over how many is it spread here?
 
 # %%
 number = order[0]
@@ -165,9 +166,9 @@ between = ((found[number, row] > 0.1) & (found[number, row] < 0.9)).sum()
 print(f"{between} pixels of this row have a probability between 0.1 and 0.9")
 
 # %% [markdown]
-# **What is missing:** the fine picture is there, at the entrance of the network, where it was thrown away. Hand it
-# over to the way up: [the U-Net](04_unet.py).
+# **What is missing:** the fine picture exists at the input of the network, but is thrown away there. Pass it to the
+# decoder: [the U-Net](04_unet.py).
 #
-# **Try:** add `"fcn-fine": FCNConfig(channels=(32,), bottom=(64, 64))` to `course.networks`, and train it here in the
-# place of `"fcn"`. It stops at a quarter of the resolution. What becomes of the borders, and of false LV far away from
-# the heart?
+# **Try:** add `"fcn-fine": FCNConfig(channels=(32,), bottom=(64, 64))` to `course.networks`, and train it here instead
+# of `"fcn"`. It stops at a quarter of the resolution. What happens to the borders, and to false LV far away from the
+# heart?

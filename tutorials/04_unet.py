@@ -13,12 +13,12 @@
 # %% [markdown]
 # # 4. The U-Net
 #
-# Pooling gives a wide view, transposed convolutions a way back up ([lesson 3](03_transposed_convolutions.py)). A
-# U-Net adds **skips**: on the way up, every level is given what the way down saw at the same resolution. What is
-# there comes from below, where exactly comes from the side.
+# Pooling gives a wide view, and transposed convolutions a way back up ([lesson 3](03_transposed_convolutions.py)). A
+# U-Net adds **skips**: on the way up, every level also receives the features of the way down at the same resolution.
+# The levels below say what is there; the skips say where exactly.
 #
-# This lesson trains one by the same recipe as the FCN and at the same cost, compares them, and then cuts the skips to
-# see what they carried.
+# This lesson trains a U-Net with the same recipe and cost as the FCN, compares both, and then cuts the skips to see
+# what they carry.
 
 # %% tags=["parameters"]
 DATA = None
@@ -39,17 +39,17 @@ truth = test_labels[..., 1]
 # %% [markdown]
 # ## Both networks, one recipe
 #
-# The same images, steps and learning rate, and nearly as many multiplications for a frame: the U-Net spends them on
-# fewer channels at finer levels. Each run lies in a folder of its own; what an earlier lesson has trained is not
-# trained again: `train(..., resume=True)` finds it finished.
+# Images, steps and learning rate are the same, and so, nearly, is the number of multiplications for a frame: the U-Net
+# spends them on fewer channels at finer levels. Each run has its own folder. A network from an earlier lesson is not
+# trained again: `train(..., resume=True)` sees that it is finished.
 
 # %%
 networks = {name: course.trained(lesson, name)[1] for name in ("fcn", "unet")}
 
 # %% [markdown]
 # The U-Net as a function of its config is `cinesax/train/nets/unet.py`: forty lines to read. In its summary, look for
-# the layers `join`: each has two entries in the last column, one from below (`up`) and one from the side (`down`), the
-# skip. (Batch normalisation, after each convolution, keeps the values in a range in which training goes well.)
+# the `join` layers: each has two inputs in the last column, one from below (`up`) and the skip (`down`). (Batch
+# normalisation, after each convolution, keeps the values in a range that is good for training.)
 
 # %%
 networks["unet"].summary(line_length=100)
@@ -68,9 +68,9 @@ columns = [*course.COLUMNS, "parameters", "multiplications", "Dice, smallest qua
 course.table(columns, rows)
 
 # %% [markdown]
-# First make sure that the costs are alike (multiplications for a frame, in millions). Then compare the Dice of all
-# frames, and that of the smallest quarter of them, near the apex and at end systole. The accuracy alone would hardly
-# have told you. Now look at the same frames:
+# First check that the costs are similar (multiplications for a frame, in millions). Then compare the Dice of all
+# frames, and of the smallest quarter, near the apex and at end systole. The accuracy alone hardly shows the difference.
+# Now look at the same frames:
 
 # %%
 order = course.examples(truth)
@@ -81,9 +81,9 @@ for name, one in found.items():
 # %% [markdown]
 # ## Cut the skips
 #
-# Each level of the way up joins two parts: what comes from below (first), and the skip (after it). The weights that
-# read the skip are a part of the next kernel. We set them to zero, from the finest level down, in a copy of the
-# network, and ask again:
+# Each level of the way up joins two parts: first the features from below, then the skip. The weights that read the skip
+# are part of the next kernel. In a copy of the network we set them to zero, from the finest level down, and predict
+# again:
 
 # %%
 config = course.networks(lesson)["unet"]
@@ -111,9 +111,9 @@ for axes, (name, one) in zip(figure.subplots(1, len(seen)), seen.items(), strict
 course.show(figure, lesson, "04-skips")
 
 # %% [markdown]
-# The network was trained with its skips, so it is lost without them: this does not say how good a network without
-# skips can become (the FCN says that). It says where the knowledge flows: look at what is lost first, the border or
-# the place.
+# The network was trained with its skips, so it fails without them. This does not show how good a network without skips
+# can become (the FCN shows that). It shows where the information flows: look at what is lost first, the border or the
+# place.
 #
 # ## How sure is it, and where?
 
@@ -122,9 +122,9 @@ doubt = [((one > 0.1) & (one < 0.9)).sum(axis=(1, 2))[areas > 0].mean() for one 
 course.table(["", "pixels in doubt in a frame with LV"], [[n, f"{d:.0f}"] for n, d in zip(found, doubt, strict=True)])
 
 # %% [markdown]
-# **Next:** both networks were judged by two numbers, and one of them hardly moved. [Lesson
-# 5](05_accuracy_and_dice.py) asks why.
+# **Next:** two numbers judged both networks, and one of them hardly moved. [Lesson 5](05_accuracy_and_dice.py) asks
+# why.
 #
 # **Try:** add `"unet-full": UNetConfig(channels=(8, 16, 32, 48), stem=None, dropout=0.0)` to `course.networks`: without
-# the stem, the first convolution, the network works at full resolution. What does it cost, and what does it bring in
-# the smallest quarter?
+# the stem, the first convolution, the network works at full resolution. What does it cost, and what does it gain in the
+# smallest quarter?

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # 5. Accuracy and Dice
 #
-# Nearly all pixels of a short-axis frame are background. A score that counts pixels is then a score of the
-# background. This lesson shows what accuracy hides, what Dice shows, where Dice is unfair in its turn, and how the
-# loss can be made to ask for what is wanted.
+# Nearly all pixels of a short-axis frame are background. A score that counts pixels therefore mostly measures the
+# background. This lesson shows what accuracy hides, what Dice shows, when Dice is unfair, and how to make the loss ask
+# for what you want.
 
 # %% tags=["parameters"]
 DATA = None
@@ -40,9 +40,9 @@ areas = truth.sum(axis=(1, 2))
 # %% [markdown]
 # ## What accuracy is made of
 #
-# Right pixels are of two kinds: cavity found as cavity, background left alone. Count them for four programs, made
-# from the truth: one finds nothing; two make an honest mistake in every frame, and draw the cavity two pixels too
-# wide or too narrow all round; and one draws the right shape at a wrong place.
+# There are two kinds of correct pixels: cavity predicted as cavity, and background predicted as background. Count them
+# for four programs, made from the truth: one predicts nothing; two draw the cavity of every frame two pixels too wide
+# or too narrow all around; and one draws the right shape in the wrong place.
 
 # %%
 wide = np.stack([ndimage.binary_dilation(mask, iterations=2) for mask in truth])
@@ -62,13 +62,13 @@ course.table([*course.COLUMNS, "of the cavity found"], rows)
 print(f"background: {100 * (1 - truth.mean()):.2f} % of all pixels")
 
 # %% [markdown]
-# Read the accuracy alone: finding nothing lies only just below the honest mistakes, and even a program that points at
-# the wrong organ is right nearly everywhere. Dice tells them apart, because the background that both agree on is not in
-# it.
+# Read the accuracy alone: predicting nothing scores only just below the small mistakes, and even a program that marks
+# the wrong organ is right nearly everywhere. Dice separates them, because it ignores the background on which both
+# agree.
 #
-# A frame without LV is where Dice needs a convention: nothing found is 1, anything found is 0. A mean over all frames
-# therefore depends on how many empty ones there are (the pairs of Sunnybrook have none, the phantoms some). Say how
-# they count when you report a mean:
+# For a frame without LV, Dice needs a convention: 1 if nothing is predicted, 0 otherwise. A mean over all frames
+# therefore depends on the number of empty frames (the Sunnybrook pairs have none, the phantoms some). When you report a
+# mean, say how they count:
 
 # %%
 empty = areas == 0
@@ -83,7 +83,7 @@ if empty.any():
 # ## Where Dice is hard
 #
 # The same mistake, a border one pixel off, costs a small slice much more than a large one. For accuracy it is the
-# other way round:
+# opposite:
 
 # %%
 off = np.stack([ndimage.binary_erosion(mask) for mask in truth])
@@ -105,12 +105,12 @@ course.table(
 )
 
 # %% [markdown]
-# So a mean Dice of slices is ruled by small slices, and a volume by large ones. Neither is wrong; they answer
-# different questions. `cinesax evaluate` gives both, and distances in mm, which do not depend on the size.
+# So small slices dominate a mean Dice over slices, and large slices dominate a volume. Neither is wrong; they answer
+# different questions. `cinesax evaluate` reports both, and distances in mm, which do not depend on the size.
 #
 # ## One mean, two ways
 #
-# "Mean Dice" is also computed over all pixels of a patient, or of a whole set, at once. That hides what went wrong in
+# "Mean Dice" is sometimes computed over all pixels of a patient, or of a whole set, at once. This hides mistakes in
 # small slices:
 
 # %%
@@ -125,10 +125,10 @@ course.table(["", "mean over slices", "all pixels at once"], rows)
 # %% [markdown]
 # ## Ask for what you want
 #
-# What a network is trained on decides what it becomes. Cross-entropy is a mean over pixels, and so is ruled by the
-# background as accuracy is. The soft Dice is the Dice with probabilities in place of decisions, so it has a
-# derivative. This package trains on the sum of both. Here is one small network of the parts of lessons 2 and 3, at a
-# quarter of the resolution, trained twice from the same first weights, for a short time:
+# The loss decides what a network becomes. Cross-entropy is a mean over pixels, so the background dominates it, as it
+# dominates accuracy. The soft Dice is the Dice with probabilities instead of decisions, so it has a derivative. This
+# package trains on the sum of both. Here is a small network from the parts of lessons 2 and 3, at a quarter of the
+# resolution, trained twice for a short time from the same initial weights:
 
 # %%
 SIZE = 64
@@ -172,13 +172,13 @@ rows = [[n, f"{100 * h['val_accuracy'][-1]:.2f} %", f"{h['val_dice'][-1]:.3f}"] 
 course.table(course.COLUMNS, rows)
 
 # %% [markdown]
-# On the left, both trainings are two lines at the top that hardly differ: by accuracy alone you could not tell which
-# one to stop. The right panel tells. A plateau at the Dice of "finds nothing" is the mark of a network that has so far
-# only learned how much background there is. With cross-entropy alone it lasts long, because saying "background"
-# everywhere is already nearly right. It does end, after many more epochs, but that is time lost. This is why lesson 2
-# trained on the sum.
+# On the left, the two trainings are lines at the top that hardly differ: from accuracy alone you could not say which
+# one to stop. The right panel shows it. A plateau at the Dice of "finds nothing" means that the network has so far only
+# learned how much background there is. With cross-entropy alone it lasts long, because saying "background" everywhere
+# is already nearly right. The plateau does end, after many more epochs, but this time is lost. So lesson 2 trained on
+# the sum.
 #
 # **Next:** how to watch all this while it happens: [TensorBoard](06_tensorboard.py).
 #
-# **Try:** `DiceOver.SLICE` takes the soft Dice slice by slice. What becomes of the smallest quarter, and of frames
+# **Try:** `DiceOver.SLICE` computes the soft Dice slice by slice. What happens to the smallest quarter, and to frames
 # without LV?

@@ -13,10 +13,10 @@
 # %% [markdown]
 # # 6. TensorBoard
 #
-# Every training of this package writes logs as it goes: curves, pictures of a fixed set of slices, the settings and
-# the graph of the network. TensorBoard is a program that shows them in a browser, also while the training runs. This
-# lesson gives the command, and then reads the logs of [lesson 4](04_unet.py) in Python, so that you know what is in
-# them and what to look for; trainings that are not there yet are made.
+# Every training of this package writes logs while it runs: curves, pictures of a fixed set of slices, the settings and
+# the graph of the network. TensorBoard shows them in a browser, even during the training. This lesson gives the
+# command, and then reads the logs of [lesson 4](04_unet.py) in Python, so that you know what is in them and what to
+# look for. Missing trainings are run first.
 
 # %% tags=["parameters"]
 DATA = None
@@ -35,20 +35,20 @@ lesson = course.begin(DATA)
 runs = {name: course.trained(lesson, name)[0] for name in ("fcn", "unet")}
 
 # %% [markdown]
-# This is the command, for both runs at once. Give it in a terminal, in the folder of the project and with its
-# environment active, and open the address that it prints:
+# This command shows both runs. Run it in a terminal, in the project folder and with its environment active, and open
+# the address that it prints:
 
 # %%
 print(f"tensorboard --logdir {course.shown(lesson.work)}")
 
 # %% [markdown]
 # In a notebook, `%load_ext tensorboard` and `%tensorboard --logdir ...` show the same below a cell. `cinesax train`
-# prints such a command for every training it begins.
+# prints such a command at the start of every training.
 #
-# ## What is written
+# ## What the logs contain
 #
-# A run has a folder of logs for training, one for the held-out patients, and one for pictures. Values of both have
-# the same names, so that TensorBoard draws them into one chart.
+# A run has a log folder for training, one for the held-out patients, and one for pictures. Training and validation
+# values have the same names, so that TensorBoard draws them in one chart.
 
 
 # %%
@@ -75,16 +75,15 @@ course.table(["logs", "names", "the first of them"], rows)
 #
 # What to look for:
 #
-# - **loss**: falls in training. Where that of the held-out patients rises again while it falls, the network learns
-#   its patients by heart: more variation, fewer weights, or stop there.
-# - **accuracy**: is at the share of the background after a few steps, and has little room above it (lesson 5).
-# - **dice**: what you want to know. In training it is a mean over an epoch, with the weights of each moment, on varied
-#   crops; for the held-out patients it is taken at the end of some epochs, on whole frames, with the average of the
-#   last weights. So the two are not measured alike: look at how each goes on, not only at the distance.
+# - **loss**: falls in training. If the held-out loss rises again meanwhile, the network memorises its patients: add
+#   augmentation, use fewer weights, or stop there.
+# - **accuracy**: reaches the share of the background after a few steps, and has little room above it (lesson 5).
+# - **dice**: what you want to know. In training it is a mean over an epoch, with changing weights, on augmented crops.
+#   For the held-out patients it is computed after some epochs, on whole frames, with the EMA of the weights. So the two
+#   are not measured alike: look at how each develops, not only at the gap.
 # - **iou_lv_cavity**: the intersection of truth and prediction divided by their union: Dice on another scale, lower.
 #   Of two networks, the one with the lower loss need not have the higher Dice: the loss also asks how sure they are.
-# - **learning_rate**: rises during the warm-up, then falls along a cosine. A kink in another curve is often one of
-#   this.
+# - **learning_rate**: rises during the warm-up, then falls along a cosine. It often explains a kink in another curve.
 # - **images_per_second**: falls when something else uses the machine, or when the images come too slowly.
 
 
@@ -120,9 +119,9 @@ course.table(["last Dice", "training", "held out"], rows)
 # %% [markdown]
 # ## Pictures (IMAGES)
 #
-# The same eight held-out slices at every look: input, truth, prediction, difference. A curve says *that* a network
-# improves, pictures say *at what*: first it learns that there is a heart, then where it ends. Below: one slice, look
-# by look.
+# Every validation draws the same eight held-out slices: input, truth, prediction, difference. A curve shows *that* a
+# network improves; pictures show *at what*: first it learns that there is a heart, then where it ends. Below is one
+# slice, validation by validation.
 
 # %%
 log = logs(runs["unet"], "pictures")
@@ -139,20 +138,19 @@ course.show(figure, lesson, "06-pictures")
 # %% [markdown]
 # ## Graph and settings (GRAPHS, TEXT, HPARAMS)
 #
-# The graph shows each layer with the shapes between them: look for the skips of the U-Net. HPARAMS sets the settings
-# of all runs in a folder beside their scores, which is how to find out which of ten runs was the good one, and why.
-# The same is in files, for those who prefer them:
+# The graph shows each layer with the shapes between them: look for the skips of the U-Net. HPARAMS shows the settings
+# of all runs in a folder next to their scores, so that you can find out which of ten runs was best, and why. The same
+# information is in files:
 
 # %%
 for path in sorted(runs["unet"].folder.iterdir()):
     print(path.name)
 
 # %% [markdown]
-# **Next:** curves and means end where single patients begin. [Lesson 7](07_reading_the_mistakes.py) reads the
-# mistakes.
+# **Next:** curves and means hide single patients. [Lesson 7](07_reading_the_mistakes.py) reads the mistakes.
 #
-# **Try:** leave TensorBoard open and begin a longer training of a larger network beside the two (the next cell prints
-# how). Watch it come in: are its curves above those of the small U-Net, and after how many epochs?
+# **Try:** leave TensorBoard open and start a longer training of a larger network (the next cell prints the command).
+# Watch its curves: do they rise above those of the small U-Net, and after how many epochs?
 
 # %%
 work = course.shown(lesson.work)

@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 7. Reading the mistakes
 #
-# A mean says how good a network is, and nothing about what to do next. That is found in its mistakes: which slices,
-# which patients, too much or too little, at the wrong place or only at the border?
+# A mean says how good a network is, but nothing about what to do next. The mistakes say it: which slices, which
+# patients, too much or too little, in the wrong place or only at the border?
 #
-# The split `validation` has stayed closed until now. It is opened **once**, after all choices are made: whoever
-# chooses by it, fits to it.
+# The split `validation` has stayed closed until now. It is opened **once**, after all choices are made: choosing by it
+# means fitting to it.
 
 # %% tags=["parameters"]
 DATA = None
@@ -38,9 +38,9 @@ run, network = course.trained(lesson, "unet")
 # %% [markdown]
 # ## From a network to a segmentation
 #
-# What is judged is what a user gets: masks on the scanner's own pixels. So each frame is framed (window, crop,
-# spacing) as it was for training, the network gives probabilities, and these go back to the native grid.
-# `cinesax.evaluate` takes any such function.
+# We judge what a user gets: masks on the scanner's own pixels. So each frame is framed (window, crop, spacing) as in
+# training, the network predicts probabilities, and these are mapped back to the native grid. `cinesax.evaluate` takes
+# any such function.
 
 
 # %%
@@ -60,8 +60,9 @@ evaluation = evaluate(course.studies(lesson), segment, pictures=60)
 # %% [markdown]
 # ## Not one mean, but where
 #
-# Base, middle and apex are thirds of the slices; ED and ES the two ends of the beat. HD95 is the distance between
-# both borders, all but the worst 5 %; it is infinite where only one of them exists, and the median keeps such slices.
+# Base, middle and apex are thirds of the slices; ED and ES are the two extremes of the beat. HD95 is the distance
+# between both borders without the worst 5 %. It is infinite if only one border exists; the median can include such
+# slices.
 
 # %%
 rows = []
@@ -72,13 +73,13 @@ unit = evaluation.slices[0].unit
 course.table(["frames", "n", "mean Dice", f"median HD95 ({unit})", "below 0.5", "missed", "false"], rows)
 
 # %% [markdown]
-# Read it by its rows. Is the apex worse than the middle? ES worse than ED? Are the lost slices missed, or is LV drawn
-# where there is none? Each has another cure: more small slices in training, other phases, examples without LV.
+# Read it row by row. Is the apex worse than the middle? ES worse than ED? Are slices missed, or is LV drawn where there
+# is none? Each problem has its own cure: more small slices in training, other phases, examples without LV.
 #
 # ## Small slices
 #
 # Is Dice low because slices are small (lesson 5: a pixel costs more there), or because the network is wrong in them?
-# The line is what a border that is one pixel off all round would cost a disc of that size:
+# The line shows the Dice of a disc of that size whose border is one pixel off all around:
 
 # %%
 with_lv = [one for one in evaluation.slices if one.truth_px]
@@ -104,8 +105,8 @@ print(
 # %% [markdown]
 # ## Too much, or too little?
 #
-# A network that draws too wide and one that draws too narrow can have the same Dice, and volumes that differ much. So
-# look at the sign, and at what becomes of the numbers that a clinic asks for:
+# A network that draws too wide and one that draws too narrow can have the same Dice, but very different volumes. So
+# look at the sign, and at the numbers that a clinic asks for:
 
 # %%
 found_px, truth_px = (np.array([getattr(one, name) for one in with_lv]) for name in ("found_px", "truth_px"))
@@ -124,17 +125,17 @@ course.table(["patient", "mean Dice", "error at ED", "EF true", "EF found", "poi
 #
 # ## The worst slices
 #
-# And now look. `evaluate` kept the worst frames. Sort what you see into kinds, with their most likely reasons:
+# `evaluate` kept the worst frames. Look at them, and sort what you see into kinds, with their most likely reasons:
 #
-# 1. **another organ**: seen too little of the picture, or seen too few such pictures;
-# 2. **nothing found**, in a small slice: too few of them, or a loss that does not miss them;
+# 1. **another organ**: the receptive field is too small, or there were too few such pictures;
+# 2. **nothing predicted**, in a small slice: too few such slices, or a loss that ignores them;
 # 3. **LV where the expert has none**, above the base or below the apex: where does the heart end? Ask two experts;
-# 4. **the border**, all round or on one side: papillary muscles, blurred walls, resolution;
-# 5. **the label is wrong**: it happens, also in public data. Look at it before you train a network to repeat it. (Is
-#    there a patient above, far below the rest, in whom truth and image do not fit?)
+# 4. **the border**, all around or on one side: papillary muscles, blurred walls, resolution;
+# 5. **the label is wrong**: this happens even in public data. Look at it before you train a network to repeat it. (Is
+#    there a patient above, far below the rest, whose truth and image do not fit?)
 #
-# A first, rough sorting can be computed, from the counts alone. It stands above each picture, and the worst frames of
-# different kinds come first. Do not stop at it: the kinds above need eyes.
+# A first, rough sorting can be computed from the pixel counts alone. It is printed above each picture, and the worst
+# frames of different kinds come first. Do not stop there: the kinds above need eyes.
 
 
 # %%
@@ -165,7 +166,7 @@ for number, chosen in enumerate(np.argsort(place_in_kind, kind="stable")[:6]):
 # %% [markdown]
 # ## From mistakes to work
 #
-# The same sorting of all frames with a low Dice. Which kind is the largest?
+# Now sort all frames with a low Dice in the same way. Which kind is the largest?
 
 # %%
 low = [one for one in evaluation.slices if one.dice < 0.8]
@@ -175,7 +176,7 @@ counted = [[name, f"{sum(kind(one) == name for one in low)}"] for name in names]
 course.table(["what went wrong", "frames"], counted)
 
 # %% [markdown]
-# **How it goes on.** On the command line the same is `cinesax export RUN -o BUNDLE` and then `cinesax evaluate --data
-# DATA --model BUNDLE --html report.html`, with intervals, Bland-Altman plots and a gallery of the worst slices;
-# `cinesax analyze --model BUNDLE` runs the network on an exam. Pick the largest kind in your table, change one thing,
-# train on the same folds, and compare on the held-out patients, not on these.
+# **Next steps.** On the command line the same is `cinesax export RUN -o BUNDLE` and then `cinesax evaluate --data DATA
+# --model BUNDLE --html report.html`, with intervals, Bland-Altman plots and a gallery of the worst slices; `cinesax
+# analyze --model BUNDLE` runs the network on an exam. Pick the largest kind in your table, change one thing, train on
+# the same folds, and compare on the held-out patients, not on these.

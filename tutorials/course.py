@@ -1,4 +1,4 @@
-"""What the lessons share: the images, the recipe, how a network is judged, how pictures are shown.
+"""Shared by the lessons: the images, the recipe, the scores of a network, the display of pictures.
 
 Nothing here is needed outside of the lessons; all of it stands on the package's public API.
 """
@@ -41,7 +41,7 @@ FOLD = 0
 
 @dataclass(frozen=True)
 class Course:
-    """Where a lesson works, on what, and how long.
+    """The working folder, data and length of a lesson.
 
     Attributes:
         data: a folder with `train` and `validation`, each with `images/` and `labels/`; None: synthetic hearts.
@@ -54,7 +54,7 @@ class Course:
     work: Path
 
     def pick(self, full: int, small: int) -> int:
-        """A number: that of the lesson, or that of a quick look."""
+        """The lesson's number, or the smaller number of a quick run."""
         return small if self.small else full
 
 
@@ -70,7 +70,7 @@ def begin(data: str | None = None) -> Course:
 
 
 def open_set(course: Course) -> Dataset:
-    """The prepared set of the course; the first lesson that needs it makes it."""
+    """The prepared set of the course, made by the first lesson that needs it."""
     folder = course.work / "set"
     if folder.is_dir():
         return open_dataset(folder)
@@ -91,17 +91,17 @@ def _examples(course: Course, split: str) -> Iterator[Example]:
 
 
 def held_out(dataset: Dataset) -> list[str]:
-    """The patients that no lesson trains on, by whom networks are compared."""
+    """The patients that no lesson trains on, for comparing networks."""
     return dataset.cases("train", fold=FOLD, held_out=True)
 
 
 def training(dataset: Dataset) -> list[str]:
-    """All others of the split."""
+    """All other patients of the split."""
     return dataset.cases("train", fold=FOLD)
 
 
 def load(dataset: Dataset, cases: Sequence[str], size: int = 256) -> tuple[NDArray, NDArray]:
-    """All frames of patients of the split "train", made smaller by taking means of square blocks.
+    """All frames of patients of the split "train", reduced to means of square blocks.
 
     Returns:
         images (frame, size, size, 1), float32, 0 to 1; labels (frame, size, size, 2), float32: the background's channel
@@ -133,13 +133,13 @@ def probabilities(network: keras.Model, images: NDArray) -> NDArray:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Of each frame: the accuracy over its pixels, and the Dice of the cavity."""
+    """For each frame, the accuracy over its pixels and the Dice of the cavity."""
 
     accuracy: NDArray
     dice: NDArray
 
     def row(self, name: str) -> list[str]:
-        """For a table with the columns of `COLUMNS`."""
+        """A row of a table with the columns `COLUMNS`."""
         return [name, f"{100 * self.accuracy.mean():.2f} %", f"{self.dice.mean():.3f}"]
 
 
@@ -147,14 +147,14 @@ COLUMNS = ["", "accuracy", "Dice"]
 
 
 def judge(found: NDArray, truth: NDArray) -> Judgement:
-    """Compare masks, both (frame, row, column), frame by frame; nothing is left out."""
+    """Compare masks, both (frame, row, column), frame by frame, without leaving any out."""
     found, truth = np.asarray(found) >= 0.5, np.asarray(truth) >= 0.5
     each = np.array([dice(one, other) for one, other in zip(truth, found, strict=True)])
     return Judgement((found == truth).mean(axis=(1, 2)), each)
 
 
 def recipe(course: Course, model: NetworkConfig) -> TrainConfig:
-    """How lessons 3 to 7 train, the same for every network: on crops of 128 x 128, a quarter of the work of a frame.
+    """The recipe of lessons 3 to 7, the same for every network: 128 x 128 crops, a quarter of the work of a frame.
 
     A crop lies anywhere in the frame, and is turned, stretched and given another contrast, differently each time: so
     the network hardly ever sees the same image twice, and learns less by heart.
@@ -173,7 +173,7 @@ def recipe(course: Course, model: NetworkConfig) -> TrainConfig:
 
 
 def networks(course: Course) -> dict[str, NetworkConfig]:
-    """The networks of lessons 3 to 7: small ones, each with about as many multiplications for a frame as the other."""
+    """The networks of lessons 3 to 7: small networks with about the same number of multiplications for a frame."""
     if course.small:
         return {
             "fcn": FCNConfig(channels=(4, 4), bottom=(4,)),
@@ -186,7 +186,7 @@ def networks(course: Course) -> dict[str, NetworkConfig]:
 
 
 def trained(course: Course, name: str) -> tuple[Run, keras.Model]:
-    """A finished training of one of `networks`; one that an earlier lesson has finished is only opened."""
+    """A finished training of one of `networks`; if an earlier lesson finished it, it is only opened."""
     model = networks(course)[name]
     run = train(open_set(course), course.work / name, recipe(course, model), fold=FOLD, resume=True, console=_console())
     network = build(model)
@@ -219,7 +219,7 @@ def studies(course: Course) -> Iterator[LabelledStudy]:
 
 
 def shown(folder: Path) -> str:
-    """A folder as one would type it in the folder of the project."""
+    """A folder as typed in the project folder."""
     return str(folder.relative_to(HERE.parent)) if folder.is_relative_to(HERE.parent) else str(folder)
 
 
@@ -232,7 +232,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def show(figure: Figure, course: Course, name: str) -> None:
-    """Keep a figure as WORK/figures/NAME.png, and show it where the lesson runs as a notebook."""
+    """Save a figure as WORK/figures/NAME.png, and show it if the lesson runs as a notebook."""
     path = course.work / "figures" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)
