@@ -174,9 +174,9 @@ def _segments(path: Path, dataset: Dataset) -> dict[int, Structure]:
     known, others = {}, []
     for item in dataset.get("SegmentSequence", ()):
         structure = _structure(item)
-        if structure is None:
+        if structure is None or structure.facts.chamber != LV:
             others.append(str(item.get("SegmentLabel", "")) or "without label")
-        else:
+        if structure is not None:
             known[int(item.SegmentNumber)] = structure
     if not any(structure.facts.chamber == LV for structure in known.values()):
         listed = ", ".join(others[:6]) or "none"
