@@ -133,7 +133,7 @@ def test_one_phase_for_both_ed_and_es_is_one_clear_error(exam: Path, capsys: pyt
     assert capsys.readouterr().err == ("cinesax: error: the ED phase and the ES phase must differ, seen 2 for both\n")
     assert run(*given(exam), "--ed-phase", 3) == 2
     assert capsys.readouterr().err == (
-        "cinesax: error: the ED phase given, 3, is that of the smallest volume, which is taken for ES: "
+        "cinesax: error: the ED phase given, 3, is that of the smallest volume, which is used as ES: "
         "give the ES phase too\n"
     )
 
@@ -144,7 +144,7 @@ def test_papillary_muscles_are_told_of_what_is_given(exam: Path, capsys: pytest.
     assert run(*given(exam), "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["segmentation"]["papillary_muscles_included"] is True
     assert run(exam / "exam.nii.gz", "--papillary-muscles", "excluded") == 2
-    assert capsys.readouterr().err.startswith("cinesax: error: --papillary-muscles says what --segmentation holds")
+    assert capsys.readouterr().err.startswith("cinesax: error: --papillary-muscles describes a --segmentation: give that too")
 
 
 @pytest.mark.parametrize("arguments", [("",), ("EXAM", "-o", ""), ("EXAM", "--segmentation", ""), ("EXAM", "--model=")])

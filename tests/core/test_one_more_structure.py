@@ -139,8 +139,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     package = Path(cinesax.__file__).parent
     shutil.copytree(package, folder / "cinesax", ignore=shutil.ignore_patterns("*.onnx", "__pycache__"))
     table = folder / "cinesax" / "core" / "structures.py"
-    before, last, after = table.read_text().partition("\n    # Names of before there was one table")
-    assert last, "the entries of the table end before the names of before"
+    before, last, after = table.read_text().partition("\n    # Earlier names, from before there was one table")
+    assert last, "the entries of the table end where the earlier names begin"
     table.write_text(before + ENTRY + last + after)
     paths = os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
     done = subprocess.run(

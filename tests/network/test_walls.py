@@ -261,7 +261,7 @@ def test_what_a_network_was_not_validated_for_is_drawn_on_request_only(shipped):
     both = network(shipped)
     careful = replace(both, bundle=replace(both.bundle, unvalidated=(Structure.MYOCARDIUM,)))
     plain, all_of_it = careful.segment(cine), replace(careful, unvalidated=True).segment(cine)
-    assert set(plain.known_phases) == {Structure.CAVITY} and not (plain.labels == Structure.MYOCARDIUM).any()
+    assert Structure.MYOCARDIUM not in plain.known_phases and not (plain.labels == Structure.MYOCARDIUM).any()
     np.testing.assert_array_equal(plain.mask(Structure.CAVITY), all_of_it.mask(Structure.CAVITY))
     assert Structure.MYOCARDIUM in all_of_it.known_phases
     assert Code.NOT_VALIDATED not in [finding.code for finding in plain.findings]
