@@ -480,7 +480,7 @@ class TestBadInput:
     def test_one_frame_without_pixels(self, tmp_path):
         files = exams.write_exam(tmp_path)
         exams.edit(files[3], PixelData=None)
-        with pytest.raises(InputError, match=f"{files[3].name} holds no pixel data"):
+        with pytest.raises(InputError, match=f"{files[3].name} has no pixel data"):
             open_cine(tmp_path)
 
     @pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])

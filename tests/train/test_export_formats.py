@@ -268,5 +268,5 @@ def test_slices_are_spread_over_patients_and_cut_round_the_ventricle(discs):
 
 def test_without_the_interpreter_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'cinesax\[train\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[train\]'"):
         litert_runner(tmp_path / "graph.tflite", threads=1)
