@@ -144,7 +144,9 @@ def test_papillary_muscles_are_told_of_what_is_given(exam: Path, capsys: pytest.
     assert run(*given(exam), "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["segmentation"]["papillary_muscles_included"] is True
     assert run(exam / "exam.nii.gz", "--papillary-muscles", "excluded") == 2
-    assert capsys.readouterr().err.startswith("cinesax: error: --papillary-muscles describes a --segmentation: give that too")
+    assert capsys.readouterr().err.startswith(
+        "cinesax: error: --papillary-muscles describes a --segmentation: give that too"
+    )
 
 
 @pytest.mark.parametrize("arguments", [("",), ("EXAM", "-o", ""), ("EXAM", "--segmentation", ""), ("EXAM", "--model=")])

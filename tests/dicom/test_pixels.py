@@ -170,7 +170,8 @@ class TestPixels:
             dataset.file_meta.TransferSyntaxUID = syntax
             dataset.save_as(path)
         with pytest.raises(
-            MissingExtraError, match=r"no installed decoder reads it: install the extra, .* pip install '\.\[decoders\]'"
+            MissingExtraError,
+            match=r"no installed decoder reads it: install the extra, .* pip install '\.\[decoders\]'",
         ):
             open_cine(tmp_path)
 
