@@ -111,6 +111,8 @@ def read_segmentation(
 
     _check_reading(cine, reading)
     paths = [path] if isinstance(path, Path) else list(path)
+    for absent in (one for one in paths if not _is_there(one)):
+        raise InputError(f"there is no segmentation at {absent}: give {_KINDS}")
     if all(nifti.is_nifti(one) for one in paths) and not any(_is_folder(one) for one in paths):
         from cinesax.formats.label_numbers import parse_labels
         from cinesax.formats.nifti.labels import read_labels
@@ -121,9 +123,7 @@ def read_segmentation(
     if len(paths) > 1:
         raise UsageError(f"several segmentations are read together only where all are NIfTI, seen {paths[1]}")
     (root,) = paths
-    if not _is_folder(root) and (cvi42.is_workspace(root) or not root.exists()):
-        if not root.exists():
-            raise InputError(f"there is no segmentation at {root}: give {_KINDS}")
+    if not _is_folder(root) and cvi42.is_workspace(root):
         _refuse(reading, root, labels=True, phase=True)
         return cvi42.read_workspace(root, cine), "cvi42"
     if _is_folder(root):
@@ -164,5 +164,12 @@ def _refuse(reading: LabelReading, path: Path, *, labels: bool = False, phase: b
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error

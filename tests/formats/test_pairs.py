@@ -103,7 +103,7 @@ class TestBadInput:
     def test_alone(self, tmp_path):
         _write(tmp_path)
         _write(tmp_path, "P2-1").label.unlink()
-        with pytest.raises(DatasetError, match="without partner, the first is P2-1, missing in labels/"):
+        with pytest.raises(DatasetError, match="without a partner; the first is P2-1, missing in labels/"):
             read_pairs(tmp_path)
 
     def test_two_of_one_name(self, tmp_path):

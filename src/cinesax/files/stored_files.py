@@ -100,7 +100,7 @@ def _refuse_unsafe(path: Path, members: list[zipfile.ZipInfo]) -> None:
         )
     if expanded > _RATIO_MATTERS_FROM_BYTES and expanded > MAX_RATIO * packed:
         raise InputError(
-            f"the zip {path} expands {expanded / packed:.0f}-fold, more than the {MAX_RATIO} fold of real images: "
+            f"the zip {path} expands {expanded / packed:.0f}-fold, more than the {MAX_RATIO}-fold of real images: "
             "it is not read"
         )
 
