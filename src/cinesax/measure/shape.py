@@ -34,8 +34,8 @@ ABRUPT_PART = 0.4
 GROWS_PART, GROWS_MM2 = 0.25, 60.0
 """An apical slice that is larger at ES than at ED by both."""
 
-UNSURE_LOG_ODDS, UNSURE_PART_OF_EDV = 1.0, 0.05
-"""A slice on which the network is not surer than this (a chance of 73 %), and that holds this part of EDV."""
+UNSURE_LOG_ODDS, UNSURE_PART_OF_EDV = 0.7, 0.05
+"""A slice on which the network is not surer than this (a chance of 67 %), and that holds this part of EDV."""
 
 BASE_POINTS = 5.0
 """EF by wall round half of the blood and by any blood, further apart than this."""
