@@ -101,3 +101,14 @@ def test_segmentations_that_are_none(tmp_path: Path) -> None:
 def test_a_segmentation_of_another_exam(tmp_path: Path) -> None:
     with pytest.raises(GeometryError):
         cinesax.analyze(hearts.cine(slices=5), segmentation=hearts.labels())
+
+
+def test_the_rule_of_the_base_is_for_a_network_that_can_follow_it() -> None:
+    cine = hearts.cine(phases=2, slices=2)
+    with pytest.raises(UsageError, match="`base` is for a network"):
+        cinesax.analyze(cine, segmentation=hearts.labels((4, 3), slices=2, inside=range(2)), base="any")
+    with pytest.raises(UsageError, match="half, any or whole, seen most"):
+        cinesax.analyze(cine, base="most")
+    made = cinesax.analyze(cine, base="any", threads=1)
+    assert made.segmentation.presence is not None and made.segmentation.presence.rule == "any"
+    assert made.measurements.base_rule == "any"

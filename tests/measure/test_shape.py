@@ -132,6 +132,33 @@ def test_an_ejection_fraction_that_hangs_on_one_basal_slice(heart):
     assert doubt.numbers["any_percent"] == pytest.approx(by_rule[BaseRule.ANY].ef_percent)
 
 
+def test_what_a_person_draws_counts_by_each_rule(heart):
+    labels, index = heart.labels, int(heart.inside[0])
+    inside = (labels == Structure.CAVITY).any(axis=(2, 3))
+    half = inside.copy()
+    half[:, index] = False
+    presence = Presence(
+        BaseRule.HALF,
+        {BaseRule.HALF: half, BaseRule.ANY: half},
+        np.where(half, 4.0, -4.0),
+        np.full(half.shape, 1.0),
+        {},
+    )
+    without = labels.copy()
+    without[:, index] = 0
+    contours = {
+        (Structure.CAVITY, phase, place): trace(without[phase, place] == Structure.CAVITY)
+        for phase, place in np.argwhere(half)
+    }
+    found = Segmentation(without, heart.known, contours, presence=presence)
+    drawn = found.with_contour(0, index, Structure.CAVITY, trace(labels[0, index] == Structure.CAVITY), by="reader")
+    before, after = measure(heart.cine, found), measure(heart.cine, drawn)
+    added = after.volumes_ml[0] - before.volumes_ml[0]
+    assert added > 1
+    for one, other in zip(before.by_base_rule, after.by_base_rule, strict=True):
+        assert other.edv_ml - one.edv_ml == pytest.approx(added)
+
+
 @pytest.mark.parametrize(("enclosure", "fires"), [(1.0, True), (0.6, False)])
 def test_a_basal_end_of_the_stack_counts_only_where_the_ventricle_goes_on(heart, enclosure, fires):
     labels = heart.labels[:, heart.inside[2] :]

@@ -23,7 +23,7 @@ def test_enclosure_is_the_part_of_the_angles_that_have_wall(part, thickness):
 
 def test_wall_away_from_the_border_does_not_enclose():
     cavity = FAR < 6
-    assert enclosed(cavity, cavity | (FAR > 12)) == 0
+    assert enclosed(cavity, cavity | (FAR > 14)) == 0
 
 
 def scores(*frames: tuple[float, float]) -> dict[Structure, np.ndarray]:
@@ -98,6 +98,15 @@ def test_in_systole_the_base_moves_towards_the_apex_only():
     first = held.argmax(axis=1)
     assert free[8:11, 1].all()
     assert np.all(np.diff(first[:12]) >= 0) and len(set(first)) == 2
+
+
+def test_the_base_does_not_go_further_than_a_heart_can_move():
+    odds = beat(slices=10)
+    odds[:, 7:] = 3.0
+    odds[8:12, 1:6] = -1.0  # the wall was not seen in systole
+    assert not interval(odds, None)[9, 3:6].any()
+    held = interval(odds, None, base_moves=2)
+    assert held[:, 3:].all() and not held[:, 0].any()
 
 
 def test_nothing_anywhere_is_an_empty_interval():

@@ -4,6 +4,7 @@ import base64
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,8 @@ import cinesax
 import hearts
 from cinesax.core.cine import Source
 from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.measurements import BaseVolumes, WallThickness
+from cinesax.core.presence import BaseRule
 from cinesax.core.segmentation import polygon_area, trace
 from cinesax.core.structures import Structure
 from cinesax.results import figures
@@ -261,3 +264,28 @@ def test_a_browser_plays_it(tmp_path: Path) -> None:
     assert readout is not None and ">Pause<" in done.stdout
     # half speed: 200 ms a phase, five of them in the time given, less what starting took, or one more at its end
     assert readout[1].startswith(("phase 3 (ES)", "phase 4", "phase 5", "phase 6")), readout[1]
+
+
+def test_the_rules_of_the_base_are_shown_where_they_matter() -> None:
+    made = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
+    rules = [
+        BaseVolumes(rule, 0, 4, 100.0, 100.0 - ef, ef) for rule, ef in zip(BaseRule, (50.0, 46.0, 51.0), strict=True)
+    ]
+
+    def shown(volumes: list[BaseVolumes]) -> str:
+        measured = replace(made.measurements, base_rule=BaseRule.HALF, by_base_rule=tuple(volumes))
+        return render(replace(made, measurements=measured))
+
+    page = shown(rules)
+    assert "What counts at the base matters here" in page and "EF 46.0 %, EDV 100 ml, ESV 54 ml" in page
+    assert "wall round at least half of the blood (used)" in page
+    assert "What counts at the base" not in shown([replace(one, ef_percent=50.0) for one in rules])
+
+
+def test_the_bull_s_eye_shows_sixteen_segments_and_says_that_they_were_not_validated() -> None:
+    made = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
+    assert "bullseye" not in render(made).split("</style>")[1]
+    wall = WallThickness(np.array([*range(5, 20), np.nan]), (1, 2, 3))
+    page = render(replace(made, measurements=replace(made.measurements, wall_thickness=wall)))
+    figure = page.split('<svg class="bullseye"')[1].split("</svg>")[0]
+    assert figure.count("<path") == 16 and ">19</text>" in figure and "Not validated" in page

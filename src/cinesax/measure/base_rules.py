@@ -26,8 +26,14 @@ def areas_by_rule(segmentation: Segmentation, areas_px: Floats) -> dict[BaseRule
     for (structure, phase, place), polygons in presence.set_aside.items():
         if structure is Structure.CAVITY:
             every[phase, place] = area_px(polygons)
-    counted = {rule: np.where(inside | np.isnan(every), every, 0.0) for rule, inside in presence.inside.items()}
-    # What was edited after the decision counts as it is now.
+    # What a person drew, or took away, after the decision counts as it is now, by each rule.
+    edited = np.zeros(areas_px.shape, dtype=bool)
+    for _, phase, place in segmentation.origins:
+        edited[phase, place] = True
+    counted = {
+        rule: np.where(edited, areas_px, np.where(inside | np.isnan(every), every, 0.0))
+        for rule, inside in presence.inside.items()
+    }
     return counted | {presence.rule: areas_px}
 
 

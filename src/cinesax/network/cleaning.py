@@ -26,6 +26,9 @@ BORDER = 0.5
 _FEWEST_PHASES = 8
 _NOTHING = 0.02
 _MARGIN_PX = 4
+# Gaps between cavity and wall up to twice as wide are closed.
+_GAP_PX = 3
+_GAP = np.hypot(*np.indices((2 * _GAP_PX + 1, 2 * _GAP_PX + 1)) - _GAP_PX) <= _GAP_PX + 0.5
 
 
 class Rule(StrEnum):
@@ -89,18 +92,28 @@ def clean_ventricle(
         Rule.ONE_REGION: partial(region_of, cavity=seeds[window]),
     }
     dropped = (cavity >= BORDER) & (cleaned <= 0)
-    whole = _without_holes(np.where(dropped, np.float32(0), probabilities), window)
+    whole = _without_gaps(np.where(dropped, np.float32(0), probabilities), cleaned, window)
     done = _clean(whole, rules, holding, window)
     return replace(done, probabilities=np.maximum(done.probabilities, cleaned))
 
 
-def _without_holes(probabilities: Probabilities, window: Window) -> Probabilities:
-    """The same in place, 1 where a frame has a hole in what is inside."""
-    part = probabilities[window]
-    for frame in (frame for phase in part for frame in phase):
+def _without_gaps(ventricle: Probabilities, cavity: Probabilities, window: Window) -> Probabilities:
+    """The ventricle in place, 1 where a frame has a gap between cavity and wall, or a hole.
+
+    In systole networks leave pixels of background between the two. Where the wall is closed that is a hole; where it
+    is open, at the base, what lies between cavity and near wall is wall too.
+    """
+    blood_frames, frames = cavity[window], ventricle[window]
+    for place in np.ndindex(*frames.shape[:2]):
+        frame, blood = frames[place], blood_frames[place] >= BORDER
         inside = frame >= BORDER
-        frame[ndimage.binary_fill_holes(inside) & ~inside] = 1
-    return probabilities
+        filled = ndimage.binary_fill_holes(inside)
+        if np.any(blood) and np.any(ndimage.binary_dilation(blood) & ~filled):
+            padded = np.pad(filled, _GAP_PX)
+            closed = ndimage.binary_closing(padded, _GAP)[_GAP_PX:-_GAP_PX, _GAP_PX:-_GAP_PX]
+            filled |= closed & (ndimage.distance_transform_edt(~blood) <= 2 * _GAP_PX)
+        frame[filled & ~inside] = 1
+    return ventricle
 
 
 def _clean(probabilities: Probabilities, rules: frozenset[Rule], how: Rules, window: Window) -> Cleaned:

@@ -29,8 +29,11 @@ Flags = NDArray[np.bool_]
 SECTORS = 36
 """The border of the cavity is looked at in so many equal angles about its centre."""
 
-_RING_PX = 2
-"""Framed pixels outside of the cavity in which wall is looked for: 2.3 to 3.4 mm."""
+_RING_PX = 6
+"""Framed pixels outside of the cavity in which wall is looked for, 7 to 10 mm: in systole networks leave a gap."""
+
+_BASE_MOVES_MM = 22.0
+"""The base moves towards the apex by 10 to 20 mm. Where it seems to go further, wall was not seen that is there."""
 
 _SUREST_PX = 12
 """Pixels of the cavity, by score the first of a frame, whose mean says how sure the network is of blood."""
@@ -108,7 +111,7 @@ def enclosed(cavity: Flags, ventricle: Flags) -> float:
     rows, columns = np.flatnonzero(cavity.any(axis=1)), np.flatnonzero(cavity.any(axis=0))
     window = tuple(slice(max(0, side[0] - _RING_PX), side[-1] + 1 + _RING_PX) for side in (rows, columns))
     inside = cavity[window]
-    ring = ndimage.binary_dilation(inside, iterations=_RING_PX) & ~inside
+    ring = (ndimage.distance_transform_edt(~inside) <= _RING_PX) & ~inside
     middle = np.argwhere(inside).mean(axis=0)
     down, right = (np.argwhere(ring) - middle).T
     sectors = ((np.arctan2(down, right) / (2 * np.pi) + 0.5) * SECTORS).astype(int) % SECTORS
@@ -117,7 +120,7 @@ def enclosed(cavity: Flags, ventricle: Flags) -> float:
     return int(np.count_nonzero(with_wall)) / max(1, int(np.count_nonzero(seen)))
 
 
-def decide(seen: Evidence, *, base_first: bool | None) -> dict[BaseRule, Flags]:
+def decide(seen: Evidence, *, base_first: bool | None, slice_mm: float | None = None) -> dict[BaseRule, Flags]:
     """In which frames the left ventricle is, by each rule that the evidence allows.
 
     A stricter rule never counts a frame that a laxer one does not. Without wall there are no rules of it: `half` is
@@ -126,6 +129,7 @@ def decide(seen: Evidence, *, base_first: bool | None) -> dict[BaseRule, Flags]:
     Args:
         seen: the evidence, slices in stored order.
         base_first: whether slice 0 is the basal end; None: not known.
+        slice_mm: from slice to slice; None: not known.
 
     Returns:
         By rule (phase, slice), bool.
@@ -133,19 +137,20 @@ def decide(seen: Evidence, *, base_first: bool | None) -> dict[BaseRule, Flags]:
     upside_down = base_first is False
     systole = None if base_first is None else _systole(seen.area_px.sum(axis=1))
     chosen: dict[BaseRule, Flags] = {}
+    reach = seen.blood.shape[1] if slice_mm is None or base_first is None else round(_BASE_MOVES_MM / slice_mm)
     has_wall = bool(np.any(~np.isnan(seen.enclosure)))
     for rule in (BaseRule.ANY, BaseRule.HALF, BaseRule.WHOLE):
         if rule is BaseRule.WHOLE and not has_wall:
             continue
         odds = seen.by(rule if has_wall else BaseRule.ANY)
-        inside = interval(odds[:, ::-1] if upside_down else odds, systole)
+        inside = interval(odds[:, ::-1] if upside_down else odds, systole, base_moves=max(1, reach))
         inside = inside[:, ::-1] if upside_down else inside
         laxer = chosen.get(BaseRule.HALF, chosen.get(BaseRule.ANY))
         chosen[rule] = inside if laxer is None else inside & laxer
     return chosen
 
 
-def interval(odds: Floats, systole: Flags | None) -> Flags:
+def interval(odds: Floats, systole: Flags | None, *, base_moves: int | None = None) -> Flags:
     """The slices from a basal to an apical end, for all phases together, that hold most evidence.
 
     Dynamic programming over the phases, which are a circle: three beats in a row are decided, and the middle one
@@ -154,12 +159,24 @@ def interval(odds: Floats, systole: Flags | None) -> Flags:
     Args:
         odds: (phase, slice), log odds, slice 0 towards the base.
         systole: (phase,), bool: phases into which the basal end may only have moved towards the apex; None: none.
+        base_moves: slices that the basal end moves by at most over the beat; None: any number.
 
     Returns:
         (phase, slice), bool.
     """
+    slices = odds.shape[1]
+    if base_moves is None or base_moves >= slices - 1:
+        return _interval(odds, systole)[0]
+    # Each place that the base may have at its highest: the best of these is taken.
+    choices = [_interval(odds, systole, (top, top + base_moves)) for top in range(slices - base_moves)]
+    return max(choices, key=lambda choice: choice[1])[0]
+
+
+def _interval(odds: Floats, systole: Flags | None, bases: tuple[int, int] | None = None) -> tuple[Flags, float]:
+    """One answer of `interval`, its basal end from the first to the last of some slices, and what it is worth."""
     phases, slices = odds.shape
-    ends = [(first, last) for first in range(slices) for last in range(first, slices)]
+    lowest, highest = bases or (0, slices - 1)
+    ends = [(first, last) for first in range(lowest, highest + 1) for last in range(first, slices)]
     first, last = np.array([*ends, (-1, -1)]).T
     empty = len(ends)
     sums = np.concatenate([np.zeros((phases, 1)), np.cumsum(odds, axis=1)], axis=1)
@@ -184,13 +201,13 @@ def interval(odds: Floats, systole: Flags | None) -> Flags:
         came_from[step] = np.argmax(paid, axis=0)
         score = paid[came_from[step], np.arange(len(first))] + gain[phase]
     inside = np.zeros((beats * phases, slices), dtype=bool)
-    state = int(np.argmax(score))
+    state, worth = int(np.argmax(score)), float(np.max(score))
     for step in range(beats * phases - 1, -1, -1):
         if state != empty:
             inside[step, first[state] : last[state] + 1] = True
         state = int(came_from[step, state])
     middle = phases if beats == 3 else 0
-    return inside[middle : middle + phases]
+    return inside[middle : middle + phases], worth
 
 
 def _systole(areas: Floats) -> Flags:

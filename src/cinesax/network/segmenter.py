@@ -154,7 +154,8 @@ class NetworkSegmenter:
                 cleaned[structure] = clean(region, rules).probabilities
         # The wall decides where the base is even if it is not drawn.
         seen = evidence(cleaned)
-        inside = decide(seen, base_first=cine.base_first)
+        slice_mm = None if cine.grid is None else cine.grid.slice_distance_mm
+        inside = decide(seen, base_first=cine.base_first, slice_mm=slice_mm)
         doubtful = [structure for structure in cleaned if structure in self.bundle.unvalidated]
         if not self.unvalidated:
             cleaned = {structure: values for structure, values in cleaned.items() if structure not in doubtful}
