@@ -56,5 +56,5 @@ def test_a_panel_shows_where_prediction_and_truth_differ():
 def test_settings_become_one_table_and_a_preflight_one_line():
     assert flat({"a": {"b": (1, 2), "c": None}, "d": True}) == {"a.b": "1,2", "a.c": "none", "d": True}
     line = Preflight(2_340_000_000, 4000.0, "CPU, 2 threads").line()
-    assert "about 2.3 GB" in line and "about 67 min" in line and line.endswith("on CPU, 2 threads")
+    assert "about 2.3 GB" in line and "at least 67 min" in line and line.endswith("on CPU, 2 threads")
     assert "too little" in Preflight(10**15, None, "CPU").line()

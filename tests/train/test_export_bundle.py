@@ -16,6 +16,7 @@ import onnxruntime  # noqa: E402
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.cine import Cine  # noqa: E402
 from cinesax.core.errors import BundleError, InputError  # noqa: E402
+from cinesax.core.structures import Structure
 from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.network.segmenter import load_segmenter  # noqa: E402
 from cinesax.train.export.bundle import export, to_onnx  # noqa: E402
@@ -214,16 +215,19 @@ def test_both_graphs_of_a_bundle_are_run(two_passes):
     frames = np.stack([disc_example("E", number).image for number in range(9)])[None]
     cine, steps = Cine(frames, None), []
     segmenter = load_segmenter(two_passes, threads=1)
-    # This network has hardly learned: its own first answers, made sure of, point to where the second looks.
-    sure = replace(segmenter, session=Sure(segmenter.session))
+    # This network has hardly learned: a finder that is made sure of points to what the refiner is shown.
+    assert segmenter.finder is not None
+    sure = replace(segmenter, finder=replace(segmenter.finder, session=Sure(segmenter.finder.session)))
     found = sure.segment(cine, lambda done, total: steps.append((done, total)))
     assert found.labels.shape == cine.pixels.shape and steps[-1] == (9, 9)
-    framed = sure.scores(cine, sure.placement(cine)).cavity
-    assert set(np.unique(framed[0, 0])) - {0.0, 1.0}  # the mean with what the second graph gave
+    scores = sure.scores(cine, sure.placement(cine))
+    crop = sure.bundle.heart.crop
+    assert scores.crop.size == crop and scores.regions[Structure.CAVITY].shape[-2:] == (crop, crop)
+    assert set(np.unique(scores.regions[Structure.CAVITY][0, 0])) - {0.0, 1.0}  # drawn by the refiner
 
 
 class Sure:
-    """A first pass that finds the bright disc."""
+    """A finder that finds the bright disc."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self.session = session

@@ -49,7 +49,7 @@ def test_a_config_survives_json_and_a_kind_that_is_unknown_is_told(name):
     values = to_dict(config)
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     assert from_dict(values) == config
-    with pytest.raises(InputError, match="knows no network 'resnet'"):
+    with pytest.raises(InputError, match="has no network 'resnet'"):
         from_dict(values | {"network": "resnet"})
     with pytest.raises(InputError, match="no setting 'width'"):
         from_dict(values | {"width": 3})

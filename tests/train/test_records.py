@@ -153,7 +153,7 @@ def test_the_same_examples_have_the_same_digest_in_every_process():
 
 def test_one_name_twice_is_an_error(tmp_path):
     twice = [disc_example("A", 0), disc_example("A", 0)]
-    with pytest.raises(DatasetError, match="A-0 comes twice as pairs"):
+    with pytest.raises(DatasetError, match="A-0 appears twice as pairs"):
         write_dataset({"train": twice}, tmp_path / "set", framing=Framing())
     assert list(tmp_path.iterdir()) == []
 
