@@ -166,7 +166,7 @@ def test_patience_stops_a_training_that_gets_no_better_and_keeps_the_best(discs,
 
 def test_a_loss_that_is_no_number_ends_the_training_and_the_batch_is_saved(discs, tmp_path):
     folder = tmp_path / "wild"
-    with pytest.raises(UsageError, match=r"loss is no number in epoch 1; .* nan-batch\.npz"):
+    with pytest.raises(UsageError, match=r"loss is not a number in epoch 1; .* nan-batch\.npz"):
         train(discs, folder, replace(QUICK, learning_rate=1e30, warmup_steps=1, epochs=2, steps=8))
     assert open_run(folder).finished_epochs == 0
     assert not (folder / "network.keras").exists() and not list(folder.glob("last*"))
@@ -233,6 +233,6 @@ def test_settings_that_cannot_work_are_refused(discs, tmp_path):
             TrainConfig(**wrong)
     with pytest.raises(UsageError, match=r"has 2 classes .* give --set model\.classes=2"):
         train(discs, tmp_path / "run", replace(QUICK, model=replace(QUICK.model, classes=4)))
-    with pytest.raises(UsageError, match="shared by 3 devices"):
+    with pytest.raises(UsageError, match="shared evenly by 3 devices"):
         train(discs, tmp_path / "run", QUICK, execution=Execution(devices=("CPU:0", "CPU:1", "CPU:2")))
     assert not (tmp_path / "run").exists()

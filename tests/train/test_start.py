@@ -75,7 +75,7 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
         (["--set", "steps=3", "--steps", "4"], 2, "steps is set twice"),
         (["--set", "model.classes=3"], 2, "give --set model.classes=2"),
         (["--set", "pipeline.crop=100"], 2, "multiple of 32"),
-        (["--preset", "vnet"], 2, "there are unet, "),
+        (["--preset", "vnet"], 2, "there are finder, refiner, unet, "),
         (["--preset", "absent.py"], 3, "does not exist"),
         (["--fold", "0", "--folds", "2"], 2, "give only one of them"),
         (["--folds", "5"], 2, "is dealt into 2 folds: give --folds 2, or prepare it with --folds 5"),
