@@ -127,9 +127,9 @@ course.table(["last Dice", "training", "held out"], rows)
 log = logs(runs["unet"], "pictures")
 tags = [tag for tag in log.Tags()["tensors"] if is_picture(log, tag)]
 tag = tags[len(tags) // 4]
-validations = [(event.step, event.tensor_proto.string_val[2]) for event in log.Tensors(tag)]
-figure = Figure(figsize=(9, 2.5 * len(validations)), layout="constrained")
-for axes, (epoch, png) in zip(figure.subplots(len(validations), 1, squeeze=False).flat, validations, strict=True):
+looks = [(event.step, event.tensor_proto.string_val[2]) for event in log.Tensors(tag)]
+figure = Figure(figsize=(9, 2.5 * len(looks)), layout="constrained")
+for axes, (epoch, png) in zip(figure.subplots(len(looks), 1, squeeze=False).flat, looks, strict=True):
     axes.imshow(np.asarray(Image.open(io.BytesIO(png))))
     axes.set_title(f"{tag} after epoch {epoch}: input, truth, prediction, difference", fontsize=9)
     axes.set_axis_off()

@@ -72,17 +72,17 @@ def test_options_that_the_pages_name_are_there() -> None:
     known = ELSEWHERE.union(*options.values(), *(benchmark_options()))
     for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
         text = page.read_text()
-        unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) - known
+        unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) - known
         assert not unknown, f"{page.name} names options that no command has: {unknown}"
         shown = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL))
         for name, line in re.findall(r"^ *cinesax ([a-z]+) ([^#\n]*)", shown, flags=re.MULTILINE):
-            used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", line))
+            used = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", line))
             assert name in options and used <= options[name], f"{page.name}: cinesax {name} {line}"
 
 
 def benchmark_options() -> list[set[str]]:
     scripts = (DOCS.parent / "benchmarks").glob("*.py")
-    return [set(re.findall(r"[\"'](--[a-z][a-z-]+)[\"']", script.read_text())) for script in scripts]
+    return [set(re.findall(r"[\"'](--[a-z][a-z0-9-]+)[\"']", script.read_text())) for script in scripts]
 
 
 def test_measuring_tells_the_numbers_that_the_code_uses() -> None:

@@ -95,8 +95,8 @@ def run(args: argparse.Namespace) -> None:
     line = f"{name} {version}: {args.out} ({size:.1f} MB)"
     console.print(line, highlight=False, soft_wrap=True)
     if data is not None and not facts["images"]:
-        note = f"{args.data} has no image that this network learned from: no fingerprints of images are listed"
-        console.print(note, highlight=False, soft_wrap=True)
+        told = f"{args.data} has no image that this network learned from: no fingerprints of images are listed"
+        console.print(told, highlight=False, soft_wrap=True)
     _print(args.out, console)
 
 

@@ -81,7 +81,7 @@ class BlandAltman:
     correlation: float | None
 
 
-def bland_altman(truth: Floats, predicted: Floats) -> BlandAltman | None:
+def bland_altman(truth: Floats, found: Floats) -> BlandAltman | None:
     """Agreement of paired measurements; None for fewer than three pairs.
 
     Source: Bland and Altman, "Measuring agreement in method comparison studies", Stat Methods Med Res 8 (1999)
@@ -92,13 +92,13 @@ def bland_altman(truth: Floats, predicted: Floats) -> BlandAltman | None:
     n = len(truth)
     if n < 3:
         return None
-    difference = np.asarray(predicted) - np.asarray(truth)
+    difference = np.asarray(found) - np.asarray(truth)
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
     half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)) * sd / np.sqrt(n)
     slope = intercept = correlation = None
     if np.ptp(truth) > 0:
-        slope, intercept = (float(value) for value in np.polyfit(truth, predicted, 1))
-        correlation = float(np.corrcoef(truth, predicted)[0, 1]) if np.ptp(predicted) > 0 else None
+        slope, intercept = (float(value) for value in np.polyfit(truth, found, 1))
+        correlation = float(np.corrcoef(truth, found)[0, 1]) if np.ptp(found) > 0 else None
     return BlandAltman(
         n=n,
         bias=bias,

@@ -34,7 +34,7 @@ AGREE = BorderDistances(0.0, 0.0)
 APART = BorderDistances(float("inf"), float("inf"))
 
 
-def border_distances(truth: Mask, predicted: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> BorderDistances:
+def border_distances(truth: Mask, found: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> BorderDistances:
     """Distances from each border pixel of one mask to the nearest border pixel of the other.
 
     A border pixel is a pixel of the mask with one of its four neighbours outside. Two empty masks agree (0); if only
@@ -44,13 +44,13 @@ def border_distances(truth: Mask, predicted: Mask, spacing: tuple[float, float] 
 
     Args:
         truth: (row, column).
-        predicted: (row, column).
+        found: (row, column).
         spacing: between rows and between columns; the result has its unit.
     """
-    if not truth.any() or not predicted.any():
-        return AGREE if truth.any() == predicted.any() else APART
-    window = _window(truth | predicted)
-    a, b = _border(truth[window]), _border(predicted[window])
+    if not truth.any() or not found.any():
+        return AGREE if truth.any() == found.any() else APART
+    window = _window(truth | found)
+    a, b = _border(truth[window]), _border(found[window])
     to_truth = ndimage.distance_transform_edt(~a, spacing)[b]
     to_found = ndimage.distance_transform_edt(~b, spacing)[a]
     hd95 = max(float(np.percentile(to_truth, 95)), float(np.percentile(to_found, 95)))

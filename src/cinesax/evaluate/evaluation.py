@@ -26,7 +26,7 @@ from cinesax.network.fingerprint import Learned, Overlap
 
 LOW_DICE = 0.5
 _NAMED = 3
-"""Patients who are named with a finding; for others only their number is given."""
+"""Patients who are named with a finding; of others only their number is told."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -87,17 +87,17 @@ class Summary:
 def summarise(scores: Iterable[SliceScore]) -> Summary:
     """Figures of a group of frames, at least one."""
     group = list(scores)
-    dice = np.array([score.dice for score in group])
+    dice = np.array([one.dice for one in group])
     return Summary(
         n=len(group),
         dice_mean=float(dice.mean()),
         dice_median=float(np.median(dice)),
-        iou_mean=float(np.mean([score.iou for score in group])),
-        hd95_median=_median([score.hd95 for score in group]),
-        mean_distance_median=_median([score.mean_distance for score in group]),
+        iou_mean=float(np.mean([one.iou for one in group])),
+        hd95_median=_median([one.hd95 for one in group]),
+        mean_distance_median=_median([one.mean_distance for one in group]),
         below_half=float(np.mean(dice < LOW_DICE)),
-        false_positives=sum(score.false_positive for score in group),
-        misses=sum(score.missed for score in group),
+        false_positives=sum(one.false_positive for one in group),
+        misses=sum(one.missed for one in group),
     )
 
 
@@ -188,10 +188,10 @@ class Evaluation(ArrayValue):
     def intervals(self) -> dict[str, Interval]:
         """95 % intervals from resampling patients (empty for fewer than three patients)."""
         cases = list(self.by_case().values())
-        dice = [np.array([score.dice for score in scores]) for scores in cases]
-        hd95 = [np.array([score.hd95 for score in scores]) for scores in cases]
-        errors = [np.array([function.ef_error_points]) for function in self.functions]
-        bounds = {
+        dice = [np.array([one.dice for one in scores]) for scores in cases]
+        hd95 = [np.array([one.hd95 for one in scores]) for scores in cases]
+        errors = [np.array([one.ef_error_points]) for one in self.functions]
+        found = {
             "dice_mean": bootstrap(dice, lambda values: float(values.mean())),
             "dice_median": bootstrap(dice, lambda values: float(np.median(values))),
             "case_dice_mean": bootstrap(
@@ -201,7 +201,7 @@ class Evaluation(ArrayValue):
             "hd95_median": bootstrap(hd95, _median),
             "ef_mean_absolute_error": bootstrap(errors, lambda values: float(np.abs(values).mean())),
         }
-        return {name: interval for name, interval in bounds.items() if interval is not None}
+        return {name: interval for name, interval in found.items() if interval is not None}
 
     def agreement(self) -> dict[str, BlandAltman]:
         """Bland-Altman figures of EF (points) over all patients, of EDV and ESV (ml) over those with volumes."""
@@ -227,9 +227,9 @@ class Evaluation(ArrayValue):
             "training_known": self.training_known,
             "in_sample": {case: str(overlap) for case, overlap in self.in_sample.items()},
             "cases": document.by_case(self.by_case()),
-            "functions": {function.case: document.function(function) for function in self.functions},
-            "miccai2009": {case.case: document.miccai(case) for case in self.miccai},
-            "slices": [document.row(score) for score in self.slices],
+            "functions": {one.case: document.function(one) for one in self.functions},
+            "miccai2009": {one.case: document.miccai(one) for one in self.miccai},
+            "slices": [document.row(one) for one in self.slices],
             "structures": {one.structure.key: _structure(one) for one in self.others},
             "findings": [str(finding) for finding in self.findings],
         }
@@ -248,11 +248,11 @@ def _structure(one: StructureScores) -> dict[str, Any]:
 
 def agreement_of(functions: Sequence[CaseFunction]) -> dict[str, BlandAltman]:
     """Bland-Altman figures of EF (points) over all patients, of EDV and ESV (ml) over those with volumes."""
-    in_ml = [function for function in functions if function.basis is EfBasis.VOLUMES]
+    in_ml = [one for one in functions if one.basis is EfBasis.VOLUMES]
     pairs = {
-        "ef_percent": [(function.truth.ef_percent, function.found.ef_percent) for function in functions],
-        "edv_ml": [(function.truth.ed, function.found.ed) for function in in_ml],
-        "esv_ml": [(function.truth.es, function.found.es) for function in in_ml],
+        "ef_percent": [(one.truth.ef_percent, one.found.ef_percent) for one in functions],
+        "edv_ml": [(one.truth.ed, one.found.ed) for one in in_ml],
+        "esv_ml": [(one.truth.es, one.found.es) for one in in_ml],
     }
     compared = {name: bland_altman(*np.array(values).T) for name, values in pairs.items() if values}
     return {name: figures for name, figures in compared.items() if figures is not None}
@@ -295,39 +295,37 @@ def score(
     miccai: list[MiccaiCase | None] = []
     worst: list[Picture] = []
     others: list[StructureScores] = []
-    for study, predicted in compared:
-        if predicted.labels.shape != study.cine.pixels.shape:
+    for study, found in compared:
+        if found.labels.shape != study.cine.pixels.shape:
             raise GeometryError(
-                f"{study.case}: the segmentation has (phases, slices, rows, columns) {predicted.labels.shape}, "
+                f"{study.case}: the segmentation has (phases, slices, rows, columns) {found.labels.shape}, "
                 f"the study {study.cine.pixels.shape}: give masks of the same frames"
             )
         cases.add(study.case)
-        for finding in predicted.findings:
+        for finding in found.findings:
             findings.setdefault(finding, []).append(study.case)
-        own = [_marked(one, study, learned) for one in slice_scores(study, predicted)]
+        own = [_marked(one, study, learned) for one in slice_scores(study, found)]
         scores += own
-        functions.append(case_function(study, predicted))
-        miccai.append(miccai_case(study, predicted))
-        others += structure_scores(study, predicted)
+        functions.append(case_function(study, found))
+        miccai.append(miccai_case(study, found))
+        others += structure_scores(study, found)
         chosen = sorted(own, key=_goodness)[:pictures]
-        worst = sorted(
-            [*worst, *(_picture(score, study, predicted) for score in chosen)], key=lambda p: _goodness(p.score)
-        )
+        worst = sorted([*worst, *(_picture(one, study, found) for one in chosen)], key=lambda p: _goodness(p.score))
         worst = worst[:pictures]
     return Evaluation(
         tuple(scores),
-        tuple(_of_whom(finding, patients, cases) for finding, patients in findings.items()),
-        tuple(function for function in functions if function is not None),
-        tuple(case for case in miccai if case is not None),
+        tuple(_of_whom(finding, told, cases) for finding, told in findings.items()),
+        tuple(one for one in functions if one is not None),
+        tuple(one for one in miccai if one is not None),
         tuple(worst),
         learned is not None,
         together(others),
     )
 
 
-def _of_whom(finding: Finding, patients: Sequence[str], cases: Set[str]) -> Finding:
+def _of_whom(finding: Finding, told: Sequence[str], cases: Set[str]) -> Finding:
     """The finding, with the first of its patients if these are not all."""
-    names = sorted(set(patients))
+    names = sorted(set(told))
     if len(names) == len(cases):
         return finding
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -341,8 +339,8 @@ def _marked(one: SliceScore, study: LabelledStudy, learned: Learned | None) -> S
     return replace(one, overlap=learned.overlap(one.case, study.cine.pixels[one.phase, one.slice]))
 
 
-def _picture(one: SliceScore, study: LabelledStudy, predicted: Segmentation) -> Picture:
+def _picture(one: SliceScore, study: LabelledStudy, found: Segmentation) -> Picture:
     at = Structure.CAVITY, one.phase, one.slice
     spacing = None if study.cine.grid is None else study.cine.grid.spacing_mm
     pixels = study.cine.pixels[one.phase, one.slice].copy()
-    return Picture(one, pixels, study.truth.outline(*at), predicted.outline(*at), spacing)
+    return Picture(one, pixels, study.truth.outline(*at), found.outline(*at), spacing)

@@ -102,7 +102,7 @@ def _ticks(values: Sequence[float], scale: _Scale) -> tuple[Tick, ...]:
 
 def dice_by_patient(evaluation: Evaluation) -> Plot:
     """One dot per slice, one row per patient, the lowest mean on top."""
-    cases = sorted(evaluation.by_case().items(), key=lambda item: np.mean([score.dice for score in item[1]]))
+    cases = sorted(evaluation.by_case().items(), key=lambda item: np.mean([one.dice for one in item[1]]))
     row = 24 if len(cases) <= 40 else 14
     left, bottom = 118, _TOP + row * len(cases)
     across = _Scale(0, 1, left, WIDTH - _RIGHT, _stretched)
@@ -110,7 +110,7 @@ def dice_by_patient(evaluation: Evaluation) -> Plot:
     lines: list[Line] = []
     for place, (case, scores) in enumerate(cases):
         y = _TOP + row * (place + 0.5)
-        mean = float(np.mean([score.dice for score in scores]))
+        mean = float(np.mean([one.dice for one in scores]))
         lines.append(Line(across(mean), y - row * 0.34, across(mean), y + row * 0.34, "mean"))
         # Dots with equal Dice would hide each other, so they are spread over the row in slice order.
         for index, one in enumerate(scores):
@@ -133,8 +133,8 @@ def dice_by_patient(evaluation: Evaluation) -> Plot:
 
 def dice_by_size(evaluation: Evaluation) -> Plot:
     """Dice against the area in the truth, on a logarithmic axis; without slices that have no LV."""
-    shown = [score for score in evaluation.slices if score.truth_px]
-    areas = [score.truth_px for score in shown] or [1, 10]
+    shown = [one for one in evaluation.slices if one.truth_px]
+    areas = [one.truth_px for one in shown] or [1, 10]
     low, high = 10 ** np.floor(np.log10(min(areas))), max(10 ** np.ceil(np.log10(max(areas))), 10.0)
     height, bottom = 300, 300 - _BOTTOM
     across = _Scale(float(low), float(high), _LEFT, WIDTH - _RIGHT, np.log10)
@@ -149,7 +149,7 @@ def dice_by_size(evaluation: Evaluation) -> Plot:
         x_title="area in the truth (px, logarithmic)",
         y_title="Dice (stretched)",
         about="Dice of every slice against its size",
-        dots=tuple(Dot(across(score.truth_px), up(score.dice), _kind(score), _say(score)) for score in shown),
+        dots=tuple(Dot(across(one.truth_px), up(one.dice), _kind(one), _say(one)) for one in shown),
         bottom=bottom,
     )
 
@@ -157,7 +157,7 @@ def dice_by_size(evaluation: Evaluation) -> Plot:
 def distance_shares(evaluation: Evaluation) -> Plot:
     """The cumulative share of slices by HD95; infinite distances never enter."""
     unit = evaluation.slices[0].unit
-    values = np.sort([score.hd95 for score in evaluation.slices])
+    values = np.sort([one.hd95 for one in evaluation.slices])
     finite = values[np.isfinite(values)]
     ticks = round_ticks(0, float(np.quantile(finite, 0.98)) if len(finite) else 1.0)
     height, bottom = 300, 300 - _BOTTOM
@@ -184,15 +184,15 @@ def distance_shares(evaluation: Evaluation) -> Plot:
     )
 
 
-def against_truth(truth: Floats, predicted: Floats, names: Sequence[str], what: str) -> Plot:
+def against_truth(truth: Floats, found: Floats, names: Sequence[str], what: str) -> Plot:
     """Prediction against truth, with the line of equality."""
-    ticks = round_ticks(float(min(truth.min(), predicted.min(), 0)), float(max(truth.max(), predicted.max())))
+    ticks = round_ticks(float(min(truth.min(), found.min(), 0)), float(max(truth.max(), found.max())))
     height, bottom = 360, 360 - _BOTTOM
     across, up = _Scale(ticks[0], ticks[-1], _LEFT, WIDTH - _RIGHT), _Scale(ticks[0], ticks[-1], bottom, _TOP)
     equal = Line(across(ticks[0]), up(ticks[0]), across(ticks[-1]), up(ticks[-1]), "equal")
     dots = [
         Dot(across(t), up(f), "case", f"{n}: truth {t:.1f}, found {f:.1f}")
-        for t, f, n in zip(truth, predicted, names, strict=True)
+        for t, f, n in zip(truth, found, names, strict=True)
     ]
     return Plot(
         height=height,
@@ -207,9 +207,9 @@ def against_truth(truth: Floats, predicted: Floats, names: Sequence[str], what: 
     )
 
 
-def differences(truth: Floats, predicted: Floats, names: Sequence[str], *, what: str, figures: BlandAltman) -> Plot:
+def differences(truth: Floats, found: Floats, names: Sequence[str], *, what: str, figures: BlandAltman) -> Plot:
     """Bland-Altman plot: difference against mean, with bias and limits of agreement."""
-    means, apart = (truth + predicted) / 2, predicted - truth
+    means, apart = (truth + found) / 2, found - truth
     across_ticks = round_ticks(float(means.min()), float(means.max()))
     up_ticks = round_ticks(float(min(apart.min(), figures.lower, 0)), float(max(apart.max(), figures.upper, 0)))
     height, bottom = 360, 360 - _BOTTOM

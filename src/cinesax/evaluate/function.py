@@ -76,21 +76,21 @@ class CaseFunction:
         return min((one - other) % self.phases, (other - one) % self.phases)
 
 
-def case_function(study: LabelledStudy, predicted: Segmentation, chamber: Chamber = LV) -> CaseFunction | None:
+def case_function(study: LabelledStudy, found: Segmentation, chamber: Chamber = LV) -> CaseFunction | None:
     """Compare volumes or, without geometry, summed areas; None unless ED and ES are both known."""
     areas = truth_areas_px(study, blood_of(chamber))
     when = {moment: phase for phase, moment in moments(areas).items()}
     if len(when) < 2:
         return None
     in_space = study.cine.grid is not None and study.cine.n_slices > 1
-    volumes = _by_volumes(study, predicted, when, chamber) if in_space else None
-    return volumes or _by_areas(study, predicted, areas, when=when, blood=blood_of(chamber))
+    volumes = _by_volumes(study, found, when, chamber) if in_space else None
+    return volumes or _by_areas(study, found, areas, when=when, blood=blood_of(chamber))
 
 
 def _by_volumes(
-    study: LabelledStudy, predicted: Segmentation, when: Mapping[Moment, int], chamber: Chamber
+    study: LabelledStudy, found: Segmentation, when: Mapping[Moment, int], chamber: Chamber
 ) -> CaseFunction | None:
-    true, seen = (measure(study.cine, one).of(chamber) for one in (study.truth, predicted))
+    true, seen = (measure(study.cine, one).of(chamber) for one in (study.truth, found))
     pair = [
         Function(m.edv_ml, m.esv_ml, m.ed_phase, m.es_phase)
         for m in (true, seen)
@@ -106,13 +106,13 @@ def _by_volumes(
 
 def _by_areas(
     study: LabelledStudy,
-    predicted: Segmentation,
+    found: Segmentation,
     areas: NDArray[np.float64],
     *,
     when: Mapping[Moment, int],
     blood: Structure,
 ) -> CaseFunction:
-    seen = np.where(np.isnan(areas), 0, predicted.mask(blood).sum(axis=(2, 3)))
+    seen = np.where(np.isnan(areas), 0, found.mask(blood).sum(axis=(2, 3)))
     ed, es = when[Moment.ED], when[Moment.ES]
     true, sums = (Function(float(np.nansum(a[ed])), float(np.nansum(a[es])), ed, es) for a in (areas, seen))
     return CaseFunction(study.case, EfBasis.AREAS, true, sums, study.cine.n_phases)

@@ -73,29 +73,29 @@ class MiccaiCase:
     @property
     def good_percent(self) -> float:
         """(Automatic contours present - bad ones) / manual contours, in %."""
-        present = sum(score.present for score in self.slices)
-        return 100 * (present - sum(score.bad for score in self.slices)) / len(self.slices)
+        present = sum(one.present for one in self.slices)
+        return 100 * (present - sum(one.bad for one in self.slices)) / len(self.slices)
 
     @property
     def apd_mm(self) -> float | None:
         """Mean APD of the good contours; None if there are none."""
-        good = [score.apd_mm for score in self.slices if score.averaged and score.apd_mm is not None]
+        good = [one.apd_mm for one in self.slices if one.averaged and one.apd_mm is not None]
         return float(np.mean(good)) if good else None
 
     @property
     def dice(self) -> float | None:
         """Mean Dice of the good contours; None if there are none."""
-        good = [score.dice for score in self.slices if score.averaged and score.dice is not None]
+        good = [one.dice for one in self.slices if one.averaged and one.dice is not None]
         return float(np.mean(good)) if good else None
 
     @property
     def ef_percent(self) -> tuple[float | None, float | None]:
         """Ejection fraction by the manual and by the automatic contours."""
-        manual, predicted = (100 * (ed - es) / ed if ed > 0 else None for ed, es in (self.manual_ml, self.found_ml))
-        return manual, predicted
+        manual, found = (100 * (ed - es) / ed if ed > 0 else None for ed, es in (self.manual_ml, self.found_ml))
+        return manual, found
 
 
-def miccai_case(study: LabelledStudy, predicted: Segmentation) -> MiccaiCase | None:
+def miccai_case(study: LabelledStudy, found: Segmentation) -> MiccaiCase | None:
     """The challenge's measures of the endocardium; None without spacing, or without a manual contour."""
     grid = study.cine.grid
     if grid is None or grid.slice_distance_mm is None:
@@ -109,7 +109,7 @@ def miccai_case(study: LabelledStudy, predicted: Segmentation) -> MiccaiCase | N
         manual = _largest(study.truth, phase, index)
         if manual is None:
             continue
-        auto = _largest(predicted, phase, index)
+        auto = _largest(found, phase, index)
         one = _slice(name, auto, manual, spacing_mm=grid.spacing_mm[0], shape=(shape[2], shape[3]))
         slices.append(one)
         manual_ml[phase, index] = polygon_area(manual) * ml_per_px

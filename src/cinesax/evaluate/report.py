@@ -58,9 +58,9 @@ def render(evaluation: Evaluation, *, of: str, on: str) -> str:
             ("Distances", plots.distance_shares(evaluation)),
         ],
         agreement=list(_agreement(evaluation)),
-        levels=any(score.level is not None for score in evaluation.slices),
+        levels=any(one.level is not None for one in evaluation.slices),
         patients=patients(evaluation),
-        volumes=any(function.basis is EfBasis.VOLUMES for function in evaluation.functions),
+        volumes=any(one.basis is EfBasis.VOLUMES for one in evaluation.functions),
         others=[(one, summarise(one.slices), agreement_of(one.functions)) for one in evaluation.others],
         tiles=[_tile(picture) for picture in evaluation.pictures],
         units=figures.PATH_UNITS_A_PIXEL,
@@ -92,7 +92,7 @@ def cards(evaluation: Evaluation, all_slices: Summary) -> list[Card]:
         ),
     ]
     if evaluation.functions:
-        errors = np.array([function.ef_error_points for function in evaluation.functions])
+        errors = np.array([one.ef_error_points for one in evaluation.functions])
         value = f"{np.abs(errors).mean():.1f} points"
         made.append(Card("EF, mean error", value, _range(intervals.get("ef_mean_absolute_error"), ".1f")))
     return made
@@ -115,21 +115,21 @@ def _distance(value: float, unit: str) -> str:
 
 def lead(evaluation: Evaluation, groups: dict[str, Summary]) -> list[str]:
     """Sentences about the largest losses."""
-    seen = sorted((score for score in evaluation.slices if score.truth_px), key=lambda one: one.truth_px)
-    lost = sum(1 - score.dice for score in seen)
+    seen = sorted((one for one in evaluation.slices if one.truth_px), key=lambda one: one.truth_px)
+    lost = sum(1 - one.dice for one in seen)
     said = []
     if len(seen) >= 8 and lost > 0:
         quarter = seen[: len(seen) // 4]
-        share = 100 * sum(1 - score.dice for score in quarter) / lost
+        share = 100 * sum(1 - one.dice for one in quarter) / lost
         said.append(
             f"The smallest quarter of the slices (up to {quarter[-1].truth_px} pixels) has {share:.0f} % of the loss."
         )
-    cases = {case: sum(1 - score.dice for score in scores) for case, scores in evaluation.by_case().items()}
+    cases = {case: sum(1 - one.dice for one in scores) for case, scores in evaluation.by_case().items()}
     if len(cases) >= 3 and sum(cases.values()) > 0:
         worst = max(cases, key=cases.__getitem__)
         share = 100 * cases[worst] / sum(cases.values())
         said.append(f"One patient, {worst}, has {share:.0f} %.")
-    areas = np.array([(score.truth_px, score.found_px) for score in evaluation.slices]).sum(axis=0)
+    areas = np.array([(one.truth_px, one.found_px) for one in evaluation.slices]).sum(axis=0)
     if areas[0] > 0:
         change = 100 * (areas[1] / areas[0] - 1)
         said.append(
@@ -152,34 +152,30 @@ class Compared:
 
 
 def _agreement(evaluation: Evaluation) -> Iterator[Compared]:
-    in_ml = [function for function in evaluation.functions if function.basis is EfBasis.VOLUMES]
+    in_ml = [one for one in evaluation.functions if one.basis is EfBasis.VOLUMES]
     values = {
-        "ef_percent": [
-            (function.case, function.truth.ef_percent, function.found.ef_percent) for function in evaluation.functions
-        ],
-        "edv_ml": [(function.case, function.truth.ed, function.found.ed) for function in in_ml],
-        "esv_ml": [(function.case, function.truth.es, function.found.es) for function in in_ml],
+        "ef_percent": [(one.case, one.truth.ef_percent, one.found.ef_percent) for one in evaluation.functions],
+        "edv_ml": [(one.case, one.truth.ed, one.found.ed) for one in in_ml],
+        "esv_ml": [(one.case, one.truth.es, one.found.es) for one in in_ml],
     }
     for name, figures_ in evaluation.agreement().items():
         cases = [case for case, _, _ in values[name]]
-        truth, predicted = (np.array([row[i] for row in values[name]]) for i in (1, 2))
-        yield Compared(_NAMES[name], figures_, _both(truth, predicted, cases, name=name, figures_=figures_))
+        truth, found = (np.array([row[i] for row in values[name]]) for i in (1, 2))
+        yield Compared(_NAMES[name], figures_, _both(truth, found, cases, name=name, figures_=figures_))
 
 
-def _both(
-    truth: Floats, predicted: Floats, cases: list[str], *, name: str, figures_: Any
-) -> tuple[plots.Plot, plots.Plot]:
+def _both(truth: Floats, found: Floats, cases: list[str], *, name: str, figures_: Any) -> tuple[plots.Plot, plots.Plot]:
     what = _NAMES[name]
-    apart = plots.differences(truth, predicted, cases, what=what, figures=figures_)
-    return plots.against_truth(truth, predicted, cases, what), apart
+    apart = plots.differences(truth, found, cases, what=what, figures=figures_)
+    return plots.against_truth(truth, found, cases, what), apart
 
 
 def patients(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One row per patient, the lowest mean Dice first."""
-    functions = {function.case: function for function in evaluation.functions}
+    functions = {one.case: one for one in evaluation.functions}
     rows = []
     for case, scores in evaluation.by_case().items():
-        dice = [score.dice for score in scores]
+        dice = [one.dice for one in scores]
         rows.append(
             {
                 "case": case,
@@ -187,7 +183,7 @@ def patients(evaluation: Evaluation) -> list[dict[str, Any]]:
                 "mean": float(np.mean(dice)),
                 "lowest": min(dice),
                 "hd95": _distance(
-                    float(np.quantile([score.hd95 for score in scores], 0.5, method="higher")), str(scores[0].unit)
+                    float(np.quantile([one.hd95 for one in scores], 0.5, method="higher")), str(scores[0].unit)
                 ),
                 "function": functions.get(case),
                 "in_ml": case in functions and functions[case].basis is EfBasis.VOLUMES,

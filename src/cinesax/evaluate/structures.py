@@ -36,27 +36,27 @@ class StructureScores:
                 # Two empty masks have a Dice of 1 and no pixels, so they do not count here.
                 totals[one.moment, one.case][0] += one.dice * both
                 totals[one.moment, one.case][1] += both
-        means = {}
+        found = {}
         for moment in Moment:
             values = [part / whole for (at, _), (part, whole) in totals.items() if at is moment and whole > 0]
             if values:
-                means[moment] = float(np.mean(values))
-        return means
+                found[moment] = float(np.mean(values))
+        return found
 
 
-def structure_scores(study: LabelledStudy, predicted: Segmentation) -> Iterator[StructureScores]:
+def structure_scores(study: LabelledStudy, found: Segmentation) -> Iterator[StructureScores]:
     """The scores of one study, for each structure except the cavity that truth and segmentation both have.
 
     A structure that the segmentation does not have is not a miss: most networks draw the LV alone.
     """
     for structure in Structure:
-        shared = structure in study.truth.known_phases and structure in predicted.known_phases
+        shared = structure in study.truth.known_phases and structure in found.known_phases
         if structure is Structure.CAVITY or not shared:
             continue
-        slices = tuple(slice_scores(study, predicted, structure))
+        slices = tuple(slice_scores(study, found, structure))
         function = None
         if structure.facts.part is Part.BLOOD:
-            function = case_function(study, predicted, structure.facts.chamber)
+            function = case_function(study, found, structure.facts.chamber)
         if slices:
             yield StructureScores(structure, slices, () if function is None else (function,))
 

@@ -277,7 +277,7 @@ def _dealt(facts: Mapping[str, CaseFacts], folds: int, seed: int) -> dict[str, C
     # Dealt kind by kind, so that every fold gets its share of whole studies (with their empty slices).
     rng = np.random.default_rng(seed)
     dealt: dict[str, CaseFacts] = {}
-    for kind in (Kind.STUDY, Kind.PAIRS, Kind.ACDC):
+    for kind in (Kind.STUDY, Kind.PAIRS, Kind.ACDC, Kind.CHLA, Kind.LABEL_MAP):
         group = sorted(case for case in facts if facts[case].kind is kind)
         for case in rng.permutation(group):
             dealt[str(case)] = msgspec.structs.replace(facts[str(case)], fold=len(dealt) % folds)

@@ -190,7 +190,7 @@ def describe(
         output_name=PROBABILITIES,
         graph_sha256="",
         heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES, int(passes[-1].model.input_shape[-1])),
-        training=_training([part.run for part in passes], images),
+        training=_training([one.run for one in passes], images),
         scores=dict(scores),
     )
 
@@ -232,7 +232,7 @@ def export(
     passes = open_passes(run_folder, finder)
     bundle = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
     with tempfile.TemporaryDirectory() as folder:
-        graphs = [Path(folder) / f"{part.stem}.onnx" for part in passes]
+        graphs = [Path(folder) / f"{one.stem}.onnx" for one in passes]
         for one, graph in zip(passes, graphs, strict=True):
             to_onnx(one.model, graph, half=half and not int8)
             if int8:
@@ -250,7 +250,7 @@ def export(
 
 def parameters(passes: Sequence[Pass]) -> int:
     """The number of parameters of all networks together."""
-    return sum(int(part.model.count_params()) for part in passes)
+    return sum(int(one.model.count_params()) for one in passes)
 
 
 def _quantise(one: Pass, graph: Path, data: Dataset | None) -> None:
@@ -293,7 +293,7 @@ def _check_passes(whole: Run, close: Run | None) -> None:
             f"{whole.folder} and {close.folder} were trained on differently framed images; train both on one set"
         )
     if classes_of(close) != classes:
-        names = [", ".join(one.facts.class_name for one in group.values()) for group in (classes, classes_of(close))]
+        names = [", ".join(one.facts.class_name for one in told.values()) for told in (classes, classes_of(close))]
         raise InputError(
             f"{whole.folder} tells apart {names[0]}, and {close.folder} {names[1]}: the one has to find "
             "what the other draws; train both on one set"

@@ -1,13 +1,33 @@
 """The model card of an export: what the network is, what it learned from, its scores and its limits, in Markdown."""
 
+import re
+
 from cinesax.core.structures import Structure
 from cinesax.files.typed_json import JsonObject
 from cinesax.network.bundle import Bundle
 
-_KINDS = {"unet": "U-Net", "fcn": "sequential network without skips"}
-_SUNNYBROOK = """
-Patients named SC-* are of the Sunnybrook Cardiac Data (CC0 1.0; Radau et al., The MIDAS Journal, 2009): one scanner
-(GE Signa 1.5 T), expert contours at end-diastole and end-systole."""
+_KINDS = {"unet": "U-Net", "fcn": "sequential network without skips", "slim": "U-Net that standardises its image"}
+# Public sets by the names of their patients, and what whoever uses a network that learned from them is to cite.
+_SETS = (
+    (
+        re.compile(r"SC-.+"),
+        'Patients named SC-* are of the Sunnybrook Cardiac Data (CC0 1.0; Radau P et al., "Evaluation Framework for\n'
+        'Algorithms Segmenting Short Axis Cardiac MRI", The MIDAS Journal, 2009): one scanner\n'
+        "(GE Signa 1.5 T), expert contours at end-diastole and end-systole.",
+    ),
+    (
+        re.compile(r"sbj_\d+"),
+        "Patients named sbj_* are children and young people with congenital heart disease (Children's Hospital Los\n"
+        "Angeles; Philips 1.5 and 3 T; LV and RV cavity; may be used if source and study are cited: Karimi-Bidhendi\n"
+        'S et al., "Fully-automated deep-learning segmentation of pediatric cardiovascular magnetic resonance of\n'
+        'patients with complex congenital heart diseases", J Cardiovasc Magn Reson 22, 80, 2020).',
+    ),
+    (
+        re.compile(r"[A-G]"),
+        "Patients named A to G are of the UK Digital Heart Project (AutoFD, MIT; Tokarczuk P, Dawes TJW, O'Regan DP,\n"
+        "Zenodo, 2018, doi 10.5281/zenodo.1228963): end-diastole, LV cavity, myocardium, RV cavity by an atlas method.",
+    ),
+)
 
 
 def card(bundle: Bundle, parameters: int) -> str:
@@ -27,13 +47,13 @@ def card(bundle: Bundle, parameters: int) -> str:
 
 ## What it is
 {_passes(bundle)}
-{parameters:,} parameters. It sees one frame at a time, {bundle.framing.size} x {bundle.framing.size} pixels, and gives
+{parameters:,} parameters. It sees one frame at a time{_beside(bundle)}, and gives
 {_given(bundle)}. Frames with pixels outside of {bundle.framing.native_range_mm[0]} to
 {bundle.framing.native_range_mm[1]} mm are resampled to {bundle.framing.spacing_mm} mm.
 
 ## What it learned from
 {len(cases)} patients: {", ".join(cases) or "none"}.
-Synthetic hearts: {bundle.training.phantoms or 0}.{_SUNNYBROOK if _of_sunnybrook(cases) else ""}
+Synthetic hearts: {bundle.training.phantoms or 0}.{_cited(cases)}
 
 ## Scores
 {scores}
@@ -42,6 +62,10 @@ Synthetic hearts: {bundle.training.phantoms or 0}.{_SUNNYBROOK if _of_sunnybrook
 Research on short-axis balanced-SSFP cine. {_seen(cases)}
 Not for long-axis views, late enhancement, or children. {_not_drawn(bundle)}
 """
+
+
+def _cited(cases: list[str]) -> str:
+    return "".join(f"\n{words}" for names, words in _SETS if any(names.fullmatch(case) for case in cases))
 
 
 def _of_sunnybrook(cases: list[str]) -> list[str]:
@@ -80,11 +104,17 @@ def _passes(bundle: Bundle) -> str:
         model = (bundle.training.config or {}).get("model")
         kind = str(model.get("network", "unet")) if isinstance(model, dict) else "unet"
         return f"A {_KINDS.get(kind, kind)} with transposed convolutions."
+    size = bundle.heart.crop
     return (
-        "Two U-Nets with transposed convolutions: the first sees the whole frames at half resolution and finds the "
-        f"heart,\nthe second sees {bundle.heart.crop} x {bundle.heart.crop} pixels round it at full resolution and "
-        "draws."
+        "Two U-Nets: the finder sees whole frames, coarsely, and says where the heart is; the refiner sees\n"
+        f"{size} x {size} pixels round it and draws."
     )
+
+
+def _beside(bundle: Bundle) -> str:
+    if bundle.heart is not None and bundle.heart.context > 1:
+        return ", with the slices next to it at the same phase where there are any"
+    return f", {bundle.framing.size} x {bundle.framing.size} pixels"
 
 
 def _lines(scores: JsonObject, indent: str = "") -> list[str]:

@@ -86,9 +86,9 @@ def export_files(
         else:
             compared = report(exports, data, count=slices, threads=threads)
             (work / PARITY).write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
-        bundle = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
-        (work / CARD).write_text(card(bundle, parameters(passes)), encoding="utf-8")
-        manifest = _manifest(bundle, kind, exports) | {"checksums": _checksums(work)}
+        told = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
+        (work / CARD).write_text(card(told, parameters(passes)), encoding="utf-8")
+        manifest = _manifest(told, kind, exports) | {"checksums": _checksums(work)}
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return out
 
@@ -119,15 +119,15 @@ def _write(
     return Exported(path, litert_runner(path, threads=threads), one.model, precision, one.crop)
 
 
-def _manifest(bundle: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[str, Json]:
+def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[str, Json]:
     return {
         "schema": SCHEMA,
         "format": str(kind),
-        "name": bundle.name,
-        "version": bundle.version,
-        "classes": bundle.class_names,
-        "framing": bundle.framing.to_dict(),
-        "framing_digest": bundle.framing.digest,
+        "name": told.name,
+        "version": told.version,
+        "classes": told.class_names,
+        "framing": told.framing.to_dict(),
+        "framing_digest": told.framing.digest,
         "input": {"name": INPUT, "axes": "batch, row, column, 1", "type": "float32", "from": 0, "to": 1},
         "outputs": {
             PROBABILITIES: {"axes": "batch, row, column, class", "type": "float32"},
@@ -135,15 +135,15 @@ def _manifest(bundle: Bundle, kind: Format, exports: Sequence[Exported]) -> dict
         },
         "networks": [
             {
-                "file": export.path.name,
-                "sees": "whole frames" if export.crop is None else "a crop round the heart",
-                "size": export.crop or bundle.framing.size,
-                "precision": str(export.precision),
+                "file": one.path.name,
+                "sees": "whole frames" if one.crop is None else "a crop round the heart",
+                "size": one.crop or told.framing.size,
+                "precision": str(one.precision),
             }
-            for export in exports
+            for one in exports
         ],
-        "training": plain(bundle.training),
-        "scores": dict(bundle.scores),
+        "training": plain(told.training),
+        "scores": dict(told.scores),
     }
 
 

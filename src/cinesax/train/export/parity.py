@@ -123,9 +123,9 @@ def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = 
         raise DatasetError(f"a crop of {crop} pixels cannot be cut out of frames of {dataset.framing.size}")
     wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
     chosen = [one for k, one in enumerate(read_examples(dataset, split, patients)) if k in wanted]
-    windows = [_window(example, crop) for example in chosen]
+    windows = [_window(one, crop) for one in chosen]
     return Slices(
-        tuple(example.name for example in chosen),
+        tuple(one.name for one in chosen),
         np.stack([np.float32(one.image[w] / 65535) for one, w in zip(chosen, windows, strict=True)])[..., None],
         np.stack([one.label[w] == Structure.CAVITY for one, w in zip(chosen, windows, strict=True)]),
         np.stack([_known(one)[w] for one, w in zip(chosen, windows, strict=True)]),

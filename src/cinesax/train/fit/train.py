@@ -311,14 +311,14 @@ def _fit(
             model = _compile(run, config, execution)
             if start is not None:
                 _begin_with(start, model, source, classes=run.classes, console=console)
-        estimate = preflight(
+        told = preflight(
             model,
             source,
             steps=(run.epochs - done) * config.steps,
             images_bytes=_images_bytes(dataset, run),
             threads=execution.threads,
         )
-        console.print(estimate.line(), highlight=False, soft_wrap=True)
+        console.print(told.line(), highlight=False, soft_wrap=True)
         display = Display(console, steps=config.steps, epochs=run.epochs, done=done)
         callbacks = [*_callbacks(dataset, run, config, lambda step: next(iter(batches(step)))), display]
         try:
