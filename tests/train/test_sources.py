@@ -158,7 +158,7 @@ def test_a_damaged_contour_leaves_its_patient_out_instead_of_making_it_empty(tmp
     arguments = ["prepare", str(tmp_path / "dicom"), "--contours", str(tmp_path / "contours"), "-o"]
     assert main([*arguments, str(tmp_path / "set")]) == 3
     error = capsys.readouterr().err
-    assert "no examples" in error and "expected one point" in error and error.count("\n") == 1
+    assert "no examples" in error and "expected a point" in error and error.count("\n") == 1
     assert not (tmp_path / "set").exists()
 
 

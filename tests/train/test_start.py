@@ -105,7 +105,7 @@ def test_a_second_stage_never_holds_out_whom_the_first_has_seen(quick_run, discs
 
 def test_a_bundle_gives_its_network_back_in_use_and_in_training(run_folder, tiny_bundle):
     start = open_start(tiny_bundle)
-    assert start.config == TINY.model and start.cases_seen and start.record["started_from"]["bundle"] == "sax-lv"
+    assert start.config == TINY.model and start.cases_seen and start.record["started_from"]["bundle"] == "network"
     original = keras.models.load_model(run_folder / "network.keras", compile=False)
     model = build(TINY.model)
     images = noise(64, count=16)

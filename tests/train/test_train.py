@@ -111,7 +111,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_training_goes_on_lat
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        with pytest.raises(OutputError, match="run cannot be written: .*File too large.*go on with --resume$"):
+        with pytest.raises(OutputError, match="run cannot be written: .*File too large.*continue with --resume$"):
             train(discs, tmp_path / "run", QUICK, fold=0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

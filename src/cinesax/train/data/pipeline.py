@@ -304,7 +304,7 @@ def _in_memory(
             raise DatasetError(f"{dataset.folder} holds no examples of {', '.join(part[:3])}")
         sources.append((first, len(images) - first))
     polar = _polar(dataset, labels, known)
-    areas = [float(np.count_nonzero(label == dataset.manifest.classes.index(CAVITY))) for label in labels]
+    areas = [float(np.count_nonzero(label == _cavity_of(dataset))) for label in labels]
     shape = [None, dataset.framing.size, dataset.framing.size]
     together = (
         tf.ensure_shape(tf.constant(np.stack(images)), shape),
@@ -314,9 +314,15 @@ def _in_memory(
     return _Memory(*together, tf.constant(known, tf.int64), cases, sources, beside, tf.constant(polar))
 
 
+def _cavity_of(dataset: Dataset) -> int:
+    """The label of the LV cavity in a set; -1, which no pixel has, in a set without it."""
+    classes = list(dataset.manifest.classes)
+    return classes.index(CAVITY) if CAVITY in classes else -1
+
+
 def _polar(dataset: Dataset, labels: Sequence[NDArray[np.uint8]], known: Sequence[int]) -> NDArray[np.float32]:
     classes = list(dataset.manifest.classes)
-    cavity = classes.index(CAVITY)
+    cavity = _cavity_of(dataset)
     wall = classes.index(WALL) if WALL in classes else None
     found = []
     for label, looked_for in zip(labels, known, strict=True):
