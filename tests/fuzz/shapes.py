@@ -167,9 +167,9 @@ def _same(value: float | None, right: float | None) -> bool:
 
 def every() -> Mapping[str, Shape]:
     """All shapes by name: each module of them has its SHAPES."""
-    from fuzz import shapes_nifti
+    from fuzz import shapes_dicom, shapes_nifti
 
-    return {**shapes_nifti.SHAPES}
+    return {**shapes_nifti.SHAPES, **shapes_dicom.SHAPES}
 
 
 def run_all(count: int) -> list[End]:
