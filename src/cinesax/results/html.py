@@ -158,10 +158,10 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
 
 
 def _file_range(numbers: Sequence[int]) -> str:
-    """The numbers of the contour files of a slice: "0041 to 0060", or not at all where others lie between."""
+    """The numbers of the contour files of a slice: "files 41–60", or not at all where others lie between."""
     low, high = min(numbers), max(numbers)
     together = high - low == len(numbers) - 1
-    return f"files {low:04d} to {high:04d}" if together and high > low else f"file {low:04d}" if together else ""
+    return f"files {low}\N{EN DASH}{high}" if together and high > low else f"file {low}" if together else ""
 
 
 def _shrunk(frames: figures.Greys, side_px: int) -> figures.Greys:

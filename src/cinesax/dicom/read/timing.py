@@ -162,7 +162,7 @@ def in_milliseconds(
     """
     if min(len(one) for one in times) < 3:
         return list(times), []
-    stated = [interval for part in slices for interval in _stated_intervals(part)[:1]]
+    stated = [interval for part in slices for interval in filter(_is_interval, _stated_intervals(part))]
     beat = float(np.median(stated)) if stated else None
     span = float(np.median([float(np.ptp(one)) * len(one) / (len(one) - 1) for one in times]))
     least = _LEAST_SPAN_MS if beat is None else _LEAST_OF_BEAT * beat
@@ -193,11 +193,16 @@ def rr_intervals_ms(slices: Sequence[Sequence[Header]], times_ms: Sequence[Float
         candidates = _stated_intervals(part)
         if times is not None and len(times) > 2:
             candidates.append(float(np.median(np.diff(times))) * len(times))
-        possible = [value for value in candidates if 200 <= value <= 3000 and _may_be_beat(value, span, covered)]
+        possible = [value for value in candidates if _is_interval(value) and _may_be_beat(value, span, covered)]
         if not possible:
             return None
         intervals.append(possible[0])
     return np.array(intervals)
+
+
+def _is_interval(value_ms: float) -> bool:
+    """Whether any heart beat lasts so long."""
+    return 200 <= value_ms <= 3000
 
 
 def _may_be_beat(interval_ms: float, span_ms: float, covered_ms: float) -> bool:
