@@ -3,6 +3,7 @@
 Every front end calls `analyze`; nothing else strings its steps together.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from cinesax.network.segmenter import Segmenter
 
 Progress = Callable[[int, int], None]
+
+_LOG = logging.getLogger(__name__)
 
 
 def analyze(
@@ -200,3 +203,4 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+        _LOG.info("%s: %.2f s", name, self.seconds[name])

@@ -121,9 +121,9 @@ def test_the_shell_is_told_what_can_follow(line: str, wanted: str, tmp_path: Pat
     assert wanted in answer.read_text().split("\n")
 
 
-def test_what_libraries_log_of_a_damaged_exam_is_for_those_who_ask(tmp_path: Path) -> None:
+def test_what_is_logged_of_a_damaged_exam_is_for_those_who_ask(tmp_path: Path) -> None:
     files = exams.write_exam(tmp_path)
     files[2].write_bytes(files[2].read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2/1\0"))
     arguments = ("inspect", str(tmp_path))
     assert command(*arguments).stderr == ""
-    assert "pydicom: " in command("--verbose", *arguments).stderr
+    assert "cinesax.dicom.read.exam: " in command("--verbose", *arguments).stderr

@@ -1,5 +1,6 @@
 """The content of a folder, file or zip of DICOM, from headers alone; and the part that is one study or patient."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from cinesax.dicom.read.frames import read_headers
 from cinesax.dicom.read.header import DICOMDIR, Header, NotDicomError, Reason
 from cinesax.dicom.read.series import Series, group, oddities
 from cinesax.files.stored_files import Opener, list_files, opener
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,7 +87,9 @@ def open_exam(path: str | Path) -> Exam:
         raise InputError(_nothing_found(root, ignored))
     absent = missing_files(files, found.directories).absent
     findings = (*_unreadable(ignored), *_incomplete(absent), *oddities(instances))
-    return Exam(root, group(instances), tuple(ignored), findings)
+    exam = Exam(root, group(instances), tuple(ignored), findings)
+    _LOG.info("%d series in %d files, %d files ignored", len(exam.series), len(files), len(ignored))
+    return exam
 
 
 class _Found:
