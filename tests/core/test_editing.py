@@ -185,6 +185,33 @@ def test_what_is_no_polygon_is_an_error(polygon: np.ndarray) -> None:
         heart().with_contour(0, 1, CAVITY, polygon, by="x")
 
 
+def test_what_is_known_of_other_frames_is_not_computed_again() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def area(segmentation: Segmentation, phase: int, place: int) -> float:
+        asked.append((phase, place))
+        return area_px(segmentation.outline(CAVITY, phase, place))
+
+    def all_areas(segmentation: Segmentation) -> list[float]:
+        return [segmentation.of_frame(area, phase, place) for phase in range(10) for place in range(6)]
+
+    before = heart()
+    areas = all_areas(before)
+    assert all_areas(before) == areas and len(asked) == 60
+    after = before.with_contour(PHASE, SLICE, CAVITY, square(8), by="A. Reader").with_approval(0, 1)
+    asked.clear()
+    changed = all_areas(after)
+    assert asked == [(PHASE, SLICE)]
+    assert [index for index in range(60) if changed[index] != areas[index]] == [PHASE * 6 + SLICE]
+    asked.clear()
+    assert all_areas(before) == areas and asked == []
+    all_areas(after.without(5, 2, by="A. Reader"))
+    assert asked == [(5, 2)]
+    asked.clear()
+    all_areas(pickle.loads(pickle.dumps(after)))
+    assert len(asked) == 60, "a copy from elsewhere knows nothing yet"
+
+
 def test_an_analysis_is_measured_again() -> None:
     made = cinesax.analyze(hearts.cine(), segmentation=heart())
     nothing = made.segmentation

@@ -20,6 +20,7 @@ from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import InputError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.origins import Origin
+from cinesax.core.presence import BaseRule, Presence
 from cinesax.core.segmentation import Outline, Segmentation, from_contours
 from cinesax.core.structures import Structure
 from cinesax.formats.contours import point_counts, read_written, write_contours
@@ -90,6 +91,28 @@ def test_write_read_write_is_the_same(tmp_path: Path, name: str, show_patient: b
     assert read.provenance.segmentation_source == "given"
     second = cinesax.write_results(read, tmp_path / "second", show_patient=show_patient)
     assert contents(second) == contents(first)
+
+
+def test_what_was_decided_at_the_base_comes_back(tmp_path: Path) -> None:
+    drawn = several_polygons()
+    inside = np.ones((10, 6), dtype=bool)
+    inside[3, 4] = False
+    certainty = np.random.default_rng(3).normal(size=(10, 6))
+    enclosure = np.where(inside, 0.75, np.nan)
+    aside = {(Structure.CAVITY, 3, 4): (SQUARE * 0.6 + 1 / 3,)}
+    presence = Presence(BaseRule.HALF, {BaseRule.HALF: inside, BaseRule.ANY: ~inside}, certainty, enclosure, aside)
+    made = cinesax.analyze(hearts.cine(), segmentation=dataclasses.replace(drawn, presence=presence))
+    out = cinesax.write_results(made, tmp_path / "out")
+    read = cinesax.read_results(out, made.cine)
+    assert read.segmentation == made.segmentation and read.measurements == made.measurements
+    assert len(made.measurements.by_base_rule) == 2
+    assert contents(cinesax.write_results(read, tmp_path / "again")) == contents(out)
+    (out / "presence.json").write_text("{}")
+    with pytest.raises(InputError, match=r"presence\.json cannot be read"):
+        cinesax.read_results(out, made.cine)
+    # The next result in the same folder has none.
+    cinesax.write_results(cinesax.analyze(hearts.cine(), segmentation=drawn), out)
+    assert not (out / "presence.json").exists()
 
 
 def test_who_drew_is_kept_unless_it_is_the_patient(tmp_path: Path) -> None:

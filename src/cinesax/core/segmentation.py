@@ -4,10 +4,11 @@ A polygon is an array (point, 2) of x (column) and y (row) in pixels, whole numb
 (the last point joins the first). Coordinates in Sunnybrook contour files are half a pixel larger: `formats.contours`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import contourpy
 import numpy as np
@@ -22,6 +23,7 @@ from cinesax.core.structures import LV, Chamber, Part, Structure, painting_order
 from cinesax.core.values import ArrayValue, frozen
 
 Polygons = tuple[Floats, ...]
+Result = TypeVar("Result")
 
 Outline = Structure
 """An earlier name for `Structure`, for its outer border around everything that it encloses (for the myocardium: the
@@ -212,6 +214,28 @@ class Segmentation(ArrayValue):
         changed[phase] = True
         return frozen(changed)
 
+    def of_frame(
+        self, function: "Callable[[Segmentation, int, int], Result]", phase: int, slice_index: int
+    ) -> "Result":
+        """What a function gives for one frame, computed once.
+
+        Segmentations made from this one by `with_contour`, `without` and `with_approval` know it already, so only the
+        frame that was changed is computed again.
+
+        Args:
+            function: takes segmentation, phase and slice; may ask for the contours and labels of that frame alone.
+            phase: of the frame.
+            slice_index: of the frame.
+        """
+        key = function, phase, slice_index
+        if key not in self._of_frames:
+            self._of_frames[key] = function(self, phase, slice_index)
+        return cast("Result", self._of_frames[key])
+
+    @cached_property
+    def _of_frames(self) -> dict[tuple[object, int, int], object]:
+        return {}
+
     def _with_frame(
         self, frame: tuple[int, int], outlines: Mapping[Structure, Polygons], changed: NDArray[np.bool_]
     ) -> "Segmentation":
@@ -219,16 +243,22 @@ class Segmentation(ArrayValue):
         labels = self.labels.copy()
         labels[frame][changed] = _painted(outlines, _size(labels[frame]))[changed]
         if self.contours is None:
-            return self._changed(labels=frozen(labels))
+            return self._changed(frame, labels=frozen(labels))
         kept = {key: polygons for key, polygons in self.contours.items() if key[1:] != frame}
         kept |= {(structure, *frame): polygons for structure, polygons in outlines.items()}
-        return self._changed(labels=frozen(labels), contours=MappingProxyType(kept))
+        return self._changed(frame, labels=frozen(labels), contours=MappingProxyType(kept))
 
-    def _changed(self, **changed: Any) -> "Segmentation":
-        """A copy with other contents of some fields, which must be frozen and valid: labels are not checked again."""
+    def _changed(self, frame: tuple[int, int] | None = None, **changed: Any) -> "Segmentation":
+        """A copy with other contents of some fields, which must be frozen and valid: labels are not checked again.
+
+        Args:
+            frame: the frame in which contours or labels are others.
+            **changed: the fields.
+        """
         made = object.__new__(Segmentation)
         for entry in fields(self):
             object.__setattr__(made, entry.name, changed.get(entry.name, getattr(self, entry.name)))
+        made._of_frames.update((key, value) for key, value in dict(self._of_frames).items() if key[1:] != frame)
         return made
 
     def counted_as(self, structure: Structure) -> tuple[Structure, ...]:

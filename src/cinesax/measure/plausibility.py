@@ -169,18 +169,12 @@ OUTSIDE_PART = 0.04
 
 def _endocardium_outside(cine: Cine, segmentation: Segmentation, measurements: Measurements) -> Iterator[Finding]:
     """Contours, which are drawn one by one, may contradict one another; labels cannot."""
-    shape = segmentation.labels.shape[2:]
     found: list[tuple[float, float, int, int]] = []
-    for (structure, phase, place), inner in (segmentation.contours or {}).items():
-        outer = (segmentation.contours or {}).get((Structure.MYOCARDIUM, phase, place), ())
-        if structure is not Structure.CAVITY or not outer or not inner:
-            continue
-        if all(_all_inside(polygon, outer) for polygon in inner):
-            continue
-        covered = coverage(inner, shape)
-        outside = float(np.maximum(covered - coverage(outer, shape), 0).sum())
-        if outside > OUTSIDE_PART * float(covered.sum()):
-            found.append((outside, outside / float(covered.sum()), phase, place))
+    for structure, phase, place in segmentation.contours or {}:
+        if structure is Structure.CAVITY:
+            outside, part = segmentation.of_frame(_cavity_outside, phase, place)
+            if part > OUTSIDE_PART:
+                found.append((outside, part, phase, place))
     if not found:
         return
     worst_px, part, phase, place = max(found)
@@ -195,6 +189,18 @@ def _endocardium_outside(cine: Cine, segmentation: Segmentation, measurements: M
         f"({{outside_percent:.0f}} % of the cavity{at_stake}); the myocardial mass is wrong there"
     )
     yield Finding(Code.ENDOCARDIUM_OUTSIDE, Severity.WARNING, sentence, phase, place, numbers=numbers)
+
+
+def _cavity_outside(segmentation: Segmentation, phase: int, place: int) -> tuple[float, float]:
+    """How much of the cavity lies outside of the epicardium in one frame: square pixels, and part of the cavity."""
+    inner = segmentation.outline(Structure.CAVITY, phase, place)
+    outer = segmentation.outline(Structure.MYOCARDIUM, phase, place)
+    if not inner or not outer or all(_all_inside(polygon, outer) for polygon in inner):
+        return 0.0, 0.0
+    shape = segmentation.labels.shape[2], segmentation.labels.shape[3]
+    covered = coverage(inner, shape)
+    outside = float(np.maximum(covered - coverage(outer, shape), 0).sum())
+    return outside, outside / float(covered.sum()) if outside > 0 else 0.0
 
 
 def _all_inside(polygon: Floats, outer: Polygons) -> bool:

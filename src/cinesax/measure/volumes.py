@@ -200,10 +200,15 @@ def areas_of(segmentation: Segmentation, structure: Structure) -> Floats:
 
 def _inside_of_outlines(segmentation: Segmentation, structure: Structure) -> Floats:
     areas = np.zeros(segmentation.labels.shape[:2])
-    for (which, phase, slice_index), polygons in (segmentation.contours or {}).items():
+    for which, phase, slice_index in segmentation.contours or {}:
         if which is structure:
-            areas[phase, slice_index] = area_px(polygons)
+            areas[phase, slice_index] = segmentation.of_frame(_contour_areas_px, phase, slice_index)[structure]
     return areas
+
+
+def _contour_areas_px(segmentation: Segmentation, phase: int, slice_index: int) -> dict[Structure, float]:
+    drawn = {one: segmentation.outline(one, phase, slice_index) for one in segmentation.known_phases}
+    return {one: area_px(polygons) for one, polygons in drawn.items() if polygons}
 
 
 def slice_extents_mm(grid: Grid) -> Floats | None:

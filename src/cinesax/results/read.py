@@ -14,9 +14,8 @@ from cinesax.core.analysis import Analysis, Provenance
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
-from cinesax.core.measurements import BaseVolumes, Measurements
+from cinesax.core.measurements import Measurements
 from cinesax.core.origins import Drawn, Origin
-from cinesax.core.presence import BaseRule
 from cinesax.core.segmentation import ContourKey, Segmentation
 from cinesax.core.selection import Overrides, Selection, SelectionFields
 from cinesax.core.structures import Structure
@@ -25,6 +24,7 @@ from cinesax.formats.nifti import read_written
 from cinesax.measure.volumes import measure
 from cinesax.results import tables
 from cinesax.results.exam import refuse_another_exam
+from cinesax.results.presence import PRESENCE_NAME, read_presence
 from cinesax.results.write import CONTOURS_NAME, JSON_NAME, LABELS_NAME
 
 Told = Mapping[str, Any]
@@ -142,7 +142,7 @@ def _segmentation(folder: Path, told: Told, cine: Cine, findings: tuple[Finding,
     for name, phases in told["known_phases"].items():
         known[Structure[name.upper()]] = looked_at = np.zeros(cine.n_phases, dtype=bool)
         looked_at[phases] = True
-    contours = None
+    contours, presence = None, folder / PRESENCE_NAME
     if told["contours"] is not None:
         counts = {_key(one): one["points"] for one in told["contours"]}
         contours = contour_files.read_written(folder / CONTOURS_NAME, cine, counts, told["author"])
@@ -154,6 +154,7 @@ def _segmentation(folder: Path, told: Told, cine: Cine, findings: tuple[Finding,
         author=told["author"],
         papillary_muscles_included=told["papillary_muscles_included"],
         origin=Origin(told["origin"]),
+        presence=read_presence(presence) if presence.exists() else None,
         origins={_key(one): Drawn(Origin(one["origin"]), one["by"], one["approved"]) for one in told["origins"]},
     )
 
@@ -192,22 +193,13 @@ def _with_same_numbers(analysis: Analysis, told: Told, folder: Path) -> Analysis
 def _measured(analysis: Analysis, told: Told) -> Iterator[Measurements]:
     """The measurements, and then those with phases and sizes given, as they may have been: the numbers tell."""
     own = analysis.measurements
-    yield _with_base_rules(own, told)
+    yield own
     sizes = Overrides(height_cm=_given_size("height_cm", own, told), weight_kg=_given_size("weight_kg", own, told))
     for ed, es in product((None, told["ed_phase"]), (None, told["es_phase"])):
         try:
-            made = measure(analysis.cine, analysis.segmentation, replace(sizes, ed_phase=ed, es_phase=es))
-            yield _with_base_rules(made, told)
+            yield measure(analysis.cine, analysis.segmentation, replace(sizes, ed_phase=ed, es_phase=es))
         except UsageError:
             continue  # the phase given alone is that of the other extreme: both were given
-
-
-def _with_base_rules(measurements: Measurements, told: Told) -> Measurements:
-    """With the volumes by each rule of the base: contours that were set aside are not in the folder."""
-    by_rule = told.get("by_base_rule") or {}
-    volumes = tuple(BaseVolumes(BaseRule(rule), **values) for rule, values in by_rule.items())
-    rule = told.get("base_rule")
-    return replace(measurements, base_rule=None if rule is None else BaseRule(rule), by_base_rule=volumes)
 
 
 def _given_size(name: str, own: Measurements, told: Told) -> float | None:

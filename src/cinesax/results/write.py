@@ -5,6 +5,7 @@
       measurements.csv      one row
       segmentation.nii.gz   labels of every frame, 4D
       contours/             sub-pixel outlines, in the text format of the Sunnybrook data, and how they are meant
+      presence.json         what a network decided at base and apex, for reading the results back
       report.html           for people
       *.dcm                 on request: the same as DICOM objects, for archives and viewers
       images/, uid_map.csv  on request, where UIDs of the exam are not valid: its images with valid ones
@@ -43,6 +44,7 @@ from cinesax.dicom.write.options import (
 )
 from cinesax.files.folder_swap import put_in_place
 from cinesax.results import tables
+from cinesax.results.presence import PRESENCE_NAME, write_presence
 from cinesax.results.privacy import pseudonymise
 
 JSON_NAME = "analysis.json"
@@ -51,7 +53,7 @@ LABELS_NAME = "segmentation.nii.gz"
 CONTOURS_NAME = "contours"
 REPORT_NAME = "report.html"
 NAMES = (JSON_NAME, CSV_NAME, LABELS_NAME, CONTOURS_NAME, REPORT_NAME)
-ALL_NAMES = (*NAMES, *DICOM_NAMES, IMAGES_NAME, UID_MAP_NAME)
+ALL_NAMES = (*NAMES, PRESENCE_NAME, *DICOM_NAMES, IMAGES_NAME, UID_MAP_NAME)
 
 
 def write_results(
@@ -229,6 +231,8 @@ def _fill(stage: Path, analysis: Analysis) -> None:
         write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
         (stage / REPORT_NAME).write_text(render(analysis), encoding="utf-8")
         labels.result()
+    if analysis.segmentation.presence is not None:
+        write_presence(analysis.segmentation.presence, stage / PRESENCE_NAME)
     (stage / CSV_NAME).write_text(tables.to_csv([analysis]), encoding="utf-8")
     (stage / JSON_NAME).write_text(tables.to_json(analysis), encoding="utf-8")
 

@@ -1,0 +1,73 @@
+"""What a network decided at base and apex, as a file beside the contours: for reading results back in full.
+
+Contours of frames that do not count are set aside: they are no contours of the result, but volumes by another rule need
+them. Coordinates are those of a Segmentation: whole numbers at pixel centres.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cinesax.core.errors import InputError
+from cinesax.core.grid import Floats
+from cinesax.core.presence import BaseRule, Presence
+from cinesax.core.structures import Structure
+
+PRESENCE_NAME = "presence.json"
+_SCHEMA = "cinesax/presence/1"
+
+
+def write_presence(presence: Presence, path: Path) -> None:
+    """Write all of it, its numbers to the last bit."""
+    held = {
+        "schema": _SCHEMA,
+        "rule": presence.rule.value,
+        "inside": {rule.value: inside.astype(int).tolist() for rule, inside in presence.inside.items()},
+        "certainty": _rows(presence.certainty),
+        "enclosure": _rows(presence.enclosure),
+        "set_aside": [
+            {
+                "structure": structure.key,
+                "phase": phase,
+                "slice": place,
+                "polygons": [polygon.tolist() for polygon in polygons],
+            }
+            for (structure, phase, place), polygons in sorted(presence.set_aside.items(), key=lambda item: item[0])
+        ],
+    }
+    path.write_text(json.dumps(held, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_presence(path: Path) -> Presence:
+    """Read what `write_presence` wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is damaged.
+    """
+    try:
+        held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Presence(
+            BaseRule(held["rule"]),
+            {BaseRule(rule): np.array(rows, dtype=bool) for rule, rows in held["inside"].items()},
+            _numbers(held["certainty"]),
+            _numbers(held["enclosure"]),
+            {
+                (Structure[entry["structure"].upper()], entry["phase"], entry["slice"]): tuple(
+                    np.array(polygon, dtype=np.float64) for polygon in entry["polygons"]
+                )
+                for entry in held["set_aside"]
+            },
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _rows(values: Floats) -> list[list[float | None]]:
+    """JSON has no nan: null stands for it."""
+    return [[None if np.isnan(value) else float(value) for value in row] for row in values]
+
+
+def _numbers(rows: list[list[float | None]]) -> Floats:
+    return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64)
