@@ -257,12 +257,12 @@ def test_what_lies_elsewhere_is_not_kept_and_an_earlier_result_stays(
     with monkeypatch.context() as patch:
         patch.setattr(dicom_objects, "to_bytes", turned_over)
         for target in (out, tmp_path / "new"):
-            with pytest.raises(OutputError, match=r"seg_ed\.dcm was read again and is not what was meant"):
+            with pytest.raises(OutputError, match=r"seg_ed\.dcm was read back and differs from what was intended"):
                 cinesax.write_results(analysis, target, dicom=DicomOptions())
     with monkeypatch.context() as patch:
         write = nifti.write_segmentation
         patch.setattr(nifti, "write_segmentation", lambda labels, _, path: write(labels, on_another_grid(labels), path))
-        with pytest.raises(OutputError, match=r"segmentation\.nii\.gz was read again"):
+        with pytest.raises(OutputError, match=r"segmentation\.nii\.gz was read back"):
             cinesax.write_results(analysis, tmp_path / "new")
     assert {path.name: path.read_bytes() for path in out.glob("*.*")} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -64,8 +64,10 @@ def shipped() -> NetworkSegmenter:
 
 def with_refiner(shipped: NetworkSegmenter, session: object, *, context: int = 1) -> NetworkSegmenter:
     """The finder of the network that ships, and another refiner."""
-    heart = HeartPass(CROP, "x", "y", context)
-    return replace(shipped, bundle=replace(shipped.bundle, heart=heart), refiner=Pass(session, "x", "y", context))
+    bundle = replace(
+        shipped.bundle, heart=HeartPass(CROP, "x", "y", context), classes={1: Structure.CAVITY}, unvalidated=()
+    )
+    return replace(shipped, bundle=bundle, refiner=Pass(session, "x", "y", context))
 
 
 @pytest.fixture(scope="module")

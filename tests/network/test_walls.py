@@ -52,7 +52,7 @@ def network(shipped: NetworkSegmenter, *, heart: int | None = None, **changes: A
     """Grey values as classes: 1 cavity, 2 myocardium, 3 right ventricle."""
     framing = replace(shipped.bundle.framing, window_percentiles=(0.0, 100.0))
     second = None if heart is None else HeartPass(heart, "x", "y")
-    bundle = replace(shipped.bundle, framing=framing, classes=ALL, heart=second)
+    bundle = replace(shipped.bundle, framing=framing, classes=ALL, heart=second, unvalidated=())
     return NetworkSegmenter(bundle, greys(), None if heart is None else greys(), **changes)
 
 
@@ -234,8 +234,11 @@ def copy(tmp_path) -> Path:
         ({"1": "CAVITY", "2": "CAVITY"}, "name the same structure twice"),
         ({"1": "MYOCARDIUM"}, "no class for the LV cavity"),
         ({"1": "RV"}, "no class for the LV cavity"),
-        ({"1": "CAVITY", "2": "RV"}, r"does not fit bundle.json: squares of 256, channels 1, classes \[1, 2\]"),
-        ({"0": "MYOCARDIUM", "1": "CAVITY"}, "does not fit bundle.json"),
+        ({"1": "CAVITY", "4": "RV"}, r"does not fit bundle.json: squares of 256, channels 1, classes \[1, 4\]"),
+        (
+            {"0": "PAPILLARY_MUSCLES", "1": "CAVITY", "2": "MYOCARDIUM", "3": "RV"},
+            "does not fit bundle.json",
+        ),
         ({"1": ["CAVITY"]}, "cannot be used"),
     ],
 )

@@ -162,7 +162,9 @@ def in_milliseconds(
     """
     if min(len(one) for one in times) < 3:
         return list(times), []
-    stated = [interval for part in slices for interval in filter(_is_interval, _stated_intervals(part))]
+    # The first plausible one of each slice: NominalInterval is exact, HeartRate is a whole number of beats.
+    plausible = (next(filter(_is_interval, _stated_intervals(part)), None) for part in slices)
+    stated = [interval for interval in plausible if interval is not None]
     beat = float(np.median(stated)) if stated else None
     span = float(np.median([float(np.ptp(one)) * len(one) / (len(one) - 1) for one in times]))
     least = _LEAST_SPAN_MS if beat is None else _LEAST_OF_BEAT * beat
