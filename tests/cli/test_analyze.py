@@ -133,7 +133,7 @@ def test_one_phase_for_both_ed_and_es_is_one_clear_error(exam: Path, capsys: pyt
     assert capsys.readouterr().err == ("cinesax: error: the ED phase and the ES phase must differ, seen 2 for both\n")
     assert run(*given(exam), "--ed-phase", 3) == 2
     assert capsys.readouterr().err == (
-        "cinesax: error: the ED phase given, 3, is that of the smallest volume, which is used as ES: "
+        "cinesax: error: the ED phase given, 3, is the phase of the smallest volume, which is used as ES: "
         "give the ES phase too\n"
     )
 

@@ -59,7 +59,7 @@ def test_those_that_say_the_same_of_the_same_are_equal() -> None:
 
 
 def test_a_name_stands_for_one_fact() -> None:
-    with pytest.raises(ValueError, match="have one name: series"):
+    with pytest.raises(ValueError, match="have the same name: series"):
         Finding(Code.RULES_OFF, Severity.NOTE, "{series}", numbers={"series": 1}, texts={"series": "7"})
 
 

@@ -111,7 +111,7 @@ def test_what_cannot_be_meant_is_refused(options: dict[str, float]) -> None:
 
 def test_a_given_phase_must_be_a_segmented_one() -> None:
     known = {Structure.CAVITY: np.isin(np.arange(10), (2, 5))}
-    with pytest.raises(UsageError, match="were: 2, 5"):
+    with pytest.raises(UsageError, match="segmented phases: 2, 5"):
         measure(hearts.cine(), Segmentation(hearts.labels().labels, known), Overrides(ed_phase=3))
 
 

@@ -1,8 +1,8 @@
 """Every exception that cinesax raises on purpose.
 
     CinesaxError                 exit code
-    ├── UsageError                   2   an option or argument that cannot be meant
-    ├── InputError                   3   a file or folder that cannot be read as what it should be
+    ├── UsageError                   2   an option or argument that is not valid
+    ├── InputError                   3   a file or folder that cannot be read as the expected kind
     │   ├── NoShortAxisError         4   the exam holds no short-axis cine (or more than one choice was left)
     │   ├── GeometryError            5   missing, invalid or contradictory geometry or timing
     │   └── DatasetError             3   a prepared training set that is damaged or does not fit
@@ -10,7 +10,7 @@
     ├── OutputError                  7   results that cannot be written
     │   └── NoObjectsError           7   DICOM objects that cannot be written; the other results are there
     ├── MissingExtraError            8   a feature whose optional packages are not installed
-    └── DeliveryError                9   an archive that did not take everything it was sent
+    └── DeliveryError                9   an archive that did not accept everything it was sent
 
 A message is one line: what was seen, what was expected, what to do. The command line prints it without a
 traceback and ends with the exit code of the class. An interrupt (Ctrl-C) ends with 130, a bug with 1.

@@ -138,9 +138,9 @@ class Finding:
 
     def __post_init__(self) -> None:
         # Numbers of NumPy become plain ones: they go to JSON and into other processes.
-        plain = {name: int(one) if isinstance(one, Integral) else float(one) for name, one in self.numbers.items()}
+        plain = {name: int(n) if isinstance(n, Integral) else float(n) for name, n in self.numbers.items()}
         if both := self.numbers.keys() & self.texts.keys():
-            raise ValueError(f"a number and a text of a finding have one name: {', '.join(sorted(both))}")
+            raise ValueError(f"a number and a text of a finding have the same name: {', '.join(sorted(both))}")
         object.__setattr__(self, "numbers", Facts(plain))
         object.__setattr__(self, "texts", Facts(self.texts))
         object.__setattr__(self, "files", tuple(self.files))

@@ -16,7 +16,7 @@ _WRITTEN_OUT |= {letter.upper(): text.capitalize() for letter, text in _WRITTEN_
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """What else in an exam identifies the patient, apart from name, ID and birth date; texts as stored.
+    """Everything in an exam that identifies the patient, except name, ID and birth date; texts as stored.
 
     Attributes:
         names: of the patient and of other people, with "^" between their parts.
@@ -44,7 +44,7 @@ def identifying_texts(patient: Patient, others: Identifiers | None = None) -> tu
     for name in (patient.name or "", *others.names):
         texts |= {name, *(text for group in name.split("=") for text in _spelled_names(group))}
     texts |= {spell(text) for text in texts if text for spell in (_without_accents, _written_out)}
-    return tuple(sorted((text for text in texts if text and _tells(text)), key=lambda text: (-len(text), text)))
+    return tuple(sorted((text for text in texts if text and _is_distinct(text)), key=lambda text: (-len(text), text)))
 
 
 def _spelled_names(group: str) -> set[str]:
@@ -81,7 +81,8 @@ def _without_accents(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(letter for letter in letters if not unicodedata.combining(letter)))
 
 
-def _tells(text: str) -> bool:
+def _is_distinct(text: str) -> bool:
+    # A single letter (an initial) would remove words such as "a".
     return len(text) >= 2 or _is_wide(text)
 
 

@@ -75,14 +75,14 @@ class Beat:
 
     Attributes:
         phases: its first and its last phase.
-        beats: how many beats the series holds; 1 unless several were found.
-        rr_interval_ms: how long it lasts; None where not known.
-        from_areas: whether its length was found from the areas of the cavity rather than stated.
-        doubted_rr_ms: an RR interval that is stated and that the areas contradict, or None.
-        in_step: whether the slices show the same part of the beat in the same phase; where not, there is no volume.
-        ef_as_stored_percent: EF by the sums of areas as they are; None where that was not looked at.
-        ef_in_step_percent: EF by these sums if each slice is shifted in time to empty with the others. An estimate: it
-            takes true differences between slices away too, which in failing hearts is 0 to 3 points.
+        beats: the number of beats that the series holds; 1 unless it holds several.
+        rr_interval_ms: how long the beat lasts; None if not known.
+        from_areas: whether its length comes from the areas of the cavity rather than from the stated RR interval.
+        doubted_rr_ms: the stated RR interval if the areas contradict it, else None.
+        in_step: whether the slices show the same part of the beat in the same phase; if not, there are no volumes.
+        ef_as_stored_percent: EF from the sums of the areas as stored; None if it was not computed.
+        ef_in_step_percent: EF from these sums with each slice shifted in time to empty with the others. An estimate:
+            the shift also removes true differences between slices (0 to 3 points of EF in failing hearts).
     """
 
     phases: tuple[int, int]
@@ -111,10 +111,10 @@ class Measurements(ArrayValue):
         slice_extents_mm: (slice,), the length along the normal that each slice stands for; None without a grid or for a
             single slice.
         volumes_ml: (phase,), volume of the cavity; nan in phases that were not segmented; None if slice_extents_mm is
-            or slices are out of step.
+            None or the slices are out of step.
         phase_times_ms: (phase,), mean over the slices of the time after the R wave; None if not known.
-        curve_ed_phase: the phase of largest volume (or summed area) among the known ones of the beat; None without
-            any cavity, and if slices are out of step.
+        curve_ed_phase: the phase of largest volume (or summed area) among the known ones of the beat; None if
+            there is no cavity or the slices are out of step.
         curve_es_phase: the phase of smallest volume; None unless at least two phases are known.
         ed_phase: end diastole as used: curve_ed_phase unless another was given.
         es_phase: end systole as used: curve_es_phase unless another was given.
@@ -125,12 +125,12 @@ class Measurements(ArrayValue):
         lv_mass_g: myocardial mass at ED; None for other chambers than the LV.
         height_cm: the body height used.
         weight_kg: the body weight used.
-        beat: the phases that make the measured beat; None stands for all.
+        beat: the beat that was measured; None stands for all phases.
         chamber: whose volumes these are.
         others: the measurements of the other segmented chambers. Only those of the LV have this.
-        lv_mass_es_g: myocardial mass at ES, which should be that at ED; None for other chambers than the LV.
-        wall_thickness: at ED, of the LV; None where wall, RV or the side of the image are not known.
-        base_rule: by which rule slices at the base count; None where nobody decided it (a given segmentation).
+        lv_mass_es_g: myocardial mass at ES, which should equal that at ED; None for other chambers than the LV.
+        wall_thickness: of the LV at ED; None if wall, RV or the orientation of the image is not known.
+        base_rule: the rule by which slices at the base count; None if no rule was applied (a given segmentation).
         by_base_rule: volumes and EF of the LV by each rule that the segmentation allows.
     """
 

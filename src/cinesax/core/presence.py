@@ -30,8 +30,8 @@ class Presence(ArrayValue):
     """In which frames the left ventricle is present, according to a network.
 
     Attributes:
-        rule: the rule used: contours of frames that it does not count are set aside.
-        inside: for each rule that could be applied, (phase, slice), bool: the frames that it counts.
+        rule: the rule used: contours of frames that do not count by it are set aside.
+        inside: for each rule that could be applied, (phase, slice), bool: the frames that count by it.
         certainty: (phase, slice): log odds that the left ventricle is present by the rule used, before neighbouring
             frames are considered; 0 is undecided.
         enclosure: (phase, slice): the part of the cavity's border with wall outside it, 0 to 1; nan if there is no
@@ -40,7 +40,7 @@ class Presence(ArrayValue):
             other rules.
 
     Raises:
-        GeometryError: arrays have different shapes, or there is none for the rule used.
+        GeometryError: arrays have different shapes, or no array belongs to the rule used.
     """
 
     rule: BaseRule

@@ -76,7 +76,7 @@ class Segmentation(ArrayValue):
         known_values = {0, *(int(s) for s in self.known_phases)}
         highest = int(self.labels.max(initial=0))
         unknown: list[int] = []
-        # Where all values up to the highest are known, there is nothing to count, which takes 20 times as long.
+        # If all values up to the highest are known, skip the count, which takes 20 times as long.
         if not known_values.issuperset(range(highest + 1)):
             present = np.flatnonzero(sum(np.bincount(phase.ravel(), minlength=256) for phase in self.labels))
             unknown = sorted({int(value) for value in present} - known_values)
@@ -135,7 +135,7 @@ class Segmentation(ArrayValue):
         origin: Origin = Origin.EDITED,
         approved: bool = False,
     ) -> "Segmentation":
-        """A copy with another contour of one structure in one frame; the rest is shared, and not computed again.
+        """A copy with another contour of one structure in one frame; other frames are shared, not computed again.
 
         A segmentation without contours stays so: the pixels inside are labelled, and the polygon is not kept.
 
@@ -205,8 +205,8 @@ class Segmentation(ArrayValue):
 
     def _outlines(self, phase: int, slice_index: int) -> dict[Structure, Polygons]:
         """The contours of one frame, or those traced around its labels."""
-        found = {member: self.outline(member, phase, slice_index) for member in self.known_phases}
-        return {member: polygons for member, polygons in found.items() if polygons}
+        outlines = {member: self.outline(member, phase, slice_index) for member in self.known_phases}
+        return {member: polygons for member, polygons in outlines.items() if polygons}
 
     def _known_also_at(self, structure: Structure, phase: int) -> NDArray[np.bool_]:
         known = self.known_phases.get(structure)
@@ -217,13 +217,13 @@ class Segmentation(ArrayValue):
     def of_frame(
         self, function: "Callable[[Segmentation, int, int], Result]", phase: int, slice_index: int
     ) -> "Result":
-        """What a function gives for one frame, computed once.
+        """The value of a function for one frame, computed once.
 
-        Segmentations made from this one by `with_contour`, `without` and `with_approval` know it already, so only the
-        frame that was changed is computed again.
+        `with_contour`, `without` and `with_approval` pass the stored values on to the new Segmentation, so that only
+        the changed frame is computed again.
 
         Args:
-            function: takes segmentation, phase and slice; may ask for the contours and labels of that frame alone.
+            function: takes segmentation, phase and slice; it may use only the contours and labels of that frame.
             phase: of the frame.
             slice_index: of the frame.
         """
@@ -239,7 +239,7 @@ class Segmentation(ArrayValue):
     def _with_frame(
         self, frame: tuple[int, int], outlines: Mapping[Structure, Polygons], changed: NDArray[np.bool_]
     ) -> "Segmentation":
-        """A copy with other contours in one frame; labels are painted again where something has changed."""
+        """A copy with other contours in one frame; its labels are painted again where `changed` is True."""
         labels = self.labels.copy()
         labels[frame][changed] = _painted(outlines, _size(labels[frame]))[changed]
         if self.contours is None:
@@ -249,11 +249,11 @@ class Segmentation(ArrayValue):
         return self._changed(frame, labels=frozen(labels), contours=MappingProxyType(kept))
 
     def _changed(self, frame: tuple[int, int] | None = None, **changed: Any) -> "Segmentation":
-        """A copy with other contents of some fields, which must be frozen and valid: labels are not checked again.
+        """A copy with other values of some fields. They must be frozen and valid: nothing is checked again.
 
         Args:
-            frame: the frame in which contours or labels are others.
-            **changed: the fields.
+            frame: the frame whose contours or labels have changed.
+            **changed: the new values, by field.
         """
         made = object.__new__(Segmentation)
         for entry in fields(self):

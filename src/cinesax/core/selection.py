@@ -107,7 +107,7 @@ NO_OVERRIDES: Final = Overrides()
 
 
 class SelectionFields(TypedDict, total=False):
-    """The fields of a Selection, as keyword arguments."""
+    """The fields of a Selection as keyword arguments."""
 
     series_uid: str | None
     study_uid: str | None

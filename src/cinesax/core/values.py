@@ -1,4 +1,4 @@
-"""What all values with arrays share: an equality that gives a bool, and copies that stay frozen."""
+"""The base of all values with arrays: `==` gives one bool, and copies stay frozen."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -36,29 +36,30 @@ def _construct(kind: type, held: dict[str, Any]) -> object:
     return kind(**held)
 
 
-def same(one: object, other: object) -> bool:
+def same(first: object, second: object) -> bool:
     """Whether two values are equal: arrays by shape and numbers; mappings, tuples and dataclasses item by item.
 
     nan equals nan. Fields that a dataclass excludes from comparison are ignored.
     """
-    if one is other:
+    if first is second:
         return True
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
-        return isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and _same_arrays(one, other)
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if is_dataclass(one) and type(one) is type(other):
-        compared = [field.name for field in fields(one) if field.compare]
-        return all(same(getattr(one, name), getattr(other, name)) for name in compared)
-    if isinstance(one, float) and isinstance(other, float) and np.isnan(one):
-        return bool(np.isnan(other))
-    return bool(one == other)
+    if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+        return isinstance(first, np.ndarray) and isinstance(second, np.ndarray) and _same_arrays(first, second)
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(same(value, second[key]) for key, value in first.items())
+    if isinstance(first, tuple) and isinstance(second, tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    if is_dataclass(first) and type(first) is type(second):
+        compared = [field.name for field in fields(first) if field.compare]
+        return all(same(getattr(first, name), getattr(second, name)) for name in compared)
+    if isinstance(first, float) and isinstance(second, float) and np.isnan(first):
+        return bool(np.isnan(second))
+    return bool(first == second)
 
 
-def _same_arrays(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    return np.array_equal(one, other, equal_nan=one.dtype.kind == "f" and other.dtype.kind == "f")
+def _same_arrays(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    # equal_nan fails for text, which has no nan.
+    return np.array_equal(first, second, equal_nan=first.dtype.kind == "f" and second.dtype.kind == "f")
 
 
 def frozen(array: NDArray[_Number]) -> NDArray[_Number]:

@@ -1,1 +1,1 @@
-"""What is measured on a segmentation, and what to doubt in it."""
+"""Measurements of a segmentation, and the checks of their plausibility."""

@@ -1,4 +1,4 @@
-"""Volumes and ejection fraction of the left ventricle by each rule of what counts at its base."""
+"""Volumes and ejection fraction of the left ventricle by each rule for the slices at its base."""
 
 import numpy as np
 
@@ -13,11 +13,11 @@ def areas_by_rule(segmentation: Segmentation, areas_px: Floats) -> dict[BaseRule
     """The areas of the cavity that count by each rule.
 
     Args:
-        segmentation: with what was set aside for the other rules.
-        areas_px: (phase, slice), the areas that count by the rule that was used; nan where not segmented.
+        segmentation: its `presence` holds the contours that were set aside for the other rules.
+        areas_px: (phase, slice): the areas that count by the rule used; nan where not segmented.
 
     Returns:
-        By rule (phase, slice), px²; none where nobody decided base and apex.
+        (phase, slice), px², for each rule; empty if the segmentation has no `presence`.
     """
     presence = segmentation.presence
     if presence is None:
@@ -26,7 +26,8 @@ def areas_by_rule(segmentation: Segmentation, areas_px: Floats) -> dict[BaseRule
     for (structure, phase, place), polygons in presence.set_aside.items():
         if structure is Structure.CAVITY:
             every[phase, place] = area_px(polygons)
-    # What a person drew, or took away, after the decision counts as it is now, by each rule.
+    # A person has the last word: a contour that was drawn or removed by hand counts (or not) by every rule. Without
+    # this, an edited basal slice would return to the network's contour in the numbers of the other rules.
     edited = np.zeros(areas_px.shape, dtype=bool)
     for _, phase, place in segmentation.origins:
         edited[phase, place] = True
@@ -44,21 +45,21 @@ def volumes_by_rule(
 
     Args:
         areas: from `areas_by_rule`.
-        ml_a_px: (slice,), ml that one square pixel of a slice counts for; None where there are no volumes.
-        given: ED and ES, where they were given.
-        beat: the phases of the beat that is measured.
+        ml_a_px: (slice,), the ml that one square pixel of a slice stands for; None if there are no volumes.
+        given: ED and ES as given, or None each.
+        beat: the measured beat.
     """
-    found = []
-    for rule in (one for one in BaseRule if one in areas):
+    results = []
+    for rule in (rule for rule in BaseRule if rule in areas):
         volumes = None if ml_a_px is None else areas[rule] @ ml_a_px
         curve = volume_curve(areas[rule], volumes)
         if not np.any(curve[beat.inside] > 0):
-            found.append(BaseVolumes(rule, None, None, edv_ml=None, esv_ml=None, ef_percent=None))
+            results.append(BaseVolumes(rule, None, None, edv_ml=None, esv_ml=None, ef_percent=None))
             continue
         ed = beat.phases[0] + int(np.nanargmax(curve[beat.inside])) if given[0] is None else given[0]
         es = beat.phases[0] + int(np.nanargmin(curve[beat.inside])) if given[1] is None else given[1]
         beats = ed != es and curve[ed] > 0
-        found.append(
+        results.append(
             BaseVolumes(
                 rule,
                 ed,
@@ -68,4 +69,4 @@ def volumes_by_rule(
                 ef_percent=float(100 * (curve[ed] - curve[es]) / curve[ed]) if beats else None,
             )
         )
-    return tuple(found)
+    return tuple(results)

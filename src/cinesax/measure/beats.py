@@ -1,10 +1,10 @@
-"""Which phases of a series make one heart beat, and whether its slices are in step with one another.
+"""Which phases of a series make up one heart beat, and whether its slices are in step.
 
-Both are seen in the areas of the cavity over time, slice by slice: headers of real-time and ungated scans do not say
-it, or say it wrongly. On the network's areas of three failing hearts (Sunnybrook) and a phantom, areas one beat apart
-agree by 0.9 and more where the series holds it twice, and are opposed (below 0) at all distances from a third to two
-thirds of a series of one beat. Slices of these hearts are in step by 0.89 to 0.99; started anywhere in the beat, by
-0.08 to 0.48.
+Both follow from the areas of the cavity over time, slice by slice, because headers of real-time and ungated scans are
+silent or wrong about them. The thresholds rest on the network's areas of three failing hearts (Sunnybrook) and a
+phantom. If a series holds a beat twice, areas one beat apart correlate by 0.9 or more; in a series of one beat, areas a
+third to two thirds of the series apart correlate negatively. Gated slices are in step by 0.89 to 0.99; slices that
+start anywhere in the beat, by 0.08 to 0.48.
 """
 
 import math
@@ -16,44 +16,49 @@ from cinesax.core.grid import Floats
 from cinesax.core.measurements import Beat
 
 SEVERAL_BEATS = 1.5
-"""A series that covers so many beats and more holds one whole beat wherever it starts, and is measured on that."""
+"""A series of at least this many beats is measured on one of them. (A shorter one is measured as a whole.)"""
 
 IN_STEP = 0.75
-"""Slices that are in step by less started in different parts of the beat (1 is all at once, 0 is anywhere)."""
+"""Slices with a lower value start in different parts of the beat (1: all together, 0: anywhere)."""
 
 EF_AT_STAKE_PERCENT = 5.0
-"""What slices out of step take from EF must be more than this to matter: a heart that hardly moves has no step."""
+"""Slices count as out of step only if EF changes by at least this: a heart that hardly moves has no clear timing."""
 
 _REPEATS = 0.5
+# A stated RR interval needs less evidence than one that only the areas show.
 _STATED_REPEATS = 0.3
 _MIN_PHASES = 8
+# A longer period would not have half a beat more to repeat in (SEVERAL_BEATS).
 _LONGEST_PART = 2 / 3
 _SAME_PERIOD = 0.2
 _NOTABLE_AREA = 0.2
 
 
 def find_beat(cine: Cine, areas: Floats) -> Beat:
-    """The phases of one beat: all of a series that holds one beat, the most complete beat of one that holds several.
+    """The beat to measure: the whole series if it holds one beat, else its most complete beat.
 
-    The length of the beat is the stated RR interval where the areas repeat after it, else that after which they do.
+    The beat lasts as long as the stated RR interval if the areas repeat after it, else as long as the areas say.
 
     Args:
         cine: gives times and RR intervals.
-        areas: (phase, slice), the areas of the cavity, in any unit; nan where not known.
+        areas: (phase, slice): the areas of the cavity, in any unit; nan if not known.
     """
     count = len(areas)
     step, stated = _step_ms(cine), cine.rr_interval_ms
-    told = stated / step if step is not None and stated is not None else None
-    told = told if told is not None and count / told >= SEVERAL_BEATS else None
+    # In phases. Only an interval much shorter than the series means that it holds several beats: stated intervals are
+    # often a little off, and cutting the series at one that is too short would lose phases.
+    stated_period = stated / step if step is not None and stated is not None else None
+    if stated_period is not None and count / stated_period < SEVERAL_BEATS:
+        stated_period = None
     if np.any(np.isnan(areas)) or count < _MIN_PHASES:
-        # Contours of ED and ES alone, say: nothing repeats in two phases.
-        return Beat((0, count - 1), 1.0 if told is None else count / told, stated)
-    period, doubted = _period(areas, told), None
-    if told is not None and period is None:
-        # One beat by the areas: then it lasts as long as its phases.
+        # For example contours at ED and ES only: two phases show no repetition.
+        return Beat((0, count - 1), 1.0 if stated_period is None else count / stated_period, stated)
+    period, doubted = _period(areas, stated_period), None
+    if stated_period is not None and period is None:
+        # The areas show one beat, so it lasts as long as the series.
         doubted, stated = stated, count * (step or 0.0)
-    elif period is not None and (told is None or abs(period / told - 1) > _SAME_PERIOD):
-        doubted = stated if told is not None else None
+    elif period is not None and (stated_period is None or abs(period / stated_period - 1) > _SAME_PERIOD):
+        doubted = stated if stated_period is not None else None
         stated = stated if step is None else period * step
     first, last = _most_complete(areas, period)
     in_step, ef, ef_in_step = _in_step(areas[first : last + 1], period)
@@ -61,7 +66,7 @@ def find_beat(cine: Cine, areas: Floats) -> Beat:
         (first, last),
         1.0 if period is None else count / period,
         stated,
-        from_areas=period is not None and (told is None or doubted is not None),
+        from_areas=period is not None and (stated_period is None or doubted is not None),
         doubted_rr_ms=doubted,
         in_step=in_step,
         ef_as_stored_percent=ef,
@@ -76,51 +81,55 @@ def _step_ms(cine: Cine) -> float | None:
     return step if step > 0 else None
 
 
-def _period(areas: Floats, told: float | None) -> float | None:
-    """After how many phases the areas repeat, as told or as seen; None where they do not."""
-    likeness = _likeness(areas)
-    if told is not None:
-        near = likeness[max(0, math.floor(told) - 1) : math.ceil(told) + 2]
+def _period(areas: Floats, stated: float | None) -> float | None:
+    """The number of phases after which the areas repeat: `stated` if they do so there; None if they do not repeat."""
+    correlation = _autocorrelation(areas)
+    if stated is not None:
+        near = correlation[max(0, math.floor(stated) - 1) : math.ceil(stated) + 2]
         if len(near) and near.max() >= _STATED_REPEATS:
-            return told
-    return _seen_period(likeness)
+            return stated
+    return _period_from_areas(correlation)
 
 
-def _seen_period(likeness: Floats) -> float | None:
-    """The first distance at which areas agree again, after one at which they are opposed."""
-    opposed = np.flatnonzero(likeness < 0)
+def _period_from_areas(correlation: Floats) -> float | None:
+    """The first lag at which areas correlate again after they have been opposed; None if there is none."""
+    # Neighbouring phases always correlate: a peak means a new beat only after a lag at which the areas are opposed.
+    opposed = np.flatnonzero(correlation < 0)
     if len(opposed) == 0:
         return None
-    for lag in range(max(int(opposed[0]), _MIN_PHASES - 1), int(_LONGEST_PART * len(likeness)) + 1):
-        around = likeness[lag - 1 : lag + 2]
-        if likeness[lag] >= _REPEATS and likeness[lag] == around.max() and len(around) == 3:
-            # Between phases: the top of the parabola through the three.
+    for lag in range(max(int(opposed[0]), _MIN_PHASES - 1), int(_LONGEST_PART * len(correlation)) + 1):
+        around = correlation[lag - 1 : lag + 2]
+        if correlation[lag] >= _REPEATS and correlation[lag] == around.max() and len(around) == 3:
+            # A beat is no whole number of phases: take the top of the parabola through the three values.
             bend = around[0] - 2 * around[1] + around[2]
             return lag + (0.0 if bend == 0 else 0.5 * float((around[0] - around[2]) / bend))
     return None
 
 
-def _likeness(areas: Floats) -> Floats:
-    """(phase,), -1 to 1: how well areas agree with those so many phases later, over all slices by their movement.
+def _autocorrelation(areas: Floats) -> Floats:
+    """(lag,), -1 to 1: the correlation of the areas with those `lag` phases later, over all slices.
 
-    Slice by slice, so that slices out of step repeat as well as those in step.
+    The mean is taken off in each slice, not off the sum of the slices: the sum of slices out of step hardly moves, but
+    each of them repeats. Slices that move more weigh more.
     """
     count = len(areas)
-    found = np.zeros(count)
+    correlation = np.zeros(count)
+    # With fewer than four pairs of phases, noise correlates as well as a beat: those lags stay 0.
     for lag in range(count - 3):
         early, late = areas[: count - lag], areas[lag:]
         early, late = early - early.mean(axis=0), late - late.mean(axis=0)
         size = math.sqrt(float((early**2).sum()) * float((late**2).sum()))
-        found[lag] = 0.0 if size == 0 else float((early * late).sum()) / size
-    return found
+        correlation[lag] = 0.0 if size == 0 else float((early * late).sum()) / size
+    return correlation
 
 
 def _most_complete(areas: Floats, period: float | None) -> tuple[int, int]:
-    """First and last phase of the beat in which most frames show a cavity; of as many, the first."""
+    """First and last phase of the beat with the most frames that show a cavity; the first such beat if several tie."""
     count = len(areas)
     if period is None or count / period < SEVERAL_BEATS:
         return 0, count - 1
     length = min(count, round(period))
+    # Free-breathing series lose the heart in some beats, and their volumes would be too small there.
     shown = (areas > 0).sum(axis=1)
     starts = [round(beat * period) for beat in range(int(count // period)) if round(beat * period) + length <= count]
     first = max(starts or [0], key=lambda start: int(shown[start : start + length].sum()))
@@ -128,12 +137,14 @@ def _most_complete(areas: Floats, period: float | None) -> tuple[int, int]:
 
 
 def _in_step(areas: Floats, period: float | None) -> tuple[bool, float | None, float | None]:
-    """Whether slices empty at the same time; EF of their sums as they are, and if each is shifted to that time."""
+    """Whether the slices empty at the same time; EF of their sums as stored, and with all slices shifted to it."""
+    # The smallest slices (apex, a basal slice that comes and goes) have no reliable timing.
     notable = areas.max(axis=0) > _NOTABLE_AREA * max(float(areas.max()), 1e-9)
     if len(areas) < _MIN_PHASES or np.count_nonzero(notable) < 3:
         return True, None, None
     turns = np.exp(-2j * np.pi * np.arange(len(areas)) / (period or len(areas)))
-    # The first harmonic of each slice: how much it moves, and when.
+    # The first harmonic of each slice says how much it moves (size) and when (angle). Slices in step add up to the sum
+    # of their sizes; slices that start anywhere cancel each other.
     waves = (areas * turns[:, None]).sum(axis=0)
     together = waves[notable].sum()
     step = abs(together) / max(float(np.abs(waves[notable]).sum()), 1e-9)

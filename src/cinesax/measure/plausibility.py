@@ -1,7 +1,7 @@
 """What a reader should doubt in a result, and why.
 
-Each check looks for one thing that a person would want to see with their own eyes before believing the numbers, and
-says at most one thing of it. A clean exam gives no findings.
+Each check looks for one thing that a person would want to see for themselves before they trust the numbers, and gives
+at most one finding. A clean exam gives none.
 """
 
 from collections.abc import Iterator
@@ -29,17 +29,17 @@ PLAUSIBLE = {
     "peak_filling_rate_ml_per_s": ("the peak filling rate", 0.0, 2000.0, "ml/s"),
     "lv_mass_g": ("the myocardial mass", 20.0, 600.0, "g"),
 }
-"""From and to what almost all adult hearts show, failing ones and those of athletes among them.
+"""The range of almost all adult hearts, including those of athletes and failing ones.
 
-Rates beyond are a matter of units: no volume changes by its whole in a few ms.
+A rate outside its range means wrong time units: no heart empties in a few ms.
 """
 
 JUMP_OF_EDV = 0.17
 JUMP_OF_STROKE = 0.25
-"""A volume that lies further than both parts (of EDV, of stroke volume) from the mean of the phases beside it.
+"""A volume jumps if it differs by more than both (parts of EDV and of stroke volume) from the mean of its neighbours.
 
-A basal slice that comes and goes with the beat makes true volumes jump by 4 to 8 % of EDV, in small hearts by 16 %:
-seen on the truth of 60 phantoms.
+A basal slice that comes and goes with the beat makes true volumes jump by 4 to 8 % of EDV, in small hearts by 16 %
+(measured on the truth of 60 phantoms).
 """
 
 SAID_ONCE = {
@@ -49,18 +49,18 @@ SAID_ONCE = {
     Code.UNKNOWN_HEART_RATE,
     Code.UNKNOWN_SPACING,
 }
-"""What the makers of the cine and of the segmentation may have told already."""
+"""Codes that are not repeated if the cine or the segmentation already has a finding with them."""
 
 
 def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) -> tuple[Finding, ...]:
-    """Everything to doubt in a result, in the order of the checks.
+    """All findings about a result, in the order of the checks.
 
     Args:
-        cine: the exam; what its own reader noticed is not repeated.
+        cine: the exam; its own findings are not repeated.
         segmentation: of that exam.
-        measurements: made on both.
+        measurements: of that segmentation.
     """
-    found = [
+    findings = [
         *_no_lv(measurements),
         *_beat(measurements),
         *_partial(segmentation, measurements),
@@ -74,7 +74,7 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
         *_unknowns(cine, measurements),
     ]
     said = {finding.code for finding in (*cine.findings, *segmentation.findings)}
-    return tuple(finding for finding in found if finding.code not in said & SAID_ONCE)
+    return tuple(finding for finding in findings if finding.code not in said & SAID_ONCE)
 
 
 def _no_lv(measurements: Measurements) -> Iterator[Finding]:
@@ -90,9 +90,9 @@ def _beat(measurements: Measurements) -> Iterator[Finding]:
         return
     if not beat.in_step and beat.ef_in_step_percent is not None and beat.ef_as_stored_percent is not None:
         sentence = (
-            "slices show different parts of the heart beat in the same phase (they were not gated, it seems): there "
-            "are no volumes and no ejection fraction. By the areas as they are it would be {ef_as_stored_percent:.0f} "
-            "%, with each slice shifted in time to empty with the others about {ef_in_step_percent:.0f} %"
+            "slices show different parts of the heart beat in the same phase (they were probably not gated): there "
+            "are no volumes and no ejection fraction. It would be {ef_as_stored_percent:.0f} % from the areas as "
+            "stored, and about {ef_in_step_percent:.0f} % with each slice shifted in time to empty with the others"
         )
         numbers = {"ef_as_stored_percent": beat.ef_as_stored_percent, "ef_in_step_percent": beat.ef_in_step_percent}
         yield Finding(Code.SLICES_OUT_OF_STEP, Severity.ERROR, sentence, numbers=numbers)
@@ -102,15 +102,15 @@ def _beat(measurements: Measurements) -> Iterator[Finding]:
         by = "the areas of the cavity" if beat.from_areas else "the stated RR interval"
         lasting = " of {rr_interval_ms:.0f} ms" if length else ""
         sentence = (
-            f"the series holds {{beats:.1f}} heart beats{lasting} by {by}: measured is the one of phases "
-            "{first_phase} to {last_phase}"
+            f"the series holds {{beats:.1f}} heart beats{lasting} by {by}: the beat of phases {{first_phase}} to "
+            "{last_phase} is measured"
         )
         severity = Severity.WARNING if beat.from_areas else Severity.NOTE
         yield Finding(Code.SEVERAL_BEATS, severity, sentence, beat.phases[0], numbers=facts | length)
     if beat.doubted_rr_ms is not None and length:
         sentence = (
             "the stated RR interval of {stated_rr_ms:.0f} ms does not fit the areas of the cavity, which repeat after "
-            "{rr_interval_ms:.0f} ms: heart rate, output and rates rest on the latter"
+            "{rr_interval_ms:.0f} ms: heart rate, output and rates use the latter"
         )
         numbers = {"stated_rr_ms": beat.doubted_rr_ms} | length
         yield Finding(Code.DOUBTFUL_RR, Severity.WARNING, sentence, numbers=numbers)
@@ -132,7 +132,7 @@ def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator
         yield Finding(Code.PARTIAL_SEGMENTATION, Severity.NOTE, sentence, numbers=numbers, texts={"listed": listed})
     missing = _slices_without_wall(segmentation, measurements.ed_phase)
     if missing and measurements.lv_mass_g is not None:
-        sentence = "at ED, slices {listed} have a cavity and no myocardium: the myocardial mass is too small"
+        sentence = "at ED, slices {listed} have a cavity but no myocardium: the myocardial mass is too small"
         yield Finding(
             Code.PARTIAL_SEGMENTATION,
             Severity.WARNING,
@@ -146,7 +146,7 @@ def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator
 
 def _two_phases(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     if cine.n_phases == 2 and measurements.ef_percent is not None:
-        message = "the exam has two phases: EF is computed from these, and no curve shows that they are ED and ES"
+        message = "the exam has two phases: EF assumes that these are ED and ES, which no curve confirms"
         yield Finding(Code.TWO_PHASES, Severity.NOTE, message)
 
 
@@ -163,38 +163,39 @@ def _slices_without_wall(segmentation: Segmentation, phase: int | None) -> list[
 
 
 OUTSIDE_PART = 0.04
-"""More of the cavity than this outside of the epicardium is no matter of drawing: of 76 pairs of expert contours
-(Sunnybrook) three overlap, by 1.9 % at most."""
+"""A larger part of the cavity outside the epicardium is an error, not imprecise drawing: of 76 pairs of expert contours
+(Sunnybrook) three cross, by 1.9 % at most."""
 
 
 def _endocardium_outside(cine: Cine, segmentation: Segmentation, measurements: Measurements) -> Iterator[Finding]:
-    """Contours, which are drawn one by one, may contradict one another; labels cannot."""
-    found: list[tuple[float, float, int, int]] = []
+    """Contours are drawn one by one and may contradict each other; labels cannot."""
+    crossing: list[tuple[float, float, int, int]] = []
     for structure, phase, place in segmentation.contours or {}:
         if structure is Structure.CAVITY:
             outside, part = segmentation.of_frame(_cavity_outside, phase, place)
             if part > OUTSIDE_PART:
-                found.append((outside, part, phase, place))
-    if not found:
+                crossing.append((outside, part, phase, place))
+    if not crossing:
         return
-    worst_px, part, phase, place = max(found)
+    worst_px, part, phase, place = max(crossing)
     extents = measurements.slice_extents_mm
-    numbers = {"frames": len(found), "outside_px": worst_px, "outside_percent": 100 * part}
+    numbers = {"frames": len(crossing), "outside_px": worst_px, "outside_percent": 100 * part}
     at_stake = ""
     if cine.grid is not None and extents is not None:
         numbers["outside_ml"] = worst_px * cine.grid.pixel_area_mm2 * float(extents[place]) / 1000
         at_stake = ", {outside_ml:.1f} ml"
     sentence = (
-        "in {frames} frame(s) the endocardium lies outside of the epicardium, most in this one: {outside_px:.0f} px "
+        "in {frames} frame(s) the endocardium lies outside the epicardium, most in this one: {outside_px:.0f} px "
         f"({{outside_percent:.0f}} % of the cavity{at_stake}); the myocardial mass is wrong there"
     )
     yield Finding(Code.ENDOCARDIUM_OUTSIDE, Severity.WARNING, sentence, phase, place, numbers=numbers)
 
 
 def _cavity_outside(segmentation: Segmentation, phase: int, place: int) -> tuple[float, float]:
-    """How much of the cavity lies outside of the epicardium in one frame: square pixels, and part of the cavity."""
+    """The area of the cavity outside the epicardium in one frame: square pixels, and part of the cavity."""
     inner = segmentation.outline(Structure.CAVITY, phase, place)
     outer = segmentation.outline(Structure.MYOCARDIUM, phase, place)
+    # The test of the points is quick and settles nearly all frames; the exact coverage is slow.
     if not inner or not outer or all(_all_inside(polygon, outer) for polygon in inner):
         return 0.0, 0.0
     shape = segmentation.labels.shape[2], segmentation.labels.shape[3]
@@ -204,7 +205,8 @@ def _cavity_outside(segmentation: Segmentation, phase: int, place: int) -> tuple
 
 
 def _all_inside(polygon: Floats, outer: Polygons) -> bool:
-    """Whether all points of a polygon lie in one of the others (even-odd rule): then so does the polygon, mostly."""
+    """Whether all points of a polygon are in one of the others (even-odd rule); then the whole polygon mostly is."""
+    # A point is inside if a line from it to the left border crosses the polygon an odd number of times.
     x, y = polygon[:, :1], polygon[:, 1:]
     inside = np.zeros(len(polygon), dtype=bool)
     for other in outer:
@@ -222,12 +224,12 @@ def _gap_inside(measurements: Measurements) -> Iterator[Finding]:
         return
     phase, slice_index = (int(value) for value in gaps[0])
     frames = "one frame has" if len(gaps) == 1 else "{frames} frames have"
-    sentence = f"{frames} no cavity although slices on both sides of it do: the volume is too small there"
+    sentence = f"{frames} no cavity although slices on both sides have one: the volume is too small there"
     yield Finding(Code.GAP_INSIDE_LV, Severity.WARNING, sentence, phase, slice_index, numbers={"frames": len(gaps)})
 
 
 def _gaps(present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """(phase, slice), bool: where nothing is present although something is on both sides along the slices."""
+    """(phase, slice), bool: where the cavity is absent although it is present on both sides along the slices."""
     before = np.logical_or.accumulate(present, axis=1)
     after = np.logical_or.accumulate(present[:, ::-1], axis=1)[:, ::-1]
     return ~present & before & after
@@ -237,9 +239,10 @@ def _volume_jump(measurements: Measurements) -> Iterator[Finding]:
     volumes, edv, sv = measurements.volumes_ml, measurements.edv_ml, measurements.sv_ml
     first = 0
     if volumes is not None and measurements.beat is not None:
-        # The curve is periodic over one beat.
+        # Only the curve of one beat is periodic: its last phase has its first one as neighbour.
         first, volumes = measurements.beat.phases[0], volumes[measurements.beat.inside]
     if volumes is None or edv is None or sv is None or len(volumes) < 8:
+        # In so few phases, true volumes change as much from one to the next.
         return
     off = _off_neighbours(volumes)
     limit = max(JUMP_OF_EDV * edv, JUMP_OF_STROKE * abs(sv))
@@ -247,17 +250,17 @@ def _volume_jump(measurements: Measurements) -> Iterator[Finding]:
     if jumps == 0:
         return
     worst = int(np.nanargmax(np.abs(off)))
-    more = "" if jumps == 1 else " ({jumps} phases do so)"
+    more = "" if jumps == 1 else " ({jumps} phases jump)"
     sentence = (
         f"the volume of {{volume_ml:.0f}} ml lies {{off_ml:.0f}} ml {'above' if off[worst] > 0 else 'below'} "
-        f"the mean of the phases beside it{more}: look at its contours"
+        f"the mean of the neighbouring phases{more}: check its contours"
     )
     numbers = {"volume_ml": float(volumes[worst]), "off_ml": abs(float(off[worst])), "jumps": jumps}
     yield Finding(Code.VOLUME_JUMP, Severity.WARNING, sentence, first + worst, numbers=numbers)
 
 
 def _off_neighbours(volumes_ml: Floats) -> Floats:
-    """(phase,), ml: volume less the mean of the two phases beside it on the periodic curve; nan where not known."""
+    """(phase,), ml: volume minus the mean of its two neighbours on the periodic curve; 0 if one is not known."""
     off = volumes_ml - (np.roll(volumes_ml, 1) + np.roll(volumes_ml, -1)) / 2
     return np.where(np.isnan(off), 0, off)
 
@@ -286,10 +289,10 @@ def _overridden(measurements: Measurements) -> Iterator[Finding]:
         ("ED", "largest", measurements.ed_phase, measurements.curve_ed_phase),
         ("ES", "smallest", measurements.es_phase, measurements.curve_es_phase),
     )
-    for name, extreme, used, found in phases:
-        if used is not None and used != found:
-            at = "" if found is None else f"; the {extreme} volume is at phase {{extreme_phase}}"
-            numbers = {"given_phase": used} | ({} if found is None else {"extreme_phase": found})
+    for name, extreme, used, of_curve in phases:
+        if used is not None and used != of_curve:
+            at = "" if of_curve is None else f"; the {extreme} volume is at phase {{extreme_phase}}"
+            numbers = {"given_phase": used} | ({} if of_curve is None else {"extreme_phase": of_curve})
             sentence = f"{name} was given as phase {{given_phase}}{at}"
             yield Finding(Code.OVERRIDDEN_PHASE, Severity.NOTE, sentence, used, numbers=numbers)
 

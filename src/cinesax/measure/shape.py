@@ -1,7 +1,7 @@
-"""What to doubt in the shape of the ventricle along the stack: its ends, single slices, and the stack itself.
+"""Checks of the shape of the ventricle along the stack: its ends, single slices, and the stack itself.
 
-Each check says at most one thing, and how much is at stake. None of them is raised by a heart that was measured right:
-they were tried on the truth of phantoms and on expert contours.
+Each check gives at most one finding, which says how much is at stake. A correctly measured heart gives none: the limits
+were tried on the truth of phantoms and on expert contours.
 """
 
 from collections.abc import Iterator
@@ -17,46 +17,46 @@ from cinesax.core.segmentation import Segmentation, area_px
 from cinesax.core.structures import Structure
 
 END_AREA_PART = 0.15
-"""An end slice of the stack whose cavity is larger than this part of the largest one is more than the tip of it."""
+"""An end slice of the stack with a larger cavity than this part of the largest one shows more than the tip."""
 
 CUT_PART_OF_EDV = 0.04
-"""Less than this part of EDV beyond the stack is not worth a word."""
+"""A smaller part of EDV beyond the stack is not reported."""
 
 CLOSED = 0.9
-"""A wall closed for this part of its border: more ventricle lies beyond. An open one is the base itself."""
+"""If at least this part of the border has wall, more ventricle lies beyond; a more open slice is the base itself."""
 
 FULL_AREA_PART = 0.85
-"""Where the wall is not known: so large a basal area has not begun to close, and more ventricle lies beyond."""
+"""If the wall is not known: a basal area at least this large has not begun to close, and more ventricle lies beyond."""
 
 ABRUPT_PART = 0.4
-"""A ventricle that ends within the stack in an apical slice larger than this part of its largest has lost slices."""
+"""If the ventricle ends within the stack in a larger apical slice than this part of the largest, slices are missing."""
 
 GROWS_PART, GROWS_MM2 = 0.25, 60.0
-"""An apical slice that is larger at ES than at ED by both."""
+"""An apical slice grows if it is larger at ES than at ED by both."""
 
 UNSURE_LOG_ODDS, UNSURE_PART_OF_EDV = 0.7, 0.05
-"""A slice on which the network is not surer than this (a chance of 67 %), and that holds this part of EDV."""
+"""The network is unsure of a slice below these log odds (a chance of 67 %); reported if it holds this part of EDV."""
 
 BASE_POINTS = 5.0
-"""EF by wall round half of the blood and by any blood, further apart than this."""
+"""Reported if EF by the rules HALF and ANY differs by more points."""
 
 FAR_APART_MM = 12.5
-"""Slices are usually 8 to 10 mm apart, centre to centre."""
+"""Reported if slices are further apart, centre to centre; usual are 8 to 10 mm."""
 
 SHIFT_MM = 4.0
-"""A slice whose centre lies so far from the middle between its neighbours': the breath was held elsewhere."""
+"""Reported if the centre of a slice is further from the middle of its neighbours': the breath was held differently."""
 
 MASS_PART = 0.2
-"""Muscle does not vanish: its mass is the same at ED and at ES, but for errors of this part."""
+"""Muscle does not vanish: its mass at ED and ES is the same, up to errors of this part."""
 
 
 def check_shape(cine: Cine, segmentation: Segmentation, measurements: Measurements) -> Iterator[Finding]:
-    """Everything to doubt in the shape, in the order of the checks.
+    """All findings about the shape, in the order of the checks.
 
     Args:
         cine: the exam.
         segmentation: of that exam.
-        measurements: made on both.
+        measurements: of that segmentation.
     """
     if measurements.ed_phase is None or cine.n_slices < 3:
         return
@@ -64,7 +64,7 @@ def check_shape(cine: Cine, segmentation: Segmentation, measurements: Measuremen
     yield from _ends_abruptly(cine, measurements)
     yield from _apex_grows(cine, measurements)
     yield from _unsure(segmentation, measurements)
-    yield from _hangs_on_the_base(measurements)
+    yield from _depends_on_base_rule(measurements)
     yield from _far_apart(cine)
     yield from _shifted(cine, segmentation, measurements)
     yield from _mass_differs(measurements)
@@ -81,7 +81,7 @@ def _at_stack_end(cine: Cine, segmentation: Segmentation, m: Measurements) -> It
     ):
         if areas[index] <= END_AREA_PART * areas.max() or (is_base and _is_the_base(segmentation, areas, ed, index)):
             continue
-        # Towards the apex the ventricle goes on as a cone at most; towards the base, as likely as not, by a slice.
+        # Towards the apex the ventricle continues as a cone at most; towards the base, by half a slice on average.
         stake = _ml(m, areas[index]) if m.slice_extents_mm is not None else None
         stake_ml = None if stake is None else stake[index] * _beyond(areas, index, neighbour, is_base=bool(is_base))
         if stake_ml is not None and m.edv_ml and stake_ml < CUT_PART_OF_EDV * m.edv_ml:
@@ -97,14 +97,14 @@ def _at_stack_end(cine: Cine, segmentation: Segmentation, m: Measurements) -> It
 
 
 def _is_the_base(segmentation: Segmentation, areas: Floats, phase: int, index: int) -> bool:
-    """Whether the ventricle ends in a basal slice by itself: its wall is open, or its area has begun to close."""
+    """Whether a basal slice shows the end of the ventricle: its wall is open, or its area has begun to close."""
     presence = segmentation.presence
     enclosure = np.nan if presence is None else presence.enclosure[phase, index]
     return bool(areas[index] < FULL_AREA_PART * areas.max() if np.isnan(enclosure) else enclosure < CLOSED)
 
 
 def _ml(m: Measurements, area_px: float) -> Floats | None:
-    """(slice,), ml that an area would hold in each slice; None where there are no volumes."""
+    """(slice,), ml: the volume of this area in each slice; None if there are no volumes."""
     if m.cavity_areas_mm2 is None or m.slice_extents_mm is None:
         return None
     positive = m.cavity_areas_px > 0
@@ -115,16 +115,17 @@ def _ml(m: Measurements, area_px: float) -> Floats | None:
 
 
 def _beyond(areas: Floats, index: int, neighbour: int, *, is_base: bool) -> float:
-    """How many slices' worth of the end slice's area lie beyond the stack, roughly."""
+    """The volume beyond the stack, roughly, in multiples of the end slice's volume."""
     if is_base:
         return 0.5
+    # The area falls linearly to 0 (hence / 2). Half of the end slice's extent is still inside the stack (hence - 0.5).
     falls = float(areas[neighbour] - areas[index])
     slices_left = min(3.0, areas[index] / falls) if falls > 0 else 3.0
     return max(0.0, (slices_left - 0.5) / 2)
 
 
 def _counted(m: Measurements, cine: Cine, phase: int) -> list[int]:
-    """The slices with a cavity at a phase, from base to apex; in stored order where that is not known."""
+    """The slices with a cavity at a phase, from base to apex; in stored order if the base is not known."""
     slices = [int(index) for index in np.flatnonzero(m.cavity_areas_px[phase] > 0)]
     return slices[::-1] if cine.base_first is False else slices
 
@@ -135,13 +136,14 @@ def _ends_abruptly(cine: Cine, m: Measurements) -> Iterator[Finding]:
     if ed is None or cine.base_first is None or len(counted) < 2:
         return
     last = counted[-1]
+    # One empty slice is no proof that the scan went past the apex: the tip may lie between the two.
     empty = cine.n_slices - 1 - last if cine.base_first else last
     areas = m.cavity_areas_px[ed]
     if empty < 2 or areas[last] <= ABRUPT_PART * areas.max():
         return
     sentence = (
         "at ED the cavity of the last slice towards the apex has {percent:.0f} % of the largest area, and the {empty} "
-        "slices beyond it have none: slices of the apex may be missing"
+        "slices beyond it have none: contours may be missing at the apex"
     )
     numbers = {"percent": 100 * float(areas[last] / areas.max()), "empty": empty}
     yield Finding(Code.ABRUPT_END, Severity.WARNING, sentence, ed, last, numbers=numbers)
@@ -158,7 +160,7 @@ def _apex_grows(cine: Cine, m: Measurements) -> Iterator[Finding]:
         return
     worst = max(grown, key=lambda index: float(es[index] - ed[index]))
     sentence = (
-        "an apical slice is larger at ES ({es_mm2:.0f} mm²) than at ED ({ed_mm2:.0f} mm²): look at its contours at ED"
+        "an apical slice is larger at ES ({es_mm2:.0f} mm²) than at ED ({ed_mm2:.0f} mm²): check its contours at ED"
     )
     numbers = {"ed_mm2": float(ed[worst]), "es_mm2": float(es[worst])}
     yield Finding(Code.APEX_GROWS, Severity.WARNING, sentence, m.es_phase, worst, numbers=numbers)
@@ -169,11 +171,13 @@ def _unsure(segmentation: Segmentation, m: Measurements) -> Iterator[Finding]:
     if presence is None or not m.edv_ml:
         return
     inside = presence.inside[presence.rule]
+    # Only ED and ES: EF depends on no other phase.
     stakes = []
     for phase in (m.ed_phase, m.es_phase):
         if phase is None:
             continue
         for index in range(inside.shape[1]):
+            # Below 0 if neighbouring frames have overruled the network's own opinion of this one.
             surety = presence.certainty[phase, index] * (1 if inside[phase, index] else -1)
             area = m.cavity_areas_px[phase, index] or _set_aside_px(segmentation, phase, index)
             ml = _ml(m, area)
@@ -183,10 +187,10 @@ def _unsure(segmentation: Segmentation, m: Measurements) -> Iterator[Finding]:
         return
     ml_at_stake, phase, index = max(stakes)
     name = "ED" if phase == m.ed_phase else "ES"
-    does = "counts" if inside[phase, index] else "does not count"
+    counts = "counts" if inside[phase, index] else "does not count"
     sentence = (
-        f"the network is not sure whether this slice is left ventricle at {name}: it {does}, "
-        "and {ml_at_stake:.0f} ml depend on it"
+        f"the network is not sure whether this slice shows the left ventricle at {name}: it {counts}, "
+        "and {ml_at_stake:.0f} ml depend on that"
     )
     numbers = {"ml_at_stake": ml_at_stake, "slices": len(stakes)}
     yield Finding(Code.UNSURE_SLICE, Severity.WARNING, sentence, phase, index, numbers=numbers)
@@ -197,14 +201,14 @@ def _set_aside_px(segmentation: Segmentation, phase: int, index: int) -> float:
     return 0.0 if presence is None else area_px(presence.set_aside.get((Structure.CAVITY, phase, index), ()))
 
 
-def _hangs_on_the_base(m: Measurements) -> Iterator[Finding]:
-    efs = {one.rule: one.ef_percent for one in m.by_base_rule}
+def _depends_on_base_rule(m: Measurements) -> Iterator[Finding]:
+    efs = {volumes.rule: volumes.ef_percent for volumes in m.by_base_rule}
     half, every = efs.get(BaseRule.HALF), efs.get(BaseRule.ANY)
     if half is None or every is None or abs(half - every) <= BASE_POINTS:
         return
     sentence = (
-        "the ejection fraction hangs on what counts at the base: {half_percent:.0f} % where wall surrounds half of the "
-        "blood, {any_percent:.0f} % with every slice that has blood"
+        "the ejection fraction depends on which slices count at the base: {half_percent:.0f} % with those whose blood "
+        "is half surrounded by wall, {any_percent:.0f} % with every slice that has blood"
     )
     numbers = {"half_percent": half, "any_percent": every}
     yield Finding(Code.BASE_MATTERS, Severity.WARNING, sentence, numbers=numbers)
@@ -225,7 +229,7 @@ def _shifted(cine: Cine, segmentation: Segmentation, m: Measurements) -> Iterato
     counted = [index for index in _counted(m, cine, m.ed_phase) if index in centres]
     if len(counted) < 5:
         return
-    # Not the ends: the base opens to one side, and the tip is small.
+    # The ends always lie off the axis: the base opens to one side, and the tip is too small for a stable centre.
     off = {
         index: float(np.linalg.norm(centres[index] - (centres[before] + centres[after]) / 2))
         for before, index, after in zip(counted[1:], counted[2:], counted[3:-1], strict=False)
@@ -235,14 +239,14 @@ def _shifted(cine: Cine, segmentation: Segmentation, m: Measurements) -> Iterato
         return
     sentence = (
         "at ED the centre of the ventricle in this slice lies {off_mm:.0f} mm off the line between its neighbours: "
-        "the breath may have been held elsewhere"
+        "the breath may have been held differently"
     )
     numbers = {"off_mm": off[worst]}
     yield Finding(Code.BREATHING_SHIFT, Severity.WARNING, sentence, m.ed_phase, worst, numbers=numbers)
 
 
 def _centres_mm(grid: Grid, segmentation: Segmentation, phase: int) -> dict[int, Floats]:
-    """By slice the centre of the ventricle, LPS, less the part along the stack; without wall, that of the cavity."""
+    """Centre of the ventricle (of the cavity if there is no wall) by slice, LPS, without the part along the stack."""
     centres = {}
     for index in range(grid.shape[0]):
         inside = np.isin(segmentation.labels[phase, index], Structure.MYOCARDIUM.region)
@@ -258,7 +262,6 @@ def _mass_differs(m: Measurements) -> Iterator[Finding]:
     if not ed or es is None or abs(es - ed) <= MASS_PART * ed:
         return
     sentence = (
-        "the myocardium has {ed_g:.0f} g at ED and {es_g:.0f} g at ES, though muscle does not vanish: "
-        "look at the epicardium"
+        "the myocardium has {ed_g:.0f} g at ED and {es_g:.0f} g at ES, but muscle does not vanish: check the epicardium"
     )
     yield Finding(Code.MASS_DIFFERS, Severity.WARNING, sentence, numbers={"ed_g": ed, "es_g": es})

@@ -1,9 +1,9 @@
-"""Areas, volumes, ejection fraction and what follows from them, chamber by chamber: NumPy only.
+"""Areas, volumes, ejection fraction and the values derived from them, chamber by chamber: NumPy only.
 
-Volumes are summed over slices (the "method of discs", Simpson's rule in the words of cardiology): Dulce et al.,
+Volumes are sums over slices (the "method of discs", which cardiologists call Simpson's rule): Dulce et al.,
 "Quantification of the left ventricular volumes and function with cine MR imaging: comparison of geometric models
-with three-dimensional data", Radiology 188 (1993) 371-376. Papillary muscles belong to the cavity where the
-segmentation says so; what is to be contoured is told by Schulz-Menger et al., "Standardized image interpretation and
+with three-dimensional data", Radiology 188 (1993) 371-376. Papillary muscles belong to the cavity if the
+segmentation says so; Schulz-Menger et al. say what to contour: "Standardized image interpretation and
 post-processing in cardiovascular magnetic resonance - 2020 update", J Cardiovasc Magn Reson 22 (2020) 19.
 """
 
@@ -23,40 +23,39 @@ from cinesax.measure.beats import find_beat
 from cinesax.measure.wall import wall_thickness
 
 MYOCARDIAL_DENSITY_G_PER_ML = 1.05
-"""Grams a millilitre: Schulz-Menger et al. 2020, as above."""
+"""Grams per millilitre: Schulz-Menger et al. 2020, as above."""
 
 RATE_HARMONICS = 3
 
 BODY_LIMITS = {"height": (30.0, 250.0), "weight": (1.0, 400.0)}
-"""From and to, in cm and kg: a stored size outside of these is an error of typing, and not used."""
+"""Lowest and highest, in cm and kg: a stored size outside these limits is a typing error and is not used."""
 
 
 def measure(cine: Cine, segmentation: Segmentation, overrides: Overrides = NO_OVERRIDES) -> Measurements:
     """Measure the left ventricle, and every other chamber that was segmented.
 
-    ED and ES are those of each chamber's own volume curve, for the right ventricle may empty later than the left. A
-    phase that is given holds for all chambers; one in which another chamber than the LV was not segmented gives no
-    volume of it.
+    Each chamber has the ED and ES of its own volume curve, because the right ventricle may empty later than the left.
+    A given phase is used for all chambers; a chamber that was not segmented at that phase has no volume there.
 
     Args:
         cine: gives distances, times and body size.
         segmentation: on the grid of `cine`, with the cavity among its structures.
-        overrides: what to take instead of what the cine says or the volumes show.
+        overrides: values to use instead of those of the cine or of the volume curve.
 
     Raises:
         GeometryError: the segmentation does not fit the cine.
-        UsageError: a given phase that does not exist, was not segmented or is the other one's, a given size no body
-            has.
+        UsageError: a given phase does not exist, was not segmented, or would be both ED and ES; or no body has a given
+            size.
     """
     check_overrides(cine, overrides)
     return measure_checked(cine, segmentation, overrides)
 
 
 def measure_checked(cine: Cine, segmentation: Segmentation, overrides: Overrides) -> Measurements:
-    """`measure`, after `check_overrides`: for who checks early, before a network runs.
+    """`measure` without `check_overrides`: for callers that have checked before they ran a network.
 
     Raises:
-        GeometryError, UsageError: as `measure`, but for what `check_overrides` refuses.
+        GeometryError, UsageError: as `measure`, except for the errors of `check_overrides`.
     """
     _check_fit(cine, segmentation)
     height = _body_size("height", overrides.height_cm, cine.patient.height_cm)
@@ -73,7 +72,7 @@ def measure_checked(cine: Cine, segmentation: Segmentation, overrides: Overrides
 def _of_chamber(
     cine: Cine, segmentation: Segmentation, chamber: Chamber, given: tuple[int | None, int | None], *, beat: Beat
 ) -> Measurements:
-    """The measurements of one chamber in one beat, without body size; `given` are ED and ES, where they were given."""
+    """The measurements of one chamber in one beat, without body size; `given`: ED and ES as given, or None each."""
     areas_px = areas_of(segmentation, blood_of(chamber))
     areas_mm2 = None if cine.grid is None else areas_px * cine.grid.pixel_area_mm2
     extents = None if cine.grid is None else slice_extents_mm(cine.grid)
@@ -81,7 +80,7 @@ def _of_chamber(
     curve = volume_curve(areas_px, volumes)
     curve_ed, curve_es = _extremes(curve, beat)
     if not beat.in_step:
-        # Slices that show different parts of the beat make no volume, whatever phases are given.
+        # Slices that show different parts of the beat do not add up to a volume, whatever phases are given.
         volumes, ed, es = None, None, None
     elif chamber == LV:
         ed, es = _phases(curve, (curve_ed, curve_es), given)
@@ -125,10 +124,10 @@ def _rates(volumes_ml: Floats, times_ms: Floats | None, beat: Beat) -> tuple[flo
 
 
 def check_overrides(cine: Cine, overrides: Overrides) -> None:
-    """Find out, before a network has run for nothing, whether overrides can be meant for a cine.
+    """Check, before a network runs for nothing, that overrides make sense for a cine.
 
     Raises:
-        UsageError: a phase that does not exist, one for both ED and ES, a size no body has.
+        UsageError: a phase does not exist, ED and ES are the same, or no body has the given size.
     """
     ed, es = overrides.ed_phase, overrides.es_phase
     for name, phase in (("ED", ed), ("ES", es)):
@@ -145,10 +144,10 @@ def check_overrides(cine: Cine, overrides: Overrides) -> None:
 def _phases(
     curve: Floats, own: tuple[int | None, int | None], given: tuple[int | None, int | None]
 ) -> tuple[int | None, int | None]:
-    """ED and ES of the LV: as given, else the curve's own.
+    """ED and ES of the LV: as given, else from the curve.
 
     Raises:
-        UsageError: a given phase that was not segmented or is the other one's.
+        UsageError: a given phase was not segmented, or would be both ED and ES.
     """
     ed = own[0] if given[0] is None else _given_phase(given[0], "ED", curve)
     es = own[1] if given[1] is None else _given_phase(given[1], "ES", curve)
@@ -160,12 +159,12 @@ def _phases(
 def _phases_of_other(
     curve: Floats, own: tuple[int | None, int | None], given: tuple[int | None, int | None]
 ) -> tuple[int | None, int | None]:
-    """ED and ES of another chamber: as given, None where it was not segmented there, else the curve's own.
+    """ED and ES of another chamber: as given (None if it was not segmented there), else from the curve.
 
-    A phase was given with the LV in mind: where it is the other extreme of this chamber, there is no ejection fraction,
-    and that is no error of the user's.
+    The user chose a phase for the LV. If it happens to be the other extreme of this chamber, the chamber has no
+    ejection fraction; that is not the user's error.
     """
-    ed, es = (mine if phase is None else phase for mine, phase in zip(own, given, strict=True))
+    ed, es = (extreme if phase is None else phase for extreme, phase in zip(own, given, strict=True))
     if own[0] is None or ed is None or np.isnan(curve[ed]):
         ed = None
     if own[0] is None or es is None or np.isnan(curve[es]) or es == ed:
@@ -173,11 +172,11 @@ def _phases_of_other(
     return ed, es
 
 
-def _refuse_the_other(given: int | None, name: str, found: int | None, *, other: str, extreme: str) -> None:
-    """One phase for both would be an ejection fraction of 0."""
-    if given is not None and given == found:
+def _refuse_the_other(given: int | None, name: str, used: int | None, *, other: str, extreme: str) -> None:
+    """Refuse one phase as both ED and ES: the ejection fraction would be 0."""
+    if given is not None and given == used:
         raise UsageError(
-            f"the {name} phase given, {given}, is that of the {extreme} volume, which is used as {other}: "
+            f"the {name} phase given, {given}, is the phase of the {extreme} volume, which is used as {other}: "
             f"give the {other} phase too"
         )
 
@@ -185,15 +184,16 @@ def _refuse_the_other(given: int | None, name: str, found: int | None, *, other:
 def areas_of(segmentation: Segmentation, structure: Structure) -> Floats:
     """(phase, slice), the area of a structure in square pixels; nan in phases in which it was not segmented.
 
-    Polygon areas in closed form where the segmentation has contours, pixel counts where it has not. What lies inside of
-    the structure and does not count as it is left out.
+    Polygon areas in closed form if the segmentation has contours, else pixel counts. Structures inside this one that do
+    not count as part of it are subtracted.
     """
     if segmentation.contours is None:
         areas = np.asarray(segmentation.mask(structure).sum(axis=(2, 3)), dtype=np.float64)
     else:
         areas = _inside_of_outlines(segmentation, structure)
-        inner = [_inside_of_outlines(segmentation, one) for one in segmentation.apart_from(structure)]
+        inner = [_inside_of_outlines(segmentation, enclosed) for enclosed in segmentation.apart_from(structure)]
         if inner:
+            # Not below 0: contours are drawn one by one, and an inner one may be the larger.
             areas = np.where(areas > 0, np.maximum(areas - np.sum(inner, axis=0), 0), 0)
     return np.where(segmentation.known_phases[structure][:, None], areas, np.nan)
 
@@ -207,15 +207,15 @@ def _inside_of_outlines(segmentation: Segmentation, structure: Structure) -> Flo
 
 
 def _contour_areas_px(segmentation: Segmentation, phase: int, slice_index: int) -> dict[Structure, float]:
-    drawn = {one: segmentation.outline(one, phase, slice_index) for one in segmentation.known_phases}
-    return {one: area_px(polygons) for one, polygons in drawn.items() if polygons}
+    drawn = {known: segmentation.outline(known, phase, slice_index) for known in segmentation.known_phases}
+    return {structure: area_px(polygons) for structure, polygons in drawn.items() if polygons}
 
 
 def slice_extents_mm(grid: Grid) -> Floats | None:
-    """(slice,), mm: the length along the normal for which each slice counts; None for a single slice.
+    """(slice,), mm: the length along the normal that each slice stands for; None for a single slice.
 
-    A slice counts for half the distance to each neighbour, an end slice of the stack for the whole distance to
-    its one neighbour, as if the next slice were as far away again. With n slices d apart that is n * d.
+    A slice stands for half the distance to each neighbour, an end slice for the whole distance to its only neighbour,
+    as if another slice followed at the same distance. For n slices d apart the sum is n * d.
     """
     distances = grid.slice_distances_mm
     if len(distances) == 0:
@@ -225,7 +225,7 @@ def slice_extents_mm(grid: Grid) -> Floats | None:
 
 
 def phase_times_ms(cine: Cine) -> Floats | None:
-    """(phase,), ms after the R wave: the mean over the slices, each of which has its own beat; None if not known."""
+    """(phase,), ms after the R wave: the mean over the slices, each with its own beat; None if not known."""
     return None if cine.trigger_times_ms is None else np.asarray(cine.trigger_times_ms.mean(axis=1), dtype=np.float64)
 
 
@@ -234,25 +234,25 @@ def peak_rates(
 ) -> tuple[float | None, float | None]:
     """The fastest fall and the fastest rise of the volume over the beat, both as positive numbers, in ml/s.
 
-    They are the extreme slopes of the periodic series of three harmonics that fits the volumes best (least squares).
-    Few harmonics, as in radionuclide ventriculography (Bacharach et al., "Optimum Fourier filtering of cardiac
-    data: a minimum-error method", J Nucl Med 24 (1983) 1176-1184), because summed slices change by steps: a slice
-    at the base is in or out. On phantoms (benchmarks/rates.py) three harmonics lose 1 % of the true rates, and
-    are off by a median of 12 % (ejection) and 17 % (filling) on summed truth masks; differences of
-    neighbouring phases are off by 40 %.
+    They are the extreme slopes of the Fourier series of three harmonics that fits the volumes best (least squares).
+    Radionuclide ventriculography uses few harmonics too (Bacharach et al., "Optimum Fourier filtering of cardiac
+    data: a minimum-error method", J Nucl Med 24 (1983) 1176-1184). Here the reason is that sums of slices change in
+    steps, when a slice at the base enters or leaves. On phantoms (benchmarks/rates.py) three harmonics lose 1 % of the
+    true rates, and are off by a median of 12 % (ejection) and 17 % (filling) on summed truth masks; differences
+    between neighbouring phases are off by 40 %.
 
-    The beat lasts as long as the RR interval, or where that is not known (or too short), one mean phase longer than
-    the phases span. Slopes are taken where phases are, not in a part of the beat that was not recorded.
+    The beat lasts as long as the RR interval. If that is not known or too short, it lasts one mean phase longer than
+    the phases span. Slopes are taken only within the recorded part of the beat.
 
     Args:
         volumes_ml: (phase,), nan where not known.
         times_ms: (phase,), or None.
         rr_interval_ms: length of the beat, or None.
-        harmonics: how many.
+        harmonics: their number.
 
     Returns:
-        (None, None) with fewer than eight phases (or than the harmonics need), an unknown volume, or times that are
-        absent or do not rise.
+        (None, None) if there are fewer than eight phases (or than the harmonics need), a volume is unknown, or times
+        are absent or do not increase.
     """
     count = len(volumes_ml)
     if times_ms is None or count < max(8, 2 * harmonics + 1):
@@ -261,13 +261,18 @@ def peak_rates(
         return None, None
     span = float(times_ms[-1] - times_ms[0])
     step = span / (count - 1)
+    # The fitted series is periodic: in a shorter beat, the last phases would have to equal the first ones, and the fit
+    # would bend there.
     beat = max(span + step, 0.0 if rr_interval_ms is None else rr_interval_ms)
     waves = 2 * np.pi / beat * np.arange(1, harmonics + 1)
     angles = np.outer(times_ms, waves)
     basis = np.hstack([np.ones((count, 1)), np.cos(angles), np.sin(angles)])
     fitted = np.linalg.lstsq(basis, volumes_ml, rcond=None)[0]
+    # Without this limit, a prospective scan that stops before the end of the beat gets its steepest slope from the part
+    # that nobody recorded, where the fit joins its ends.
     recorded = beat if beat < span + 2 * step else span
     fine = np.outer(times_ms[0] + np.linspace(0, recorded, 40 * count), waves)
+    # The derivative of the fitted series, in ml/s: times are in ms.
     rates = 1000 * waves * np.hstack([-np.sin(fine), np.cos(fine)]).reshape(-1, 2, harmonics) * np.split(fitted[1:], 2)
     slopes = rates.sum(axis=(1, 2))
     return max(0.0, -float(slopes.min())), max(0.0, float(slopes.max()))
@@ -284,7 +289,7 @@ def _check_fit(cine: Cine, segmentation: Segmentation) -> None:
 
 
 def _extremes(curve: Floats, beat: Beat) -> tuple[int | None, int | None]:
-    """The phases of the largest and the smallest known value of the beat; None where there is none to compare."""
+    """The phases of the largest and the smallest known value of the beat; None if there is nothing to compare."""
     if not beat.in_step:
         return None, None
     curve = curve[beat.inside]
@@ -298,7 +303,7 @@ def _extremes(curve: Floats, beat: Beat) -> tuple[int | None, int | None]:
 def _given_phase(phase: int, name: str, curve: Floats) -> int:
     if np.isnan(curve[phase]):
         known = ", ".join(str(index) for index in np.flatnonzero(~np.isnan(curve)))
-        raise UsageError(f"the {name} phase {phase} was not segmented; the phases that were: {known or 'none'}")
+        raise UsageError(f"the {name} phase {phase} was not segmented; segmented phases: {known or 'none'}")
     return int(phase)
 
 
@@ -314,7 +319,7 @@ def _mass_g(cine: Cine, segmentation: Segmentation, phase: int | None, extents_m
 
 
 def _body_size(name: str, given: float | None, stored: float | None) -> float | None:
-    """The given size, else the stored one if a body can have it (`plausibility` reports one that cannot be)."""
+    """The given size, else the stored one if a body can have it (`plausibility` reports a size that no body has)."""
     if given is not None:
         return given
     low, high = BODY_LIMITS[name]

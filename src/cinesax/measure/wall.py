@@ -2,8 +2,8 @@
 
 Segments: Cerqueira et al., "Standardized myocardial segmentation and nomenclature for tomographic imaging of the
 heart", Circulation 105 (2002) 539-542. The slices with cavity and closed wall are cut into basal, middle and apical
-thirds. Round the centre of the cavity angles are counted from the middle of the septum, which is where the right
-ventricle lies beside the wall; thickness is the distance from endocardium to epicardium along a ray from that centre.
+thirds. Angles around the centre of the cavity start at the middle of the septum, the part of the wall next to the right
+ventricle. Thickness is the distance from endocardium to epicardium along a ray from that centre.
 """
 
 from typing import Final
@@ -22,18 +22,18 @@ _FEWEST_SLICES: Final = 3
 _RV_WITHIN_MM: Final = 10.0
 _FEWEST_SEPTAL_RAYS: Final = 4
 
-# From the middle of the septum on towards inferior, 60 degrees each: inferoseptal, inferior, inferolateral,
-# anterolateral, anterior, anteroseptal. At the apex 90 degrees each, the septum in the middle of the first.
+# From the middle of the septum towards inferior, 60 degrees each: inferoseptal, inferior, inferolateral,
+# anterolateral, anterior, anteroseptal. At the apex 90 degrees each, with the septum in the middle of the first.
 _BASAL_ORDER: Final = (3, 4, 5, 6, 1, 2)
 _MIDDLE_ORDER: Final = (9, 10, 11, 12, 7, 8)
 _APICAL_ORDER: Final = (14, 15, 16, 13)
 
 
 def wall_thickness(cine: Cine, segmentation: Segmentation, phase: int | None) -> WallThickness | None:
-    """Thickness of the wall in each segment; None where wall, RV, distances or the side of the image are not known.
+    """Thickness of the wall in each segment; None if wall, RV, distances or the orientation of the image is not known.
 
     Args:
-        cine: whose grid says how frames lie in the patient.
+        cine: its grid says how frames lie in the patient.
         segmentation: with cavity, myocardium and RV cavity.
         phase: end diastole.
     """
@@ -41,13 +41,14 @@ def wall_thickness(cine: Cine, segmentation: Segmentation, phase: int | None) ->
     turn = standard_position(cine.grid)
     if cine.grid is None or turn is None or phase is None or cine.base_first is None:
         return None
-    if any(one not in segmentation.known_phases or not segmentation.known_phases[one][phase] for one in needed):
+    known = segmentation.known_phases
+    if any(structure not in known or not known[structure][phase] for structure in needed):
         return None
     rays = {}
     for index in range(cine.n_slices):
-        seen = _rays(cine, segmentation, turn, place=(phase, index))
-        if seen is not None:
-            rays[index] = seen
+        in_slice = _rays(cine, segmentation, turn, place=(phase, index))
+        if in_slice is not None:
+            rays[index] = in_slice
     slices = sorted(rays, reverse=cine.base_first is False)
     septum = _middle_of_septum([rays[index][1] for index in slices])
     if len(slices) < _FEWEST_SLICES or septum is None:
@@ -66,14 +67,14 @@ def wall_thickness(cine: Cine, segmentation: Segmentation, phase: int | None) ->
 
 
 def _angles() -> Floats:
-    """Degrees of the rays: 0 to the right of the image in standard position, growing counter-clockwise."""
+    """(ray,), degrees: 0 to the right of the image in standard position, increasing counter-clockwise."""
     return np.arange(RAYS) * 360.0 / RAYS
 
 
 def _rays(
     cine: Cine, segmentation: Segmentation, turn: Turn, *, place: tuple[int, int]
 ) -> tuple[Floats, Floats] | None:
-    """Of one frame the thickness in mm and whether the RV lies beside the wall, by ray; None without a closed wall."""
+    """(ray,) each, in one frame: thickness in mm, and 1 if the RV is next to the wall; None without a closed wall."""
     grid = cine.grid
     inner = segmentation.outline(Structure.CAVITY, *place)
     outer = segmentation.outline(Structure.MYOCARDIUM, *place)
@@ -88,7 +89,8 @@ def _rays(
     if radii[0] is None or radii[1] is None:
         return None
     thickness = radii[1] - radii[0]
-    # An open wall touches the cavity's border: no thickness there, and no ring of segments.
+    # Where the wall is open, as in the outflow tract, its outline runs along the cavity: thickness 0 there would lower
+    # the mean of a segment.
     if np.count_nonzero(thickness < 0.5) > RAYS // 10:
         return None
     right_ventricle = turn.apply(segmentation.labels[place] == Structure.RV_CAVITY)
@@ -96,7 +98,7 @@ def _rays(
 
 
 def _radii(points_mm: Floats) -> Floats | None:
-    """(ray,), mm: how far a closed line round the origin lies from it; None where it does not go round it."""
+    """(ray,), mm: the distance of a closed line from the origin; None if the line does not go around it."""
     angles = np.degrees(np.arctan2(-points_mm[:, 1], points_mm[:, 0])) % 360
     order = np.argsort(angles)
     gaps = np.diff(np.append(angles[order], angles[order][0] + 360))
@@ -106,7 +108,7 @@ def _radii(points_mm: Floats) -> Floats | None:
 
 
 def _beside(right_ventricle: Floats, middle: Floats, radii_mm: Floats, to_mm: Floats) -> Floats:
-    """(ray,), 1 where the RV lies within a few mm outside of the epicardium, else 0."""
+    """(ray,): 1 if the RV lies within a few mm outside the epicardium, else 0."""
     directions = np.stack([np.cos(np.radians(_angles())), -np.sin(np.radians(_angles()))], axis=1)
     beside = np.zeros(RAYS)
     for step in np.arange(0.5, _RV_WITHIN_MM, 1.0):
@@ -117,9 +119,10 @@ def _beside(right_ventricle: Floats, middle: Floats, radii_mm: Floats, to_mm: Fl
 
 
 def _middle_of_septum(beside: list[Floats]) -> float | None:
-    """The angle in degrees of the middle of the rays with RV beside the wall, over all slices; None where few have."""
+    """The middle angle, in degrees, of the rays with the RV next to the wall, in all slices; None if too few."""
     counts = np.sum(beside, axis=0) if beside else np.zeros(RAYS)
     if counts.sum() < _FEWEST_SEPTAL_RAYS * max(1, len(beside)) / 2:
         return None
+    # A mean of directions, not of numbers: the mean of 350 and 10 degrees is 0, not 180.
     towards = np.sum(counts * np.exp(1j * np.radians(_angles())))
     return float(np.degrees(np.angle(towards)) % 360)
