@@ -96,6 +96,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="if UIDs of the exam are not valid, write copies of its images with valid UIDs and refer to the copies",
     )
+    parser.add_argument(
+        "--xlsx", action="store_true", help="write measurements.xlsx into OUT as well (needs the extra tables)"
+    )
     parser.add_argument("--show-patient", action="store_true", help="write name, ID, birth date, UIDs and study date")
     parser.add_argument("--force", action="store_true", help="write into OUT even if it holds other files")
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print on standard output")
@@ -127,6 +130,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"--threads must be at least 1, seen {args.threads}")
     dicom = _dicom_options(args)
     _check_told(args)
+    _check_xlsx(args)
     if args.out is not None:
         from cinesax.results.write import check_output, write_results
 
@@ -157,7 +161,9 @@ def run(args: argparse.Namespace) -> None:
     written, without_objects = None, None
     if args.out is not None:
         try:
-            written = write_results(analysis, args.out, show_patient=args.show_patient, force=args.force, dicom=dicom)
+            written = write_results(
+                analysis, args.out, show_patient=args.show_patient, force=args.force, dicom=dicom, xlsx=args.xlsx
+            )
         except NoObjectsError as error:
             written, without_objects = check_output(args.out, force=True), error
     _tell(analysis, args, written)
@@ -190,6 +196,17 @@ def _check_told(args: argparse.Namespace) -> None:
         from cinesax.formats.label_numbers import parse_labels
 
         parse_labels(args.labels)  # before any work is done for a map that cannot be meant
+
+
+def _check_xlsx(args: argparse.Namespace) -> None:
+    """Refuse --xlsx before any work is done where nothing could be written."""
+    if not args.xlsx:
+        return
+    if args.out is None:
+        raise UsageError("--xlsx writes a workbook into the folder of results: give it with -o OUT")
+    from cinesax.results.workbook import check_tables_extra
+
+    check_tables_extra()
 
 
 def _one_or_several(paths: list[Path] | None) -> Path | list[Path] | None:

@@ -3,6 +3,7 @@
     OUT/
       analysis.json         everything in numbers, by a JSON Schema
       measurements.csv      one row
+      measurements.xlsx     on request: the same as a workbook, with volumes, areas and findings
       segmentation.nii.gz   labels of every frame, 4D
       contours/             sub-pixel outlines, in the text format of the Sunnybrook data, and how they are meant
       presence.json         what a network decided at base and apex, for reading the results back
@@ -46,14 +47,16 @@ from cinesax.files.folder_swap import put_in_place
 from cinesax.results import tables
 from cinesax.results.presence import PRESENCE_NAME, write_presence
 from cinesax.results.privacy import pseudonymise
+from cinesax.results.workbook import check_tables_extra, sheets_of, write_workbook
 
 JSON_NAME = "analysis.json"
 CSV_NAME = "measurements.csv"
+XLSX_NAME = "measurements.xlsx"
 LABELS_NAME = "segmentation.nii.gz"
 CONTOURS_NAME = "contours"
 REPORT_NAME = "report.html"
 NAMES = (JSON_NAME, CSV_NAME, LABELS_NAME, CONTOURS_NAME, REPORT_NAME)
-ALL_NAMES = (*NAMES, PRESENCE_NAME, *DICOM_NAMES, IMAGES_NAME, UID_MAP_NAME)
+ALL_NAMES = (*NAMES, XLSX_NAME, PRESENCE_NAME, *DICOM_NAMES, IMAGES_NAME, UID_MAP_NAME)
 
 
 def write_results(
@@ -63,6 +66,7 @@ def write_results(
     show_patient: bool = False,
     force: bool = False,
     dicom: DicomOptions | None = None,
+    xlsx: bool = False,
 ) -> Path:
     """Write all results of an analysis into the folder `out`.
 
@@ -73,6 +77,7 @@ def write_results(
         force: write into a folder that holds other files as well, contours/ included; those stay.
         dicom: write DICOM objects as well. These carry the patient and study of the source, whatever `show_patient`
             says: an archive files them by that.
+        xlsx: write measurements.xlsx as well; needs the extra `tables`.
 
     Returns:
         The folder, as an absolute path.
@@ -82,14 +87,20 @@ def write_results(
         OutputError: `out` cannot be written, or holds files that are no earlier result and `force` is not set; or what
             was written does not lie where it was meant when it is read again. Nothing is kept of it then.
         InputError: DICOM objects of an exam that was not read from DICOM.
+        MissingExtraError: `xlsx` without the extra `tables`.
     """
     target = check_output(out, force=force)
+    if xlsx:
+        check_tables_extra()
     problem = None if dicom is None or dicom.repair_uids else _objects_problem(analysis)
     if problem is not None:
         dicom = None
     try:
         with _staging(target) as stage:
-            _fill(stage, analysis if show_patient else pseudonymise(analysis))
+            shown = analysis if show_patient else pseudonymise(analysis)
+            _fill(stage, shown)
+            if xlsx:
+                write_workbook(sheets_of(shown), stage / XLSX_NAME)
             filed = analysis if dicom is None else _write_dicom(stage, analysis, dicom)
             _prove(stage, filed)
             with _uninterrupted():
