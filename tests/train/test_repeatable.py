@@ -67,9 +67,9 @@ def fresh(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def test_killed_and_resumed_it_ends_with_the_same_weights_to_the_last_bit(discs, tmp_path):
     done = fresh(BEGIN, discs.folder, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert open_run(tmp_path / "whole").finished_epochs == 4
+    assert open_run(tmp_path / "whole").state.epochs == 4
     killed = open_run(tmp_path / "killed")
-    assert killed.finished_epochs == 2 and not (killed.folder / "network.keras").exists()
+    assert killed.state.epochs == 2 and not (killed.folder / "network.keras").exists()
     done = fresh(RESUME, discs.folder, tmp_path)
     assert done.returncode == 0, done.stderr
     # Two runs of one seed, one of them killed: network, optimizer and moving average are equal.
@@ -109,7 +109,7 @@ def test_two_devices_share_each_batch_and_learn_what_one_learns(discs, tmp_path)
     assert 0 < apart < 0.02 * started
     losses = [float(read_history(tmp_path / folder / "history.csv")["loss"][0]) for folder in ("one", "two")]
     assert losses[1] == pytest.approx(losses[0], rel=0.1)  # the mean over devices, not the sum
-    assert open_run(tmp_path / "two").finished_epochs == 2
+    assert open_run(tmp_path / "two").state.epochs == 2
     assert int(two.count_params()) == int(one.count_params())
 
 
@@ -130,13 +130,13 @@ def test_cross_validation_goes_on_fold_by_fold_and_ends_in_one_table(discs, tmp_
     first = (tmp_path / "cv" / "fold-0" / "last-0002.keras").read_bytes()
     summary = cross_validate(discs, tmp_path / "cv", config, folds=2, resume=True, execution=Execution(threads=1))
     assert (tmp_path / "cv" / "fold-0" / "last-0002.keras").read_bytes() == first
-    held = [fold["held_out_cases"] for fold in summary["folds"]]
+    held = [fold.held_out_cases for fold in summary.folds]
     assert sorted(held[0] + held[1]) == ["A", "B", "C", "D"]
-    values = [fold["measures"]["dice"] for fold in summary["folds"]]
-    assert summary["mean"]["dice"] == pytest.approx(np.mean(values))
-    assert summary["standard_deviation"]["dice"] == pytest.approx(np.std(values, ddof=1))
+    values = [fold.measures["dice"] for fold in summary.folds]
+    assert summary.mean["dice"] == pytest.approx(np.mean(values))
+    assert summary.standard_deviation["dice"] == pytest.approx(np.std(values, ddof=1))
     table = (tmp_path / "cv" / "summary.md").read_text().splitlines()
-    assert len(table) == 6 and f"{summary['mean']['dice']:.4f}" in table[4]
+    assert len(table) == 6 and f"{summary.mean['dice']:.4f}" in table[4]
     # The network of a fold is what the summary speaks of.
     row = (tmp_path / "cv" / "fold-1" / "history.csv").read_text().splitlines()[-1]
     assert str(values[1]) in row

@@ -1,5 +1,6 @@
 """A run folder tells all; a training can be interrupted, extended, stopped, and goes on as if nothing had been."""
 
+import copy
 import csv
 import io
 import json
@@ -16,11 +17,14 @@ import keras  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from cinesax.core.errors import InputError, OutputError, UsageError  # noqa: E402
+from cinesax.files.typed_json import typed  # noqa: E402
+from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.train.export.bundle import export  # noqa: E402
 from cinesax.train.fit.config import Precision, TrainConfig  # noqa: E402
-from cinesax.train.fit.runs import Best, State, load_network, open_run, write_state  # noqa: E402
-from cinesax.train.fit.schedule import Rate  # noqa: E402
+from cinesax.train.fit.runs import Best, RunRecord, State, load_network, open_run, write_state  # noqa: E402
+from cinesax.train.fit.schedule import Rate, Stage  # noqa: E402
 from cinesax.train.fit.train import Execution, train  # noqa: E402
+from cinesax.train.nets import NetworkConfig, UNetConfig, from_dict  # noqa: E402
 
 from .conftest import QUICK, TINY  # noqa: E402
 
@@ -95,7 +99,7 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(
     hide, show = "\x1b[?25l", "\x1b[?25h"  # the terminal gets its cursor back
     assert hide in stream.getvalue() and stream.getvalue().rfind(show) > stream.getvalue().rfind(hide)
     monkeypatch.undo()
-    assert open_run(folder).finished_epochs == 1
+    assert open_run(folder).state.epochs == 1
     with pytest.raises(InputError, match="has not finished"):
         export(folder, tmp_path / "bundle")
     with pytest.raises(OutputError, match="--resume"):
@@ -150,7 +154,7 @@ def test_patience_stops_a_training_that_gets_no_better_and_keeps_the_best(discs,
     config = replace(QUICK, learning_rate=1e-12, epochs=6, validate_every=1, patience=2)
     folder = tmp_path / "run"
     run = train(discs, folder, config, fold=0)
-    assert run.state.stopped and run.finished_epochs == 3 and run.state.best.epoch == 0
+    assert run.state.stopped and run.state.epochs == 3 and run.state.best.epoch == 0
     assert sorted(path.name for path in folder.glob("*.keras")) == [
         "best-0001.keras",
         "last-0003.keras",
@@ -159,7 +163,7 @@ def test_patience_stops_a_training_that_gets_no_better_and_keeps_the_best(discs,
     best, kept = load_network(folder / "best-0001.keras"), load_network(folder / "network.keras")
     for one, other in zip(best.get_weights(), kept.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert train(discs, folder, config, fold=0, resume=True).finished_epochs == 3
+    assert train(discs, folder, config, fold=0, resume=True).state.epochs == 3
     with pytest.raises(UsageError, match="patience needs held-out cases"):
         train(discs, tmp_path / "other", config)
 
@@ -168,7 +172,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_batch_is_saved(discs
     folder = tmp_path / "wild"
     with pytest.raises(UsageError, match=r"loss is not a number in epoch 1; .* nan-batch\.npz"):
         train(discs, folder, replace(QUICK, learning_rate=1e30, warmup_steps=1, epochs=2, steps=8))
-    assert open_run(folder).finished_epochs == 0
+    assert open_run(folder).state.epochs == 0
     assert not (folder / "network.keras").exists() and not list(folder.glob("last*"))
     with np.load(folder / "nan-batch.npz") as saved:
         assert saved["images"].shape == (4, 32, 32, 1) and saved["labels"].shape == (4, 32, 32, 2)
@@ -187,17 +191,63 @@ def test_mixed_precision_trains_step_by_step_too_and_the_network_is_float32(disc
 def test_a_kill_between_two_files_leaves_a_state_that_has_its_files(tmp_path):
     for name in ("last-0001.keras", "best-0001.keras", "last-0002.keras"):
         (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "config.json").write_text(
-        json.dumps({"schema": "cinesax/run/1", "config": {"epochs": 3, "learning_rate": 1.0}})
-    )
+    (tmp_path / "config.json").write_text(json.dumps(EARLY))
     # Killed after the second epoch's network, before its state: the first is what counts, and it is there.
     write_state(tmp_path, State(1, "last-0001.keras", Best(0, 0.5, "best-0001.keras")))
     run = open_run(tmp_path)
-    assert run.finished_epochs == 1 and (run.folder / run.state.last).is_file()
+    assert run.state.epochs == 1 and (run.folder / run.state.last).is_file()
     assert run.state.best == Best(0, 0.5, "best-0001.keras")
     (tmp_path / "last-0002.keras").write_bytes(b"x")
     write_state(tmp_path, replace(run.state, epochs=2, last="last-0002.keras"))
     assert sorted(path.name for path in tmp_path.glob("*.keras")) == ["best-0001.keras", "last-0002.keras"]
+
+
+# What the first version wrote of a run, in short.
+EARLY = {
+    "schema": "cinesax/run/1",
+    "config": {"epochs": 3, "learning_rate": 0.5, "model": {"channels": [4], "classes": 2}},
+    "dataset": {"digest": "d", "framing": Framing().to_dict()},
+    "train_cases": ["A", "B"],
+}
+
+
+def test_early_runs_are_read(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(EARLY))
+    run = open_run(tmp_path)
+    assert run.stages == (Stage(3, 0.5),) and run.epochs == 3 and run.state == State()
+    assert run.classes == ("background", "lv_cavity") and run.cases_seen == ["A", "B"] and run.train_names is None
+    assert run.record.config == TrainConfig(epochs=3, learning_rate=0.5, model=UNetConfig((4,), classes=2))
+
+
+def test_config_json_says_what_it_said_before_and_newer_keys_do_no_harm(quick_run):
+    written = json.loads((quick_run / "config.json").read_text())
+    record = open_run(quick_run).record
+    assert record.to_dict() == written
+    assert {
+        "schema", "config", "stages", "dataset", "train_cases", "held_out_cases", "cases_seen", "deterministic",
+        "command", "device", "software", "fold", "split",
+    } == set(written)  # fmt: skip
+    later = written | {"colour": "red", "config": written["config"] | {"colour": "red"}}
+    assert typed(later, RunRecord, {NetworkConfig: from_dict}) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda told: told["config"].update(epochs="many"), r"Expected `int`, got `str` - at `\$.config.epochs`"),
+        (lambda told: told["config"].update(epochs=0), "epochs, steps, batch and validate_every must be at least 1"),
+        (lambda told: told["config"]["model"].update(network="vnet"), "no network 'vnet'"),
+        (lambda told: told["config"]["model"].update(channels=4), "settings of the network 'unet' are damaged"),
+        (lambda told: told.pop("train_cases"), "missing required field `train_cases`"),
+    ],
+)
+def test_what_config_json_cannot_say_is_one_line(tmp_path, change, message):
+    told = copy.deepcopy(EARLY)
+    change(told)
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match=message) as caught:
+        open_run(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_of_before_these_settings_goes_on(discs, quick_run, tmp_path):
@@ -209,7 +259,7 @@ def test_a_run_of_before_these_settings_goes_on(discs, quick_run, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UsageError, match="another config: false_positives was"):
         train(discs, folder, replace(QUICK, false_positives=(0.8, 0.4)), fold=0, resume=True)
-    assert train(discs, folder, QUICK, fold=0, resume=True).finished_epochs == QUICK.epochs
+    assert train(discs, folder, QUICK, fold=0, resume=True).state.epochs == QUICK.epochs
 
 
 def test_a_state_without_its_network_is_not_resumed_from_nothing(discs, quick_run, tmp_path):

@@ -14,7 +14,7 @@ from cinesax.train.data.augment import Augmentation  # noqa: E402
 from cinesax.train.data.pipeline import PipelineConfig, training_batches, validation_batches  # noqa: E402
 from cinesax.train.data.records import read_examples  # noqa: E402
 from cinesax.train.data.splits import ExampleSplit, cases_of, split_examples  # noqa: E402
-from cinesax.train.fit.train import open_run, train  # noqa: E402
+from cinesax.train.fit.train import train  # noqa: E402
 
 from .conftest import QUICK  # noqa: E402
 
@@ -50,7 +50,7 @@ def test_a_crop_at_the_heart_does_not_know_where_held_out_slices_have_it(discs):
 def test_a_run_by_slices_says_what_it_held_out_and_goes_on_with_the_same(discs, tmp_path):
     split = split_examples(discs, "slices-5", seed=2)
     begun = train(discs, tmp_path / "run", replace(QUICK, epochs=1), split=split)
-    told = open_run(begun.folder).config
+    told = json.loads((begun.folder / "config.json").read_text())
     assert told["fold"] is None
     assert told["split"] == {
         "name": "slices-5",
@@ -78,7 +78,7 @@ def test_a_run_by_slices_says_what_it_held_out_and_goes_on_with_the_same(discs, 
     with pytest.raises(UsageError, match="another fold"):
         train(discs, begun.folder, replace(QUICK, epochs=2), fold=0, resume=True)
     extended = train(discs, begun.folder, replace(QUICK, epochs=2), split=split, resume=True)
-    assert extended.finished_epochs == 2 and extended.held_out_names == list(split.held_out)
+    assert extended.state.epochs == 2 and extended.held_out_names == list(split.held_out)
 
 
 def test_splits_that_do_not_fit_are_refused(discs, tmp_path):

@@ -57,10 +57,10 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
     said = capsys.readouterr().err
     assert f"curves: tensorboard --logdir '{folder}/tensorboard'" in said and "preflight: about" in said
     run = open_run(folder)
-    asked = run.config["config"]
-    assert (asked["epochs"], asked["learning_rate"], asked["dice_over"]) == (1, 1e-6, "slice")
-    assert asked["pipeline"]["batch"] == 3 and asked["pipeline"]["augmentation"] is None
-    assert run.config["started_from"]["config"]["epochs"] == QUICK.epochs
+    asked = run.record.config
+    assert (asked.epochs, asked.learning_rate, asked.dice_over) == (1, 1e-6, "slice")
+    assert asked.pipeline.batch == 3 and asked.pipeline.augmentation is None
+    assert run.record.started_from["config"]["epochs"] == QUICK.epochs
     before = keras.models.load_model(quick_run / "network.keras", compile=False).trainable_weights
     after = keras.models.load_model(run.folder / "network.keras", compile=False).trainable_weights
     for one, other in zip(before, after, strict=True):
@@ -105,7 +105,7 @@ def test_a_second_stage_never_holds_out_whom_the_first_has_seen(quick_run, discs
 
 def test_a_bundle_gives_its_network_back_in_use_and_in_training(run_folder, tiny_bundle):
     start = open_start(tiny_bundle)
-    assert start.config == TINY.model and start.cases_seen and start.record["started_from"]["bundle"] == "network"
+    assert start.config == TINY.model and start.cases_seen and start.record["bundle"] == "network"
     original = keras.models.load_model(run_folder / "network.keras", compile=False)
     model = build(TINY.model)
     images = noise(64, count=16)
@@ -128,7 +128,7 @@ def build_folded(start):
 def test_a_bundle_teaches_other_classes(tiny_bundle, discs):
     start, config = open_start(tiny_bundle), replace(TINY, model=replace(TINY.model, classes=4, dropout=0.5))
     classes = ["background", "lv_cavity", "myocardium", "rv"]
-    check_start(start, config, discs.framing.to_dict(), [], classes=classes)
+    check_start(start, config, discs.framing, [], classes=classes)
     model = build(config.model)
     assert take_over(start, model, noise(64), classes=classes) == ["logits"]
     inner = keras.Model(model.input, model.get_layer("merge0_relu2").output)

@@ -116,7 +116,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_training_goes_on_lat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list((tmp_path / "run").glob(".*"))
-    assert train(discs, tmp_path / "run", QUICK, fold=0, resume=True).finished_epochs == QUICK.epochs
+    assert train(discs, tmp_path / "run", QUICK, fold=0, resume=True).state.epochs == QUICK.epochs
 
 
 def test_run_folders_that_are_none_or_damaged_are_told(discs, tmp_path):

@@ -6,7 +6,7 @@ names its place. Values without a type (settings of another room, a user's score
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import msgspec
@@ -30,14 +30,19 @@ def parse(text: str, kind: type[T]) -> T:
     return typed(json.loads(text), kind)
 
 
-def typed(value: object, kind: type[T]) -> T:
+def typed(value: object, kind: type[T], others: Mapping[type, Callable[[JsonObject], object]] = {}) -> T:
     """Plain JSON values, as a type.
+
+    Args:
+        value: what `json.loads` gives.
+        kind: the type.
+        others: what parses the fields of a type that msgspec does not know, such as one of several by name.
 
     Raises:
         ValueError: the values do not match the type, with a readable message.
     """
     try:
-        return msgspec.convert(value, kind, str_keys=True)
+        return msgspec.convert(value, kind, str_keys=True, dec_hook=lambda of, held: others[of](held))
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from None
 

@@ -9,7 +9,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -41,12 +40,6 @@ class ExampleSplit:
     held_out: tuple[str, ...]
     shared_cases: tuple[str, ...]
     seed: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as in a run's config.json."""
-        return {"name": self.name, "seed": self.seed} | {
-            key: list(getattr(self, key)) for key in ("shared_cases", "train", "held_out")
-        }
 
 
 def is_name(name: str) -> bool:

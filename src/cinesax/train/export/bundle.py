@@ -15,7 +15,6 @@ from cinesax.core.errors import InputError
 from cinesax.core.structures import Structure
 from cinesax.files.typed_json import JsonObject
 from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, HeartTraining, Training, write_bundle
-from cinesax.network.framing import Framing
 from cinesax.train.data.manifest import parse_classes
 from cinesax.train.data.records import Dataset
 from cinesax.train.export.card import card
@@ -23,7 +22,7 @@ from cinesax.train.export.formats import INPUT, LABELS, PROBABILITIES, Precision
 from cinesax.train.export.parity import CALIBRATION_IMAGES, SLICES, Exported, real_slices, report
 from cinesax.train.export.quantise import to_int8
 from cinesax.train.fit.train import NETWORK, Run, load_network, open_run
-from cinesax.train.nets import build, from_dict
+from cinesax.train.nets import build
 from cinesax.train.nets.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
 from cinesax.train.nets.metrics import SliceDice  # noqa: F401 - likewise
 
@@ -44,16 +43,16 @@ def fixed_size(run: Run) -> keras.Model:
     if not path.is_file():
         raise InputError(f"{run.folder} has no {NETWORK}: the training has not finished; continue it with --resume")
     trained = load_network(path)
-    size = heart_crop(run) or Framing.from_dict(run.config["dataset"]["framing"]).size
-    model = build(from_dict(run.config["config"]["model"]), size=size)
+    size = heart_crop(run) or run.record.dataset.framing.size
+    model = build(run.record.config.model, size=size)
     model.set_weights(trained.get_weights())
     return model
 
 
 def heart_crop(run: Run) -> int | None:
     """Rows and columns of the crop around the heart on which a run's network learned; None: whole frames."""
-    settings = run.config["config"]["pipeline"]
-    return None if settings.get("jitter_px") is None else settings["crop"]
+    settings = run.record.config.pipeline
+    return None if settings.jitter_px is None else settings.crop
 
 
 def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
@@ -184,7 +183,7 @@ def describe(
         out,
         name,
         version,
-        framing=Framing.from_dict(passes[0].run.config["dataset"]["framing"]),
+        framing=passes[0].run.record.dataset.framing,
         classes=classes,
         input_name=INPUT,
         output_name=PROBABILITIES,
@@ -287,8 +286,7 @@ def _check_passes(whole: Run, close: Run | None) -> None:
         raise InputError(
             f"{whole.folder} was trained on crops around the heart: a finder must be trained on whole frames"
         )
-    framings = [run.config["dataset"]["framing"] for run in (whole, close)]
-    if framings[0] != framings[1]:
+    if whole.record.dataset.framing != close.record.dataset.framing:
         raise InputError(
             f"{whole.folder} and {close.folder} were trained on differently framed images; train both on one set"
         )
@@ -302,16 +300,17 @@ def _check_passes(whole: Run, close: Run | None) -> None:
 
 def _training(runs: Sequence[Run], images: Sequence[str]) -> Training:
     seen = sorted({case for run in runs for case in run.cases_seen})
-    whole, refiner = runs[0].config, runs[-1].config if len(runs) > 1 else None
+    whole, last = runs[0].record, runs[-1].record
+    first_settings = (whole.started_from or {}).get("config")
     return Training(
-        dataset=whole["dataset"]["digest"],
+        dataset=whole.dataset.digest,
         cases=tuple(case for case in seen if not case.startswith("PHANTOM")),
         images=tuple(sorted(set(images))),
         phantoms=sum(case.startswith("PHANTOM") for case in seen),
-        config=whole["config"],
-        started_from=whole["started_from"]["config"] if "started_from" in whole else None,
-        heart=None if refiner is None else HeartTraining(refiner["dataset"]["digest"], refiner["config"]),
-        software=runs[-1].config["software"] | {"exported_with": f"cinesax {__version__}"},
+        config=whole.config.to_dict(),
+        started_from=first_settings if isinstance(first_settings, dict) else None,
+        heart=HeartTraining(last.dataset.digest, last.config.to_dict()) if len(runs) > 1 else None,
+        software={**last.software, "exported_with": f"cinesax {__version__}"},
     )
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cinesax.files.typed_json import JsonObject
 from cinesax.train.data.pipeline import PipelineConfig, count_examples, validation_batches
 from cinesax.train.data.records import Dataset
 from cinesax.train.fit.pictures import UNKNOWN, panel
@@ -62,7 +63,7 @@ class Board(keras.callbacks.Callback):
     Validation values (val_*) go to a separate run under the same names, so that one chart shows both curves.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, size: int, done: int) -> None:
+    def __init__(self, folder: Path, settings: JsonObject, *, size: int, done: int) -> None:
         super().__init__()
         self.folder, self.settings, self.size, self.done = folder, settings, size, done
         self.train = tf.summary.create_file_writer(str(folder / "train"))
@@ -94,7 +95,7 @@ class Board(keras.callbacks.Callback):
                 writer.flush()
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+def flat(settings: JsonObject, prefix: str = "") -> dict[str, bool | int | float | str]:
     """Flatten nested settings into dotted names, with values that the hyper-parameter page can show."""
     table: dict[str, bool | int | float | str] = {}
     for name, value in settings.items():

@@ -1,12 +1,12 @@
 """TrainConfig: everything that decides how a training ends, apart from the data."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
-from cinesax.core.errors import UsageError
+from cinesax.core.errors import InputError, UsageError
+from cinesax.files.typed_json import Json, JsonObject, plain, typed
 from cinesax.train.data.pipeline import PipelineConfig
-from cinesax.train.nets import NetworkConfig, UNetConfig, to_dict
+from cinesax.train.nets import NetworkConfig, UNetConfig, from_dict, to_dict
 from cinesax.train.nets.losses import DiceOver
 
 
@@ -92,6 +92,21 @@ class TrainConfig:
         if crop is not None and (crop < 1 or crop % self.model.factor):
             raise UsageError(f"crop must be a multiple of {self.model.factor} for this network, seen {crop}")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Plain values for JSON."""
-        return {**asdict(self), "model": to_dict(self.model)}
+        return plain(self) | {"model": to_dict(self.model)}
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> "TrainConfig":
+        """The inverse of `to_dict`, also of earlier versions: a setting that came later has its default.
+
+        Therefore the default of a new setting must be what trainings did without it.
+
+        Raises:
+            InputError: a network that this version does not know, or a value of another type.
+            UsageError: values that do not go together.
+        """
+        try:
+            return typed(values, cls, {NetworkConfig: from_dict})
+        except ValueError as error:
+            raise InputError(f"the settings of a training are damaged: {error}") from None

@@ -1,24 +1,53 @@
 """Cross-validation: the same training fold by fold, and one summary."""
 
-import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
+import msgspec
 from rich.console import Console
 
 from cinesax.core.errors import OutputError, UsageError
 from cinesax.files.stored_files import replacing
+from cinesax.files.typed_json import JsonObject, text_of
 from cinesax.train.data.records import Dataset
 from cinesax.train.fit.config import TrainConfig
 from cinesax.train.fit.curves import read_history
-from cinesax.train.fit.runs import NETWORK, Run
+from cinesax.train.fit.runs import NETWORK, DatasetFacts, Run
 from cinesax.train.fit.train import Execution, train
 
 SCHEMA = "cinesax/folds/1"
 SUMMARY, TABLE = "summary.json", "summary.md"
+
+
+class FoldResult(msgspec.Struct, frozen=True):
+    """One fold of a summary.
+
+    Attributes:
+        fold: its number.
+        held_out_cases: its patients.
+        epoch: that of the kept network, counted from 0.
+        network: its file, from the folder of all folds.
+        measures: name -> value on the held-out patients.
+    """
+
+    fold: int | None
+    held_out_cases: tuple[str, ...]
+    epoch: int
+    network: str
+    measures: Mapping[str, float]
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """summary.json: the measures of each fold, with mean and standard deviation."""
+
+    schema: str
+    config: JsonObject
+    dataset: DatasetFacts
+    folds: tuple[FoldResult, ...]
+    mean: Mapping[str, float]
+    standard_deviation: Mapping[str, float]
 
 
 def fold_folder(folder: Path, fold: int) -> Path:
@@ -36,7 +65,7 @@ def cross_validate(
     resume: bool = False,
     execution: Execution | None = None,
     console: Console | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Train once per fold of a set, each time without that fold's patients, and evaluate on them.
 
     Args:
@@ -84,53 +113,51 @@ def cross_validate(
         keras.backend.clear_session()
     summary = summarise(runs)
     with replacing(folder / SUMMARY) as work:
-        work.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        work.write_text(text_of(summary), encoding="utf-8")
     with replacing(folder / TABLE) as work:
         work.write_text(table(summary), encoding="utf-8")
     return summary
 
 
-def summarise(runs: Sequence[Run]) -> dict[str, Any]:
+def summarise(runs: Sequence[Run]) -> Summary:
     """The measures of each finished fold on its held-out cases, with mean and standard deviation."""
-    each = [_fold(run) for run in runs]
-    names = [name for name in each[0]["measures"] if all(name in fold["measures"] for fold in each)]
-    columns = {name: [fold["measures"][name] for fold in each] for name in names}
-    return {
-        "schema": SCHEMA,
-        "config": runs[0].config["config"],
-        "dataset": runs[0].config["dataset"],
-        "folds": each,
-        "mean": {name: statistics.fmean(values) for name, values in columns.items()},
-        "standard_deviation": {name: statistics.stdev(values) for name, values in columns.items()},
-    }
+    each = tuple(_fold(run) for run in runs)
+    names = [name for name in each[0].measures if all(name in fold.measures for fold in each)]
+    columns = {name: [fold.measures[name] for fold in each] for name in names}
+    return Summary(
+        SCHEMA,
+        runs[0].record.config.to_dict(),
+        runs[0].record.dataset,
+        each,
+        {name: statistics.fmean(values) for name, values in columns.items()},
+        {name: statistics.stdev(values) for name, values in columns.items()},
+    )
 
 
-def _fold(run: Run) -> dict[str, Any]:
+def _fold(run: Run) -> FoldResult:
     # With `patience` the kept network is that of the best validation, otherwise that of the last.
     history = read_history(run.folder / "history.csv")
-    best, kept_best = run.state.best, run.config["config"]["patience"] is not None
+    best, kept_best = run.state.best, run.record.config.patience is not None
     epoch = best.epoch if best is not None and kept_best else run.state.epochs - 1
     row = history["epoch"].index(epoch)
-    return {
-        "fold": run.config["fold"],
-        "held_out_cases": run.config["held_out_cases"],
-        "epoch": epoch,
-        "network": f"{run.folder.name}/{NETWORK}",
-        "measures": {
-            name.removeprefix("val_"): values[row] for name, values in history.items() if name.startswith("val_")
-        },
-    }
+    return FoldResult(
+        run.record.fold,
+        run.record.held_out_cases,
+        epoch,
+        f"{run.folder.name}/{NETWORK}",
+        {name.removeprefix("val_"): values[row] for name, values in history.items() if name.startswith("val_")},
+    )
 
 
-def table(summary: dict[str, Any]) -> str:
+def table(summary: Summary) -> str:
     """The summary as a Markdown table: one row per fold, then mean and standard deviation."""
-    names = list(summary["mean"])
+    names = list(summary.mean)
     lines = [f"| fold | patients | {' | '.join(names)} |", "| --- |" + " ---: |" * (len(names) + 1)]
-    for fold in summary["folds"]:
-        values = " | ".join(f"{fold['measures'][name]:.4f}" for name in names)
-        lines.append(f"| {fold['fold']} | {len(fold['held_out_cases'])} | {values} |")
-    patients = sum(len(fold["held_out_cases"]) for fold in summary["folds"])
-    lines.append(f"| mean | {patients} | " + " | ".join(f"{summary['mean'][name]:.4f}" for name in names) + " |")
-    spread = " | ".join(f"{summary['standard_deviation'][name]:.4f}" for name in names)
+    for fold in summary.folds:
+        values = " | ".join(f"{fold.measures[name]:.4f}" for name in names)
+        lines.append(f"| {fold.fold} | {len(fold.held_out_cases)} | {values} |")
+    patients = sum(len(fold.held_out_cases) for fold in summary.folds)
+    lines.append(f"| mean | {patients} | " + " | ".join(f"{summary.mean[name]:.4f}" for name in names) + " |")
+    spread = " | ".join(f"{summary.standard_deviation[name]:.4f}" for name in names)
     lines.append(f"| standard deviation | | {spread} |")
     return "\n".join(lines) + "\n"

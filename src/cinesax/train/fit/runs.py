@@ -18,15 +18,19 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
+import msgspec
 
-from cinesax.core.errors import InputError, OutputError, UsageError
+from cinesax.core.errors import CinesaxError, InputError, OutputError, UsageError
 from cinesax.files.stored_files import replacing
+from cinesax.files.typed_json import Json, JsonObject, plain, text_of, typed
+from cinesax.network.framing import Framing
 from cinesax.train.data.manifest import CAVITY_ONLY, names_of
+from cinesax.train.data.splits import ExampleSplit
 from cinesax.train.fit.config import TrainConfig
 from cinesax.train.fit.schedule import Stage
+from cinesax.train.nets import NetworkConfig, from_dict
 
 SCHEMA = "cinesax/run/1"
 CONFIG, STATE, COMMANDS = "config.json", "state.json", "commands.txt"
@@ -34,8 +38,60 @@ NETWORK, NAN_BATCH = "network.keras", "nan-batch.npz"
 # Settings that must not change when a training continues.
 _SAME = ("config", "fold", "split", "dataset", "train_cases", "deterministic", "started_from_sha256")
 
-# Settings that came later, with the values that older trainings used.
-_BEFORE: Mapping[str, Any] = {"keep_start": 0.0, "false_positives": [0.5, 0.5]}
+
+class DatasetFacts(msgspec.Struct, frozen=True):
+    """What a run says of its set: digest, framing, and the names of its classes, the background first.
+
+    Sets of before there were other classes have the LV cavity alone.
+    """
+
+    digest: str
+    framing: Framing
+    classes: tuple[str, ...] = names_of(CAVITY_ONLY)
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """config.json.
+
+    Attributes:
+        schema: of the run.
+        config: the settings.
+        stages: what was asked, and added later; () in early runs, which had one stage.
+        dataset: the set.
+        train_cases: patients that train.
+        held_out_cases: patients that are held out.
+        cases_seen: all that the weights have learned from, also before this training; None in early runs.
+        deterministic: whether the same seed gives the same weights.
+        command: that began it.
+        device: that it ran on.
+        software: versions by name.
+        fold: that is held out, or None.
+        split: by name instead of a fold, or None.
+        started_from: what the run or bundle says that gave the first weights.
+        started_from_sha256: of its network.
+    """
+
+    schema: str
+    config: TrainConfig
+    stages: tuple[Stage, ...] = ()
+    dataset: DatasetFacts
+    train_cases: tuple[str, ...]
+    held_out_cases: tuple[str, ...] = ()
+    cases_seen: tuple[str, ...] | None = None
+    deterministic: bool = False
+    command: str = ""
+    device: str = ""
+    software: Mapping[str, str] = {}
+    fold: int | None = None
+    split: ExampleSplit | None = None
+    started_from: JsonObject | None = None
+    started_from_sha256: str | None = None
+
+    def to_dict(self) -> dict[str, Json]:
+        """Plain values for config.json."""
+        values = plain(self) | {"config": self.config.to_dict()}
+        absent = [name for name in ("started_from", "started_from_sha256", "cases_seen") if values[name] is None]
+        return {name: value for name, value in values.items() if name not in absent}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,53 +127,46 @@ class Run:
     """A training's folder, its settings and its state."""
 
     folder: Path
-    config: dict[str, Any]
+    record: RunRecord
     state: State
 
     @property
-    def finished_epochs(self) -> int:
-        """The number of finished epochs."""
-        return self.state.epochs
-
-    @property
-    def stages(self) -> list[Stage]:
-        """The stages: the first as requested, then those added later."""
-        return [Stage(int(stage["epochs"]), stage["learning_rate"]) for stage in self.config["stages"]]
+    def stages(self) -> tuple[Stage, ...]:
+        """What was requested, and added later."""
+        config = self.record.config
+        return self.record.stages or (Stage(config.epochs, config.learning_rate),)
 
     @property
     def epochs(self) -> int:
-        """The number of all requested epochs."""
+        """Number of requested epochs."""
         return sum(stage.epochs for stage in self.stages)
 
     @property
     def train_names(self) -> list[str] | None:
-        """The training examples if a named split lists them; None: all examples of the training patients."""
-        return self._side("train")
+        """The examples used for training, if a named split lists them; None: all of the training patients."""
+        return None if self.record.split is None else list(self.record.split.train)
 
     @property
     def held_out_names(self) -> list[str] | None:
         """The held-out examples, likewise."""
-        return self._side("held_out")
+        return None if self.record.split is None else list(self.record.split.held_out)
 
     def has_learned_from(self, case: str, name: str) -> bool:
-        """Whether the weights have learned from an example of a patient, in this training or before it."""
+        """Whether an example of a patient is among what its weights have learned from, also before this training."""
         if self.train_names is None:
             return case in self.cases_seen
-        return name in self.train_names or (case in self.cases_seen and case not in self.config["train_cases"])
-
-    def _side(self, side: str) -> list[str] | None:
-        split = self.config.get("split")
-        return None if split is None else list(split[side])
+        return name in self.train_names or (case in self.cases_seen and case not in self.record.train_cases)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the channels, background first; old sets have the LV cavity alone."""
-        return tuple(self.config["dataset"].get("classes", names_of(CAVITY_ONLY)))
+        """Names of the channels, the background first."""
+        return self.record.dataset.classes
 
     @property
     def cases_seen(self) -> list[str]:
-        """All cases that the weights have learned from, in this training or before it."""
-        return list(self.config.get("cases_seen", self.config["train_cases"]))
+        """All cases that its weights have learned from, also before this training."""
+        seen = self.record.cases_seen
+        return list(self.record.train_cases if seen is None else seen)
 
 
 def open_run(folder: Path) -> Run:
@@ -127,34 +176,30 @@ def open_run(folder: Path) -> Run:
         InputError: the folder is not a run folder, or is damaged.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise InputError(f"{folder} is not a run folder: it has no readable {CONFIG}") from None
-    if not isinstance(config, dict) or config.get("schema") != SCHEMA:
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA:
         raise InputError(f"{folder / CONFIG} does not have the schema {SCHEMA}: name the run folder of a training")
-    settings = config["config"] = {**_BEFORE, **config["config"]}
-    config.setdefault("stages", [{"epochs": settings["epochs"], "learning_rate": settings["learning_rate"]}])
-    return Run(folder, config, _read_state(folder))
+    try:
+        record = typed(values, RunRecord, {NetworkConfig: from_dict})
+    except (ValueError, CinesaxError) as error:
+        raise InputError(f"{folder / CONFIG} cannot be used: {error}") from None
+    return Run(folder, record, _read_state(folder))
 
 
 def _read_state(folder: Path) -> State:
     try:
         values = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        best = values.get("best")
-        return State(
-            epochs=int(values["epochs"]),
-            last=values.get("last", "last.keras"),
-            best=None if best is None else Best(**best),
-            waited=int(values.get("waited", 0)),
-            stopped=bool(values.get("stopped", False)),
-        )
+        # Early runs had one file for the last state, and did not say its name.
+        return typed({"last": "last.keras", **values}, State)
     except FileNotFoundError:
         return State()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError):
         raise InputError(f"{folder / STATE} is damaged: start the training again in a new folder") from None
 
 
-def begin(folder: Path, description: Mapping[str, Any]) -> Run:
+def begin(folder: Path, record: RunRecord) -> Run:
     """Create the run folder of a new training.
 
     Raises:
@@ -164,10 +209,10 @@ def begin(folder: Path, description: Mapping[str, Any]) -> Run:
         raise OutputError(f"{folder} is a file, not a folder; name a new folder")
     if folder.exists() and any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty; add --resume to continue it, or name a new folder")
-    return _write(folder, dict(description))
+    return _write(folder, record)
 
 
-def go_on(folder: Path, description: Mapping[str, Any], config: TrainConfig, extension_rate: float | None) -> Run:
+def go_on(folder: Path, record: RunRecord, extension_rate: float | None) -> Run:
     """Open the folder of a training to continue, and add a stage if it gets more epochs.
 
     Raises:
@@ -175,15 +220,14 @@ def go_on(folder: Path, description: Mapping[str, Any], config: TrainConfig, ext
         OutputError, InputError: the folder is not a run folder, or cannot be read or written.
     """
     run = open_run(folder)
-    wanted = json.loads(json.dumps(description))
-    asked = wanted["config"]
+    before, config = run.record, record.config
     # These two describe how it is extended.
-    asked["epochs"], asked["learning_rate"] = (run.config["config"][key] for key in ("epochs", "learning_rate"))
+    asked = replace(config, epochs=before.config.epochs, learning_rate=before.config.learning_rate)
+    wanted = msgspec.structs.replace(record, config=asked)
     for key in _SAME:
-        if run.config.get(key) != wanted.get(key):
-            raise UsageError(
-                f"{folder} was started with another {key}{_difference(key, run.config.get(key), wanted.get(key))}"
-            )
+        if getattr(before, key) != getattr(wanted, key):
+            difference = _difference(key, before, wanted)
+            raise UsageError(f"{folder} was started with another {key}{difference}")
     more = config.epochs - run.epochs
     if more < 0:
         raise UsageError(f"{folder} is to have {run.epochs} epochs: give --epochs {run.epochs}, or more to extend it")
@@ -195,27 +239,28 @@ def go_on(folder: Path, description: Mapping[str, Any], config: TrainConfig, ext
             )
         return run
     write_state(folder, replace(run.state, waited=0, stopped=False))
-    stages = [*run.config["stages"], {"epochs": more, "learning_rate": extension_rate}]
-    return _write(folder, run.config | {"stages": stages})
+    stages = (*run.stages, Stage(more, extension_rate))
+    return _write(folder, msgspec.structs.replace(before, stages=stages))
 
 
-def _difference(key: str, before: Any, now: Any) -> str:
+def _difference(key: str, before: RunRecord, now: RunRecord) -> str:
     if key == "split":
-        words = ["none" if one is None else f"{one['name']} of seed {one['seed']}" for one in (before, now)]
+        words = ["none" if one is None else f"{one.name} of seed {one.seed}" for one in (before.split, now.split)]
         unlike = f": it was {words[0]}, and is {words[1]} now" if words[0] != words[1] else ": other slices were drawn"
         return f"{unlike}; resume with the same data and options"
-    if isinstance(before, dict) and isinstance(now, dict):
-        for part in [*before, *now]:
-            if before.get(part) != now.get(part):
-                return f": {part} was {json.dumps(before.get(part))[:60]}, and is {json.dumps(now.get(part))[:60]} now"
+    old, new = (record.to_dict().get(key) for record in (before, now))
+    if isinstance(old, dict) and isinstance(new, dict):
+        for part in [*old, *new]:
+            if old.get(part) != new.get(part):
+                return f": {part} was {json.dumps(old.get(part))[:60]}, and is {json.dumps(new.get(part))[:60]} now"
     return "; resume with the same data and options"
 
 
-def _write(folder: Path, description: dict[str, Any]) -> Run:
+def _write(folder: Path, record: RunRecord) -> Run:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / CONFIG) as work:
-            work.write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+            work.write_text(text_of(record.to_dict()), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from None
     return open_run(folder)

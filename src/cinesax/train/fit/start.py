@@ -1,6 +1,6 @@
 """Fine-tuning: the weights to begin with, from a run folder or from a bundle, also for other classes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cinesax.core.errors import BundleError, InputError, UsageError
 from cinesax.files.typed_json import Json, JsonObject
 from cinesax.network import bundle as bundles
+from cinesax.network.framing import Framing
 from cinesax.train.data.manifest import names_of
 from cinesax.train.fit.config import TrainConfig
 from cinesax.train.fit.runs import NETWORK, load_network, open_run
@@ -31,9 +32,10 @@ class Start:
         model: the network with its weights.
         config: the network's config.
         classes: names of its channels, background first, as in a set.
-        framing: as `Framing.to_dict` gives it.
+        framing: of its images.
         cases_seen: the cases that it has learned from.
         record: what the new run records about it.
+        sha256: checksum of its file.
         folded: whether its normalisation must be measured again (see `onnx_weights`).
     """
 
@@ -41,9 +43,10 @@ class Start:
     model: keras.Model
     config: NetworkConfig
     classes: tuple[str, ...]
-    framing: Mapping[str, Any]
+    framing: Framing
     cases_seen: list[str]
-    record: dict[str, Any]
+    record: JsonObject
+    sha256: str
     folded: bool
 
 
@@ -64,11 +67,10 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
     path = run.folder / NETWORK
     if not path.is_file():
         raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; continue it with --resume")
-    record = {"started_from": run.config, "started_from_sha256": bundles.file_sha256(path)}
-    settings = from_dict(run.config["config"]["model"])
-    framing = run.config["dataset"]["framing"]
+    record, digest = run.record.to_dict(), bundles.file_sha256(path)
+    settings, framing = run.record.config.model, run.record.dataset.framing
     model = load_network(path)
-    return Start(str(run.folder), model, settings, run.classes, framing, run.cases_seen, record, folded=False)
+    return Start(str(run.folder), model, settings, run.classes, framing, run.cases_seen, record, digest, folded=False)
 
 
 @dataclass(frozen=True)
@@ -110,17 +112,15 @@ def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
     model = build(config, size=chosen.size)
     read_weights(chosen.graph, model)
     cases = list(bundle.training.cases or ())
-    record = {
-        "started_from": {
-            "bundle": bundle.name,
-            "version": bundle.version,
-            "config": chosen.config,
-            "train_cases": cases,
-        },
-        "started_from_sha256": bundles.file_sha256(chosen.graph),
+    record: JsonObject = {
+        "bundle": bundle.name,
+        "version": bundle.version,
+        "config": chosen.config,
+        "train_cases": cases,
     }
+    digest = bundles.file_sha256(chosen.graph)
     classes = _classes(bundle)
-    return Start(str(bundle.folder), model, config, classes, bundle.framing.to_dict(), cases, record, folded=True)
+    return Start(str(bundle.folder), model, config, classes, bundle.framing, cases, record, digest, folded=True)
 
 
 def _classes(bundle: bundles.Bundle) -> tuple[str, ...]:
@@ -135,7 +135,7 @@ def _fixed(config: NetworkConfig) -> dict[str, Json]:
 def check_start(
     start: Start,
     config: TrainConfig,
-    framing: Mapping[str, Any],
+    framing: Framing,
     held: list[str],
     *,
     classes: Sequence[str],
@@ -165,7 +165,7 @@ def check_start(
             f"keep_start={config.keep_start:g} mixes weights layer by layer: begin with a run (not a bundle) of the "
             f"same classes; {start.source} has {', '.join(start.classes)}, the set {', '.join(classes)}"
         )
-    if dict(start.framing) != dict(framing):
+    if start.framing != framing:
         raise UsageError(
             f"{start.source} was trained on differently framed images; prepare the set with the same framing"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import msgspec
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
@@ -40,14 +41,16 @@ from cinesax.train.fit.runs import (
     NAN_BATCH,
     NETWORK,
     SCHEMA,
+    DatasetFacts,
     Run,
+    RunRecord,
     begin,
     go_on,
     load_network,
     open_run,
     save_network,
 )
-from cinesax.train.fit.schedule import Rate
+from cinesax.train.fit.schedule import Rate, Stage
 from cinesax.train.fit.start import Start, check_start, keep_part, open_start, take_over
 from cinesax.train.nets import build
 from cinesax.train.nets.losses import CrossEntropyDice
@@ -127,10 +130,10 @@ def train(
     if start is None and config.keep_start:
         raise UsageError("keep_start needs a run to start from: name one with --from")
     if start is not None:
-        check_start(start, config, dataset.framing.to_dict(), held, classes=dataset.manifest.classes)
-    description = _description(dataset, config, execution, cases=cases, held=held, start=start)
-    description |= {"fold": fold, "split": None if split is None else split.to_dict()}
-    run = _enter(folder, description, config, resume=resume, extension_rate=extension_rate)
+        check_start(start, config, dataset.framing, held, classes=dataset.manifest.classes)
+    record = _record(dataset, config, execution, cases=cases, held=held, start=start)
+    record = msgspec.structs.replace(record, fold=fold, split=split)
+    run = _enter(folder, record, resume=resume, extension_rate=extension_rate)
     _note_command(folder, execution.command)
     if execution.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -178,7 +181,7 @@ def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execut
         raise UsageError(f"a batch of {config.pipeline.batch} cannot be shared evenly by {together} devices")
 
 
-def _description(
+def _record(
     dataset: Dataset,
     config: TrainConfig,
     execution: Execution,
@@ -186,23 +189,19 @@ def _description(
     cases: list[str],
     held: list[str],
     start: Start | None,
-) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "config": config.to_dict(),
-        "stages": [{"epochs": config.epochs, "learning_rate": config.learning_rate}],
-        "dataset": {
-            "digest": dataset.digest,
-            "framing": dataset.framing.to_dict(),
-            "classes": list(dataset.manifest.classes),
-        },
-        "train_cases": cases,
-        "held_out_cases": held,
-        "cases_seen": sorted({*cases, *(start.cases_seen if start else ())}),
-        "deterministic": execution.deterministic,
-        "command": execution.command,
-        "device": device_name(execution.threads),
-        "software": {
+) -> RunRecord:
+    return RunRecord(
+        schema=SCHEMA,
+        config=config,
+        stages=(Stage(config.epochs, config.learning_rate),),
+        dataset=DatasetFacts(dataset.digest, dataset.framing, dataset.manifest.classes),
+        train_cases=tuple(cases),
+        held_out_cases=tuple(held),
+        cases_seen=tuple(sorted({*cases, *(start.cases_seen if start else ())})),
+        deterministic=execution.deterministic,
+        command=execution.command,
+        device=device_name(execution.threads),
+        software={
             "cinesax": __version__,
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
@@ -210,16 +209,15 @@ def _description(
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}",
         },
-        **({} if start is None else start.record),
-    }
+        started_from=None if start is None else start.record,
+        started_from_sha256=None if start is None else start.sha256,
+    )
 
 
-def _enter(
-    folder: Path, description: dict[str, Any], config: TrainConfig, *, resume: bool, extension_rate: float | None
-) -> Run:
+def _enter(folder: Path, record: RunRecord, *, resume: bool, extension_rate: float | None) -> Run:
     if resume and folder.is_dir() and any(folder.iterdir()):
-        return go_on(folder, description, config, extension_rate)
-    return begin(folder, description)
+        return go_on(folder, record, extension_rate)
+    return begin(folder, record)
 
 
 def _note_command(folder: Path, command: str) -> None:
@@ -295,7 +293,7 @@ def _scope(execution: Execution) -> Any:
 def _fit(
     dataset: Dataset, run: Run, config: TrainConfig, *, execution: Execution, start: Start | None, console: Console
 ) -> None:
-    cases, done = run.config["train_cases"], run.state.epochs
+    cases, done = list(run.record.train_cases), run.state.epochs
     facts: dict[str, Any] = {"seed": config.seed, "only": run.train_names, "threads": execution.threads}
 
     def batches(first: int) -> tf.data.Dataset:
@@ -346,7 +344,7 @@ def _begin_with(
 
 def _images_bytes(dataset: Dataset, run: Run) -> int:
     # The decoded 16-bit images and 8-bit labels are kept in memory.
-    examples = count_examples(dataset, run.config["train_cases"], run.train_names)
+    examples = count_examples(dataset, run.record.train_cases, run.train_names)
     return int(examples * dataset.framing.size**2 * 3)
 
 
@@ -354,8 +352,8 @@ def _callbacks(
     dataset: Dataset, run: Run, config: TrainConfig, batch_of: Callable[[int], tuple[Any, Any]]
 ) -> list[keras.callbacks.Callback]:
     folder, done, standing = run.folder, run.state.epochs, Standing(run.state)
-    held, board = run.config["held_out_cases"], folder / "tensorboard"
-    shown, only = (held, run.held_out_names) if held else (run.config["train_cases"], run.train_names)
+    held, board = list(run.record.held_out_cases), folder / "tensorboard"
+    shown, only = (held, run.held_out_names) if held else (list(run.record.train_cases), run.train_names)
     pictures = Pictures(dataset, shown, board, held_out=bool(held), config=config.pipeline, only=only)
     validation = Validation(
         folder,
@@ -372,7 +370,7 @@ def _callbacks(
         Pulse(config.steps * config.pipeline.batch),
         StopOnNaN(folder, config.steps, batch_of),
         validation,
-        Board(board, run.config["config"], size=config.pipeline.crop or dataset.framing.size, done=done),
+        Board(board, run.record.config.to_dict(), size=config.pipeline.crop or dataset.framing.size, done=done),
         HistoryFile(folder / "history.csv", done=done),
         Checkpoint(folder, standing),
     ]

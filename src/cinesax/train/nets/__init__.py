@@ -8,7 +8,7 @@ is a file of this package and a line in `NETWORKS`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import keras
 
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class NetworkConfig(Protocol):
     """What every network's config has."""
 
