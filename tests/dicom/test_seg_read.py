@@ -1,6 +1,7 @@
 """DICOM SEG from elsewhere: every kind of pixels, frames placed by reference or by position, and clear refusals."""
 
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from highdicom.seg import SegmentationFractionalTypeValues, SegmentDescription
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sr.coding import Code
 
 import exams
@@ -442,3 +444,27 @@ def test_a_phase_for_frames_that_name_none(cine: Cine, ours: Path, folder: Path,
     np.testing.assert_array_equal(seen.labels[4], objects.ring(cine).labels[2])
     with pytest.raises(UsageError, match="leave --segmentation-phase out"):
         read_segmentation(ours, cine, LabelReading(phase=4))
+
+
+def test_pixel_data_of_an_odd_length_are_read_without_a_warning(cine: Cine, ours: Path, tmp_path: Path) -> None:
+    def longer(dataset: Dataset) -> None:
+        dataset.PixelData += b"\0\0\0\0"
+
+    def as_long_compressed(dataset: Dataset) -> None:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.RLELossless
+        length = len(dataset.PixelData)
+        dataset.PixelData = encapsulate([bytes(length - 16)], has_bot=False)
+        dataset["PixelData"].is_undefined_length = True
+        dataset.PixelData += bytes(length - len(dataset.PixelData))
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        labels = read_seg(changed(ours, tmp_path / "longer.dcm", longer), cine).labels
+        assert not seen
+    np.testing.assert_array_equal(labels, read_seg(ours, cine).labels)
+    compressed = changed(ours, tmp_path / "compressed.dcm", as_long_compressed)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with pytest.raises(InputError, match="cannot be read as a DICOM segmentation"):
+            read_seg(compressed, cine)
+        assert not seen

@@ -25,6 +25,7 @@ from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import LV, Structure, painting_order
 from cinesax.dicom.objects.dataset import read_dataset
 from cinesax.dicom.objects.names import is_papillary_muscle, names_papillary_muscles, structure_of
+from cinesax.dicom.pixels.lengths import fit_length
 from cinesax.dicom.read.header import DICOM_ERRORS, NotDicomError
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -162,6 +163,7 @@ def _pixels(path: Path, dataset: Dataset) -> NDArray[Any]:
         )
     if described != shape[0]:
         raise InputError(f"{path} is damaged: it has {shape[0]} frames and describes {described}")
+    fit_length(dataset, shape[1] * shape[2] * int(dataset.BitsAllocated) / 8, shape[0])
     pixels = np.asarray(dataset.pixel_array).reshape(shape)
     if dataset.get("SegmentationType") == "FRACTIONAL":
         half = (max(1, int(dataset.get("MaximumFractionalValue", 255))) + 1) // 2

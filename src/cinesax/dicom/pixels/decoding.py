@@ -27,6 +27,7 @@ from pydicom.uid import UID
 from cinesax.core.errors import CinesaxError, InputError, MissingExtraError, install_hint
 from cinesax.dicom.pixels.jpeg import JpegDecoder
 from cinesax.dicom.pixels.jpeg_process import Codestream
+from cinesax.dicom.pixels.lengths import fit_length
 from cinesax.dicom.read.header import DICOM_ERRORS, Header
 from cinesax.dicom.read.parse import parse, parse_file
 
@@ -95,7 +96,7 @@ def _first_success(
         try:
             if decoder == _GDCM:
                 return [_by_gdcm(headers[0], dataset, number, jpeg) for number in numbers]
-            _fit_length(dataset, headers[0])
+            fit_length(dataset, _bytes_a_frame(headers[0]), int(headers[0].number_of_frames or 1))
             chosen = iter_pixels(dataset, indices=numbers, raw=True, decoding_plugin=decoder)
             return [np.asarray(frame) for frame in chosen]
         except (*DICOM_ERRORS, RuntimeError) as error:
@@ -103,22 +104,10 @@ def _first_success(
     raise failed or ValueError("nothing decodes it")
 
 
-def _fit_length(dataset: Dataset, header: Header) -> None:
-    """Give the pixel data a length that pydicom does not warn about; the frames stay the same.
-
-    Warnings can only be silenced for the whole process, which threads share. pydicom warns about bytes after the last
-    frame, and about compressed data that happen to be as long as the uncompressed pixels.
-    """
-    if "PixelData" not in dataset:
-        return
-    bits = (header.rows or 0) * (header.columns or 0) * (header.samples_per_pixel or 1) * (header.bits_allocated or 0)
-    expected = -(-bits * int(header.number_of_frames or 1) // 8)
-    padded, length = expected + expected % 2, len(dataset.PixelData)
-    if UID(header.transfer_syntax_uid, config.IGNORE).is_encapsulated:
-        if length in (expected, padded):
-            dataset.PixelData = bytes(dataset.PixelData) + b"\0\0"
-    elif 0 < padded < length:
-        dataset.PixelData = dataset.PixelData[:padded]
+def _bytes_a_frame(header: Header) -> float:
+    return (
+        (header.rows or 0) * (header.columns or 0) * (header.samples_per_pixel or 1) * (header.bits_allocated or 0) / 8
+    )
 
 
 def _by_gdcm(header: Header, dataset: Dataset, number: int, jpeg: JpegDecoder) -> NDArray[Any]:
