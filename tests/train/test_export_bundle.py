@@ -198,7 +198,7 @@ def test_a_second_graph_that_is_missing_or_changed_is_an_error(copy):
         (lambda told: told["heart"].update(crop=257), "no valid 'heart'"),
         (lambda told: told["heart"].update(crop="64"), r"Expected `int`, got `str` - at `\$.heart.crop`"),
         (lambda told: told["heart"].pop("input_name"), "missing required field `input_name`"),
-        (lambda told: told["checksums"].pop("heart.onnx"), "names no checksum of heart.onnx"),
+        (lambda told: told["checksums"].pop("heart.onnx"), "has no checksum for heart.onnx"),
         (lambda told: told["heart"].update(crop=CROP // 2), "does not fit bundle.json"),
         (lambda told: told["heart"].update(output_name="nothing"), "not those of bundle.json"),
     ],

@@ -1,1 +1,1 @@
-"""Networks that segment a cine: the bundle, what it sees, and the cleaning after it."""
+"""Networks that segment a cine: the bundle, its input, and the cleaning of its output."""

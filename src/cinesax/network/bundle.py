@@ -1,10 +1,10 @@
-"""Bundle: a trained network and all that is needed to run it, as a folder.
+"""Bundle: a trained network and everything needed to run it, as a folder.
 
 bundle.json   framing, classes, names of input and output, training data, scores, checksums
-graph.onnx    framed images -> probabilities; normalisation and softmax are inside
-heart.onnx    (not in every bundle) the same for a crop round the heart: it draws, graph.onnx finds the heart for it
-CARD.md       the model card: data, intended use, limits, figures
-parity.json   (not in every bundle) how the graphs differ from the network in Keras, on real slices
+graph.onnx    framed images -> probabilities; includes normalisation and softmax
+heart.onnx    (not in every bundle) the refiner: crops around the heart -> probabilities; graph.onnx is then the finder
+CARD.md       the model card: data, intended use, limits, scores
+parity.json   (not in every bundle) how far the graphs differ from the Keras network, on real slices
 """
 
 import hashlib
@@ -29,14 +29,14 @@ _SHIPPED = Path(__file__).parent / "bundles" / "default"
 
 @dataclass(frozen=True, slots=True)
 class HeartPass:
-    """The refiner: a network that sees only the heart, at full resolution.
+    """The refiner: a network that sees only the heart, in crops at full resolution.
 
     Attributes:
         crop: rows and columns of its image, framed pixels.
         input_name: of the graph: (batch, crop, crop, context), float32, 0 to 1.
-        output_name: of the graph: (batch, crop, crop, classes), float32, probabilities, classes as the finder's.
+        output_name: of the graph: (batch, crop, crop, classes), float32, probabilities; the classes are the finder's.
         context: channels of its image: 1; or 3: the frame between its neighbours towards base and apex, at the same
-            phase, 0 where there is none.
+            phase; 0 for a missing neighbour.
     """
 
     crop: int
@@ -46,23 +46,23 @@ class HeartPass:
 
 
 class HeartTraining(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the refiner was trained on: digest of the set, and the settings (a `TrainConfig`, which training parses)."""
+    """How the refiner was trained: digest of the set, and settings (a `TrainConfig`, which only training parses)."""
 
     dataset: str | None = None
     config: JsonObject | None = None
 
 
 class Training(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a network was trained on, as its bundle says it; None: it does not say.
+    """How a network was trained, as its bundle says; None: the bundle does not say.
 
     Attributes:
         dataset: digest of the prepared set.
-        cases: patients, phantoms left out.
+        cases: the patients, without phantoms.
         images: fingerprints of their images.
-        phantoms: how many synthetic hearts.
-        config: the settings (a `TrainConfig`, which only training can parse).
-        started_from: the settings of the training that it began with.
-        heart: the same of the refiner.
+        phantoms: the number of synthetic hearts.
+        config: the settings (a `TrainConfig`, which only training parses).
+        started_from: the settings of the training whose weights it started from.
+        heart: how the refiner was trained.
         software: versions by name.
     """
 
@@ -81,21 +81,21 @@ class Bundle:
     """A trained network, checked.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         name: of the network.
         version: of the network.
-        framing: how it sees frames.
-        classes: channel of its output -> structure (channel 0 is background). A pixel is what has the highest
-            probability of all channels.
+        framing: how frames become its input.
+        classes: channel of its output -> structure (channel 0 is background). The channel with the highest probability
+            decides what a pixel is.
         input_name: of the graph: (batch, size, size, 1), float32, 0 to 1.
         output_name: of the graph: (batch, size, size, classes), float32, probabilities.
         graph_sha256: checksum of the graph.
-        heart: the refiner; None: there is none, and graph.onnx draws on whole frames.
-        heart_sha256: checksum of its graph; empty where there is none.
-        training: what it was trained on.
-        scores: what was measured of it, as recorded.
-        unvalidated: structures that it draws, but not well enough on scanners that it has not seen: they are drawn only
-            on request, and a finding says so.
+        heart: the refiner; None: graph.onnx draws on whole frames.
+        heart_sha256: checksum of the refiner's graph; empty without a refiner.
+        training: how it was trained.
+        scores: its recorded scores.
+        unvalidated: structures that it does not draw well enough on scanners that it has not seen: they are drawn only
+            on request, with a finding.
     """
 
     folder: Path
@@ -114,8 +114,8 @@ class Bundle:
 
     @property
     def class_names(self) -> dict[str, str]:
-        """Channel -> name of its class, as manifests hold it: {"1": "CAVITY", "3": "RV"}."""
-        return {str(channel): one.facts.bundle_name for channel, one in sorted(self.classes.items())}
+        """Channel -> name of its class, as in bundle.json: {"1": "CAVITY", "3": "RV"}."""
+        return {str(channel): structure.facts.bundle_name for channel, structure in sorted(self.classes.items())}
 
     @property
     def graph_path(self) -> Path:
@@ -129,7 +129,7 @@ class Bundle:
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of what decides its results: graphs, framing and classes."""
+        """SHA-256 of everything that decides its results: graphs, framing and classes."""
         parts = [self.graph_sha256, self.heart_sha256, self.framing.digest, self.class_names]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -146,7 +146,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     input_name: str
     output_name: str
     heart: HeartPass | None = None
-    # As a factory: what is equal to a plain default would not be written.
+    # A factory, because msgspec does not write values that equal a plain default.
     training: Training = msgspec.field(default_factory=Training)
     scores: JsonObject = msgspec.field(default_factory=dict)
     unvalidated: tuple[str, ...] = ()
@@ -154,13 +154,13 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def open_bundle(which: str | Path | None = None) -> Bundle:
-    """Open a bundle and compare its checksums.
+    """Open a bundle and check its checksums.
 
     Args:
-        which: a bundle folder; None or "default": the network that ships with the package.
+        which: a bundle folder; None or "default": the shipped network.
 
     Raises:
-        BundleError: no bundle, damaged, or of another schema.
+        BundleError: the folder is not a bundle, or it is damaged or of another schema.
     """
     folder = _SHIPPED if which is None or str(which) == "default" else Path(which)
     path = folder / MANIFEST
@@ -173,7 +173,7 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
             raise BundleError(f"{file} has a wrong checksum: it was changed or damaged; export or install it again")
     for name in (GRAPH, *((HEART,) if manifest.heart is not None else ())):
         if name not in manifest.checksums:
-            raise BundleError(f"{path} names no checksum of {name}")
+            raise BundleError(f"{path} has no checksum for {name}")
     try:
         framing = Framing.from_dict(manifest.framing)
         classes = _classes(manifest.classes)
@@ -181,7 +181,7 @@ def open_bundle(which: str | Path | None = None) -> Bundle:
     except (GeometryError, LookupError, ValueError) as error:
         raise BundleError(f"{path} cannot be used: {error}") from None
     if manifest.framing_digest != framing.digest:
-        raise BundleError(f"{path} is damaged: its framing_digest is not that of its framing")
+        raise BundleError(f"{path} is damaged: its framing_digest does not match its framing")
     if manifest.heart is not None:
         _check_heart(manifest.heart, framing, path)
     return Bundle(
@@ -208,7 +208,7 @@ def _read(path: Path) -> _File:
         raise BundleError(f"{path.parent} is not a bundle: it has no readable {path.name}") from None
     except ValueError as error:
         raise BundleError(f"{path} is not valid JSON ({error})") from None
-    # Its schema first: of another one, nothing else is known.
+    # The schema first: a file with another schema may have any other fields.
     schema = values.get("schema") if isinstance(values, dict) else None
     if schema != SCHEMA:
         raise BundleError(f"{path} has the schema {schema!r}, expected {SCHEMA!r}")
@@ -241,17 +241,17 @@ def write_bundle(
     """Write a bundle to its folder, atomically; an earlier bundle there is replaced.
 
     Args:
-        bundle: what bundle.json says; `folder` is where it goes, `graph_sha256` is computed.
+        bundle: the contents of bundle.json, and the `folder` to write; `graph_sha256` is computed.
         graph: the ONNX file.
         card: the model card, Markdown.
-        heart: the ONNX file of the refiner, where the bundle has one.
-        parity: what parity.json says, where the graphs were compared with the network that they were made of.
+        heart: the ONNX file of the refiner, if there is one.
+        parity: the contents of parity.json, if the graphs were compared with the Keras network.
 
     Returns:
-        The bundle, opened again from where it was written.
+        The bundle, opened again from its folder.
 
     Raises:
-        OutputError: the folder holds something else, or cannot be written.
+        OutputError: the folder exists and is not a bundle, or it cannot be written.
     """
     folder = bundle.folder.absolute()
     if folder.exists() and not folder.is_dir():

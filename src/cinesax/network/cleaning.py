@@ -1,11 +1,11 @@
-"""Cleaning: what a network drew that cannot be LV, by anatomy over space and time.
+"""Cleaning: removes regions that cannot be LV, by anatomy over space and time.
 
-Every rule works on probabilities of the cavity over the whole study, (phase, slice, row, column), and is a
-function of its own, so that its effect can be measured by leaving it out (benchmarks/cleaning.py prints the table).
-Phases are a circle: the last one is followed by the first.
+Every rule works on probabilities of the cavity over the whole study, (phase, slice, row, column), and is a separate
+function, so that its effect can be measured by leaving it out (benchmarks/cleaning.py prints the table).
+Phases are a circle: the first follows the last.
 
-Where a network draws the myocardium too, the same rules are applied to the ventricle, cavity and myocardium together,
-but what is kept of it is what holds the cavity, not what is largest: a body of wall without cavity is none.
+If a network also draws the myocardium, the same rules clean the ventricle (cavity and myocardium together). They then
+keep the part that holds the cavity, not the largest part: wall without a cavity is not a ventricle.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,13 +26,13 @@ BORDER = 0.5
 _FEWEST_PHASES = 8
 _NOTHING = 0.02
 _MARGIN_PX = 4
-# Gaps between cavity and wall up to twice as wide are closed.
+# Closes gaps between cavity and wall up to twice this width.
 _GAP_PX = 3
 _GAP = np.hypot(*np.indices((2 * _GAP_PX + 1, 2 * _GAP_PX + 1)) - _GAP_PX) <= _GAP_PX + 0.5
 
 
 class Rule(StrEnum):
-    """A rule of the cleaning, in the order in which they are applied."""
+    """The cleaning rules, in the order in which they are applied."""
 
     STEADY = "steady"
     ONE_BODY = "one-body"
@@ -44,12 +44,12 @@ Rules = Mapping[Rule, Callable[[Probabilities], Probabilities]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cleaned:
-    """What the rules left, and which of them could not be applied.
+    """The cleaned probabilities, and the rules that could not be applied.
 
     Attributes:
         probabilities: (phase, slice, row, column), float32; 0 where something was removed.
-        removed: (phase, slice), bool: frames of which something was removed.
-        off: rules that need phases or neighbours which this stack does not have.
+        removed: (phase, slice), bool: frames in which something was removed.
+        off: rules that need more phases or slices than this stack has.
     """
 
     probabilities: Probabilities
@@ -58,11 +58,11 @@ class Cleaned:
 
 
 def clean(probabilities: Probabilities, rules: frozenset[Rule]) -> Cleaned:
-    """Apply the rules.
+    """Apply rules to the cavity.
 
     Args:
         probabilities: of the cavity, (phase, slice, row, column), float32.
-        rules: which ones.
+        rules: the rules to apply.
     """
     return _clean(probabilities, rules, _RULES, _window(probabilities))
 
@@ -70,19 +70,19 @@ def clean(probabilities: Probabilities, rules: frozenset[Rule]) -> Cleaned:
 def clean_ventricle(
     probabilities: Probabilities, *, cavity: Probabilities, cleaned: Probabilities, rules: frozenset[Rule]
 ) -> Cleaned:
-    """Apply the rules to cavity and myocardium together.
+    """Apply rules to cavity and myocardium together.
 
-    What was no cavity is no ventricle either: left as it is, it would become myocardium where it touches some. What
-    lies inside of the wall is ventricle, whatever it looks like: a gap round the cavity does not part it from its wall.
+    Regions that were removed from the cavity are removed from the ventricle too. Everything inside the wall belongs to
+    the ventricle, so a gap around the cavity does not separate the cavity from its wall.
 
     Args:
-        probabilities: of being either, (phase, slice, row, column), float32, before any cleaning.
-        cavity: the probabilities of the cavity alone, of the same shape, before any cleaning.
-        cleaned: what `clean` left of these.
-        rules: which ones.
+        probabilities: of the ventricle (cavity or myocardium), (phase, slice, row, column), float32, not cleaned.
+        cavity: of the cavity alone, same shape, not cleaned.
+        cleaned: the cavity after `clean`.
+        rules: the rules to apply.
 
     Returns:
-        The ventricle. It holds the whole cavity: nowhere is it less probable.
+        The ventricle. Nowhere is it less probable than the cavity.
     """
     seeds = cleaned >= BORDER
     window = _window(probabilities)
@@ -91,26 +91,31 @@ def clean_ventricle(
         Rule.ONE_BODY: partial(body_of, cavity=seeds[window]),
         Rule.ONE_REGION: partial(region_of, cavity=seeds[window]),
     }
+    # Blood that was removed (of the right ventricle, say) still counts as ventricle here. Kept, it would have no cavity
+    # and so become myocardium, and where it touches the wall no rule would part the two.
     dropped = (cavity >= BORDER) & (cleaned <= 0)
     whole = _without_gaps(np.where(dropped, np.float32(0), probabilities), cleaned, window)
     done = _clean(whole, rules, holding, window)
+    # Without this, the epicardium could cross the endocardium where a rule took a rim off the ventricle.
     return replace(done, probabilities=np.maximum(done.probabilities, cleaned))
 
 
 def _without_gaps(ventricle: Probabilities, cavity: Probabilities, window: Window) -> Probabilities:
-    """The ventricle in place, 1 where a frame has a gap between cavity and wall, or a hole.
+    """The ventricle, changed in place: 1 in holes and in gaps between cavity and wall.
 
-    In systole networks leave pixels of background between the two. Where the wall is closed that is a hole; where it
-    is open, at the base, what lies between cavity and near wall is wall too.
+    In systole networks leave pixels of background between cavity and wall. If the wall is closed, they are a hole. If
+    it is open, as at the base, the pixels between the cavity and nearby wall are set to wall too.
     """
     blood_frames, frames = cavity[window], ventricle[window]
     for place in np.ndindex(*frames.shape[:2]):
         frame, blood = frames[place], blood_frames[place] >= BORDER
         inside = frame >= BORDER
         filled = ndimage.binary_fill_holes(inside)
+        # Closing is slow, and most frames have wall all around the cavity.
         if np.any(blood) and np.any(ndimage.binary_dilation(blood) & ~filled):
             padded = np.pad(filled, _GAP_PX)
             closed = ndimage.binary_closing(padded, _GAP)[_GAP_PX:-_GAP_PX, _GAP_PX:-_GAP_PX]
+            # Near the blood only: closing also fills dents in the outer border of the wall.
             filled |= closed & (ndimage.distance_transform_edt(~blood) <= 2 * _GAP_PX)
         frame[filled & ~inside] = 1
     return ventricle
@@ -129,12 +134,12 @@ def _clean(probabilities: Probabilities, rules: frozenset[Rule], how: Rules, win
 
 
 def _window(probabilities: Probabilities) -> Window:
-    # The rules take seconds on whole frames and tenths of one where there is anything to clean.
+    # The rules take seconds on whole frames, but tenths of a second on the part that holds anything.
     highest = probabilities.max(axis=(0, 1))
     sides = []
     for line in (highest.max(axis=1), highest.max(axis=0)):
-        there = np.flatnonzero(line >= _NOTHING)
-        first, last = (int(there[0]), int(there[-1])) if len(there) else (0, 0)
+        held = np.flatnonzero(line >= _NOTHING)
+        first, last = (int(held[0]), int(held[-1])) if len(held) else (0, 0)
         sides.append(slice(max(0, first - _MARGIN_PX), last + 1 + _MARGIN_PX))
     return slice(None), slice(None), sides[0], sides[1]
 
@@ -146,13 +151,13 @@ def _applies(rule: Rule, shape: tuple[int, ...]) -> bool:
 
 
 def steady(probabilities: Probabilities) -> Probabilities:
-    """Each frame averaged with its neighbours in time, weights 1 2 1: contours do not flicker."""
+    """Each frame averaged with its neighbours in time, weights 1 2 1, so that contours do not flicker."""
     before, after = np.roll(probabilities, 1, axis=0), np.roll(probabilities, -1, axis=0)
     return np.asarray((before + 2 * probabilities + after) / 4, dtype=np.float32)
 
 
 def one_body(probabilities: Probabilities) -> Probabilities:
-    """Only the largest body that is connected through slices and phases: the LV is one."""
+    """Only the largest body that is connected through slices and phases: the LV is one body."""
     bodies, count = _bodies(probabilities)
     if count < 2:
         return probabilities
@@ -162,7 +167,7 @@ def one_body(probabilities: Probabilities) -> Probabilities:
 
 
 def body_of(probabilities: Probabilities, cavity: NDArray[np.bool_]) -> Probabilities:
-    """Only the bodies, connected through slices and phases, that hold cavity somewhere.
+    """Only the bodies, connected through slices and phases, that hold some of the cavity.
 
     Args:
         probabilities: of the ventricle.
@@ -173,31 +178,31 @@ def body_of(probabilities: Probabilities, cavity: NDArray[np.bool_]) -> Probabil
 
 
 def _bodies(probabilities: Probabilities) -> tuple[NDArray[np.integer[Any]], int]:
-    """Each pixel's body, from 1; 0 is none. And the highest number that a body may have."""
+    """The number of each pixel's body, from 1 (0: background), and the highest number that a body may have."""
     inside = probabilities >= BORDER
-    # The last phase touches the first, as any phase touches the next: the first is labelled behind it once more.
+    # The last phase touches the first. So a copy of the first phase is labelled behind the last one.
     bodies, count = ndimage.label(np.concatenate([inside, inside[:1]]), np.ones((3, 3, 3, 3)))
     if count < 2:
         return bodies[:-1], count
-    return _joined_round_the_beat(bodies, count)[bodies[:-1]], count
+    return _joined_around_the_beat(bodies, count)[bodies[:-1]], count
 
 
-def _joined_round_the_beat(bodies: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    # Bodies that have the same pixels in both copies of the first phase are one.
+def _joined_around_the_beat(bodies: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    # Two bodies with the same pixel in both copies of the first phase are one body.
     parent = np.arange(count + 1)
-    seen = bodies[0] > 0
-    for one, other in np.unique(np.stack([bodies[-1][seen], bodies[0][seen]]), axis=1).T:
-        parent[parent == parent[other]] = parent[one]
+    inside = bodies[0] > 0
+    for in_copy, in_first in np.unique(np.stack([bodies[-1][inside], bodies[0][inside]]), axis=1).T:
+        parent[parent == parent[in_first]] = parent[in_copy]
     return parent
 
 
 def one_region(probabilities: Probabilities) -> Probabilities:
-    """In each frame only the largest region: the cavity of one slice is in one piece."""
+    """In each frame only the largest region: the cavity of a slice is one piece."""
     return region_of(probabilities, np.zeros(probabilities.shape, bool))
 
 
 def region_of(probabilities: Probabilities, cavity: NDArray[np.bool_]) -> Probabilities:
-    """In each frame only the region that holds most of the cavity; without cavity, as at the apex, the largest.
+    """In each frame only the region with most of the cavity; without a cavity, as at the apex, the largest region.
 
     Args:
         probabilities: of the ventricle.
@@ -216,10 +221,12 @@ def region_of(probabilities: Probabilities, cavity: NDArray[np.bool_]) -> Probab
 
 
 def _without(values: Probabilities, regions: NDArray[np.integer[Any]], kept: NDArray[np.bool_]) -> Probabilities:
-    """The values, 0 in and just round the regions that are not kept; the rim of what is kept stays soft."""
+    """The values, set to 0 in and just around the regions that are not kept."""
     dropped = (regions > 0) & ~kept
     reach = np.zeros((3,) * values.ndim)
     reach[(1,) * (values.ndim - 2)] = 1
+    # Values fall off over some pixels around a region. A dropped region's rim would remain as a faint ring; a kept
+    # region's rim must stay, because its contour is interpolated there.
     rim = ndimage.binary_dilation(dropped, reach, iterations=2) & (values < BORDER)
     near_kept = ndimage.binary_dilation(kept, reach, iterations=2)
     return np.where(dropped | (rim & ~near_kept), np.float32(0), values)
@@ -227,6 +234,6 @@ def _without(values: Probabilities, regions: NDArray[np.integer[Any]], kept: NDA
 
 _RULES: Rules = MappingProxyType({Rule.STEADY: steady, Rule.ONE_BODY: one_body, Rule.ONE_REGION: one_region})
 
-# Measured on whole studies (docs/segmentation.md): STEADY takes a third of the flicker and damps the beat, so that EF
-# comes out one to two points too low; it is left to those who want calm contours.
+# Measured on whole studies (docs/segmentation.md): STEADY removes a third of the flicker, but damps the beat, so that
+# EF is one to two points too low. It is off unless asked for.
 DEFAULT_RULES = frozenset({Rule.ONE_BODY, Rule.ONE_REGION})

@@ -1,13 +1,13 @@
-"""Fingerprints: find again, among the images that a network has learned from, the one that it is to be tested on.
+"""Fingerprints: recognise a test image among the images that a network was trained on.
 
 A fingerprint is text of 64 hexadecimal digits. The frame is windowed, averaged to 16 rows of 17 blocks, and each bit
-says whether a block is brighter than the one to its left (a "difference hash"). Any linear change of the intensities,
-an export to 8 bits and the loss that comes with it leave nearly all bits as they are. What is the same image is thus
-decided by `same`, not by equality. Of the Sunnybrook frames that exist as PNG and as DICOM the two differ in at most
-2 bits of 256; frames of different patients differ in 34 or more; neighbouring phases of one slice, which are nearly
-the same image, in 0 to 11. Up to 6 count as the same.
+says whether a block is brighter than the one to its left (a "difference hash"). Linear changes of the intensities, and
+export to 8 bits with its loss, change only a few bits. So `same` decides whether two images are the same, not equality.
+Sunnybrook frames that exist as PNG and as DICOM differ in at most 2 bits of 256, frames of different patients in 34 or
+more, and neighbouring phases of one slice, which are nearly the same image, in 0 to 11. Up to 6 count as the same.
 
-Taken of the native frame: also its framed form is found where framing neither resamples, crops nor pads.
+A fingerprint is computed from the native frame. It also matches the framed image if framing did not resample, crop or
+pad.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ SAME_WITHIN_BITS = 6
 
 
 class Overlap(StrEnum):
-    """How a frame under test is known to a network from its training."""
+    """What a network saw of a test frame in training."""
 
     IMAGE = "image"
     """The same image."""
@@ -42,30 +42,30 @@ def fingerprint(frame: NDArray[Any]) -> str:
 
 
 def _averaging(length: int, blocks: int) -> NDArray[np.float64]:
-    """(blocks, length): the mean of equal stretches; pixels on a border count for both in part."""
+    """(blocks, length): averages equal blocks; a pixel on a border counts in part for both."""
     edges = np.linspace(0, length, blocks + 1)
     pixels = np.arange(length)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     return np.asarray(np.clip(covered, 0, 1) * blocks / length)
 
 
-def bits_apart(one: str, other: str) -> int:
-    """In how many of the 256 bits two fingerprints differ."""
-    return (int(one, 16) ^ int(other, 16)).bit_count()
+def bits_apart(first: str, second: str) -> int:
+    """The number of bits, of 256, in which two fingerprints differ."""
+    return (int(first, 16) ^ int(second, 16)).bit_count()
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two fingerprints are of one image."""
-    return bits_apart(one, other) <= SAME_WITHIN_BITS
+def same(first: str, second: str) -> bool:
+    """Whether two fingerprints belong to the same image."""
+    return bits_apart(first, second) <= SAME_WITHIN_BITS
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What a network has learned from, as its bundle lists it.
+    """The training data of a network, as its bundle lists them.
 
     Attributes:
-        cases: patients.
-        images: fingerprints.
+        cases: the patients.
+        images: fingerprints of their images.
     """
 
     cases: frozenset[str] = frozenset()
@@ -76,19 +76,19 @@ class Learned:
         object.__setattr__(self, "_known", tuple(int(image, 16) for image in self.images))
 
     def overlap(self, case: str, frame: NDArray[Any]) -> Overlap | None:
-        """Whether a frame, or another one of its patient, was among the training images.
+        """Whether a frame, or another frame of its patient, was among the training images.
 
         Args:
             case: the patient of the frame.
             frame: (row, column), native pixels.
         """
         if self._known:
-            seen = int(fingerprint(frame), 16)
-            if any((seen ^ known).bit_count() <= SAME_WITHIN_BITS for known in self._known):
+            bits = int(fingerprint(frame), 16)
+            if any((bits ^ known).bit_count() <= SAME_WITHIN_BITS for known in self._known):
                 return Overlap.IMAGE
         return Overlap.PATIENT if case in self.cases else None
 
 
 def learned(cases: Iterable[str], images: Iterable[str] = ()) -> Learned:
-    """What a bundle's `training` lists as `cases` and `images`."""
+    """`Learned` from the `cases` and `images` in a bundle's `training`."""
     return Learned(frozenset(cases), tuple(images))

@@ -1,15 +1,15 @@
-"""Framing: native pixels <-> what the network sees. The one geometry that training and reading share.
+"""Framing: native pixels <-> the network's input. Training and reading share this one geometry.
 
-Applied when training records are prepared and when an exam is read; records and bundles name its settings by
-`Framing.digest`. It windows the intensities of the whole frame by percentiles, so any linear change of them (an
+It is applied when training records are prepared and when an exam is read; records and bundles identify its settings by
+`Framing.digest`. Intensities are windowed by percentiles of the frame or the study, so any linear change of them (an
 8-bit export, a rescale slope) leaves the network's input the same.
 
-Spacing: a network sees hearts of many sizes in training, so frames whose pixels are within `native_range_mm` are
-not resampled: nothing is blurred, and a slice as PNG (no spacing) gives the same input as the same slice as DICOM.
-Outside of that range frames are resampled to `spacing_mm`. Unknown spacing (None) is taken as it is.
+Spacing: a network sees hearts of many sizes in training, so frames with pixels within `native_range_mm` are not
+resampled: nothing is blurred, and a slice as PNG (no spacing) gives the same input as the same slice as DICOM.
+Outside that range frames are resampled to `spacing_mm`. With unknown spacing (None) they are not resampled.
 
-Orientation: frames are first brought into the standard position that their grid tells (`core.orientation`), by a turn
-or a mirror that changes no pixel. So the same heart gives the same result, however it was stored.
+Orientation: frames are first brought into the standard position of their grid (`core.orientation`), by a turn or a
+mirror that changes no pixel value. So the same heart gives the same result, however it was stored.
 """
 
 import hashlib
@@ -31,17 +31,14 @@ Image = NDArray[np.float32]
 
 
 def crop_corner(middle: Sequence[float], crop: int, size: int) -> tuple[int, int]:
-    """Where a crop of a framed square begins whose middle is at a place, or as near to it as the square has room.
+    """The first row and column of a crop around a point, moved as far as needed to stay inside the framed square.
 
     Args:
-        middle: (row, column).
+        middle: (row, column) of the point.
         crop: rows and columns of the crop, at most size.
         size: rows and columns of the square.
-
-    Returns:
-        Its first row and column.
     """
-    row, column = (min(max(round(float(place)) - crop // 2, 0), size - crop) for place in middle)
+    row, column = (min(max(round(float(at)) - crop // 2, 0), size - crop) for at in middle)
     return row, column
 
 
@@ -64,9 +61,9 @@ class Placement:
 
     Attributes:
         native_shape: (rows, columns) of the native frame, turned.
-        scale: framed pixels for one native pixel, (row, column); (1, 1) where nothing is resampled.
+        scale: framed pixels per native pixel, (row, column); (1, 1) if nothing is resampled.
         offset: framed position of native pixel (0, 0) after the turn, (row, column).
-        turn: what is done to the native frame first.
+        turn: applied to the native frame first.
     """
 
     native_shape: tuple[int, int]
@@ -86,9 +83,9 @@ class Framing:
 
     Attributes:
         size: rows and columns of the framed square.
-        spacing_mm: pixel spacing that frames are resampled to where they are resampled.
-        native_range_mm: pixel spacings (both directions) at which a frame is not resampled.
-        window_percentiles: percentiles of the frame's intensities that become 0 and 1.
+        spacing_mm: the pixel spacing after resampling.
+        native_range_mm: the range of pixel spacings (both directions) in which a frame is not resampled.
+        window_percentiles: percentiles of the intensities that become 0 and 1.
     """
 
     size: int = 256
@@ -103,12 +100,12 @@ class Framing:
 
     @property
     def whole(self) -> Crop:
-        """All of the framed square."""
+        """The whole framed square as a crop."""
         return Crop((0, 0), self.size)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the settings: equal framings have equal digests."""
+        """SHA-256 of the settings: equal framings have equal digests."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Json]:
@@ -127,7 +124,7 @@ class Framing:
             raise GeometryError(f"framing settings are damaged: {error}") from None
 
     def place_on(self, grid: Grid) -> Placement:
-        """Where the frames of a grid go: in the standard position, their centre in the centre of the square."""
+        """The placement of the frames of a grid: in the standard position, centred in the square."""
         return self.place(grid.shape[1:], grid.spacing_mm, standard_position(grid) or Turn())
 
     def place(
@@ -136,18 +133,18 @@ class Framing:
         spacing_mm: tuple[float, float] | None,
         turn: Turn = Turn(),  # noqa: B008 - frozen
     ) -> Placement:
-        """Where a frame goes: its centre to the centre of the square.
+        """The placement of a frame, centred in the square.
 
         Args:
             shape: (rows, columns) of the native frame.
-            spacing_mm: (between rows, between columns), or None where it is not known.
-            turn: what is done to the frame first.
+            spacing_mm: (between rows, between columns), or None if not known.
+            turn: applied to the frame first.
         """
         shape = turn.apply_pair(shape)
         spacing_mm = None if spacing_mm is None else turn.apply_pair(spacing_mm)
         scale = self._scale(spacing_mm)
         if scale == (1.0, 1.0):
-            # Whole pixels, so that native pixels stay what they are.
+            # Whole pixels, so that native pixels keep their values.
             offset = (float((self.size - shape[0]) // 2), float((self.size - shape[1]) // 2))
         else:
             middle = (self.size - 1) / 2
@@ -164,7 +161,7 @@ class Framing:
         return (spacing_mm[0] / self.spacing_mm, spacing_mm[1] / self.spacing_mm)
 
     def apply(self, frame: NDArray[Any], placement: Placement) -> Image:
-        """What the network sees of a frame.
+        """A frame as the network's input, with a window of its own.
 
         Args:
             frame: (row, column), any real type; brighter is more signal.
@@ -180,10 +177,11 @@ class Framing:
         return self._forward(np.clip(windowed, 0, 1), placement)
 
     def apply_labels(self, labels: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
-        """Labels of a frame as the network should see them: (row, column) -> (size, size); 0 outside."""
+        """Labels of a frame on the framed square: (row, column) -> (size, size); 0 outside the frame."""
         labels = placement.turn.apply(labels)
         if placement.is_native:
             return self._crop(labels, placement)
+        # Label by label: interpolating label numbers would put label 1 between 0 and 2.
         values = [int(value) for value in np.unique(labels) if value]
         parts = [self._forward((labels == value).astype(np.float32), placement) for value in values]
         framed = np.zeros((self.size, self.size), np.uint8)
@@ -192,14 +190,14 @@ class Framing:
         return framed
 
     def undo(self, framed: NDArray[np.float32], placement: Placement) -> Image:
-        """Values on the framed square brought back to native pixels.
+        """Values on the framed square at the native pixels.
 
         Args:
             framed: (size, size), e.g. probabilities.
             placement: the one that `apply` was called with.
 
         Returns:
-            (rows, columns) of the native frame, float32; 0 where a native pixel lies outside of the square.
+            (rows, columns) of the native frame, float32; 0 where a native pixel is outside the square.
         """
         rows, columns = placement.native_shape
         if placement.is_native:
@@ -212,10 +210,10 @@ class Framing:
         return np.ascontiguousarray(placement.turn.undo(back), dtype=np.float32)
 
     def window(self, frames: NDArray[Any]) -> tuple[float, float]:
-        """The intensities that become 0 and 1, of all frames of a study together.
+        """The intensities that become 0 and 1, for all frames of a study.
 
-        A network that standardises its image itself needs no window of its own for each frame. Every third row and
-        column is enough to know two percentiles by, and takes a ninth of the time.
+        A network that standardises its image itself does not need a window per frame. Every third row and column is
+        enough for two percentiles, and takes a ninth of the time.
 
         Args:
             frames: (..., row, column), in the standard position.
@@ -224,12 +222,12 @@ class Framing:
         return float(low), float(max(high, low + 1e-6))
 
     def cut(self, frame: NDArray[Any], placement: Placement, crop: Crop, window: tuple[float, float]) -> Image:
-        """What the network sees of one part of the framed square: `apply`, and only the crop of it.
+        """A crop of a frame as the network's input: as `apply`, but only the crop, with a given window.
 
         Args:
             frame: (row, column), any real type.
             placement: from `place`, for this shape.
-            crop: the part.
+            crop: the part of the framed square.
             window: the intensities that become 0 and 1.
 
         Returns:
@@ -240,11 +238,11 @@ class Framing:
         if not placement.is_native:
             windowed = np.clip((turned.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
             return self._resampled(windowed, placement, crop)
-        seen = np.zeros((crop.size, crop.size), np.float32)
+        framed = np.zeros((crop.size, crop.size), np.float32)
         native, inside = _overlap(placement, crop)
         part = turned[native].astype(np.float32)
-        seen[inside] = np.clip((part - np.float32(low)) / np.float32(high - low), 0, 1)
-        return seen
+        framed[inside] = np.clip((part - np.float32(low)) / np.float32(high - low), 0, 1)
+        return framed
 
     def native_crop(self, placement: Placement, crop: Crop) -> tuple[slice, slice]:
         """The rows and columns of the turned native frame that a crop of the framed square covers."""
@@ -257,7 +255,7 @@ class Framing:
         return sides[0], sides[1]
 
     def uncut(self, values: Image, placement: Placement, crop: Crop) -> Image:
-        """Values on a crop, at the native pixels that it covers: those of `native_crop`, still turned.
+        """Values on a crop at the native pixels that it covers (those of `native_crop`), still turned.
 
         Args:
             values: (crop.size, crop.size), e.g. probabilities.
@@ -276,7 +274,7 @@ class Framing:
 
     def _resampled(self, values: Image, placement: Placement, crop: Crop) -> Image:
         scale = np.asarray(placement.scale)
-        # Shrinking without a low-pass would alias: the border of the cavity would jump by whole pixels.
+        # Shrinking without a low-pass filter would alias: the border of the cavity would jump by whole pixels.
         sigma = np.maximum(0.0, (1 / scale - 1) / 2)
         smooth = ndimage.gaussian_filter(values, sigma) if np.any(sigma > 0) else values
         offset = (np.asarray(crop.corner) - np.asarray(placement.offset)) / scale
@@ -296,7 +294,7 @@ class Framing:
 
 
 def _overlap(placement: Placement, crop: Crop) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a native frame that is not resampled and a crop meet: in the turned frame, and in the crop."""
+    """The common part of a crop and a native frame that is not resampled: in the turned frame, and in the crop."""
     native, inside = [], []
     for length, offset, corner in zip(placement.native_shape, placement.offset, crop.corner, strict=True):
         first = int(offset) - corner

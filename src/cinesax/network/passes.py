@@ -1,7 +1,7 @@
-"""The passes of a network over a study: the finder says where the heart is, the refiner draws it.
+"""The passes of a network over a study: the finder finds the heart, the refiner draws it.
 
-The finder sees whole frames of a few phases. The refiner sees every frame once, as a crop round the heart, with the
-slices beside it where it has learned to use them. A bundle with one graph has no finder: it draws on whole frames.
+The finder sees whole frames of a few phases. The refiner sees every frame once, as a crop around the heart, with the
+neighbouring slices if it has learned to use them. A bundle with one graph has no finder: it draws on whole frames.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,24 +23,24 @@ BORDER = 0.5
 """The score on the border of a structure."""
 
 FINDER_PHASES = 4
-"""The heart stays where it is: a few phases, evenly spread over the beat, say where."""
+"""The heart does not move away: a few phases, spread evenly over the beat, are enough to find it."""
 
 # Activations of 8 crops stay below 100 MB; larger batches are not faster on a CPU.
 _BATCH = 8
 _HEAT_BLUR_PX = 1.5
 _HEAT_RIM = 0.3
-# Slices further apart than this say little of one another. Stacks of every second or third slice are as far apart.
+# Slices further apart than this say little about each other; stacks of every second or third slice are that far apart.
 _NEIGHBOUR_MM = 15.0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scores:
-    """What a network sees, on a crop of the framed square.
+    """The output of a network, on a crop of the framed square.
 
     Attributes:
         crop: the part of the framed square.
-        regions: of each structure that the network knows, (phase, slice, crop.size, crop.size), float32, 0 to 1:
-            how far the structure and what it encloses lie before all else (see `share`); 0.5 on its outline.
+        regions: for each structure that the network draws, (phase, slice, crop.size, crop.size), float32, 0 to 1:
+            the score of the structure with everything that it encloses (see `share`); 0.5 on its outline.
     """
 
     crop: Crop
@@ -55,7 +55,7 @@ class Pass:
         session: onnxruntime.InferenceSession.
         input_name: of the graph: (batch, size, size, channels), float32, 0 to 1.
         output_name: of the graph: (batch, size, size, classes), float32, probabilities.
-        channels: of the image: 1, or 3: the frame between the ones next to it, towards the base and towards the apex.
+        channels: of the image: 1, or 3: the frame between its neighbours towards the base and towards the apex.
     """
 
     session: Any
@@ -70,26 +70,27 @@ class Pass:
 
 
 def find_heart(cine: Cine, bundle: Bundle, finder: Pass, *, placement: Placement, crop: int) -> Crop | None:
-    """Where the heart lies in the framed square: one place for the whole study.
+    """Where the heart is in the framed square: one place for the whole study.
 
     Args:
         cine: the study.
         bundle: framing and classes.
-        finder: sees whole frames.
+        finder: the pass over whole frames.
         placement: of the frames.
-        crop: rows and columns of the answer.
+        crop: rows and columns of the crop to place.
 
     Returns:
-        None where the finder sees no LV in any frame.
+        None if the finder predicts no LV in any frame.
     """
     phases = np.unique(np.linspace(0, cine.n_phases, FINDER_PHASES, endpoint=False).astype(int))
     frames = [cine.pixels[phase, place] for phase in phases for place in range(cine.n_slices)]
+    # Summed over all frames, so that a false region in a few of them does not outweigh the heart in all of them.
     heat = np.zeros((bundle.framing.size, bundle.framing.size))
     highest = 0.0
-    ventricle = [channel for channel, one in bundle.classes.items() if one in _LEFT_VENTRICLE]
+    ventricle = [channel for channel, structure in bundle.classes.items() if structure in _LEFT_VENTRICLE]
     framing, window = bundle.framing, None
     if bundle.heart is not None and bundle.heart.context > 1:
-        # Networks since then standardise their images themselves: one window of the study will do.
+        # Networks with context standardise their images themselves, so one window for the study is enough.
         window = framing.window(placement.turn.apply(cine.pixels))
     for part in _batches(len(frames)):
         framed = np.stack(
@@ -100,9 +101,9 @@ def find_heart(cine: Cine, bundle: Bundle, finder: Pass, *, placement: Placement
                 for frame in frames[part]
             ]
         )
-        seen = share(finder.run(framed[..., None]), ventricle)
-        heat += seen.sum(axis=0, dtype=np.float64)
-        highest = max(highest, float(seen.max()))
+        scores = share(finder.run(framed[..., None]), ventricle)
+        heat += scores.sum(axis=0, dtype=np.float64)
+        highest = max(highest, float(scores.max()))
     return place_of_heart(heat / len(frames), crop) if highest >= BORDER else None
 
 
@@ -110,14 +111,13 @@ _LEFT_VENTRICLE = (Structure.CAVITY, Structure.MYOCARDIUM)
 
 
 def place_of_heart(heat: NDArray[np.floating[Any]], crop: int) -> Crop:
-    """The crop with the LV in the middle, as far as the framed square has room.
-
-    The frames of a study are laid on one another before: what was seen elsewhere in single frames counts little.
+    """The crop with the LV in its middle, or as near to it as the framed square allows.
 
     Args:
-        heat: mean score of the LV over the frames, (size, size), not all of it 0.
-        crop: rows and columns of the answer, at most size.
+        heat: (size, size): mean score of the LV over the frames, not 0 everywhere.
+        crop: rows and columns of the crop, at most size.
     """
+    # The centre of the heaviest region, not of all heat: a false region at the edge would pull the crop off the heart.
     smooth = ndimage.gaussian_filter(np.asarray(heat, np.float64), _HEAT_BLUR_PX)
     regions, count = ndimage.label(smooth > _HEAT_RIM * smooth.max())
     weights = ndimage.sum_labels(smooth, regions, np.arange(1, count + 1))
@@ -128,41 +128,41 @@ def place_of_heart(heat: NDArray[np.floating[Any]], crop: int) -> Crop:
 def draw(
     cine: Cine, bundle: Bundle, refiner: Pass, *, placement: Placement, crop: Crop, progress: Progress | None = None
 ) -> Scores:
-    """What the refiner sees in every frame, before any cleaning.
+    """The refiner's scores of every frame, before any cleaning.
 
     Args:
         cine: the study.
         bundle: framing and classes.
-        refiner: sees crops.
+        refiner: the pass over crops.
         placement: of the frames.
-        crop: what is shown of each.
-        progress: called with (frames done, frames in all).
+        crop: the part of each frame that the refiner sees.
+        progress: called with (frames done, all frames).
     """
-    images = _seen(cine, bundle.framing, refiner, placement=placement, crop=crop)
-    structures = tuple(one for one in Structure if one in bundle.classes.values())
+    images = _crops(cine, bundle.framing, refiner, placement=placement, crop=crop)
+    structures = tuple(structure for structure in Structure if structure in bundle.classes.values())
     shape = (cine.n_phases * cine.n_slices, crop.size, crop.size)
-    regions = {one: np.empty(shape, np.float32) for one in structures}
+    regions = {structure: np.empty(shape, np.float32) for structure in structures}
     before, after = _neighbours(cine)
     for part in _batches(shape[0]):
         batch = images[part, ..., None]
         if refiner.channels > 1:
             batch = np.stack([_beside(images, before[part]), images[part], _beside(images, after[part])], axis=-1)
         probabilities = refiner.run(batch)
-        for one in structures:
-            channels = [channel for channel, other in bundle.classes.items() if other in one.region]
-            regions[one][part] = share(probabilities, channels)
+        for structure in structures:
+            channels = [channel for channel, member in bundle.classes.items() if member in structure.region]
+            regions[structure][part] = share(probabilities, channels)
         if progress:
             progress(part.stop, shape[0])
     stack = (cine.n_phases, cine.n_slices, crop.size, crop.size)
-    return Scores(crop, {one: values.reshape(stack) for one, values in regions.items()})
+    return Scores(crop, {structure: values.reshape(stack) for structure, values in regions.items()})
 
 
-def _seen(cine: Cine, framing: Framing, refiner: Pass, *, placement: Placement, crop: Crop) -> NDArray[np.float32]:
+def _crops(cine: Cine, framing: Framing, refiner: Pass, *, placement: Placement, crop: Crop) -> NDArray[np.float32]:
     """(frame, crop.size, crop.size): the crop of every frame, phase by phase."""
-    # Frame by frame: pixels that do not lie in order (a NIfTI's) would be copied as a whole by a reshape.
+    # Frame by frame: reshape would copy the whole stack if its pixels are not in C order, as in a NIfTI.
     frames = [frame for phase in cine.pixels for frame in phase]
     if refiner.channels == 1:
-        # Networks of one channel have learned from frames that were each windowed by themselves.
+        # Networks of one channel have learned from frames with a window each.
         (row, column), size = crop.corner, crop.size
         whole = (framing.apply(frame, placement) for frame in frames)
         return np.stack([frame[row : row + size, column : column + size] for frame in whole])
@@ -171,7 +171,7 @@ def _seen(cine: Cine, framing: Framing, refiner: Pass, *, placement: Placement, 
 
 
 def _neighbours(cine: Cine) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """For each frame, phase by phase, the frame of the next slice towards base and towards apex; -1: there is none."""
+    """For each frame, phase by phase: the frame of the next slice towards base, and towards apex; -1 if none."""
     index = np.arange(cine.n_phases * cine.n_slices).reshape(cine.n_phases, cine.n_slices)
     lower, higher = np.full_like(index, -1), np.full_like(index, -1)
     near = np.ones(cine.n_slices - 1, bool)
@@ -179,25 +179,25 @@ def _neighbours(cine: Cine) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
         near = np.abs(cine.grid.slice_distances_mm) <= _NEIGHBOUR_MM
     lower[:, 1:] = np.where(near, index[:, :-1], -1)
     higher[:, :-1] = np.where(near, index[:, 1:], -1)
-    # Where it is not known which end is the base, either order will do: the refiner has learned that too.
+    # If it is not known which end is the base, either order will do: in training they are swapped at random.
     to_base, to_apex = (higher, lower) if cine.base_first is False else (lower, higher)
     return to_base.ravel(), to_apex.ravel()
 
 
 def _beside(images: NDArray[np.float32], which: NDArray[np.int_]) -> NDArray[np.float32]:
-    """The images of these numbers; all 0 for -1, as in training."""
+    """The images with these indices; all 0 for -1, as in training."""
     return np.where((which >= 0)[:, None, None], images[which], np.float32(0))
 
 
 def share(probabilities: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:
-    """How far some classes lie before all others: p / (p + q) of the highest probability in and outside of them.
+    """The score of some classes against all others: p / (p + q), the highest probability among them and the others.
 
-    It is 0.5 or more exactly where the arg-max over all classes is one of them, and its border can be traced between
-    the pixels. Of two classes it is the probability itself.
+    It is at least 0.5 exactly where the arg-max over all classes is one of them, and changes smoothly, so that its
+    border can be traced between the pixels. With two classes it is the probability itself.
 
     Args:
         probabilities: (..., classes).
-        channels: the classes, not all of them.
+        channels: the classes; not all classes.
 
     Returns:
         (...), 0 to 1.
@@ -205,8 +205,8 @@ def share(probabilities: NDArray[np.float32], channels: Sequence[int]) -> NDArra
     if probabilities.shape[-1] <= 2:
         return np.asarray(probabilities[..., channels[0]])
     others = [channel for channel in range(probabilities.shape[-1]) if channel not in channels]
-    here, there = _highest(probabilities, channels), _highest(probabilities, others)
-    return np.asarray(here / np.maximum(here + there, np.finfo(np.float32).tiny), dtype=np.float32)
+    p, q = _highest(probabilities, channels), _highest(probabilities, others)
+    return np.asarray(p / np.maximum(p + q, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def _highest(probabilities: NDArray[np.float32], channels: Sequence[int]) -> NDArray[np.float32]:

@@ -1,15 +1,15 @@
-"""In which slices the left ventricle is, phase by phase: base and apex are decided, not left to single pixels.
+"""Base and apex: which slices show the left ventricle, decided for all phases together rather than pixel by pixel.
 
-For each frame there is evidence, as log odds:
+Each frame gives two kinds of evidence, as log odds:
 
-- blood: how sure the network is of the pixels that it is surest of as cavity;
-- enclosure: which part of the cavity's border has wall right outside of it. Where the base has moved down in systole,
-  a slice shows atrium: blood without wall. Experts count a slice where wall surrounds at least half of the blood.
+- blood: how sure the network is of its surest cavity pixels;
+- enclosure: the part of the cavity's border with wall right outside it. When the base has moved down in systole, a
+  basal slice shows atrium: blood without wall. Experts count a slice if wall surrounds at least half of the blood.
 
-Blood has to be there and to be enclosed: atrium is blood beyond doubt. So where there is a cavity, its enclosure
-decides, and doubt of the blood is taken off it. Then an interval of slices, from a basal to an apical end, is chosen
-for all phases together: it holds as much evidence for the left ventricle as can be, and its ends move little from
-phase to phase. Between end diastole and end systole the basal end moves towards the apex only.
+Atrium is blood without any doubt, so blood alone decides nothing. If a frame has a cavity, its enclosure decides, and
+doubts about the blood are subtracted. Then one interval of slices per phase, from a basal to an apical end, is chosen
+for all phases together: the intervals with the most evidence whose ends move little from phase to phase. Between end
+diastole and end systole the basal end only moves towards the apex.
 """
 
 from collections.abc import Mapping
@@ -27,28 +27,28 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 SECTORS = 36
-"""The border of the cavity is looked at in so many equal angles about its centre."""
+"""The number of equal angles around the centre in which the border of the cavity is checked for wall."""
 
 _RING_PX = 6
-"""Framed pixels outside of the cavity in which wall is looked for, 7 to 10 mm: in systole networks leave a gap."""
+"""How far outside the cavity wall is looked for, in framed pixels (7 to 10 mm): in systole networks leave a gap."""
 
 _BASE_MOVES_MM = 22.0
-"""The base moves towards the apex by 10 to 20 mm. Where it seems to go further, wall was not seen that is there."""
+"""The base moves by 10 to 20 mm. If it seems to move further, the network has missed wall."""
 
 _SUREST_PX = 12
-"""Pixels of the cavity, by score the first of a frame, whose mean says how sure the network is of blood."""
+"""The number of highest-scoring cavity pixels of a frame whose mean says how sure the network is of blood."""
 
 _NOTHING = 0.02
 
 _HIGHEST = 4.0
-"""No evidence is surer than this, in log odds: a network that is wrong is often sure of it."""
+"""The limit of evidence in log odds: a wrong network is often sure, and neighbours must be able to overrule it."""
 
 _ENCLOSURE_WEIGHT = 12.0
 _ENOUGH: Mapping[BaseRule, float] = {BaseRule.HALF: 0.5, BaseRule.WHOLE: 0.9}
-"""The part of the border that has to have wall."""
+"""The part of the border that must have wall."""
 
 _COST_A_SLICE = 1.0
-"""What it costs that an end moves by a slice from one phase to the next, in log odds, at 20 phases or more."""
+"""The cost, in log odds, of moving an end by one slice from one phase to the next, at 20 phases or more."""
 
 _USUAL_PHASES = 20
 _NEVER = 1e6
@@ -56,13 +56,13 @@ _NEVER = 1e6
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Evidence:
-    """What speaks for the left ventricle in each frame; (phase, slice) each.
+    """The evidence for the left ventricle in each frame; all arrays are (phase, slice).
 
     Attributes:
-        blood: log odds.
-        enclosure: 0 to 1: the part of the cavity's border with wall outside; nan where there is no cavity, or where
-            the network knows no wall.
-        area_px: of the cavity.
+        blood: log odds that the frame shows its blood.
+        enclosure: 0 to 1: the part of the cavity's border with wall outside it; nan if there is no cavity, or if the
+            network does not draw the wall.
+        area_px: area of the cavity.
     """
 
     blood: Floats
@@ -70,18 +70,19 @@ class Evidence:
     area_px: Floats
 
     def by(self, rule: BaseRule) -> Floats:
-        """(phase, slice), log odds of the left ventricle being there by a rule."""
+        """(phase, slice), log odds that the left ventricle is present by a rule."""
         if rule is BaseRule.ANY:
             return self.blood
         wall = np.clip(_ENCLOSURE_WEIGHT * (self.enclosure - _ENOUGH[rule]), -_HIGHEST, _HIGHEST)
+        # Only doubts about the blood count: the surest blood is that of the atrium, which has no wall.
         return np.where(np.isnan(wall), self.blood, wall + np.minimum(self.blood, 0))
 
 
 def evidence(regions: Mapping[Structure, NDArray[np.float32]]) -> Evidence:
-    """What the scores of each frame say.
+    """The evidence in the scores of each frame.
 
     Args:
-        regions: scores after cleaning, (phase, slice, row, column); the cavity among them.
+        regions: scores after cleaning by structure, (phase, slice, row, column), including the cavity.
     """
     cavity, ventricle = regions[Structure.CAVITY], regions.get(Structure.MYOCARDIUM)
     shape = cavity.shape[:2]
@@ -89,6 +90,7 @@ def evidence(regions: Mapping[Structure, NDArray[np.float32]]) -> Evidence:
     area = np.asarray((cavity >= BORDER).sum(axis=(2, 3)), dtype=np.float64)
     for frame in np.ndindex(*shape):
         scores = cavity[frame][cavity[frame] > _NOTHING]
+        # Fewer pixels than that count as if the others scored 0: a cavity of three pixels is not sure blood.
         surest = (
             float(np.partition(scores, -_SUREST_PX)[-_SUREST_PX:].mean())
             if len(scores) > _SUREST_PX
@@ -102,11 +104,11 @@ def evidence(regions: Mapping[Structure, NDArray[np.float32]]) -> Evidence:
 
 
 def enclosed(cavity: Flags, ventricle: Flags) -> float:
-    """The part of the cavity's border, by angle about its centre, that has wall outside of it, 0 to 1.
+    """The part of the cavity's border with wall outside it, by angle around the centre, 0 to 1.
 
     Args:
         cavity: (row, column), not empty.
-        ventricle: the same with the wall.
+        ventricle: (row, column), cavity and wall.
     """
     rows, columns = np.flatnonzero(cavity.any(axis=1)), np.flatnonzero(cavity.any(axis=0))
     window = tuple(slice(max(0, side[0] - _RING_PX), side[-1] + 1 + _RING_PX) for side in (rows, columns))
@@ -116,23 +118,24 @@ def enclosed(cavity: Flags, ventricle: Flags) -> float:
     down, right = (np.argwhere(ring) - middle).T
     sectors = ((np.arctan2(down, right) / (2 * np.pi) + 0.5) * SECTORS).astype(int) % SECTORS
     with_wall = np.bincount(sectors, weights=ventricle[window][ring], minlength=SECTORS) > 0
-    seen = np.bincount(sectors, minlength=SECTORS) > 0
-    return int(np.count_nonzero(with_wall)) / max(1, int(np.count_nonzero(seen)))
+    # The ring of a cavity at the edge of the crop does not reach around it: count only the angles that it has.
+    with_ring = np.bincount(sectors, minlength=SECTORS) > 0
+    return int(np.count_nonzero(with_wall)) / max(1, int(np.count_nonzero(with_ring)))
 
 
 def decide(seen: Evidence, *, base_first: bool | None, slice_mm: float | None = None) -> dict[BaseRule, Flags]:
-    """In which frames the left ventricle is, by each rule that the evidence allows.
+    """Which frames show the left ventricle, by each rule that the evidence allows.
 
-    A stricter rule never counts a frame that a laxer one does not. Without wall there are no rules of it: `half` is
-    then what `any` is.
+    A frame that counts by a stricter rule also counts by a laxer one. If the network does not draw the wall, `half` is
+    the same as `any`, and `whole` is absent.
 
     Args:
         seen: the evidence, slices in stored order.
         base_first: whether slice 0 is the basal end; None: not known.
-        slice_mm: from slice to slice; None: not known.
+        slice_mm: distance between slices; None: not known.
 
     Returns:
-        By rule (phase, slice), bool.
+        (phase, slice), bool, by rule.
     """
     upside_down = base_first is False
     systole = None if base_first is None else _systole(seen.area_px.sum(axis=1))
@@ -151,15 +154,15 @@ def decide(seen: Evidence, *, base_first: bool | None, slice_mm: float | None = 
 
 
 def interval(odds: Floats, systole: Flags | None, *, base_moves: int | None = None) -> Flags:
-    """The slices from a basal to an apical end, for all phases together, that hold most evidence.
+    """The interval of slices from a basal to an apical end, in each phase, with the most evidence over all phases.
 
-    Dynamic programming over the phases, which are a circle: three beats in a row are decided, and the middle one
-    counts.
+    Dynamic programming over the phases. They are a circle, so three beats in a row are solved and the middle one
+    counts, whose first and last phases have neighbours too.
 
     Args:
         odds: (phase, slice), log odds, slice 0 towards the base.
-        systole: (phase,), bool: phases into which the basal end may only have moved towards the apex; None: none.
-        base_moves: slices that the basal end moves by at most over the beat; None: any number.
+        systole: (phase,), bool: phases in which the basal end may only move towards the apex; None: no such phases.
+        base_moves: the number of slices by which the basal end may move over the beat; None: any number.
 
     Returns:
         (phase, slice), bool.
@@ -167,15 +170,16 @@ def interval(odds: Floats, systole: Flags | None, *, base_moves: int | None = No
     slices = odds.shape[1]
     if base_moves is None or base_moves >= slices - 1:
         return _interval(odds, systole)[0]
-    # Each place that the base may have at its highest: the best of these is taken.
+    # A limit for the whole beat is not a cost of single steps: solve once for each range of the base, take the best.
     choices = [_interval(odds, systole, (top, top + base_moves)) for top in range(slices - base_moves)]
     return max(choices, key=lambda choice: choice[1])[0]
 
 
 def _interval(odds: Floats, systole: Flags | None, bases: tuple[int, int] | None = None) -> tuple[Flags, float]:
-    """One answer of `interval`, its basal end from the first to the last of some slices, and what it is worth."""
+    """`interval` with its basal end within a range of slices (first, last); also gives the score of the solution."""
     phases, slices = odds.shape
     lowest, highest = bases or (0, slices - 1)
+    # The states of a phase: all intervals (first, last), and one for a phase without left ventricle.
     ends = [(first, last) for first in range(lowest, highest + 1) for last in range(first, slices)]
     first, last = np.array([*ends, (-1, -1)]).T
     empty = len(ends)
@@ -183,14 +187,17 @@ def _interval(odds: Floats, systole: Flags | None, bases: tuple[int, int] | None
     gain = sums[:, last + 1] - sums[:, np.maximum(first, 0)]
     gain[:, empty] = 0
     moved = np.abs(first[:, None] - first) + np.abs(last[:, None] - last)
+    # To vanish costs as much as moving an end over the whole interval.
     length = last - first + 1
     moved[empty, :] = length
     moved[:, empty] = length
     moved[empty, empty] = 0
+    # With few phases the ends truly move further from one to the next.
     cost = _COST_A_SLICE * min(1.0, phases / _USUAL_PHASES) * moved
-    # To the base (from row to column) in systole: never. What is empty has no base.
+    # Moves (from row to column) of the basal end towards the base, forbidden in systole. The empty state has no base.
     back = (first < first[:, None]) & (first >= 0)
     beats = 1 if phases == 1 else 3
+    # The best score of all paths that end in each state, and the state before it on that path.
     score = gain[0].copy()
     came_from = np.zeros((beats * phases, len(first)), dtype=int)
     for step in range(1, beats * phases):
@@ -201,24 +208,24 @@ def _interval(odds: Floats, systole: Flags | None, bases: tuple[int, int] | None
         came_from[step] = np.argmax(paid, axis=0)
         score = paid[came_from[step], np.arange(len(first))] + gain[phase]
     inside = np.zeros((beats * phases, slices), dtype=bool)
-    state, worth = int(np.argmax(score)), float(np.max(score))
+    state, total = int(np.argmax(score)), float(np.max(score))
     for step in range(beats * phases - 1, -1, -1):
         if state != empty:
             inside[step, first[state] : last[state] + 1] = True
         state = int(came_from[step, state])
     middle = phases if beats == 3 else 0
-    return inside[middle : middle + phases], worth
+    return inside[middle : middle + phases], total
 
 
 def _systole(areas: Floats) -> Flags:
-    """(phase,): the phases after the one of the largest summed area up to the smallest, round the beat."""
+    """(phase,), bool: the phases after the largest summed area up to the smallest, around the beat."""
     phases = len(areas)
     systole = np.zeros(phases, dtype=bool)
     if phases < 3 or not np.any(areas > 0):
         return systole
     largest, smallest = int(np.argmax(areas)), int(np.argmin(areas))
     steps = (smallest - largest) % phases
-    # Longer than this it is no systole: noise, or a base that comes and goes, has moved the extremes.
+    # A longer interval is not systole: noise, or a base that comes and goes, has moved the extremes.
     if steps <= 0.6 * phases:
         systole[(largest + 1 + np.arange(steps)) % phases] = True
     return systole

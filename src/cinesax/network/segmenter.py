@@ -1,4 +1,4 @@
-"""Segmenter: Bundle -> something that segments a Cine. All that the rest knows of networks is `segment(cine)`."""
+"""Segmenter: runs the network of a Bundle on a Cine. Other rooms know of networks only `segment(cine)`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,16 +24,16 @@ from cinesax.network.presence import decide, evidence
 
 
 class Segmenter(Protocol):
-    """What the rest of the package asks of a segmenter."""
+    """The interface of a segmenter for the rest of the package."""
 
     @property
     def name(self) -> str:
-        """Name and version, for the provenance."""
+        """Its name and version, for the provenance."""
         ...
 
     @property
     def checksum(self) -> str:
-        """SHA-256 of what decides its results."""
+        """SHA-256 of everything that decides its results."""
         ...
 
     def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
@@ -47,11 +47,11 @@ class NetworkSegmenter:
 
     Attributes:
         bundle: the network.
-        refiner: draws.
-        finder: says where the heart is; None: the refiner sees whole frames.
-        rules: of the cleaning.
-        base: which slices at the base count.
-        unvalidated: whether to draw also what the bundle says was not validated.
+        refiner: the pass that draws.
+        finder: the pass that finds the heart; None: the refiner sees whole frames.
+        rules: the cleaning rules.
+        base: the rule for slices at the base.
+        unvalidated: whether to draw also structures that the bundle marks as not validated.
     """
 
     bundle: Bundle
@@ -72,11 +72,11 @@ class NetworkSegmenter:
         return self.bundle.checksum
 
     def segment(self, cine: Cine, progress: Progress | None = None) -> Segmentation:
-        """Find the structures that the network knows in every frame.
+        """Segment every frame.
 
         Args:
-            cine: the study; grid None (unknown spacing) is taken at its own pixels.
-            progress: called with (frames done, frames in all).
+            cine: the study. Without a grid (unknown spacing), its pixels are not resampled.
+            progress: called with (frames done, all frames).
 
         Returns:
             Labels (phase, slice, row, column) and sub-pixel contours, on the cine's grid, known in all phases.
@@ -85,15 +85,15 @@ class NetworkSegmenter:
         return self.finish(self.scores(cine, placement, progress), cine, placement)
 
     def on_framed(self, framing: Framing) -> "NetworkSegmenter":
-        """The same network and cleaning for frames that were framed already (those of a prepared set).
+        """The same network and cleaning for frames that are framed already (those of a prepared set).
 
-        To frame them again would window them again: the black round a small frame would count as its intensities.
+        Framing them again would window them again, with the black border of a small frame among its intensities.
 
         Args:
-            framing: how they were framed.
+            framing: how the frames were framed.
 
         Raises:
-            DatasetError: not as this network sees frames.
+            DatasetError: this network needs another framing.
         """
         if framing != self.bundle.framing:
             raise DatasetError(
@@ -101,22 +101,22 @@ class NetworkSegmenter:
                 "or give the pairs folder"
             )
         # Framed values are from 0 to 1 and reach both, so this window leaves them as they are.
-        as_it_is = replace(framing, window_percentiles=(0.0, 100.0))
-        return replace(self, bundle=replace(self.bundle, framing=as_it_is))
+        unchanged = replace(framing, window_percentiles=(0.0, 100.0))
+        return replace(self, bundle=replace(self.bundle, framing=unchanged))
 
     def placement(self, cine: Cine) -> Placement:
-        """Where the frames of a cine lie in what the network sees."""
+        """Where the frames of a cine lie in the network's framed square."""
         if cine.grid is not None:
             return self.bundle.framing.place_on(cine.grid)
         return self.bundle.framing.place((cine.pixels.shape[2], cine.pixels.shape[3]), None)
 
     def scores(self, cine: Cine, placement: Placement, progress: Progress | None = None) -> Scores:
-        """What the network sees in every frame, before any cleaning.
+        """The network's scores of every frame, before any cleaning.
 
         Args:
             cine: the study.
             placement: of its frames.
-            progress: called with (frames done, frames in all).
+            progress: called with (frames done, all frames).
         """
         crop: Crop | None = self.bundle.framing.whole
         if self.finder is not None and self.bundle.heart is not None:
@@ -125,12 +125,13 @@ class NetworkSegmenter:
             return draw(cine, self.bundle, self.refiner, placement=placement, crop=crop, progress=progress)
         if progress:
             progress(cine.n_phases * cine.n_slices, cine.n_phases * cine.n_slices)
-        # Nothing to draw: one empty pixel a frame says so.
+        # The finder saw no heart: an empty crop of one pixel per frame, so that no caller needs a special case.
         nothing = np.zeros((cine.n_phases, cine.n_slices, 1, 1), np.float32)
-        return Scores(Crop((0, 0), 1), {one: nothing for one in Structure if one in self.bundle.classes.values()})
+        known = self.bundle.classes.values()
+        return Scores(Crop((0, 0), 1), {structure: nothing for structure in Structure if structure in known})
 
     def finish(self, scores: Scores, cine: Cine, placement: Placement) -> Segmentation:
-        """Clean what the network saw, decide where the ventricle ends, and bring it back to the cine's grid.
+        """Clean the scores, decide where the ventricle ends, and bring contours and labels back to the cine's grid.
 
         Args:
             scores: from `scores`.
@@ -149,10 +150,10 @@ class NetworkSegmenter:
                 )
                 cleaned[structure], removed = wall.probabilities, removed | wall.removed
             elif structure is not Structure.CAVITY:
-                # Not said as removed: what goes here was never taken for LV.
+                # Not counted as removed: the finding is about the LV only.
                 rules = self.rules if structure.facts.one_region else self.rules - {Rule.ONE_REGION}
                 cleaned[structure] = clean(region, rules).probabilities
-        # The wall decides where the base is even if it is not drawn.
+        # Before unvalidated structures are left out: the wall decides where the base is even if it is not drawn.
         seen = evidence(cleaned)
         slice_mm = None if cine.grid is None else cine.grid.slice_distance_mm
         inside = decide(seen, base_first=cine.base_first, slice_mm=slice_mm)
@@ -178,7 +179,7 @@ class NetworkSegmenter:
         )
 
     def _outlines(self, scores: Scores, placement: Placement) -> dict[ContourKey, Polygons]:
-        """Contours on the cine's own pixels, of which only those under the crop are looked at."""
+        """Contours on the cine's own pixels; outside the crop there are none."""
         rows, columns = self.bundle.framing.native_crop(placement, scores.crop)
         shape = placement.turn.apply_pair(placement.native_shape)
         contours: dict[ContourKey, Polygons] = {}
@@ -194,7 +195,7 @@ class NetworkSegmenter:
     def _labels(
         self, scores: Scores, contours: Mapping[ContourKey, Polygons], cine: Cine, placement: Placement
     ) -> NDArray[np.uint8]:
-        """The pixels of what has contours, (phase, slice, row, column)."""
+        """(phase, slice, row, column): the labels of all structures with contours."""
         labels = np.zeros(cine.pixels.shape, np.uint8)
         turned = placement.turn.apply(labels)
         rows, columns = self.bundle.framing.native_crop(placement, scores.crop)
@@ -209,14 +210,14 @@ class NetworkSegmenter:
 def _split(
     contours: Mapping[ContourKey, Polygons], inside: NDArray[np.bool_], base_first: bool | None
 ) -> tuple[dict[ContourKey, Polygons], dict[ContourKey, Polygons]]:
-    """Contours of frames that count, and those of the left ventricle in frames that do not.
+    """The contours that count, and those of the left ventricle in frames that do not count.
 
-    The wall goes with its cavity. Wall beyond the apical end is the tip of the ventricle and stays; beyond the basal
-    end there is none.
+    The wall goes with its cavity. Wall without cavity counts beyond the apical end, where it is the tip of the
+    ventricle, but not beyond the basal end.
 
     Args:
         contours: of all frames.
-        inside: (phase, slice): frames that count.
+        inside: (phase, slice), bool: frames that count.
         base_first: whether slice 0 is the basal end; None: not known.
     """
     counted: dict[ContourKey, Polygons] = {}
@@ -240,47 +241,47 @@ def _beyond_base(inside: NDArray[np.bool_], place: int, base_first: bool | None)
 
 
 def _traced(values: NDArray[np.float32]) -> Polygons:
-    """The outlines of (row, column), traced only where there is something: most of a crop is background."""
+    """The outlines of scores (row, column), traced in their bounding box only: most of a crop is background."""
     inside = values >= BORDER
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if len(rows) == 0:
         return ()
-    # A pixel more on each side holds the other end of each edge that the border crosses.
+    # One more pixel on each side: contours run between pixels inside and pixels outside.
     top, left = max(0, int(rows[0]) - 1), max(0, int(columns[0]) - 1)
     polygons = trace(values[top : int(rows[-1]) + 2, left : int(columns[-1]) + 2], level=BORDER)
     return tuple(polygon + [left, top] for polygon in polygons)
 
 
 def _without_holes(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(row, column): the same, and what it surrounds. As `ndimage.binary_fill_holes`, ten times as fast."""
+    """(row, column): the mask with its holes filled, as `ndimage.binary_fill_holes` does, ten times as fast."""
     outside, count = ndimage.label(np.pad(~inside, 1, constant_values=True))
     return inside if count == 1 else (outside != outside[0, 0])[1:-1, 1:-1]
 
 
 def _with_wall(contours: Mapping[ContourKey, Polygons], labels: NDArray[np.uint8]) -> dict[ContourKey, Polygons]:
-    """Without the epicardium of frames in which no pixel is myocardium: it is the endocardium once more."""
+    """The contours without the epicardium of frames without a pixel of myocardium: it would equal the endocardium."""
     wall = np.any(labels == Structure.MYOCARDIUM, axis=(2, 3))
     return {key: line for key, line in contours.items() if key[0] is not Structure.MYOCARDIUM or wall[key[1], key[2]]}
 
 
 def _findings(off: Sequence[Rule], removed: NDArray[np.bool_]) -> list[Finding]:
-    found = []
+    findings = []
     if off:
         sentence = "neighbouring slices or phases are missing, so these cleaning rules are off: {rules}"
-        found.append(Finding(Code.RULES_OFF, Severity.NOTE, sentence, texts={"rules": ", ".join(off)}))
+        findings.append(Finding(Code.RULES_OFF, Severity.NOTE, sentence, texts={"rules": ", ".join(off)}))
     if removed.any():
         number = int(np.count_nonzero(removed))
         frames = "frame" if number == 1 else "frames"
         sentence = f"regions that cannot belong to the LV were removed from {{frames}} {frames}"
-        found.append(Finding(Code.REMOVED_REGION, Severity.NOTE, sentence, numbers={"frames": number}))
-    return found
+        findings.append(Finding(Code.REMOVED_REGION, Severity.NOTE, sentence, numbers={"frames": number}))
+    return findings
 
 
 def _unvalidated(structures: Sequence[Structure]) -> list[Finding]:
     if not structures:
         return []
     names = " and ".join(structure.facts.words for structure in structures)
-    sentence = "the network was not validated for {structures}: contours and numbers of these may be wrong"
+    sentence = "the network was not validated for {structures}: these contours and their numbers may be wrong"
     return [Finding(Code.NOT_VALIDATED, Severity.WARNING, sentence, texts={"structures": names})]
 
 
@@ -311,34 +312,36 @@ def load_segmenter(
     """Open a bundle and start its network.
 
     Args:
-        which: a bundle folder; None or "default": the network that ships.
-        threads: of ONNX Runtime; None: as many as there are cores for this process.
-        rules: of the cleaning.
-        base: which slices at the base count.
-        unvalidated: whether to draw also what the bundle says was not validated.
+        which: a bundle folder; None or "default": the shipped network.
+        threads: of ONNX Runtime; None: as many as this process has cores.
+        rules: the cleaning rules.
+        base: the rule for slices at the base.
+        unvalidated: whether to draw also structures that the bundle marks as not validated.
 
     Raises:
-        BundleError: the bundle cannot be used, or draws no wall where the rule asks for it.
+        BundleError: the bundle cannot be used, or does not draw the wall that the base rule needs.
     """
     bundle = open_bundle(which)
     if Structure.CAVITY not in bundle.classes.values():
         raise BundleError(f"{bundle.folder} has no class for the LV cavity")
     if base is BaseRule.WHOLE and Structure.MYOCARDIUM not in bundle.classes.values():
-        raise BundleError(f"{bundle.name} draws no myocardium, which the base rule 'whole' needs: take 'half' or 'any'")
-    first = _start(bundle.graph_path, bundle, threads)
-    _check_shapes(bundle, bundle.graph_path, first, Shape(bundle.framing.size, 1))
-    graph = Pass(first, bundle.input_name, bundle.output_name)
+        raise BundleError(
+            f"{bundle.name} does not draw the myocardium, which the base rule 'whole' needs: use 'half' or 'any'"
+        )
+    session = _start(bundle.graph_path, bundle, threads)
+    _check_shapes(bundle, bundle.graph_path, session, Shape(bundle.framing.size, 1))
+    on_frames = Pass(session, bundle.input_name, bundle.output_name)
     if bundle.heart is None:
-        return NetworkSegmenter(bundle, graph, rules=rules, base=base, unvalidated=unvalidated)
-    second = _start(bundle.heart_path, bundle.heart, threads)
-    _check_shapes(bundle, bundle.heart_path, second, Shape(bundle.heart.crop, bundle.heart.context))
-    refiner = Pass(second, bundle.heart.input_name, bundle.heart.output_name, bundle.heart.context)
-    return NetworkSegmenter(bundle, refiner, graph, rules, base, unvalidated)
+        return NetworkSegmenter(bundle, on_frames, rules=rules, base=base, unvalidated=unvalidated)
+    session = _start(bundle.heart_path, bundle.heart, threads)
+    _check_shapes(bundle, bundle.heart_path, session, Shape(bundle.heart.crop, bundle.heart.context))
+    on_crops = Pass(session, bundle.heart.input_name, bundle.heart.output_name, bundle.heart.context)
+    return NetworkSegmenter(bundle, on_crops, on_frames, rules, base, unvalidated)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Of a graph's image: rows and columns, and channels."""
+    """The shape of a graph's image: rows and columns (the same), and channels."""
 
     size: int
     channels: int
@@ -349,7 +352,7 @@ def _start(graph: Path, names: Bundle | HeartPass, threads: int | None) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # Threads that spin while they wait take the core from what else runs: reading before, writing after.
+    # Threads that spin while they wait keep the cores from reading before and writing after.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads:
         options.intra_op_num_threads = threads
@@ -364,7 +367,7 @@ def _start(graph: Path, names: Bundle | HeartPass, threads: int | None) -> Any:
 
 
 def _check_shapes(bundle: Bundle, graph: Path, session: Any, image: Shape) -> None:
-    """A graph of another size, or with other classes than bundle.json names, is a BundleError before it is run."""
+    """Raise BundleError if a graph has another image size or other classes than bundle.json says."""
     given, taken = session.get_inputs()[0].shape, session.get_outputs()[0].shape
     squares = all(
         len(shape) == 4 and all(n == image.size for n in shape[1:3] if isinstance(n, int)) for shape in (given, taken)
@@ -372,7 +375,7 @@ def _check_shapes(bundle: Bundle, graph: Path, session: Any, image: Shape) -> No
     squares = squares and (given[3] == image.channels or not isinstance(given[3], int))
     named = sorted(bundle.classes)
     classes = taken[-1] if squares and isinstance(taken[-1], int) else named[-1] + 1
-    # One class has to be left for what is none of them.
+    # At least one class must remain for the background.
     all_named = 1 < classes <= len(bundle.classes)
     if not squares or named[0] < 0 or named[-1] >= classes or all_named:
         raise BundleError(
