@@ -117,6 +117,20 @@ def off_axis_degrees(normal: Floats) -> float:
     return float(np.degrees(np.arccos(min(1.0, abs(float(normal @ USUAL_LONG_AXIS))))))
 
 
+_BODY_PLANES = ("sagittal", "coronal", "axial")
+_BODY_PLANE_DEGREES = 3.0
+
+
+def body_plane(normal: Floats) -> str | None:
+    """The plane of the body in which slices lie, to within 3 degrees, by their normal (3,), LPS; None if oblique.
+
+    No short axis is one: the heart lies askew in the chest.
+    """
+    axis = int(np.argmax(np.abs(normal)))
+    in_plane = abs(float(normal[axis])) >= np.cos(np.deg2rad(_BODY_PLANE_DEGREES))
+    return _BODY_PLANES[axis] if in_plane else None
+
+
 def base_first(grid: Grid | None) -> bool | None:
     """Whether slice 0 is the basal end; None without a grid, or if its axis is too unusual to decide."""
     if grid is None or not _is_oriented(grid):

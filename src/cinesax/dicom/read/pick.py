@@ -13,19 +13,19 @@ import numpy as np
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
-from cinesax.core.orientation import base_first, off_axis_degrees
+from cinesax.core.orientation import base_first, body_plane, off_axis_degrees
 from cinesax.core.selection import BY_ITSELF, Selection
 from cinesax.dicom.pixels.pixels import read_pixels
 from cinesax.dicom.read.component import left_out, magnitude_only
 from cinesax.dicom.read.exam import Exam, chosen_part, refuse_several_studies
 from cinesax.dicom.read.series import (
     MAX_UNASKED_OFF_AXIS_DEGREES,
-    MIN_SLICES,
     Series,
     SeriesKind,
     cine_stacks,
     frames_of_reference,
     lossy_compression,
+    off_axis_stacks,
     shared_uids,
 )
 from cinesax.dicom.read.source import patient_of, source_of
@@ -175,19 +175,22 @@ def _nothing_to_pick(exam: Exam) -> InputError:
 
 def _far_off_axis(exam: Exam) -> str:
     """Advice for stacks that would be the cine if they were not so far off the short axis."""
-    stacks = [
-        (off_axis_degrees(entry.stack.normal), entry)
-        for entry in exam.series
-        if entry.kind is SeriesKind.LONG_AXIS and entry.stack is not None and entry.stack.n_slices >= MIN_SLICES
-    ]
+    stacks = off_axis_stacks(exam.series)
     if not stacks:
         return ""
-    off, nearest = min(stacks, key=lambda pair: pair[0])
+    series, nearest = min(stacks, key=lambda pair: off_axis_degrees(pair[1].normal))
+    several = f", {len(series)} series together," if len(series) > 1 else ""
     return (
-        f"a stack of {nearest.n_slices} slices across an axis {off:.1f} degrees off the usual long axis of the heart "
-        f"(a short axis lies within {MAX_UNASKED_OFF_AXIS_DEGREES:.0f} degrees of it; if series {nearest.name} is one "
-        f"all the same, read it with --series {nearest.uid}); "
+        f"{_plane(nearest)} stack of {nearest.n_slices} slices{several} across an axis "
+        f"{off_axis_degrees(nearest.normal):.1f} degrees off the usual long axis of the heart (a short axis lies "
+        f"within {MAX_UNASKED_OFF_AXIS_DEGREES:.0f} degrees of it; if series {series[0].name} is one all the same, read it "
+        f"with --series {series[0].uid}); "
     )
+
+
+def _plane(stack: Stack) -> str:
+    plane = body_plane(stack.normal)
+    return "a" if plane is None else f"an {plane}" if plane == "axial" else f"a {plane}"
 
 
 def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool) -> Pick:
@@ -203,9 +206,23 @@ def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool
         raise GeometryError(f"series {series.name} has {series.kind}: {series.explanation}")
     if series.stack.n_phases < 2:
         raise NoShortAxisError(f"series {series.name} is not a cine: {series.explanation}")
-    findings = frames_of_reference(series.stack.headers, ignore=ignore_frame_of_reference)
-    why = f"chosen by its UID; judged by itself: {series.kind}{_without_parts((series,))}"
-    return _pick(exam, (series,), series.stack, (why, findings))
+    together, stack = _with_its_slices(exam, series)
+    findings = frames_of_reference(stack.headers, ignore=ignore_frame_of_reference)
+    joined = f", with the {len(together) - 1} other series of its stack" if len(together) > 1 else ""
+    why = f"chosen by its UID{joined}; judged by itself: {series.kind}{_without_parts(together)}"
+    return _pick(exam, together, stack, (why, findings))
+
+
+def _with_its_slices(exam: Exam, series: Series) -> tuple[tuple[Series, ...], Stack]:
+    """A series far off the axis with those that hold the other slices of its stack, else alone.
+
+    Such a stack is never picked unasked, so naming a slice of it is the only way to read it. One of the usual
+    orientation is joined unasked: who names a slice of that means the slice.
+    """
+    if series.stack is None:
+        raise GeometryError(f"series {series.name} has {series.kind}: {series.explanation}")
+    joined = (pair for pair in off_axis_stacks(exam.series) if series in pair[0] and len(pair[0]) > 1)
+    return next(joined, ((series,), series.stack))
 
 
 def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, why: tuple[str, list[Finding]]) -> Pick:
@@ -223,12 +240,18 @@ def _off_axis(stack: Stack) -> list[Finding]:
     off = off_axis_degrees(stack.normal)
     if off <= USUAL_OFF_AXIS_DEGREES:
         return []
+    plane = body_plane(stack.normal)
+    if plane is None:
+        check = "check that this is a short-axis stack"
+    else:
+        check = "they are {plane}, and a short axis is not: volumes and EF are not those of a short-axis stack"
     sentence = (
         "the slices lie across an axis {off_axis_degrees:.1f} degrees off the usual long axis of the heart (a short "
-        "axis usually lies within {usual_degrees:.0f} degrees of it): check that this is a short-axis stack"
+        "axis usually lies within {usual_degrees:.0f} degrees of it): " + check
     )
     numbers = {"off_axis_degrees": off, "usual_degrees": USUAL_OFF_AXIS_DEGREES}
-    return [Finding(Code.OFF_AXIS_STACK, Severity.WARNING, sentence, numbers=numbers)]
+    texts = {} if plane is None else {"plane": plane}
+    return [Finding(Code.OFF_AXIS_STACK, Severity.WARNING, sentence, numbers=numbers, texts=texts)]
 
 
 def _not_magnitude(series: Sequence[Series]) -> list[Finding]:

@@ -256,8 +256,28 @@ def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stac
     for entry, stack in whole:
         again = [other for other in loose.get(entry.study_uid, []) if _is_slice_again(other, stack)]
         found.append(((entry, *again), _joined(stack, *again)))
-    for members in loose.values():
-        owner = {id(header): entry for entry in members for header in entry.headers}
+    return [*found, *_stacks_of_slices(entry for members in loose.values() for entry in members)]
+
+
+def off_axis_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stack]]:
+    """Stacks that would be the short-axis cine if their axis were not so far off, whole or one series a slice.
+
+    Returns:
+        The series of each stack, and the stack.
+    """
+    far = [entry for entry in series if entry.kind is SeriesKind.LONG_AXIS and entry.stack is not None]
+    found = [((entry,), entry.stack) for entry in far if entry.stack is not None and entry.stack.n_slices >= MIN_SLICES]
+    return [*found, *_stacks_of_slices(entry for entry in far if entry.stack and entry.stack.n_slices < MIN_SLICES)]
+
+
+def _stacks_of_slices(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stack]]:
+    """Stacks of at least `MIN_SLICES` slices that series of fewer make together, within a study."""
+    found: list[tuple[tuple[Series, ...], Stack]] = []
+    studies: dict[str, list[Series]] = {}
+    for entry in series:
+        studies.setdefault(entry.study_uid, []).append(entry)
+    for members in studies.values():
+        owner = {id(header): entry for entry in members if entry.stack for header in entry.stack.headers}
         for stack in split_into_stacks(header for entry in members if entry.stack for header in entry.stack.headers):
             if stack.n_slices >= MIN_SLICES:
                 owners = {id(owner[id(header)]): owner[id(header)] for header in stack.headers}
