@@ -125,7 +125,7 @@ def read_segmentation(
     (root,) = paths
     if not _is_folder(root) and cvi42.is_workspace(root):
         _refuse(reading, root, labels=True, phase=True)
-        return cvi42.read_workspace(root, cine), "cvi42"
+        return _without_crossings(root, cvi42.read_workspace(root, cine), cine), "cvi42"
     if _is_folder(root):
         from cinesax.formats.contours import read_contours
 
@@ -143,9 +143,27 @@ def _read_dicom(path: Path, cine: Cine, reading: LabelReading) -> tuple[Segmenta
         raise InputError(f"{path.name} is no segmentation: expected {_KINDS}")
     if is_rtstruct(path):
         _refuse(reading, path, labels=True)
-        return read_rtstruct(path, cine, phase=reading.phase), "rtstruct"
+        return _without_crossings(path, read_rtstruct(path, cine, phase=reading.phase), cine), "rtstruct"
     segments = None if reading.labels is None else parse_labels(reading.labels)
     return read_seg(path, cine, segments=segments, phase=reading.phase), "dicom-seg"
+
+
+def _without_crossings(path: Path, segmentation: Segmentation, cine: Cine) -> Segmentation:
+    """The segmentation; an InputError that names the frame where a contour of it crosses itself."""
+    from cinesax.formats.contours import frame_numbers
+    from cinesax.formats.crossings import crossing
+
+    for (structure, phase, place), polygons in sorted((segmentation.contours or {}).items()):
+        where = next((seen for seen in map(crossing, polygons) if seen is not None), None)
+        if where is None:
+            continue
+        number = next(number for number, frame in frame_numbers(cine).items() if frame == (phase, place))
+        raise InputError(
+            f"{path}: the {structure.facts.border} of frame {number} (phase {phase}, slice {place}) crosses itself "
+            f"near x {where[0]:.1f}, y {where[1]:.1f}: its area means nothing. Are its points in order "
+            "round the outline?"
+        )
+    return segmentation
 
 
 def _check_reading(cine: Cine, reading: LabelReading) -> None:

@@ -17,7 +17,6 @@ from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, Usa
 from cinesax.core.grid import stacked_grid
 from cinesax.core.orientation import USUAL_LONG_AXIS
 from cinesax.core.segmentation import Segmentation
-from cinesax.core.selection import Selection
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Ignored, open_exam
 from cinesax.dicom.read.header import Reason
@@ -259,15 +258,11 @@ class TestPicking:
         for i in range(exams.SLICES):
             part = files[i * exams.PHASES : (i + 1) * exams.PHASES]
             exams.edit(part, SeriesInstanceUID=f"1.2.9.{i}", SeriesNumber=30 + i)
-        with pytest.raises(
-            NoShortAxisError, match=r"5 slices, 5 series together, .* 70.0 degrees off .*--series 1.2.9"
-        ):
+        with pytest.raises(NoShortAxisError, match=r"5 series together, .* 70.0 degrees off .*--series 1.2.9"):
             open_cine(tmp_path)
         cine = open_cine(tmp_path, series_uid="1.2.9.2")
         assert cine.n_slices == exams.SLICES
-        np.testing.assert_array_equal(
-            cine.pixels, read_cine(pick_short_axis(open_exam(tmp_path), Selection("1.2.9.0"))).pixels
-        )
+        np.testing.assert_array_equal(cine.pixels, open_cine(tmp_path, series_uid="1.2.9.0").pixels)
         assert exams.codes(cine) == ["off-axis-stack"]
         assert "with the 4 other series of its stack" in cine.source.picked_because
 

@@ -157,9 +157,17 @@ def odd_number(dataset: Dataset) -> None:
     dataset.ROIContourSequence[0].ContourSequence[0].ContourData = [1, 2, 3, 4]
 
 
+def out_of_order(dataset: Dataset) -> None:
+    contour = dataset.ROIContourSequence[0].ContourSequence[2]
+    points = np.array(contour.ContourData, dtype=float).reshape(-1, 3)
+    order = [*range(0, len(points), 2), *range(1, len(points), 2)]
+    contour.ContourData = [round(float(value), 6) for value in points[order].reshape(-1)]
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "said"),
     [
+        (out_of_order, InputError, r"changed.dcm: the .* of frame \d+ \(phase \d+, slice \d\) crosses itself"),
         (rename, InputError, "its regions are GTV, GTV"),
         (far_away, GeometryError, "does not lie in its plane"),
         (off_its_plane, GeometryError, "does not lie in its plane"),

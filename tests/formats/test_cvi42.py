@@ -88,6 +88,12 @@ class TestWorkspace:
         assert len(seen.outline(Structure.CAVITY, 0, 0)[0]) == 3
         np.testing.assert_array_equal(seen.outline(Structure.CAVITY, 0, 1)[0], SQUARE)
 
+    @pytest.mark.parametrize("order", [(0, 2, 1, 3), (0, 1, 3, 2)])
+    def test_a_figure_of_eight_names_file_and_frame(self, tmp_path, order):
+        images = {UIDS[0][1]: drawn(), UIDS[2][3]: [contour("saepicardialContour", SQUARE[list(order)])]}
+        with pytest.raises(InputError, match=r"w.cvi42wsx: the epicardium of frame 12 \(phase 2, slice 3\) crosses"):
+            read_segmentation(workspace(tmp_path / "w.cvi42wsx", images), CINE)
+
     def test_of_another_exam(self, tmp_path):
         path = workspace(tmp_path / "w.cvi42wsx", {"9.9": drawn(), "9.8": drawn()})
         with pytest.raises(InputError, match="no contour of this exam: its 2 images"):

@@ -183,8 +183,8 @@ def _far_off_axis(exam: Exam) -> str:
     return (
         f"{_plane(nearest)} stack of {nearest.n_slices} slices{several} across an axis "
         f"{off_axis_degrees(nearest.normal):.1f} degrees off the usual long axis of the heart (a short axis lies "
-        f"within {MAX_UNASKED_OFF_AXIS_DEGREES:.0f} degrees of it; if series {series[0].name} is one all the same, read it "
-        f"with --series {series[0].uid}); "
+        f"within {MAX_UNASKED_OFF_AXIS_DEGREES:.0f} degrees of it; if series {series[0].name} is one all the same, "
+        f"read it with --series {series[0].uid}); "
     )
 
 
