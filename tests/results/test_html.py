@@ -1,6 +1,7 @@
 """report.html: one file, complete, quiet about the patient, and true to the pixels and contours."""
 
 import base64
+import json
 import re
 import shutil
 import subprocess
@@ -264,6 +265,9 @@ def test_a_browser_plays_it(tmp_path: Path) -> None:
     assert readout is not None and ">Pause<" in done.stdout
     # half speed: 200 ms a phase, five of them in the time given, less what starting took, or one more at its end
     assert readout[1].startswith(("phase 3 (ES)", "phase 4", "phase 5", "phase 6")), readout[1]
+    shown = int(readout[1].split()[1])
+    files = re.findall(r'class="file">file (\d+)<', done.stdout)
+    assert [int(one) for one in files[:2]] == [shown + 1, shown + 11], "the number of the file moves along"
 
 
 def test_the_rules_of_the_base_are_shown_where_they_matter() -> None:
@@ -289,3 +293,25 @@ def test_the_bull_s_eye_shows_sixteen_segments_and_says_that_they_were_not_valid
     page = render(replace(made, measurements=replace(made.measurements, wall_thickness=wall)))
     figure = page.split('<svg class="bullseye"')[1].split("</svg>")[0]
     assert figure.count("<path") == 16 and ">19</text>" in figure and "Not validated" in page
+
+
+def test_frames_are_named_by_the_numbers_of_their_files() -> None:
+    """Files count against the order of slices here, as of real exams: slice 0, the apex, has the last numbers."""
+    numbers = tuple(tuple(1 + (5 - place) * 10 + phase for place in range(6)) for phase in range(10))
+    cine = hearts.cine(source=Source("dicom", study_uid="1.2.3", instance_numbers=numbers), base_first=False)
+    doubts = (
+        Finding(Code.UNSURE_SLICE, Severity.WARNING, "unsure", slice=1),
+        Finding(Code.UNSURE_SLICE, Severity.WARNING, "unsure", slice=1, phase=3),
+        Finding(Code.UNSURE_SLICE, Severity.WARNING, "unsure", phase=3),
+    )
+    made = cinesax.analyze(cine, segmentation=hearts.labels())
+    page = render(replace(made, findings=doubts))
+    places = re.findall(r'<span class="place">(.*?)</span>', page)
+    assert places == ["files 41–50 (slice 1)", "file 0044 (slice 1, phase 3)", "phase 3"]
+    captions = re.findall(r'<figcaption><b>(.*?)</b><span class="index">(.*?)</span>', page)
+    assert captions[:2] == [("files 1–10", "slice 5, base"), ("files 11–20", "slice 4")]
+    movie = json.loads(re.search(r'id="movie">(.*?)</script>', page)[1])
+    assert movie["files"][0] == [f"{number:04d}" for number in range(1, 11)]
+    for place in range(6):
+        for phase in (0, 3):
+            assert f'title="IM-0001-{numbers[phase][place]:04d} in contours/, slice {place}"' in page

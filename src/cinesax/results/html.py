@@ -1,6 +1,7 @@
 """report.html: an Analysis for people, in one file that asks nothing of the network.
 
-Phases and slices are counted from 0 in it, as in all other outputs and on the command line.
+Frames are named by the numbers of their files, since whoever corrects contour files has to find the right one. Slices
+and phases stand beside them, counted from 0 as in all other outputs and on the command line.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
+from cinesax.core.findings import Finding
 from cinesax.core.grid import Floats
 from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
@@ -35,6 +37,7 @@ def render(analysis: Analysis) -> str:
     """The report as HTML text; it shows all that the analysis holds of the patient (see `results.privacy`)."""
     text = _template("report.html.j2").render(
         told=tables.document(analysis),
+        places=[_place(finding, analysis.cine) for finding in analysis.findings],
         cards=summary.main_numbers(analysis.measurements),
         numbers=summary.more_numbers(analysis),
         base_rules=summary.base_rules(analysis.measurements),
@@ -153,15 +156,30 @@ def _pictures(analysis: Analysis) -> dict[str, Any]:
         "left_letter": letters[0],
         "top_letter": letters[1],
         "first_phase": m.ed_phase or 0,
-        "movie": _movie_data(analysis, outlines),
+        "movie": _movie_data(analysis, outlines)
+        | {"files": [[f"{numbers[phase, index]:04d}" for phase in range(cine.n_phases)] for index in order]},
     }
+
+
+def _place(finding: Finding, cine: Cine) -> str:
+    """Where a finding is: the files of its frames, where these have numbers in a row, then slice and phase."""
+    index = ", ".join(
+        f"{name} {value}" for name, value in (("slice", finding.slice), ("phase", finding.phase)) if value is not None
+    )
+    if finding.slice is None or not 0 <= finding.slice < cine.n_slices:
+        return index
+    phases = range(cine.n_phases) if finding.phase is None else [finding.phase]
+    numbers = {place: number for number, place in frame_numbers(cine).items()}
+    files = _file_range([numbers[phase, finding.slice] for phase in phases if (phase, finding.slice) in numbers])
+    return f"{files} ({index})" if files else index
 
 
 def _file_range(numbers: Sequence[int]) -> str:
     """The numbers of the contour files of a slice: "files 41–60", or not at all where others lie between."""
+    if not numbers or max(numbers) - min(numbers) != len(numbers) - 1:
+        return ""
     low, high = min(numbers), max(numbers)
-    together = high - low == len(numbers) - 1
-    return f"files {low}\N{EN DASH}{high}" if together and high > low else f"file {low}" if together else ""
+    return f"files {low}\N{EN DASH}{high}" if high > low else f"file {low:04d}"
 
 
 def _shrunk(frames: figures.Greys, side_px: int) -> figures.Greys:

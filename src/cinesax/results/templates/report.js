@@ -4,6 +4,7 @@
   const tiles = [...document.querySelectorAll(".montage .frame")].map((frame, index) => ({
     sprite: frame.querySelector(".sprite"),
     paths: Object.entries(data.lines[index]).map(([key, lines]) => [frame.querySelector("path." + key), lines]),
+    file: frame.querySelector(".file"),
     columns: Number(frame.dataset.columns),
     rows: Number(frame.dataset.rows),
     index,
@@ -20,6 +21,7 @@
       const column = phase % tile.columns;
       const row = Math.floor(phase / tile.columns);
       tile.sprite.style.backgroundPosition = percent(column, tile.columns) + " " + percent(row, tile.rows);
+      tile.file.textContent = "file " + data.files[tile.index][phase];
       for (const [path, lines] of tile.paths) path.setAttribute("d", lines[phase]);
     }
     slider.value = phase;
