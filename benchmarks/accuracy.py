@@ -63,7 +63,7 @@ def _cell(result: Evaluation, case: str) -> str:
     mean = np.mean([one.dice for one in result.by_case()[case]])
     one = next(function for function in result.functions if function.case == case)
     mark = "*" if case in result.in_sample else " "
-    return f"{mark} {mean:13.3f} {one.found.ef_percent:6.1f} {one.ef_error_points:+7.1f}"
+    return f"{mark} {mean:13.3f} {one.predicted.ef_percent:6.1f} {one.ef_error_points:+7.1f}"
 
 
 def by_size(results: dict[str, Evaluation]) -> None:

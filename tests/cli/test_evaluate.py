@@ -88,14 +88,14 @@ def test_masks_whose_origin_is_not_told_are_not_called_out_of_sample(pair_folder
     written = evaluated(tmp_path, *data)
     assert written["training_known"] is False
     assert "overlap with training: NOT KNOWN" in capsys.readouterr().out.replace("\n", " ")
-    assert "nobody has said what it learned from" in report.read_text()
+    assert "Its training data are not known" in report.read_text()
 
     listed = tmp_path / "trained.txt"
     listed.write_text("# what the other program learned from\nB  # by mistake\nX\n")
     written = evaluated(tmp_path, *data, "--trained-on", str(listed))
     assert (written["training_known"], written["in_sample"]) == (True, {"B": "patient"})
     assert "learned from 1 of these 3 patients" in capsys.readouterr().out.replace("\n", " ")
-    assert "nobody has said" not in report.read_text() and "IN-SAMPLE" in report.read_text()
+    assert "Its training data are not known" not in report.read_text() and "IN-SAMPLE" in report.read_text()
 
     listed.write_text("X\n")
     assert evaluated(tmp_path, *data, "--trained-on", str(listed))["in_sample"] == {}
@@ -118,7 +118,11 @@ def test_what_was_learned_from_is_read_as_people_have_it(pair_folder, tmp_path):
         known = read_trained_on(path)
         assert (known.cases, known.images) == (cases, images)
     assert read_trained_on(tmp_path / "list-0").overlap("Z", pairs.load_image(one.image)) is Overlap.IMAGE
-    for text, words in (("", "lists no patient"), ("{", "is no JSON"), ('{"cases": [1]}', "expected a list of texts")):
+    for text, words in (
+        ("", "lists no patient"),
+        ("{", "is not valid JSON"),
+        ('{"cases": [1]}', "expected a list of texts"),
+    ):
         (tmp_path / "bad").write_text(text)
         with pytest.raises(InputError, match=words):
             read_trained_on(tmp_path / "bad")

@@ -72,7 +72,7 @@ def test_volumes_are_compared_at_the_ends_of_each_curve():
     assert one.basis is EfBasis.VOLUMES
     # 4 slices of 10 mm, squares of 20 and 10 mm by the truth, 22 and 12 as found
     assert (one.truth.ed, one.truth.es) == pytest.approx((16, 4))
-    assert (one.found.ed, one.found.es) == pytest.approx((4 * 4.84, 4 * 1.44), rel=0.01)
+    assert (one.predicted.ed, one.predicted.es) == pytest.approx((4 * 4.84, 4 * 1.44), rel=0.01)
     assert one.ef_error_points == pytest.approx(100 * ((484 - 144) / 484 - 0.75), abs=0.3)
     assert one.phases_apart(Moment.ED) == 0
 
@@ -87,13 +87,13 @@ def test_without_geometry_areas_of_the_labelled_slices_are_summed():
     names = {(p, s): f"{p}-{s}" for p in (0, 4) for s in (1, 2, 3)}
     (one,) = score([(LabelledStudy("A", names, cine(grid=None), labels()), wider())]).functions
     assert one.basis is EfBasis.AREAS
-    assert (one.truth.ed, one.truth.es, one.found.ed, one.found.es) == (1200, 300, 3 * 484, 3 * 144)
+    assert (one.truth.ed, one.truth.es, one.predicted.ed, one.predicted.es) == (1200, 300, 3 * 484, 3 * 144)
 
 
 def test_a_patient_of_whom_nothing_was_found_has_no_volume_and_stays_in():
     nothing = Segmentation(np.zeros_like(labels().labels), {Structure.CAVITY: np.ones(10, dtype=bool)})
     result = score([(study(), nothing)])
-    assert result.functions[0].found.ed == 0 and result.functions[0].ef_error_points == pytest.approx(-75)
+    assert result.functions[0].predicted.ed == 0 and result.functions[0].ef_error_points == pytest.approx(-75)
     assert result.misses == 40 and result.false_positives == 0
     figures = dict(result.groups())
     assert figures["with LV"].hd95_median == math.inf and figures["without LV"].dice_mean == 1
@@ -135,7 +135,7 @@ def test_the_worst_are_kept_to_look_at_over_all_patients():
     result = score([(study("A"), wider(4)), (study("B"), wider(8))], pictures=5)
     assert [p.score.case for p in result.pictures] == ["B"] * 5
     assert result.pictures[0].score == result.worst(1)[0]
-    assert result.pictures[0].truth and result.pictures[0].found and result.pictures[0].pixels.shape == (48, 48)
+    assert result.pictures[0].truth and result.pictures[0].predicted and result.pictures[0].pixels.shape == (48, 48)
 
 
 def test_masks_of_other_frames_are_refused():
@@ -169,7 +169,7 @@ class TestOtherStructures:
         assert right.volume_dice() == pytest.approx({Moment.ED: at_ed, Moment.ES: 20 / 22})
         (function,) = right.functions
         assert function.basis is EfBasis.VOLUMES and (function.truth.ed, function.truth.es) == pytest.approx((1.6, 0.8))
-        assert function.found.ed == pytest.approx(1.8)
+        assert function.predicted.ed == pytest.approx(1.8)
 
     def test_the_figures_of_the_lv_are_those_without_them(self):
         told = score([(replace(study(), truth=self.both()), self.both(wider_by=2))]).to_dict()
@@ -183,7 +183,7 @@ class TestOtherStructures:
     def test_where_nothing_was_found_the_volumes_are_0(self):
         nothing = Segmentation(labels().labels, {one: np.ones(10, bool) for one in (Structure.CAVITY, self.RIGHT)})
         (right,) = score([(replace(study(), truth=self.both()), nothing)]).others
-        assert right.functions[0].found.ed == 0 and right.volume_dice() == {Moment.ED: 0.0, Moment.ES: 0.0}
+        assert right.functions[0].predicted.ed == 0 and right.volume_dice() == {Moment.ED: 0.0, Moment.ES: 0.0}
 
     def test_the_report_and_the_json_have_them(self):
         from cinesax.evaluate.report import render

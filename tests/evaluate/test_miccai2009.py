@@ -139,7 +139,7 @@ def test_volumes_are_of_the_slices_with_contours_at_both_moments_and_of_good_con
     # 10 mm between centres, 1 mm pixels: slices 2 to 5 by the manual contours, 3 to 5 by the automatic ones
     ed, es = (polygon_area(circle(radius)) / 100 for radius in (12, 8))
     assert case.manual_ml == pytest.approx((4 * ed, 4 * es))
-    assert case.found_ml == pytest.approx((3 * ed, 3 * es))
+    assert case.predicted_ml == pytest.approx((3 * ed, 3 * es))
     assert case.ef_percent[0] == pytest.approx(case.ef_percent[1])
 
 

@@ -233,7 +233,7 @@ def _patients(result: Evaluation) -> Table:
     for case, scores in result.by_case().items():
         values = [score.dice for score in scores]
         ef = functions.get(case)
-        ejected = ("", "") if ef is None else (f"{ef.truth.ef_percent:.1f} %", f"{ef.found.ef_percent:.1f} %")
+        ejected = ("", "") if ef is None else (f"{ef.truth.ef_percent:.1f} %", f"{ef.predicted.ef_percent:.1f} %")
         mark = ["IN-SAMPLE" if case in result.in_sample else ""] if result.in_sample else []
         table.add_row(case, str(len(values)), f"{np.mean(values):.3f}", f"{min(values):.3f}", *ejected, *mark)
     return table

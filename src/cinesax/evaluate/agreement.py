@@ -1,4 +1,4 @@
-"""Agreement of two ways to measure over patients, with confidence intervals."""
+"""Agreement between two measurements of the same patients, with confidence intervals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class BlandAltman:
     """Differences (predicted - truth) of paired measurements.
 
     Attributes:
-        n: pairs.
+        n: the number of pairs.
         bias: mean difference.
         bias_interval: its 95 % confidence interval (Student's t).
         sd: standard deviation of the differences (n - 1).
@@ -81,7 +81,7 @@ class BlandAltman:
     correlation: float | None
 
 
-def bland_altman(truth: Floats, found: Floats) -> BlandAltman | None:
+def bland_altman(truth: Floats, predicted: Floats) -> BlandAltman | None:
     """Agreement of paired measurements; None for fewer than three pairs.
 
     Source: Bland and Altman, "Measuring agreement in method comparison studies", Stat Methods Med Res 8 (1999)
@@ -92,13 +92,13 @@ def bland_altman(truth: Floats, found: Floats) -> BlandAltman | None:
     n = len(truth)
     if n < 3:
         return None
-    difference = np.asarray(found) - np.asarray(truth)
+    difference = np.asarray(predicted) - np.asarray(truth)
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
     half = float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)) * sd / np.sqrt(n)
     slope = intercept = correlation = None
     if np.ptp(truth) > 0:
-        slope, intercept = (float(value) for value in np.polyfit(truth, found, 1))
-        correlation = float(np.corrcoef(truth, found)[0, 1]) if np.ptp(found) > 0 else None
+        slope, intercept = (float(value) for value in np.polyfit(truth, predicted, 1))
+        correlation = float(np.corrcoef(truth, predicted)[0, 1]) if np.ptp(predicted) > 0 else None
     return BlandAltman(
         n=n,
         bias=bias,

@@ -34,7 +34,7 @@ AGREE = BorderDistances(0.0, 0.0)
 APART = BorderDistances(float("inf"), float("inf"))
 
 
-def border_distances(truth: Mask, found: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> BorderDistances:
+def border_distances(truth: Mask, predicted: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> BorderDistances:
     """Distances from each border pixel of one mask to the nearest border pixel of the other.
 
     A border pixel is a pixel of the mask with one of its four neighbours outside. Two empty masks agree (0); if only
@@ -44,21 +44,21 @@ def border_distances(truth: Mask, found: Mask, spacing: tuple[float, float] = (1
 
     Args:
         truth: (row, column).
-        found: (row, column).
+        predicted: (row, column).
         spacing: between rows and between columns; the result has its unit.
     """
-    if not truth.any() or not found.any():
-        return AGREE if truth.any() == found.any() else APART
-    window = _window(truth | found)
-    a, b = _border(truth[window]), _border(found[window])
+    if not truth.any() or not predicted.any():
+        return AGREE if truth.any() == predicted.any() else APART
+    window = _window(truth | predicted)
+    a, b = _border(truth[window]), _border(predicted[window])
     to_truth = ndimage.distance_transform_edt(~a, spacing)[b]
-    to_found = ndimage.distance_transform_edt(~b, spacing)[a]
-    hd95 = max(float(np.percentile(to_truth, 95)), float(np.percentile(to_found, 95)))
-    return BorderDistances(hd95, float(np.concatenate([to_truth, to_found]).mean()))
+    to_predicted = ndimage.distance_transform_edt(~b, spacing)[a]
+    hd95 = max(float(np.percentile(to_truth, 95)), float(np.percentile(to_predicted, 95)))
+    return BorderDistances(hd95, float(np.concatenate([to_truth, to_predicted]).mean()))
 
 
-def _window(there: Mask) -> tuple[slice, slice]:
-    rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
+def _window(mask: Mask) -> tuple[slice, slice]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 

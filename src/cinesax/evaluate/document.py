@@ -34,12 +34,12 @@ def by_case(scores: Mapping[str, Sequence[SliceScore]]) -> dict[str, Any]:
     }
 
 
-def function(one: CaseFunction) -> dict[str, Any]:
+def function(case: CaseFunction) -> dict[str, Any]:
     """Volumes (or areas) and EF of one patient as plain values."""
-    ed, es = ("edv_ml", "esv_ml") if one.basis is EfBasis.VOLUMES else ("ed_area_px", "es_area_px")
-    sides = {"truth": one.truth, "found": one.found}
+    ed, es = ("edv_ml", "esv_ml") if case.basis is EfBasis.VOLUMES else ("ed_area_px", "es_area_px")
+    sides = {"truth": case.truth, "found": case.predicted}
     return {
-        "basis": str(one.basis),
+        "basis": str(case.basis),
         **{
             side: {
                 ed: value.ed,
@@ -50,45 +50,45 @@ def function(one: CaseFunction) -> dict[str, Any]:
             }
             for side, value in sides.items()
         },
-        "ed_error_percent": one.ed_error_percent,
-        "es_error_percent": one.es_error_percent,
-        "ef_error_points": one.ef_error_points,
-        "ed_phases_apart": one.phases_apart(Moment.ED),
-        "es_phases_apart": one.phases_apart(Moment.ES),
+        "ed_error_percent": case.ed_error_percent,
+        "es_error_percent": case.es_error_percent,
+        "ef_error_points": case.ef_error_points,
+        "ed_phases_apart": case.phases_apart(Moment.ED),
+        "es_phases_apart": case.phases_apart(Moment.ES),
     }
 
 
-def miccai(one: MiccaiCase) -> dict[str, Any]:
+def miccai(case: MiccaiCase) -> dict[str, Any]:
     """The measures of the MICCAI 2009 challenge for one patient as plain values."""
     return {
-        "good_percent": one.good_percent,
-        "apd_mm": one.apd_mm,
-        "dice": one.dice,
-        "manual": {"edv_ml": one.manual_ml[0], "esv_ml": one.manual_ml[1], "ef_percent": one.ef_percent[0]},
-        "found": {"edv_ml": one.found_ml[0], "esv_ml": one.found_ml[1], "ef_percent": one.ef_percent[1]},
-        "slices": [asdict(slice_) for slice_ in one.slices],
+        "good_percent": case.good_percent,
+        "apd_mm": case.apd_mm,
+        "dice": case.dice,
+        "manual": {"edv_ml": case.manual_ml[0], "esv_ml": case.manual_ml[1], "ef_percent": case.ef_percent[0]},
+        "found": {"edv_ml": case.predicted_ml[0], "esv_ml": case.predicted_ml[1], "ef_percent": case.ef_percent[1]},
+        "slices": [asdict(slice_) for slice_ in case.slices],
     }
 
 
-def row(one: SliceScore) -> dict[str, Any]:
+def row(score: SliceScore) -> dict[str, Any]:
     """One slice as plain values, in the order of COLUMNS (name, dice and areas first, as in earlier versions)."""
     return {
-        "name": one.name,
-        "dice": one.dice,
-        "truth_px": one.truth_px,
-        "found_px": one.found_px,
-        "case": one.case,
-        "phase": one.phase,
-        "slice": one.slice,
-        "moment": None if one.moment is None else str(one.moment),
-        "level": None if one.level is None else str(one.level),
-        "iou": one.iou,
-        "hd95": one.hd95,
-        "mean_distance": one.mean_distance,
-        "unit": str(one.unit),
-        "false_positive": one.false_positive,
-        "missed": one.missed,
-        "in_sample": None if one.overlap is None else str(one.overlap),
+        "name": score.name,
+        "dice": score.dice,
+        "truth_px": score.truth_px,
+        "found_px": score.found_px,
+        "case": score.case,
+        "phase": score.phase,
+        "slice": score.slice,
+        "moment": None if score.moment is None else str(score.moment),
+        "level": None if score.level is None else str(score.level),
+        "iou": score.iou,
+        "hd95": score.hd95,
+        "mean_distance": score.mean_distance,
+        "unit": str(score.unit),
+        "false_positive": score.false_positive,
+        "missed": score.missed,
+        "in_sample": None if score.overlap is None else str(score.overlap),
     }
 
 
@@ -97,8 +97,8 @@ def table(slices: Iterable[SliceScore]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for one in slices:
-        values = plain(row(one))
+    for score in slices:
+        values = plain(row(score))
         writer.writerow({name: _cell(values[name]) for name in COLUMNS})
     return stream.getvalue()
 

@@ -26,7 +26,7 @@ from cinesax.network.fingerprint import Learned, Overlap
 
 LOW_DICE = 0.5
 _NAMED = 3
-"""Patients who are named with a finding; of others only their number is told."""
+"""The number of patients that are named with a finding; further ones are only counted."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True)
@@ -37,19 +37,19 @@ class Picture(ArrayValue):
         score: score of the frame.
         pixels: (row, column).
         truth: true contours of the cavity.
-        found: predicted contours.
+        predicted: predicted contours.
         spacing_mm: between rows and columns, or None.
     """
 
     score: SliceScore
     pixels: NDArray[Any]
     truth: Polygons
-    found: Polygons
+    predicted: Polygons
     spacing_mm: tuple[float, float] | None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", frozen(self.pixels))
-        for name in ("truth", "found"):
+        for name in ("truth", "predicted"):
             object.__setattr__(self, name, tuple(map(frozen, getattr(self, name))))
 
     def __repr__(self) -> str:
@@ -87,17 +87,17 @@ class Summary:
 def summarise(scores: Iterable[SliceScore]) -> Summary:
     """Figures of a group of frames, at least one."""
     group = list(scores)
-    dice = np.array([one.dice for one in group])
+    dice = np.array([score.dice for score in group])
     return Summary(
         n=len(group),
         dice_mean=float(dice.mean()),
         dice_median=float(np.median(dice)),
-        iou_mean=float(np.mean([one.iou for one in group])),
-        hd95_median=_median([one.hd95 for one in group]),
-        mean_distance_median=_median([one.mean_distance for one in group]),
+        iou_mean=float(np.mean([score.iou for score in group])),
+        hd95_median=_median([score.hd95 for score in group]),
+        mean_distance_median=_median([score.mean_distance for score in group]),
         below_half=float(np.mean(dice < LOW_DICE)),
-        false_positives=sum(one.false_positive for one in group),
-        misses=sum(one.missed for one in group),
+        false_positives=sum(score.false_positive for score in group),
+        misses=sum(score.missed for score in group),
     )
 
 
@@ -112,9 +112,9 @@ class Evaluation(ArrayValue):
 
     Attributes:
         slices: one score per frame, in the order of the studies.
-        findings: findings of the segmenter, each once, e.g. rules that were off; with their patients, if these are not
-            all.
-        functions: volumes and EF of each patient with known ED and ES.
+        findings: findings of the segmenter, each once, e.g. rules that were off; with the patients, unless it is about
+            all of them.
+        functions: volumes and EF of each patient with a known ED and ES.
         miccai: measures of the MICCAI 2009 challenge for each patient with spacing.
         pictures: pictures of the worst frames, worst first.
         others: scores of the other structures that truth and segmentation both have. All other fields are about the LV.
@@ -153,9 +153,9 @@ class Evaluation(ArrayValue):
     def in_sample(self) -> dict[str, Overlap]:
         """Patients from the network's training; IMAGE if an image is the same too."""
         known: dict[str, Overlap] = {}
-        for one in self.slices:
-            if one.overlap is not None and known.get(one.case) is not Overlap.IMAGE:
-                known[one.case] = one.overlap
+        for score in self.slices:
+            if score.overlap is not None and known.get(score.case) is not Overlap.IMAGE:
+                known[score.case] = score.overlap
         return known
 
     def by_case(self) -> dict[str, list[SliceScore]]:
@@ -173,14 +173,14 @@ class Evaluation(ArrayValue):
         """Figures of all frames, of those with and without LV, and by level and moment if they are known."""
         yield "all", summarise(self.slices)
         parts: dict[str, list[SliceScore]] = defaultdict(list)
-        for one in self.slices:
-            parts["with LV" if one.truth_px else "without LV"].append(one)
-            if one.level is not None:
-                parts[one.level].append(one)
-                if one.moment is not None:
-                    parts[f"{one.level}, {one.moment}"].append(one)
-            if one.moment is not None:
-                parts[one.moment].append(one)
+        for score in self.slices:
+            parts["with LV" if score.truth_px else "without LV"].append(score)
+            if score.level is not None:
+                parts[score.level].append(score)
+                if score.moment is not None:
+                    parts[f"{score.level}, {score.moment}"].append(score)
+            if score.moment is not None:
+                parts[score.moment].append(score)
         order = ["with LV", "without LV", "ED", "ES"]
         order += [f"{level}{at}" for level in ("base", "middle", "apex") for at in ("", ", ED", ", ES")]
         yield from ((name, summarise(parts[name])) for name in order if parts[name])
@@ -188,10 +188,10 @@ class Evaluation(ArrayValue):
     def intervals(self) -> dict[str, Interval]:
         """95 % intervals from resampling patients (empty for fewer than three patients)."""
         cases = list(self.by_case().values())
-        dice = [np.array([one.dice for one in scores]) for scores in cases]
-        hd95 = [np.array([one.hd95 for one in scores]) for scores in cases]
-        errors = [np.array([one.ef_error_points]) for one in self.functions]
-        found = {
+        dice = [np.array([score.dice for score in scores]) for scores in cases]
+        hd95 = [np.array([score.hd95 for score in scores]) for scores in cases]
+        errors = [np.array([function.ef_error_points]) for function in self.functions]
+        intervals = {
             "dice_mean": bootstrap(dice, lambda values: float(values.mean())),
             "dice_median": bootstrap(dice, lambda values: float(np.median(values))),
             "case_dice_mean": bootstrap(
@@ -201,7 +201,7 @@ class Evaluation(ArrayValue):
             "hd95_median": bootstrap(hd95, _median),
             "ef_mean_absolute_error": bootstrap(errors, lambda values: float(np.abs(values).mean())),
         }
-        return {name: interval for name, interval in found.items() if interval is not None}
+        return {name: interval for name, interval in intervals.items() if interval is not None}
 
     def agreement(self) -> dict[str, BlandAltman]:
         """Bland-Altman figures of EF (points) over all patients, of EDV and ESV (ml) over those with volumes."""
@@ -227,39 +227,40 @@ class Evaluation(ArrayValue):
             "training_known": self.training_known,
             "in_sample": {case: str(overlap) for case, overlap in self.in_sample.items()},
             "cases": document.by_case(self.by_case()),
-            "functions": {one.case: document.function(one) for one in self.functions},
-            "miccai2009": {one.case: document.miccai(one) for one in self.miccai},
-            "slices": [document.row(one) for one in self.slices],
-            "structures": {one.structure.key: _structure(one) for one in self.others},
+            "functions": {entry.case: document.function(entry) for entry in self.functions},
+            "miccai2009": {entry.case: document.miccai(entry) for entry in self.miccai},
+            "slices": [document.row(entry) for entry in self.slices],
+            "structures": {part.structure.key: _structure(part) for part in self.others},
             "findings": [str(finding) for finding in self.findings],
         }
         return dict(document.plain(written))
 
 
-def _structure(one: StructureScores) -> dict[str, Any]:
+def _structure(part: StructureScores) -> dict[str, Any]:
     return {
-        **asdict(summarise(one.slices)),
-        "volume_dice": {str(moment): value for moment, value in one.volume_dice().items()},
-        "agreement": {name: asdict(figures) for name, figures in agreement_of(one.functions).items()},
-        "functions": {function.case: document.function(function) for function in one.functions},
-        "slices": [document.row(score) for score in one.slices],
+        **asdict(summarise(part.slices)),
+        "volume_dice": {str(moment): value for moment, value in part.volume_dice().items()},
+        "agreement": {name: asdict(figures) for name, figures in agreement_of(part.functions).items()},
+        "functions": {function.case: document.function(function) for function in part.functions},
+        "slices": [document.row(score) for score in part.slices],
     }
 
 
 def agreement_of(functions: Sequence[CaseFunction]) -> dict[str, BlandAltman]:
     """Bland-Altman figures of EF (points) over all patients, of EDV and ESV (ml) over those with volumes."""
-    in_ml = [one for one in functions if one.basis is EfBasis.VOLUMES]
+    in_ml = [function for function in functions if function.basis is EfBasis.VOLUMES]
     pairs = {
-        "ef_percent": [(one.truth.ef_percent, one.found.ef_percent) for one in functions],
-        "edv_ml": [(one.truth.ed, one.found.ed) for one in in_ml],
-        "esv_ml": [(one.truth.es, one.found.es) for one in in_ml],
+        "ef_percent": [(function.truth.ef_percent, function.predicted.ef_percent) for function in functions],
+        "edv_ml": [(function.truth.ed, function.predicted.ed) for function in in_ml],
+        "esv_ml": [(function.truth.es, function.predicted.es) for function in in_ml],
     }
     compared = {name: bland_altman(*np.array(values).T) for name, values in pairs.items() if values}
     return {name: figures for name, figures in compared.items() if figures is not None}
 
 
-def _goodness(one: SliceScore) -> tuple[float, float, int]:
-    return one.dice, -one.mean_distance if np.isfinite(one.mean_distance) else -np.inf, -max(one.truth_px, one.found_px)
+def _goodness(score: SliceScore) -> tuple[float, float, int]:
+    nearness = -score.mean_distance if np.isfinite(score.mean_distance) else -np.inf
+    return score.dice, nearness, -max(score.truth_px, score.found_px)
 
 
 def evaluate(
@@ -274,8 +275,8 @@ def evaluate(
     Args:
         studies: the studies to compare on.
         segment: Cine -> Segmentation: `Segmenter.segment`, or anything else.
-        learned: what the network learned from, to mark in-sample frames; None: unknown.
-        pictures: number of worst frames to keep as pictures.
+        learned: the network's training data, to mark in-sample frames; None: unknown.
+        pictures: the number of worst frames to keep as pictures.
     """
     return score(((study, segment(study.cine)) for study in studies), learned=learned, pictures=pictures)
 
@@ -295,37 +296,37 @@ def score(
     miccai: list[MiccaiCase | None] = []
     worst: list[Picture] = []
     others: list[StructureScores] = []
-    for study, found in compared:
-        if found.labels.shape != study.cine.pixels.shape:
+    for study, predicted in compared:
+        if predicted.labels.shape != study.cine.pixels.shape:
             raise GeometryError(
-                f"{study.case}: the segmentation has (phases, slices, rows, columns) {found.labels.shape}, "
+                f"{study.case}: the segmentation has (phases, slices, rows, columns) {predicted.labels.shape}, "
                 f"the study {study.cine.pixels.shape}: give masks of the same frames"
             )
         cases.add(study.case)
-        for finding in found.findings:
+        for finding in predicted.findings:
             findings.setdefault(finding, []).append(study.case)
-        own = [_marked(one, study, learned) for one in slice_scores(study, found)]
+        own = [_marked(frame, study, learned) for frame in slice_scores(study, predicted)]
         scores += own
-        functions.append(case_function(study, found))
-        miccai.append(miccai_case(study, found))
-        others += structure_scores(study, found)
+        functions.append(case_function(study, predicted))
+        miccai.append(miccai_case(study, predicted))
+        others += structure_scores(study, predicted)
         chosen = sorted(own, key=_goodness)[:pictures]
-        worst = sorted([*worst, *(_picture(one, study, found) for one in chosen)], key=lambda p: _goodness(p.score))
-        worst = worst[:pictures]
+        worst += [_picture(frame, study, predicted) for frame in chosen]
+        worst = sorted(worst, key=lambda picture: _goodness(picture.score))[:pictures]
     return Evaluation(
         tuple(scores),
-        tuple(_of_whom(finding, told, cases) for finding, told in findings.items()),
-        tuple(one for one in functions if one is not None),
-        tuple(one for one in miccai if one is not None),
+        tuple(_of_whom(finding, names, cases) for finding, names in findings.items()),
+        tuple(entry for entry in functions if entry is not None),
+        tuple(entry for entry in miccai if entry is not None),
         tuple(worst),
         learned is not None,
         together(others),
     )
 
 
-def _of_whom(finding: Finding, told: Sequence[str], cases: Set[str]) -> Finding:
-    """The finding, with the first of its patients if these are not all."""
-    names = sorted(set(told))
+def _of_whom(finding: Finding, patients: Sequence[str], cases: Set[str]) -> Finding:
+    """The finding, with the first of its patients, unless it is about all cases."""
+    names = sorted(set(patients))
     if len(names) == len(cases):
         return finding
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -333,14 +334,14 @@ def _of_whom(finding: Finding, told: Sequence[str], cases: Set[str]) -> Finding:
     return replace(finding, sentence="{of_whom}: " + finding.sentence, texts=texts)
 
 
-def _marked(one: SliceScore, study: LabelledStudy, learned: Learned | None) -> SliceScore:
+def _marked(score: SliceScore, study: LabelledStudy, learned: Learned | None) -> SliceScore:
     if learned is None:
-        return one
-    return replace(one, overlap=learned.overlap(one.case, study.cine.pixels[one.phase, one.slice]))
+        return score
+    return replace(score, overlap=learned.overlap(score.case, study.cine.pixels[score.phase, score.slice]))
 
 
-def _picture(one: SliceScore, study: LabelledStudy, found: Segmentation) -> Picture:
-    at = Structure.CAVITY, one.phase, one.slice
+def _picture(score: SliceScore, study: LabelledStudy, predicted: Segmentation) -> Picture:
+    at = Structure.CAVITY, score.phase, score.slice
     spacing = None if study.cine.grid is None else study.cine.grid.spacing_mm
-    pixels = study.cine.pixels[one.phase, one.slice].copy()
-    return Picture(one, pixels, study.truth.outline(*at), found.outline(*at), spacing)
+    pixels = study.cine.pixels[score.phase, score.slice].copy()
+    return Picture(score, pixels, study.truth.outline(*at), predicted.outline(*at), spacing)

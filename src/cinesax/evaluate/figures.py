@@ -89,7 +89,7 @@ class _Scale:
 
 
 def _stretched(dice: float) -> float:
-    """Dice on a stretched scale: 0.75 lies in the middle, because nearly all slices are near 1."""
+    """Dice on a stretched scale with 0.75 in the middle, because nearly all slices are near 1."""
     return float(1 - (1 - dice) ** 0.5)
 
 
@@ -102,7 +102,7 @@ def _ticks(values: Sequence[float], scale: _Scale) -> tuple[Tick, ...]:
 
 def dice_by_patient(evaluation: Evaluation) -> Plot:
     """One dot per slice, one row per patient, the lowest mean on top."""
-    cases = sorted(evaluation.by_case().items(), key=lambda item: np.mean([one.dice for one in item[1]]))
+    cases = sorted(evaluation.by_case().items(), key=lambda item: np.mean([score.dice for score in item[1]]))
     row = 24 if len(cases) <= 40 else 14
     left, bottom = 118, _TOP + row * len(cases)
     across = _Scale(0, 1, left, WIDTH - _RIGHT, _stretched)
@@ -110,12 +110,12 @@ def dice_by_patient(evaluation: Evaluation) -> Plot:
     lines: list[Line] = []
     for place, (case, scores) in enumerate(cases):
         y = _TOP + row * (place + 0.5)
-        mean = float(np.mean([one.dice for one in scores]))
+        mean = float(np.mean([score.dice for score in scores]))
         lines.append(Line(across(mean), y - row * 0.34, across(mean), y + row * 0.34, "mean"))
         # Dots with equal Dice would hide each other, so they are spread over the row in slice order.
-        for index, one in enumerate(scores):
+        for index, score in enumerate(scores):
             spread = ((index * 0.618) % 1 - 0.5) * row * 0.44
-            dots.append(Dot(across(one.dice), round(y + spread, 1), _kind(one), _say(one)))
+            dots.append(Dot(across(score.dice), round(y + spread, 1), _kind(score), _caption(score)))
         del case
     return Plot(
         height=bottom + _BOTTOM,
@@ -133,8 +133,8 @@ def dice_by_patient(evaluation: Evaluation) -> Plot:
 
 def dice_by_size(evaluation: Evaluation) -> Plot:
     """Dice against the area in the truth, on a logarithmic axis; without slices that have no LV."""
-    shown = [one for one in evaluation.slices if one.truth_px]
-    areas = [one.truth_px for one in shown] or [1, 10]
+    shown = [score for score in evaluation.slices if score.truth_px]
+    areas = [score.truth_px for score in shown] or [1, 10]
     low, high = 10 ** np.floor(np.log10(min(areas))), max(10 ** np.ceil(np.log10(max(areas))), 10.0)
     height, bottom = 300, 300 - _BOTTOM
     across = _Scale(float(low), float(high), _LEFT, WIDTH - _RIGHT, np.log10)
@@ -149,7 +149,7 @@ def dice_by_size(evaluation: Evaluation) -> Plot:
         x_title="area in the truth (px, logarithmic)",
         y_title="Dice (stretched)",
         about="Dice of every slice against its size",
-        dots=tuple(Dot(across(one.truth_px), up(one.dice), _kind(one), _say(one)) for one in shown),
+        dots=tuple(Dot(across(score.truth_px), up(score.dice), _kind(score), _caption(score)) for score in shown),
         bottom=bottom,
     )
 
@@ -157,7 +157,7 @@ def dice_by_size(evaluation: Evaluation) -> Plot:
 def distance_shares(evaluation: Evaluation) -> Plot:
     """The cumulative share of slices by HD95; infinite distances never enter."""
     unit = evaluation.slices[0].unit
-    values = np.sort([one.hd95 for one in evaluation.slices])
+    values = np.sort([score.hd95 for score in evaluation.slices])
     finite = values[np.isfinite(values)]
     ticks = round_ticks(0, float(np.quantile(finite, 0.98)) if len(finite) else 1.0)
     height, bottom = 300, 300 - _BOTTOM
@@ -184,32 +184,32 @@ def distance_shares(evaluation: Evaluation) -> Plot:
     )
 
 
-def against_truth(truth: Floats, found: Floats, names: Sequence[str], what: str) -> Plot:
+def against_truth(truth: Floats, predicted: Floats, names: Sequence[str], what: str) -> Plot:
     """Prediction against truth, with the line of equality."""
-    ticks = round_ticks(float(min(truth.min(), found.min(), 0)), float(max(truth.max(), found.max())))
+    ticks = round_ticks(float(min(truth.min(), predicted.min(), 0)), float(max(truth.max(), predicted.max())))
     height, bottom = 360, 360 - _BOTTOM
     across, up = _Scale(ticks[0], ticks[-1], _LEFT, WIDTH - _RIGHT), _Scale(ticks[0], ticks[-1], bottom, _TOP)
     equal = Line(across(ticks[0]), up(ticks[0]), across(ticks[-1]), up(ticks[-1]), "equal")
     dots = [
-        Dot(across(t), up(f), "case", f"{n}: truth {t:.1f}, found {f:.1f}")
-        for t, f, n in zip(truth, found, names, strict=True)
+        Dot(across(t), up(f), "case", f"{n}: truth {t:.1f}, predicted {f:.1f}")
+        for t, f, n in zip(truth, predicted, names, strict=True)
     ]
     return Plot(
         height=height,
         x_ticks=_ticks(ticks, across),
         y_ticks=_ticks(ticks, up),
         x_title=f"{what}, truth",
-        y_title=f"{what}, found",
-        about=f"{what}: found against truth of {len(dots)} patients",
+        y_title=f"{what}, predicted",
+        about=f"{what}: prediction against truth for {len(dots)} patients",
         dots=tuple(dots),
         lines=(equal,),
         bottom=bottom,
     )
 
 
-def differences(truth: Floats, found: Floats, names: Sequence[str], *, what: str, figures: BlandAltman) -> Plot:
+def differences(truth: Floats, predicted: Floats, names: Sequence[str], *, what: str, figures: BlandAltman) -> Plot:
     """Bland-Altman plot: difference against mean, with bias and limits of agreement."""
-    means, apart = (truth + found) / 2, found - truth
+    means, apart = (truth + predicted) / 2, predicted - truth
     across_ticks = round_ticks(float(means.min()), float(means.max()))
     up_ticks = round_ticks(float(min(apart.min(), figures.lower, 0)), float(max(apart.max(), figures.upper, 0)))
     height, bottom = 360, 360 - _BOTTOM
@@ -223,8 +223,8 @@ def differences(truth: Floats, found: Floats, names: Sequence[str], *, what: str
         height=height,
         x_ticks=_ticks(across_ticks, across),
         y_ticks=_ticks(up_ticks, up),
-        x_title=f"{what}, mean of truth and found",
-        y_title="found − truth",
+        x_title=f"{what}, mean of truth and prediction",
+        y_title="predicted − truth",
         about=f"Differences of {what}: bias {figures.bias:+.1f}, limits {figures.lower:+.1f} to {figures.upper:+.1f}",
         dots=tuple(dots),
         lines=tuple(lines),
@@ -232,14 +232,14 @@ def differences(truth: Floats, found: Floats, names: Sequence[str], *, what: str
     )
 
 
-def _kind(one: SliceScore) -> str:
+def _kind(score: SliceScore) -> str:
     """The CSS class of a slice's dot: its level, or its error."""
-    if one.missed or one.false_positive:
+    if score.missed or score.false_positive:
         return "failed"
-    return "slice" if one.level is None else str(one.level)
+    return "slice" if score.level is None else str(score.level)
 
 
-def _say(one: SliceScore) -> str:
-    hd95 = f"{one.hd95:.1f} {one.unit}" if np.isfinite(one.hd95) else "infinite"
-    place = ", ".join(str(value) for value in (one.level, one.moment) if value is not None)
-    return f"{one.name}{f' ({place})' if place else ''}: Dice {one.dice:.3f}, HD95 {hd95}"
+def _caption(score: SliceScore) -> str:
+    hd95 = f"{score.hd95:.1f} {score.unit}" if np.isfinite(score.hd95) else "infinite"
+    place = ", ".join(str(value) for value in (score.level, score.moment) if value is not None)
+    return f"{score.name}{f' ({place})' if place else ''}: Dice {score.dice:.3f}, HD95 {hd95}"

@@ -31,7 +31,7 @@ def of_pairs(folder: Path, *, phases: int | None = None) -> Iterator[LabelledStu
 def of_studies(folder: Path, truths: Path, reading: LabelReading = AS_IT_SAYS) -> Iterator[LabelledStudy]:
     """Exams in `folder`, each with a truth of the same name in `truths`: contour files, labels or other segmentations.
 
-    At every phase with any truth all slices count, including those without LV.
+    At every phase with a truth, all slices count, including those without LV.
 
     Args:
         folder: one subfolder (or NIfTI file) per exam; or a single exam, if `truths` belongs to that exam.
@@ -62,9 +62,9 @@ def _stem(path: Path) -> str:
 def labels_of(case: str, folder: Path) -> Path | None:
     """The labels of a patient in a folder: a readable file CASE, or a folder CASE with files."""
     files = [folder / f"{case}{suffix}" for suffix in (*LABEL_SUFFIXES, *OTHER_SUFFIXES)]
-    found = [path for path in files if path.is_file()]
-    found += [folder / case] if (folder / case).is_dir() and any((folder / case).iterdir()) else []
-    return found[0] if found else None
+    paths = [path for path in files if path.is_file()]
+    paths += [folder / case] if (folder / case).is_dir() and any((folder / case).iterdir()) else []
+    return paths[0] if paths else None
 
 
 def labelled(case: str, cine: Cine, truth: Segmentation) -> LabelledStudy:

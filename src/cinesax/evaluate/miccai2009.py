@@ -62,46 +62,47 @@ class MiccaiCase:
         case: the patient.
         slices: slices with a manual contour.
         manual_ml: (EDV, ESV) by the manual contours of slices that have one at both ED and ES.
-        found_ml: the same by the good automatic contours that were averaged.
+        predicted_ml: the same by the good automatic contours.
     """
 
     case: str
     slices: tuple[MiccaiSlice, ...]
     manual_ml: tuple[float, float]
-    found_ml: tuple[float, float]
+    predicted_ml: tuple[float, float]
 
     @property
     def good_percent(self) -> float:
         """(Automatic contours present - bad ones) / manual contours, in %."""
-        present = sum(one.present for one in self.slices)
-        return 100 * (present - sum(one.bad for one in self.slices)) / len(self.slices)
+        present = sum(entry.present for entry in self.slices)
+        return 100 * (present - sum(entry.bad for entry in self.slices)) / len(self.slices)
 
     @property
     def apd_mm(self) -> float | None:
         """Mean APD of the good contours; None if there are none."""
-        good = [one.apd_mm for one in self.slices if one.averaged and one.apd_mm is not None]
+        good = [entry.apd_mm for entry in self.slices if entry.averaged and entry.apd_mm is not None]
         return float(np.mean(good)) if good else None
 
     @property
     def dice(self) -> float | None:
         """Mean Dice of the good contours; None if there are none."""
-        good = [one.dice for one in self.slices if one.averaged and one.dice is not None]
+        good = [entry.dice for entry in self.slices if entry.averaged and entry.dice is not None]
         return float(np.mean(good)) if good else None
 
     @property
     def ef_percent(self) -> tuple[float | None, float | None]:
         """Ejection fraction by the manual and by the automatic contours."""
-        manual, found = (100 * (ed - es) / ed if ed > 0 else None for ed, es in (self.manual_ml, self.found_ml))
-        return manual, found
+        both = (self.manual_ml, self.predicted_ml)
+        manual, predicted = (100 * (ed - es) / ed if ed > 0 else None for ed, es in both)
+        return manual, predicted
 
 
-def miccai_case(study: LabelledStudy, found: Segmentation) -> MiccaiCase | None:
+def miccai_case(study: LabelledStudy, predicted: Segmentation) -> MiccaiCase | None:
     """The challenge's measures of the endocardium; None without spacing, or without a manual contour."""
     grid = study.cine.grid
     if grid is None or grid.slice_distance_mm is None:
         return None
     shape = study.truth.labels.shape
-    manual_ml, found_ml = np.zeros(shape[:2]), np.zeros(shape[:2])
+    manual_ml, predicted_ml = np.zeros(shape[:2]), np.zeros(shape[:2])
     # Polygon area * spacing² * (thickness + gap), where gap = distance between centres - thickness.
     ml_per_px = grid.spacing_mm[0] ** 2 * grid.slice_distance_mm / 1000
     slices = []
@@ -109,15 +110,15 @@ def miccai_case(study: LabelledStudy, found: Segmentation) -> MiccaiCase | None:
         manual = _largest(study.truth, phase, index)
         if manual is None:
             continue
-        auto = _largest(found, phase, index)
-        one = _slice(name, auto, manual, spacing_mm=grid.spacing_mm[0], shape=(shape[2], shape[3]))
-        slices.append(one)
+        auto = _largest(predicted, phase, index)
+        entry = _slice(name, auto, manual, spacing_mm=grid.spacing_mm[0], shape=(shape[2], shape[3]))
+        slices.append(entry)
         manual_ml[phase, index] = polygon_area(manual) * ml_per_px
-        found_ml[phase, index] = polygon_area(auto) * ml_per_px if auto is not None and one.averaged else 0
+        predicted_ml[phase, index] = polygon_area(auto) * ml_per_px if auto is not None and entry.averaged else 0
     if not slices:
         return None
     ed, es = _ed_es(manual_ml)
-    return MiccaiCase(study.case, tuple(slices), _volumes(manual_ml, ed, es), _volumes(found_ml, ed, es))
+    return MiccaiCase(study.case, tuple(slices), _volumes(manual_ml, ed, es), _volumes(predicted_ml, ed, es))
 
 
 def _largest(segmentation: Segmentation, phase: int, index: int) -> Floats | None:
@@ -197,8 +198,8 @@ def _windows(degrees: Floats, manual_degrees: Floats) -> NDArray[np.bool_]:
     # Beyond 150 degrees the window includes both ends of the circle, from 130 degrees on; otherwise it does not wrap
     # around.
     across = (np.abs(degrees)[:, None] >= 150) & (np.abs(manual_degrees) >= 130)
-    beside = (np.abs(degrees)[:, None] < 150) & (np.abs(manual_degrees - degrees[:, None]) < _WINDOW_DEGREES)
-    return np.asarray(across | beside)
+    near = (np.abs(degrees)[:, None] < 150) & (np.abs(manual_degrees - degrees[:, None]) < _WINDOW_DEGREES)
+    return np.asarray(across | near)
 
 
 def _along_normals(auto: Floats, manual: Floats, window: NDArray[np.bool_]) -> Floats:
@@ -253,11 +254,11 @@ def _lines(slopes: Floats, points: Floats, *, upright: bool) -> Floats:
     return np.concatenate([ab, -(ab * points).sum(axis=1, keepdims=True)], axis=1)
 
 
-def _crossings(one: Floats, other: Floats) -> Floats:
+def _crossings(first: Floats, second: Floats) -> Floats:
     """(line, 2): the points where lines cross; infinite for parallel lines."""
-    determinant = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
-    x = one[:, 1] * other[:, 2] - one[:, 2] * other[:, 1]
-    y = one[:, 2] * other[:, 0] - one[:, 0] * other[:, 2]
+    determinant = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    x = first[:, 1] * second[:, 2] - first[:, 2] * second[:, 1]
+    y = first[:, 2] * second[:, 0] - first[:, 0] * second[:, 2]
     safe = np.where(np.abs(determinant) > 1e-12, determinant, 1.0)
     crossings = np.stack([x, y], axis=1) / safe[:, None]
     return np.where(np.abs(determinant)[:, None] > 1e-12, crossings, np.inf)

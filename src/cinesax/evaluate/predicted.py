@@ -72,8 +72,8 @@ def _read_picture(path: Path, shape: tuple[int, ...], value: int | None) -> NDAr
 
 def _read_whole(path: Path, study: LabelledStudy, value: int | None, meaning: str | None) -> Segmentation:
     reading = LabelReading(meaning if value is None else f"lv={value}")
-    found, _ = read_segmentation(path, study.cine, reading)
+    masks, _ = read_segmentation(path, study.cine, reading)
     # A phase without any mask counts as an empty prediction.
     known: dict[Structure, NDArray[np.bool_]] = {Structure.CAVITY: np.ones(study.cine.n_phases, dtype=bool)}
-    known |= {structure: found.known_phases[structure] for structure in found.known_phases if structure not in known}
-    return Segmentation(found.labels, known, found.contours, author=path.name)
+    known |= {structure: phases for structure, phases in masks.known_phases.items() if structure not in known}
+    return Segmentation(masks.labels, known, masks.contours, author=path.name)

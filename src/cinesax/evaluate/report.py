@@ -28,7 +28,7 @@ def render(evaluation: Evaluation, *, of: str, on: str) -> str:
 
     Args:
         evaluation: the evaluation, with pictures of the worst slices.
-        of: what was evaluated: name and version of a network, or the source of the masks.
+        of: the subject: name and version of a network, or the source of the masks.
         on: name of the data.
     """
     environment = Environment(
@@ -58,10 +58,10 @@ def render(evaluation: Evaluation, *, of: str, on: str) -> str:
             ("Distances", plots.distance_shares(evaluation)),
         ],
         agreement=list(_agreement(evaluation)),
-        levels=any(one.level is not None for one in evaluation.slices),
+        levels=any(score.level is not None for score in evaluation.slices),
         patients=patients(evaluation),
-        volumes=any(one.basis is EfBasis.VOLUMES for one in evaluation.functions),
-        others=[(one, summarise(one.slices), agreement_of(one.functions)) for one in evaluation.others],
+        volumes=any(function.basis is EfBasis.VOLUMES for function in evaluation.functions),
+        others=[(part, summarise(part.slices), agreement_of(part.functions)) for part in evaluation.others],
         tiles=[_tile(picture) for picture in evaluation.pictures],
         units=figures.PATH_UNITS_A_PIXEL,
         width=plots.WIDTH,
@@ -88,11 +88,11 @@ def cards(evaluation: Evaluation, all_slices: Summary) -> list[Card]:
         Card(
             "Missed / false",
             f"{all_slices.misses} / {all_slices.false_positives}",
-            "LV not found / found where none is",
+            "no LV predicted / LV predicted where there is none",
         ),
     ]
     if evaluation.functions:
-        errors = np.array([one.ef_error_points for one in evaluation.functions])
+        errors = np.array([function.ef_error_points for function in evaluation.functions])
         value = f"{np.abs(errors).mean():.1f} points"
         made.append(Card("EF, mean error", value, _range(intervals.get("ef_mean_absolute_error"), ".1f")))
     return made
@@ -114,32 +114,32 @@ def _distance(value: float, unit: str) -> str:
 
 
 def lead(evaluation: Evaluation, groups: dict[str, Summary]) -> list[str]:
-    """Sentences about the largest losses."""
-    seen = sorted((one for one in evaluation.slices if one.truth_px), key=lambda one: one.truth_px)
-    lost = sum(1 - one.dice for one in seen)
-    said = []
-    if len(seen) >= 8 and lost > 0:
-        quarter = seen[: len(seen) // 4]
-        share = 100 * sum(1 - one.dice for one in quarter) / lost
-        said.append(
-            f"The smallest quarter of the slices (up to {quarter[-1].truth_px} pixels) has {share:.0f} % of the loss."
+    """Sentences about the slices and patients that lose most Dice."""
+    with_lv = sorted((score for score in evaluation.slices if score.truth_px), key=lambda score: score.truth_px)
+    lost = sum(1 - score.dice for score in with_lv)
+    sentences = []
+    if len(with_lv) >= 8 and lost > 0:
+        quarter = with_lv[: len(with_lv) // 4]
+        share = 100 * sum(1 - score.dice for score in quarter) / lost
+        sentences.append(
+            f"The smallest quarter of the slices (up to {quarter[-1].truth_px} pixels) accounts for {share:.0f} % of "
+            "the lost Dice."
         )
-    cases = {case: sum(1 - one.dice for one in scores) for case, scores in evaluation.by_case().items()}
+    cases = {case: sum(1 - score.dice for score in scores) for case, scores in evaluation.by_case().items()}
     if len(cases) >= 3 and sum(cases.values()) > 0:
         worst = max(cases, key=cases.__getitem__)
         share = 100 * cases[worst] / sum(cases.values())
-        said.append(f"One patient, {worst}, has {share:.0f} %.")
-    areas = np.array([(one.truth_px, one.found_px) for one in evaluation.slices]).sum(axis=0)
+        sentences.append(f"One patient, {worst}, accounts for {share:.0f} %.")
+    areas = np.array([(score.truth_px, score.found_px) for score in evaluation.slices]).sum(axis=0)
     if areas[0] > 0:
         change = 100 * (areas[1] / areas[0] - 1)
-        said.append(
-            f"In all, {abs(change):.1f} % {'more' if change >= 0 else 'less'} area was found than is in the truth."
-        )
+        size = "larger" if change >= 0 else "smaller"
+        sentences.append(f"In total, the predicted area is {abs(change):.1f} % {size} than the true one.")
     if "apex" in groups and "middle" in groups:
-        said.append(
+        sentences.append(
             f"Mean Dice: {groups['middle'].dice_mean:.3f} in the middle, {groups['apex'].dice_mean:.3f} at the apex."
         )
-    return said
+    return sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,30 +152,35 @@ class Compared:
 
 
 def _agreement(evaluation: Evaluation) -> Iterator[Compared]:
-    in_ml = [one for one in evaluation.functions if one.basis is EfBasis.VOLUMES]
+    functions = evaluation.functions
+    in_ml = [function for function in functions if function.basis is EfBasis.VOLUMES]
     values = {
-        "ef_percent": [(one.case, one.truth.ef_percent, one.found.ef_percent) for one in evaluation.functions],
-        "edv_ml": [(one.case, one.truth.ed, one.found.ed) for one in in_ml],
-        "esv_ml": [(one.case, one.truth.es, one.found.es) for one in in_ml],
+        "ef_percent": [
+            (function.case, function.truth.ef_percent, function.predicted.ef_percent) for function in functions
+        ],
+        "edv_ml": [(function.case, function.truth.ed, function.predicted.ed) for function in in_ml],
+        "esv_ml": [(function.case, function.truth.es, function.predicted.es) for function in in_ml],
     }
     for name, figures_ in evaluation.agreement().items():
         cases = [case for case, _, _ in values[name]]
-        truth, found = (np.array([row[i] for row in values[name]]) for i in (1, 2))
-        yield Compared(_NAMES[name], figures_, _both(truth, found, cases, name=name, figures_=figures_))
+        truth, predicted = (np.array([row[i] for row in values[name]]) for i in (1, 2))
+        yield Compared(_NAMES[name], figures_, _both(truth, predicted, cases, name=name, figures_=figures_))
 
 
-def _both(truth: Floats, found: Floats, cases: list[str], *, name: str, figures_: Any) -> tuple[plots.Plot, plots.Plot]:
+def _both(
+    truth: Floats, predicted: Floats, cases: list[str], *, name: str, figures_: Any
+) -> tuple[plots.Plot, plots.Plot]:
     what = _NAMES[name]
-    apart = plots.differences(truth, found, cases, what=what, figures=figures_)
-    return plots.against_truth(truth, found, cases, what), apart
+    apart = plots.differences(truth, predicted, cases, what=what, figures=figures_)
+    return plots.against_truth(truth, predicted, cases, what), apart
 
 
 def patients(evaluation: Evaluation) -> list[dict[str, Any]]:
     """One row per patient, the lowest mean Dice first."""
-    functions = {one.case: one for one in evaluation.functions}
+    functions = {function.case: function for function in evaluation.functions}
     rows = []
     for case, scores in evaluation.by_case().items():
-        dice = [one.dice for one in scores]
+        dice = [score.dice for score in scores]
         rows.append(
             {
                 "case": case,
@@ -183,7 +188,7 @@ def patients(evaluation: Evaluation) -> list[dict[str, Any]]:
                 "mean": float(np.mean(dice)),
                 "lowest": min(dice),
                 "hd95": _distance(
-                    float(np.quantile([one.hd95 for one in scores], 0.5, method="higher")), str(scores[0].unit)
+                    float(np.quantile([score.hd95 for score in scores], 0.5, method="higher")), str(scores[0].unit)
                 ),
                 "function": functions.get(case),
                 "in_ml": case in functions and functions[case].basis is EfBasis.VOLUMES,
@@ -201,7 +206,7 @@ class Tile:
     uri: str
     crop: figures.Crop
     truth: str
-    found: str
+    predicted: str
     hd95: str
     aspect: float
 
@@ -219,7 +224,7 @@ def _tile(picture: Picture) -> Tile:
         figures.webp(grey, _QUALITY),
         crop,
         figures.svg_path(picture.truth, crop),
-        figures.svg_path(picture.found, crop),
+        figures.svg_path(picture.predicted, crop),
         _distance(picture.score.hd95, str(picture.score.unit)),
         round(crop.width * right / (crop.height * down), 4),
     )
@@ -228,7 +233,7 @@ def _tile(picture: Picture) -> Tile:
 def _crop(picture: Picture) -> figures.Crop:
     """A square around both contours with a margin; the whole frame if there is no contour."""
     rows, columns = picture.pixels.shape
-    points = [polygon for polygon in (*picture.truth, *picture.found) if len(polygon)]
+    points = [polygon for polygon in (*picture.truth, *picture.predicted) if len(polygon)]
     if not points:
         return figures.Crop(0, rows, 0, columns)
     low, high = np.concatenate(points).min(axis=0), np.concatenate(points).max(axis=0)

@@ -1,4 +1,4 @@
-"""How one frame was segmented."""
+"""The score of one frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from cinesax.network.fingerprint import Overlap
 
 @dataclass(frozen=True, slots=True)
 class SliceScore:
-    """How one frame was segmented.
+    """The score of one frame.
 
     Attributes:
         name: name of the frame.
@@ -24,7 +24,7 @@ class SliceScore:
         truth_px: area of the truth in pixels.
         found_px: predicted area in pixels.
         hd95: see `BorderDistances`; infinite if one mask is empty, 0 if both are.
-        mean_distance: the same.
+        mean_distance: see `BorderDistances`, likewise.
         unit: unit of the distances.
         phase: index of the phase in the study.
         slice: index of the slice in the study.
@@ -63,14 +63,14 @@ class SliceScore:
         return self.truth_px > 0 and self.found_px == 0
 
 
-def dice(truth: NDArray[np.bool_], found: NDArray[np.bool_]) -> float:
+def dice(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
     """Dice of two masks of the same shape; two empty masks agree (1). Source: Dice, Ecology 26, 1945."""
-    total = int(truth.sum()) + int(found.sum())
-    return 1.0 if total == 0 else 2 * int((truth & found).sum()) / total
+    total = int(truth.sum()) + int(predicted.sum())
+    return 1.0 if total == 0 else 2 * int((truth & predicted).sum()) / total
 
 
 def slice_scores(
-    study: LabelledStudy, found: Segmentation, structure: Structure = Structure.CAVITY
+    study: LabelledStudy, predicted: Segmentation, structure: Structure = Structure.CAVITY
 ) -> Iterator[SliceScore]:
     """The score of each frame of a study with a known truth of a structure, without overlap.
 
@@ -82,7 +82,7 @@ def slice_scores(
     for (phase, index), name in study.names.items():
         if not is_known(study, structure, phase):
             continue
-        a, b = (mask_of(one, structure, phase, index) for one in (study.truth, found))
+        a, b = (mask_of(drawn, structure, phase, index) for drawn in (study.truth, predicted))
         apart = border_distances(a, b, (1.0, 1.0) if grid is None else grid.spacing_mm)
         yield SliceScore(
             name=name,

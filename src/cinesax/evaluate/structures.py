@@ -28,35 +28,35 @@ class StructureScores:
     functions: tuple[CaseFunction, ...] = ()
 
     def volume_dice(self) -> dict[Moment, float]:
-        """The mean over patients of the Dice of all slices together, at ED and at ES."""
+        """Dice of all slices of a patient together, at ED and at ES: mean over patients."""
         totals: dict[tuple[Moment, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
-        for one in self.slices:
-            if one.moment is not None:
-                both = one.truth_px + one.found_px
+        for score in self.slices:
+            if score.moment is not None:
+                both = score.truth_px + score.found_px
                 # Two empty masks have a Dice of 1 and no pixels, so they do not count here.
-                totals[one.moment, one.case][0] += one.dice * both
-                totals[one.moment, one.case][1] += both
-        found = {}
+                totals[score.moment, score.case][0] += score.dice * both
+                totals[score.moment, score.case][1] += both
+        dice_at = {}
         for moment in Moment:
             values = [part / whole for (at, _), (part, whole) in totals.items() if at is moment and whole > 0]
             if values:
-                found[moment] = float(np.mean(values))
-        return found
+                dice_at[moment] = float(np.mean(values))
+        return dice_at
 
 
-def structure_scores(study: LabelledStudy, found: Segmentation) -> Iterator[StructureScores]:
+def structure_scores(study: LabelledStudy, predicted: Segmentation) -> Iterator[StructureScores]:
     """The scores of one study, for each structure except the cavity that truth and segmentation both have.
 
-    A structure that the segmentation does not have is not a miss: most networks draw the LV alone.
+    A structure that the segmentation does not have is not a miss: most networks draw only the LV.
     """
     for structure in Structure:
-        shared = structure in study.truth.known_phases and structure in found.known_phases
+        shared = structure in study.truth.known_phases and structure in predicted.known_phases
         if structure is Structure.CAVITY or not shared:
             continue
-        slices = tuple(slice_scores(study, found, structure))
+        slices = tuple(slice_scores(study, predicted, structure))
         function = None
         if structure.facts.part is Part.BLOOD:
-            function = case_function(study, found, structure.facts.chamber)
+            function = case_function(study, predicted, structure.facts.chamber)
         if slices:
             yield StructureScores(structure, slices, () if function is None else (function,))
 
@@ -66,9 +66,9 @@ def together(parts: list[StructureScores]) -> tuple[StructureScores, ...]:
     return tuple(
         StructureScores(
             structure,
-            tuple(score for one in parts if one.structure is structure for score in one.slices),
-            tuple(function for one in parts if one.structure is structure for function in one.functions),
+            tuple(score for part in parts if part.structure is structure for score in part.slices),
+            tuple(function for part in parts if part.structure is structure for function in part.functions),
         )
         for structure in Structure
-        if any(one.structure is structure for one in parts)
+        if any(part.structure is structure for part in parts)
     )

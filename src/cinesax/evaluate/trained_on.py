@@ -42,19 +42,20 @@ def read_trained_on(path: Path) -> Learned:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    found = _learned(*_listed(text, path))
-    if not (found.cases or found.images):
+    learned = _learned(*_listed(text, path))
+    if not (learned.cases or learned.images):
         raise InputError(f"{path} lists no patient and no image: expected one per line, or JSON with cases and images")
-    return found
+    return learned
 
 
 def together(*lists: Learned | None) -> Learned | None:
-    """The union of several lists; None if there is none."""
-    known = [one for one in lists if one is not None]
+    """The union of the known lists; None if none is known."""
+    known = [learned for learned in lists if learned is not None]
     if not known:
         return None
     return Learned(
-        frozenset(case for one in known for case in one.cases), tuple(image for one in known for image in one.images)
+        frozenset(case for learned in known for case in learned.cases),
+        tuple(image for learned in known for image in learned.images),
     )
 
 
@@ -73,7 +74,7 @@ def _listed(text: str, path: Path) -> tuple[Sequence[str], Sequence[str]]:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise InputError(f"{path} is no JSON: {error}") from None
+        raise InputError(f"{path} is not valid JSON: {error}") from None
     try:
         if isinstance(values, list):
             return _sorted_out(typed(values, tuple[str, ...]))
