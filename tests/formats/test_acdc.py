@@ -60,7 +60,7 @@ def test_other_files_are_named_with_their_reason(tmp_path):
     assert unused == {
         "patient001_4d.nii.gz": "the whole cine: only its labelled frames are used",
         "patient001_frame05.nii.gz": "a frame without labels",
-        "notes.txt": "no file of an ACDC patient",
+        "notes.txt": "not a file of an ACDC patient",
     }
 
 

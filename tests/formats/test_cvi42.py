@@ -143,7 +143,7 @@ class TestBadFiles:
     def test_elements_in_one_another_without_end(self, tmp_path):
         path = tmp_path / "w.cvi42wsx"
         path.write_text("<a>" * 100_000 + "</a>" * 100_000)
-        with pytest.raises(InputError, match="too deep"):
+        with pytest.raises(InputError, match="too deeply"):
             read_segmentation(path, CINE)
 
     @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Each file owns one format, both ways."""
+"""One file per format, for reading and writing."""

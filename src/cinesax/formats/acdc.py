@@ -1,9 +1,9 @@
-"""ACDC-style folders: one folder a patient, with the labelled frames of its cine as NIfTI.
+"""ACDC-style folders: one folder per patient, with the labelled frames of its cine as NIfTI.
 
     patientNNN/Info.cfg                      ED: 1, ES: 12, Group: DCM, Height: 184.0, NbFrame: 30, Weight: 95.0
     patientNNN/patientNNN_frameFF.nii.gz     one frame: (column, row, slice); FF counts from 1
     patientNNN/patientNNN_frameFF_gt.nii.gz  its labels: 0 background, 1 RV, 2 myocardium, 3 LV cavity
-    patientNNN/patientNNN_4d.nii.gz          the whole cine, of which only ED and ES are labelled
+    patientNNN/patientNNN_4d.nii.gz          the whole cine; only ED and ES are labelled
 
 The affine is a unit matrix; the spacing in mm is in pixdim. Source: O. Bernard et al., "Deep Learning Techniques for
 Automatic MRI Cardiac Multi-Structures Segmentation and Diagnosis: Is the Problem Solved?", IEEE TMI 37 (2018).
@@ -23,7 +23,7 @@ from cinesax.formats.nifti import read_cine
 
 INFO = "Info.cfg"
 _FRAME = re.compile(r"(?P<case>.+)_frame(?P<frame>\d+)(?P<truth>_gt)?\.nii(?:\.gz)?", re.IGNORECASE)
-# ACDC counts from the right; everything else here from the LV cavity. Value at its index -> the class of cinesax.
+# ACDC numbers from the RV, cinesax from the LV cavity. Index: value in the file; entry: class in cinesax.
 _FROM_ACDC = np.array([0, 3, 2, 1], dtype=np.uint8)
 _MAX_INFO_BYTES = 65_536
 
@@ -34,7 +34,7 @@ class Frame:
 
     Attributes:
         phase: index of the phase, counted from 0.
-        cine: of this one phase: (1, slice, row, column).
+        cine: the frame as a cine of this one phase: (1, slice, row, column).
         labels: (slice, row, column), uint8: 0 background, 1 LV cavity, 2 myocardium, 3 RV.
         files: image and labels.
     """
@@ -47,13 +47,13 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class AcdcPatient:
-    """What a patient's folder holds.
+    """The contents of a patient's folder.
 
     Attributes:
-        case: the patient, by the names of its files.
+        case: the patient, from the names of its files.
         frames: the labelled frames, by phase.
-        info: what Info.cfg says: its keys and values as they stand there.
-        info_file: where it says so.
+        info: keys and values of Info.cfg, unchanged.
+        info_file: the Info.cfg.
         unused: (file, reason) for every other file of the folder.
     """
 
@@ -65,7 +65,7 @@ class AcdcPatient:
 
 
 def is_truth(path: Path) -> bool:
-    """Whether the name is that of the labels of a frame."""
+    """Whether a file has the name of a frame's labels."""
     match = _FRAME.fullmatch(path.name)
     return match is not None and match["truth"] is not None
 
@@ -74,9 +74,9 @@ def read_patient(folder: Path) -> AcdcPatient:
     """Read the labelled frames of one patient.
 
     Raises:
-        InputError: no labelled frame, no Info.cfg or a damaged one, frames of several patients, labels without their
-            image, labels other than 0 to 3, Info.cfg naming frames for ED or ES that are not there.
-        GeometryError: labels of another shape or spacing than their image.
+        InputError: there is no labelled frame, Info.cfg is missing or damaged or names missing frames as ED or ES, the
+            frames belong to several patients, labels have no image, or labels are not 0 to 3.
+        GeometryError: labels have another shape or spacing than their image.
     """
     images, truths, others = _sorted_files(folder)
     if not truths:
@@ -88,7 +88,7 @@ def read_patient(folder: Path) -> AcdcPatient:
     info = read_info(folder / INFO)
     alone = sorted(frame for frame in truths if frame not in images)
     if alone:
-        raise InputError(f"{truths[alone[0]]} has no image: expected {case}_frame{alone[0][1]:02d}.nii.gz beside it")
+        raise InputError(f"{truths[alone[0]]} has no image: expected {case}_frame{alone[0][1]:02d}.nii.gz next to it")
     _check_info(info, {number for _, number in truths}, folder)
     unused = [(path, "a frame without labels") for key, path in sorted(images.items()) if key not in truths]
     unused += [(path, _why_not(path)) for path in others]
@@ -122,14 +122,14 @@ def _sorted_files(folder: Path) -> tuple[Files, Files, list[Path]]:
 def _why_not(path: Path) -> str:
     if re.fullmatch(r".+_4d\.nii(\.gz)?", path.name, re.IGNORECASE):
         return "the whole cine: only its labelled frames are used"
-    return "no file of an ACDC patient"
+    return "not a file of an ACDC patient"
 
 
 def read_info(path: Path) -> dict[str, str]:
     """The keys and values of an Info.cfg.
 
     Raises:
-        InputError: not there, not text, a line that is not `key: value`.
+        InputError: the file is missing or is not text, or a line is not `key: value`.
     """
     try:
         if path.stat().st_size > _MAX_INFO_BYTES:
@@ -139,14 +139,14 @@ def read_info(path: Path) -> dict[str, str]:
         raise InputError(f"{path.parent} has no {INFO}, which says which frames are ED and ES") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
-    found: dict[str, str] = {}
+    info: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         key, colon, value = line.partition(":")
         if line.strip() and not (colon and key.strip()):
             raise InputError(f"{path}, line {number}: expected 'key: value', seen {line.strip()[:40]!r}")
         if line.strip():
-            found[key.strip()] = value.strip()
-    return found
+            info[key.strip()] = value.strip()
+    return info
 
 
 def _check_info(info: Mapping[str, str], labelled: set[int], folder: Path) -> None:
@@ -165,11 +165,11 @@ def _frame(image: Path, truth: Path, phase: int) -> Frame:
     cine, drawn = read_cine(image), read_cine(truth)
     if cine.n_phases != 1 or drawn.pixels.shape != cine.pixels.shape:
         raise GeometryError(
-            f"{truth} has shape {drawn.pixels.shape} (phase, slice, row, column) where its image has "
+            f"{truth} has shape {drawn.pixels.shape} (phase, slice, row, column), but its image has "
             f"{cine.pixels.shape}: expected one phase and equal shapes"
         )
     if cine.grid is not None and drawn.grid is not None and not cine.grid.same_as(drawn.grid, tolerance_mm=0.1):
-        raise GeometryError(f"{truth} has another spacing or place than its image {image.name}")
+        raise GeometryError(f"{truth} has another spacing or position than its image {image.name}")
     values = drawn.pixels[0]
     if np.any(np.rint(values) != values) or values.min() < 0 or values.max() >= len(_FROM_ACDC):
         raise InputError(f"{truth} holds values other than the labels 0, 1 (RV), 2 (myocardium) and 3 (LV cavity)")

@@ -1,9 +1,9 @@
-"""The congenital heart disease set of the Children's Hospital Los Angeles (CHLA), as NumPy files: one a patient.
+"""The congenital heart disease set of the Children's Hospital Los Angeles (CHLA): one NumPy file per patient.
 
 `NAME.npz` holds stacks of slices at ED and ES, each with the endocardial contours of one ventricle: `LV_ED_image` and
-`LV_ED_mask` (slice, row, column), uint8, the same for `LV_ES`, `RV_ED` and `RV_ES`; `rv_index_of_lv_ED` and `_ES`
-(LV slice,): the index of the same image in the RV stack, -1 where there is none; `spacing_mm`: along x, y and between
-slices. Only slices with the ventricle are in its stack, and nobody has drawn the wall.
+`LV_ED_mask` (slice, row, column), uint8, and the same for `LV_ES`, `RV_ED` and `RV_ES`; `rv_index_of_lv_ED` and `_ES`
+(LV slice,): the index of the same image in the RV stack, or -1; `spacing_mm`: along x, y and between slices. A stack
+holds only slices with its ventricle. The wall is not drawn.
 
 Source: Karimi-Bidhendi S et al., "Fully-automated deep-learning segmentation of pediatric cardiovascular magnetic
 resonance of patients with complex congenital heart diseases", J Cardiovasc Magn Reson 22, 80, 2020.
@@ -32,11 +32,11 @@ class ChlaFrame:
 
     Attributes:
         phase: 0 for ED, 1 for ES.
-        slice: its place in the stack of the LV, where it is known; may be below 0 or beyond the last. None: unknown.
+        slice: its index in the LV stack; may be below 0 or beyond the last. None: unknown.
         number: counts the frames of a phase, from 0.
         image: (row, column), uint8.
         label: (row, column), uint8: 0, 1 LV cavity, 3 RV cavity.
-        known: the values that were looked for: LV, RV or both.
+        known: the ventricles whose truth is known: LV, RV or both.
     """
 
     phase: int
@@ -54,7 +54,7 @@ class ChlaPatient:
     Attributes:
         case: the name of the file.
         spacing_mm: (between rows, between columns).
-        frames: by phase; the LV stack first, then images that are in the RV stack alone.
+        frames: by phase; the LV stack first, then images that are only in the RV stack.
     """
 
     case: str
@@ -63,7 +63,7 @@ class ChlaPatient:
 
 
 def is_chla(path: Path) -> bool:
-    """Whether a file is a patient of this set, by the names of its arrays."""
+    """Whether a file holds a patient of this set, judged by the names of its arrays."""
     if path.suffix.lower() != ".npz":
         return False
     try:
@@ -77,7 +77,7 @@ def read_patient(path: Path) -> ChlaPatient:
     """Read one patient.
 
     Raises:
-        InputError: not such a file, a damaged one, arrays that do not fit one another.
+        InputError: the file is of another kind or damaged, or its arrays do not fit each other.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -112,7 +112,7 @@ def _frames(arrays: Mapping[str, NDArray[Any]], number: int) -> list[ChlaFrame]:
     phase = PHASES[number]
     images, cavities = arrays[f"LV_{phase}_image"], arrays[f"LV_{phase}_mask"] > 0
     others, rights = arrays[f"RV_{phase}_image"], arrays[f"RV_{phase}_mask"] > 0
-    partner = [int(one) for one in arrays[f"rv_index_of_lv_{phase}"]]
+    partner = [int(index) for index in arrays[f"rv_index_of_lv_{phase}"]]
     frames = []
     for place, (image, cavity, twin) in enumerate(zip(images, cavities, partner, strict=True)):
         label = np.where(rights[twin], RV, 0) if twin >= 0 else np.zeros(image.shape)
@@ -128,7 +128,11 @@ def _frames(arrays: Mapping[str, NDArray[Any]], number: int) -> list[ChlaFrame]:
 
 
 def _places(partner: list[int], count: int) -> list[int | None]:
-    """Where the slices of the RV stack lie in that of the LV: both are in order, so one shared image would tell."""
+    """The index in the LV stack of each slice of the RV stack; None if unknown.
+
+    Both stacks are in order, so shared images give the offset. Two are needed, because the stacks may run in opposite
+    directions.
+    """
     shared = [(twin, place) for place, twin in enumerate(partner) if twin >= 0]
     if len(shared) < 2:
         return [None] * count

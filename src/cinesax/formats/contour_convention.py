@@ -1,12 +1,12 @@
-"""Where contour files have the centre of an image's first pixel, and how a folder of them says so.
+"""The convention of contour files: the coordinates of the first pixel's centre, and how a folder records them.
 
-The Sunnybrook files count from the outer corner of the first pixel: its centre is (0.5, 0.5), the standard here.
-Older versions wrote files in which it is (0, 0). Which one holds for a file is decided in its folder, else in the next
-one above it, and so on:
+Sunnybrook files count from the outer corner of the first pixel: its centre is (0.5, 0.5), the standard here. Older
+versions of cinesax wrote files with (0, 0). The convention of a file comes from its folder, or from the nearest folder
+above that has one:
 
-1. `convention.json` beside the files, which `write_contours` leaves there and which travels with the folder;
-2. in a folder `contours`, the analysis.json of the result that it is part of: what its
-   `segmentation.contour_first_pixel_centre` says, and (0, 0) where an older result lacks that;
+1. `convention.json` next to the files, which `write_contours` writes and which travels with the folder;
+2. for a folder `contours`, the analysis.json of its result: `segmentation.contour_first_pixel_centre`, or (0, 0) if an
+   older result lacks it;
 3. the standard.
 """
 
@@ -24,10 +24,10 @@ from cinesax.files.stored_files import replacing
 Centre = tuple[float, float]
 
 STANDARD: Centre = (0.5, 0.5)
-BEFORE_IT_WAS_NAMED: Centre = (0.0, 0.0)
+BEFORE_IT_WAS_RECORDED: Centre = (0.0, 0.0)
 MARKER_NAME = "convention.json"
 FIELD = "contour_first_pixel_centre"
-"""The name in analysis.json, in `segmentation`."""
+"""The field in analysis.json, in `segmentation`."""
 
 _SCHEMA = "cinesax/contours/1"
 _RESULT_SCHEMAS = "cinesax/analysis/"
@@ -36,12 +36,12 @@ _RESULT_NAME, _CONTOURS_NAME = "analysis.json", "contours"
 
 @dataclass(frozen=True)
 class Convention:
-    """What holds in a folder.
+    """The convention of a folder.
 
     Attributes:
-        folder: where it was found.
+        folder: the folder that records it.
         first_pixel_centre: (x, y) of the first stored pixel's centre in its files.
-        exceptions: path below the folder, with slashes -> the same of files that somebody else put there.
+        exceptions: path below the folder, with slashes -> (x, y) of files from elsewhere.
     """
 
     folder: Path
@@ -57,7 +57,7 @@ def first_pixel_centres(files: Iterable[Path]) -> dict[Path, Centre]:
     """(x, y) of the first pixel's centre in each of the contour files.
 
     Raises:
-        InputError: a marker or analysis.json that names no convention where it should.
+        InputError: a marker or analysis.json does not give a convention where it should.
     """
     by_folder: dict[Path, Convention] = {}
     centres = {}
@@ -70,27 +70,27 @@ def first_pixel_centres(files: Iterable[Path]) -> dict[Path, Centre]:
 
 
 def write_marker(folder: Path, *, others: Iterable[Path] = ()) -> Path:
-    """Say in a folder that its contours are of the standard convention.
+    """Record in a folder that its contours have the standard convention.
 
     Args:
-        folder: where they are.
-        others: contour files in it, at any depth, which keep the convention that they have now.
+        folder: the folder of the contours.
+        others: other contour files in it, at any depth, which keep their present convention.
 
     Raises:
         InputError: see `first_pixel_centres`.
-        OSError: it cannot be written.
+        OSError: the marker cannot be written.
     """
     return _write(folder, exceptions_among(folder, others))
 
 
 def add_exceptions(folder: Path, exceptions: Mapping[str, Centre]) -> None:
-    """Let the marker of a folder say which of its files have another convention: see `exceptions_among`."""
+    """Record in a folder's marker which files have another convention: see `exceptions_among`."""
     if exceptions:
         _write(folder, exceptions)
 
 
 def exceptions_among(folder: Path, files: Iterable[Path]) -> dict[str, Centre]:
-    """Path below the folder -> convention, of those files that do not have the standard one."""
+    """Path below the folder -> convention, for files without the standard convention."""
     centres = first_pixel_centres(files)
     return {
         file.relative_to(folder).as_posix(): centre for file, centre in sorted(centres.items()) if centre != STANDARD
@@ -98,20 +98,20 @@ def exceptions_among(folder: Path, files: Iterable[Path]) -> dict[str, Centre]:
 
 
 def _write(folder: Path, exceptions: Mapping[str, Centre]) -> Path:
-    told: dict[str, Any] = {"schema": _SCHEMA, "first_pixel_centre": STANDARD}
+    marker: dict[str, Any] = {"schema": _SCHEMA, "first_pixel_centre": STANDARD}
     if exceptions:
-        told["exceptions"] = dict(exceptions)
+        marker["exceptions"] = dict(exceptions)
     path = folder / MARKER_NAME
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(told) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(marker) + "\n", encoding="utf-8")
     return path
 
 
 def _of_folder(start: Path) -> Convention:
     for folder in (start, *start.parents):
-        found = _marked(folder) or (_of_result(folder) if folder.name == _CONTOURS_NAME else None)
-        if found is not None:
-            return found
+        convention = _marked(folder) or (_of_result(folder) if folder.name == _CONTOURS_NAME else None)
+        if convention is not None:
+            return convention
     return Convention(start, STANDARD)
 
 
@@ -120,29 +120,31 @@ def _marked(folder: Path) -> Convention | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        marker = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read, which says how the contours beside it are meant: {error}") from error
-    if not isinstance(told, dict) or told.get("schema") != _SCHEMA:
+        raise InputError(
+            f"{path}, which gives the convention of the contours next to it, cannot be read: {error}"
+        ) from error
+    if not isinstance(marker, dict) or marker.get("schema") != _SCHEMA:
         return None  # another program's
-    exceptions = told.get("exceptions", {})
+    exceptions = marker.get("exceptions", {})
     if not isinstance(exceptions, dict):
         raise InputError(f"{path}: exceptions must be an object of file names, seen {type(exceptions).__name__}")
     others = {name: _centre(value, path, name) for name, value in exceptions.items()}
-    return Convention(folder, _centre(told.get("first_pixel_centre"), path, "first_pixel_centre"), others)
+    return Convention(folder, _centre(marker.get("first_pixel_centre"), path, "first_pixel_centre"), others)
 
 
 def _of_result(folder: Path) -> Convention | None:
     path = folder.parent / _RESULT_NAME
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(told, dict) or not str(told.get("schema")).startswith(_RESULT_SCHEMAS):
+    if not isinstance(result, dict) or not str(result.get("schema")).startswith(_RESULT_SCHEMAS):
         return None
-    segmentation = told.get("segmentation")
+    segmentation = result.get("segmentation")
     if not isinstance(segmentation, dict) or FIELD not in segmentation:
-        return Convention(folder, BEFORE_IT_WAS_NAMED)
+        return Convention(folder, BEFORE_IT_WAS_RECORDED)
     return Convention(folder, _centre(segmentation[FIELD], path, FIELD))
 
 

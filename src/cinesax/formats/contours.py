@@ -1,14 +1,13 @@
-"""Contour text files as the Sunnybrook Cardiac Data have them, both ways.
+"""Reads and writes contour text files as in the Sunnybrook Cardiac Data.
 
-A file `IM-0001-NNNN-{i,o,r,p}contour-{manual,auto}.txt` holds one closed polygon: a point `x y` a line, in pixels, x to
-the right, y down, from the outer corner of the first pixel: its centre is (0.5, 0.5). In a Segmentation it is (0, 0),
-so half a pixel is added on the way out and taken away on the way in; `contour_convention` tells the files apart that
-older versions wrote without it. The letter names the structure: i is the endocardium and o the epicardium, as in
-Sunnybrook, which has no letter for the RV; r is the RV's endocardium and p the papillary muscles (of which Sunnybrook
-has files p1, p2, ..., which are not read: they lie in the cavity). NNNN counts the frames of the study as the
-study does: it is the InstanceNumber, where every frame has its own, else slice * phases + phase + 1 in the order of the
-Cine. (In Sunnybrook the study counts from base to apex, which is against the order along the slice normal that a Cine
-has.)
+A file `IM-0001-NNNN-{i,o,r,p}contour-{manual,auto}.txt` holds one closed polygon, one point `x y` per line, in pixels,
+x to the right, y down, from the outer corner of the first pixel, whose centre is (0.5, 0.5). In a Segmentation that
+centre is (0, 0), so writing adds half a pixel and reading subtracts it; `contour_convention` recognises files of older
+versions without it. The letter names the structure: i is the endocardium and o the epicardium, as in Sunnybrook, which
+has no letter for the RV; r is the RV's endocardium and p the papillary muscles. (Sunnybrook's own files p1, p2, ... are
+not read: these muscles are part of the cavity.) NNNN counts frames as the study does: it is the InstanceNumber if every
+frame has its own, else slice * phases + phase + 1 in the order of the Cine. (Sunnybrook studies count from base to
+apex, which is the reverse of the slice order of a Cine.)
 """
 
 import math
@@ -29,18 +28,18 @@ from cinesax.files.stored_files import replacing
 from cinesax.formats.contour_convention import MARKER_NAME, STANDARD, first_pixel_centres, write_marker
 from cinesax.formats.crossings import crossing
 
-_LETTERS = "".join(one.facts.letter for one in Structure)
+_LETTERS = "".join(structure.facts.letter for structure in Structure)
 _NAME = re.compile(rf"(?:.*-)?IM-\d+-(\d+)-([{_LETTERS}])contour-(manual|auto)\.txt", re.IGNORECASE)
 _ANY_CONTOUR = re.compile(r"(?:.*-)?IM-\d+-\d+-[a-z]\d?contour-(manual|auto)\.txt", re.IGNORECASE)
 _MAX_FILE_BYTES = 16 * 1024**2
 _EXACT = Context(prec=60)
-"""Digits for the sum of a coordinate and a whole number of half pixels, without any rounding."""
+"""Enough digits to add half pixels to a coordinate without rounding."""
 
 Contours = dict[ContourKey, Polygons]
 
 
 def frame_numbers(cine: Cine) -> dict[int, tuple[int, int]]:
-    """The study's number of each frame -> (phase, slice) in the Cine."""
+    """The number of each frame in the study -> (phase, slice) in the Cine."""
     numbers = cine.source.instance_numbers
     places = ((phase, place) for phase in range(cine.n_phases) for place in range(cine.n_slices))
     if numbers:
@@ -49,19 +48,19 @@ def frame_numbers(cine: Cine) -> dict[int, tuple[int, int]]:
 
 
 def read_contours(folder: Path, cine: Cine, *, phase: int | None = None) -> Segmentation:
-    """Read the contour files in a folder (any depth) as a Segmentation of a cine, with its contours kept.
+    """Read the contour files in a folder (any depth) as a Segmentation of a cine, with its contours.
 
-    Files of other names are left alone. Where a frame has a manual and an automatic contour, the manual counts.
+    Files with other names are ignored. If a frame has a manual and an automatic contour, the manual one counts.
 
     Args:
         folder: the folder, or one contour file.
-        cine: the study whose frames the files name.
-        phase: of files that are of one phase and count its slices from 1, instead of the frames of the study.
+        cine: the study that the file names refer to.
+        phase: the phase of files that all belong to one phase and may count its slices from 1 instead of frames.
 
     Raises:
-        UsageError: a phase for files of other phases.
-        InputError: no contour file there, a file with anything but points in it, a frame that the cine does not
-            have, points outside of the image, two files of one contour, a broken `convention.json`.
+        UsageError: the files do not belong to the given phase.
+        InputError: there is no contour file, a file holds anything but points, the cine does not have a frame, points
+            are outside the image, two files hold the same contour, or `convention.json` is damaged.
     """
     chosen = chosen_files(folder)
     numbers = (
@@ -84,20 +83,20 @@ def read_contours(folder: Path, cine: Cine, *, phase: int | None = None) -> Segm
     return from_contours(contours, shape, author="manual" if manual else "auto")
 
 
-def _of_one_phase(folder: Path, cine: Cine, seen: set[int], phase: int) -> dict[int, tuple[int, int]]:
-    """Number in the names -> (phase, slice), of files of one phase: numbers of its frames, or of its slices from 1.
+def _of_one_phase(folder: Path, cine: Cine, named: set[int], phase: int) -> dict[int, tuple[int, int]]:
+    """Number in the names -> (phase, slice), for files of one phase: numbers of its frames, or of its slices from 1.
 
-    Slices count as the study counts its frames: from the other end, where its frame numbers fall along the stack.
+    Slices are counted in the order of the study's frame numbers, which may run from the last slice to the first.
     """
     numbers = frame_numbers(cine)
     of_phase = {number: where for number, where in numbers.items() if where[0] == phase}
-    if seen <= of_phase.keys():
+    if named <= of_phase.keys():
         return of_phase
-    if max(seen) <= cine.n_slices and min(seen) >= 1:
+    if max(named) <= cine.n_slices and min(named) >= 1:
         return {index: of_phase[number] for index, number in enumerate(sorted(of_phase), start=1)}
     raise UsageError(
-        f"{folder} holds contours of frames {min(seen)} to {max(seen)}, which are neither frames of phase {phase} nor "
-        f"its {cine.n_slices} slices: leave --segmentation-phase out"
+        f"{folder} holds contours of frames {min(named)} to {max(named)}, which are neither frames of phase {phase} "
+        f"nor its {cine.n_slices} slices: leave --segmentation-phase out"
     )
 
 
@@ -107,7 +106,7 @@ def is_contour_file(path: Path) -> bool:
 
 
 def contour_files(folder: Path) -> list[Path]:
-    """All contours in a folder (any depth), those of papillary muscles included."""
+    """All contour files in a folder (any depth), including those of papillary muscles."""
     return sorted(path for path in folder.rglob("*.[tT][xX][tT]") if _ANY_CONTOUR.fullmatch(path.name))
 
 
@@ -115,7 +114,7 @@ def chosen_files(folder: Path) -> dict[tuple[int, str], Path]:
     """The contour files in a folder (any depth) that count: (number of the frame, letter of the structure) -> file.
 
     Raises:
-        InputError: no contour file there, or two of one contour.
+        InputError: there is no contour file, or two files hold the same contour.
     """
     try:
         files = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*.[tT][xX][tT]"))
@@ -148,15 +147,15 @@ def read_polygon(path: Path, *, moved_by: ArrayLike = (0.0, 0.0)) -> Floats:
 
     Args:
         path: the file.
-        moved_by: (x, y), what is added to the points as they are written. The sum is rounded once, so what
-            `write_contours` took away comes back to the last bit.
+        moved_by: (x, y), added to the stored points. The sum is rounded only once, so that the points are exactly those
+            that `write_contours` was given.
 
     Returns:
         (point, 2): x, y in pixels; a last point that repeats the first is left out.
 
     Raises:
-        InputError: with file and line, where a line is not two finite numbers, or there are fewer than three points;
-            with file and frame, where the polygon crosses itself.
+        InputError: a line is not two finite numbers, there are fewer than three points, or the polygon crosses itself;
+            the message names file and line, or file and frame.
     """
     points = _read_points(path, moved_by)
     if len(points) > 1 and points[0] == points[-1]:
@@ -169,7 +168,7 @@ def read_polygon(path: Path, *, moved_by: ArrayLike = (0.0, 0.0)) -> Floats:
 
 
 def _refuse_crossing(path: Path, polygon: Floats, moved_by: ArrayLike) -> None:
-    """Raise where the area of a polygon would be anything but what it encloses."""
+    """Raise if a polygon crosses itself: its area would not be that of the region it encloses."""
     place = crossing(polygon)
     if place is None:
         return
@@ -178,7 +177,7 @@ def _refuse_crossing(path: Path, polygon: Floats, moved_by: ArrayLike) -> None:
     frame = "" if match is None else f" of frame {int(match[1])}"
     raise InputError(
         f"{path}: the contour{frame} crosses itself near x {x:.1f}, y {y:.1f}: its area means nothing. Are its points "
-        "in order round the outline?"
+        "in order around the outline?"
     )
 
 
@@ -224,15 +223,15 @@ def _refuse_outside(path: Path, polygon: Floats, cine: Cine) -> None:
 def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list[Path]:
     """Write one file for each frame and outline; reading them back gives the same contours and areas.
 
-    A frame of several polygons becomes one file, as the format wants it: the polygons are joined by cuts of no
-    width, which leaves the total area as it is. Existing contour files of the folder are left alone. Beside them a
-    `convention.json` says where the first pixel's centre is.
+    The format has one polygon per file: several polygons of a frame are joined by cuts of no width, which do not change
+    the total area. Other contour files in the folder stay. A `convention.json` next to them records the position of the
+    first pixel's centre.
 
     Returns:
         The contour files.
 
     Raises:
-        GeometryError: a segmentation that does not fit the cine.
+        GeometryError: the segmentation does not fit the cine.
         OutputError: the files cannot be written.
     """
     if segmentation.labels.shape != cine.pixels.shape:
@@ -246,7 +245,7 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
             folder / _written_name(places[phase, place], structure, maker): (polygons, place)
             for (structure, phase, place), polygons in sorted(_outlines(segmentation).items())
         }
-        # First, so that no file is ever there without what it means.
+        # First, so that no contour file ever exists without its convention.
         write_marker(folder, others=[path for path in contour_files(folder) if path not in outlines])
         for path, (polygons, place) in outlines.items():
             _write_polygon(join(polygons), STANDARD - _padding_xy(cine, place), path)
@@ -257,16 +256,16 @@ def write_contours(segmentation: Segmentation, cine: Cine, folder: Path) -> list
 
 
 def read_written(folder: Path, cine: Cine, counts: Mapping[ContourKey, Sequence[int]], author: str) -> Contours:
-    """The contours that `write_contours` wrote, to the last bit.
+    """The contours that `write_contours` wrote, exact to the last bit.
 
     Args:
-        folder: where they are.
+        folder: the folder of the contours.
         cine: the study.
-        counts: of each contour the number of points of its polygons: see `point_counts`.
-        author: of the segmentation.
+        counts: for each contour, the numbers of points of its polygons: see `point_counts`.
+        author: the author of the segmentation.
 
     Raises:
-        InputError: a file that is missing, cannot be read or has another number of points.
+        InputError: a file is missing, cannot be read or has another number of points.
     """
     places = {place: number for number, place in frame_numbers(cine).items()}
     paths = {key: folder / _written_name(places[key[1:]], key[0], _maker(author)) for key in counts}
@@ -275,20 +274,20 @@ def read_written(folder: Path, cine: Cine, counts: Mapping[ContourKey, Sequence[
     for key, path in paths.items():
         points = np.array(_read_points(path, _padding_xy(cine, key[2]) - centres[path]))
         if len(points) != _joined_length(counts[key]):
-            raise InputError(f"{path} has {len(points)} points where {_joined_length(counts[key])} were written")
+            raise InputError(f"{path} has {len(points)} points, but {_joined_length(counts[key])} were written")
         contours[key] = _split(points, counts[key])
     return contours
 
 
 def point_counts(polygons: Polygons) -> list[int]:
-    """How many points each polygon has; negative where its file runs through it backwards (see `join`)."""
+    """The number of points of each polygon; negative if the file stores it in reverse (see `join`)."""
     if len(polygons) == 1:
         return [len(polygons[0])]
     return [len(polygon) if _signed_area(polygon) >= 0 else -len(polygon) for polygon in polygons]
 
 
 def _joined_length(counts: Sequence[int]) -> int:
-    # Joined polygons return to their first points, and then along the cuts between them.
+    # Each joined polygon returns to its first point, and then the path runs back along the cuts between them.
     return abs(counts[0]) if len(counts) == 1 else sum(map(abs, counts)) + 2 * len(counts) - 1
 
 
@@ -307,7 +306,7 @@ def _written_name(number: int, structure: Structure, maker: str) -> str:
 
 
 def is_written_name(name: str, author: object) -> bool:
-    """Whether `write_contours` gives files such a name, of a segmentation by this author."""
+    """Whether `write_contours` uses this name for segmentations by this author."""
     return (
         name == MARKER_NAME
         or re.fullmatch(rf"IM-0001-[-0-9][0-9]{{3,}}-[{_LETTERS}]contour-{_maker(author)}\.txt", name) is not None
@@ -319,7 +318,7 @@ def _maker(author: object) -> str:
 
 
 def _padding_xy(cine: Cine, place: int) -> Floats:
-    """(x, y): what lies before the first stored pixel of a slice; files count pixels as they are stored."""
+    """(x, y): the padding before the first stored pixel of a slice; files count stored pixels."""
     if not cine.source.paddings_px:
         return np.zeros(2)
     rows, columns = cine.source.paddings_px[place]
@@ -331,21 +330,24 @@ def _outlines(segmentation: Segmentation) -> Mapping[ContourKey, Polygons]:
         return segmentation.contours
     phases, slices = segmentation.labels.shape[:2]
     keys = [
-        (one, phase, place) for one in segmentation.known_phases for phase in range(phases) for place in range(slices)
+        (structure, phase, place)
+        for structure in segmentation.known_phases
+        for phase in range(phases)
+        for place in range(slices)
     ]
     traced = {key: segmentation.outline(*key) for key in keys}
     return {key: polygons for key, polygons in traced.items() if polygons}
 
 
 def join(polygons: Polygons) -> Floats:
-    """One polygon of the same total area: the polygons in one direction, joined by cuts of no width."""
+    """One polygon with the same total area: the polygons, all in one direction, joined by cuts of no width."""
     if len(polygons) == 1:
         return polygons[0]
     points = []
     for polygon in polygons:
         turned = polygon if _signed_area(polygon) >= 0 else polygon[::-1]
         points += [turned, turned[:1]]
-    # Back along the same cuts: through the starts of the polygons between, in reverse.
+    # Return along the same cuts, through the starts of the polygons in between, in reverse.
     points += [polygon[:1] for polygon in points[-4::-2]]
     return np.concatenate(points)
 
@@ -356,10 +358,10 @@ def _signed_area(polygon: Floats) -> float:
 
 
 def _write_polygon(polygon: Floats, moved_by: Floats, path: Path) -> None:
-    """Write the points in decimals that are the exact sums: rounded ones would not come back to the last bit."""
+    """Write the exact decimal sums of points and offset: rounded sums would not restore the points to the last bit."""
     by_x, by_y = (Decimal(float(part)) for part in moved_by)
     moved = polygon + moved_by
-    # Where the sum is exact and as fine as the point, its shortest decimal comes back too, and is written faster.
+    # If the sum is exact and as fine as the point, its shortest decimal restores the point too, and is faster to write.
     short = np.all((moved - moved_by == polygon) & (np.spacing(moved) == np.spacing(polygon)), axis=1).tolist()
     with localcontext(_EXACT), replacing(path) as temporary:
         lines = (

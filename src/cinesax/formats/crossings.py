@@ -1,6 +1,6 @@
-"""Whether a closed polygon crosses itself: then its area is not that of a region, and may be anything.
+"""Detects closed polygons that cross themselves: their area is not the area of any region.
 
-A figure of eight has the difference of its loops, points out of order have some multiple of what they enclose.
+The area of a figure of eight is the difference of its loops; that of points out of order can be almost any number.
 """
 
 from collections import Counter
@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from cinesax.core.grid import Floats
 
 _ROWS = 512
-# Beyond what rounding can do to the sign of a cross product of coordinates in pixels (16 digits).
+# Larger than the rounding error in a cross product of coordinates in pixels (16 digits).
 _ROUNDING = 1e-9
 
 
 def crossing(polygon: Floats) -> tuple[float, float] | None:
-    """A place where a closed polygon crosses itself, (x, y); None where it does not.
+    """A point (x, y) where a closed polygon crosses itself; None if it does not.
 
-    Every pair of edges is looked at. Edges that only touch do not cross, and neither do cuts of no width: edges that
-    are gone along twice, there and back, by which several polygons are written as one. Loops that hang together in one
-    point and run in opposite directions (a figure of eight drawn through its middle) do.
+    All pairs of edges are compared. Edges that only touch do not cross. Neither do cuts of no width, which join several
+    polygons into one and run along the same edge there and back. Two loops that meet in one point and run in opposite
+    directions (a figure of eight drawn through its middle) do cross.
 
     Args:
         polygon: (point, 2), x and y in pixels, closed implicitly.
@@ -34,30 +34,31 @@ def crossing(polygon: Floats) -> tuple[float, float] | None:
     touched: list[tuple[int, Floats]] = []
     for first in range(0, len(edges[0]), _ROWS):
         a, b = edges[0][first : first + _ROWS, None], edges[1][first : first + _ROWS, None]
-        one, other = _side(a, b, edges[0][None]), _side(a, b, edges[1][None])
-        # Edges whose ends lie on two sides of the line through another one: do those of that one, of theirs?
-        for i, j in np.argwhere(one * other < 0):
+        start_sides, end_sides = _side(a, b, edges[0][None]), _side(a, b, edges[1][None])
+        # Two edges cross if the ends of each lie on both sides of the line through the other.
+        for i, j in np.argwhere(start_sides * end_sides < 0):
             c, d = edges[0][j], edges[1][j]
             if _side(c, d, a[i, 0]) * _side(c, d, b[i, 0]) < 0:
                 return _meeting(a[i, 0], b[i, 0], c, d)
-        touched += [(first + int(i), edges[0][j]) for i, j in np.argwhere((one == 0) & _between(a, b, edges[0][None]))]
+        on_edge = (start_sides == 0) & _between(a, b, edges[0][None])
+        touched += [(first + int(i), edges[0][j]) for i, j in np.argwhere(on_edge)]
     return _opposed_loops(_with_touched(points, np.flatnonzero(kept), touched))
 
 
 def _without_repeats(polygon: Floats) -> Floats:
-    """Without points that repeat the one before."""
+    """The points without those that repeat the previous point."""
     return np.asarray(polygon[np.any(polygon != np.roll(polygon, 1, axis=0), axis=1)], dtype=np.float64)
 
 
 def _cuts(starts: Floats, ends: Floats) -> NDArray[np.bool_]:
-    """(edge,), bool: edges that also stand the other way round."""
+    """(edge,), bool: edges that also occur in the opposite direction."""
     edges = list(zip(map(tuple, starts.tolist()), map(tuple, ends.tolist()), strict=True))
-    there = set(edges)
-    return np.array([(end, start) in there for start, end in edges])
+    listed = set(edges)
+    return np.array([(end, start) in listed for start, end in edges])
 
 
 def _side(a: Floats, b: Floats, point: Floats) -> NDArray[np.int_]:
-    """On which side of the line from a to b a point lies: -1, 1, or 0 on it, as far as rounding lets one say."""
+    """The side of the line from a to b on which a point lies: -1, 1, or 0 on the line (within rounding)."""
     cross = (b[..., 0] - a[..., 0]) * (point[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (
         point[..., 0] - a[..., 0]
     )
@@ -65,7 +66,7 @@ def _side(a: Floats, b: Floats, point: Floats) -> NDArray[np.int_]:
 
 
 def _between(a: Floats, b: Floats, point: Floats) -> NDArray[np.bool_]:
-    """Whether a point on the line from a to b lies between them, and is neither."""
+    """Whether a point on the line from a to b lies strictly between them."""
     along = ((point - a) * (b - a)).sum(axis=-1)
     return np.asarray((along > _ROUNDING) & (along < ((b - a) ** 2).sum(axis=-1) - _ROUNDING))
 
@@ -78,7 +79,7 @@ def _meeting(a: Floats, b: Floats, c: Floats, d: Floats) -> tuple[float, float]:
 
 
 def _with_touched(points: Floats, edges: NDArray[np.intp], touched: list[tuple[int, Floats]]) -> Floats:
-    """The polygon with a point wherever one of its points lies on an edge, so that it passes there twice."""
+    """The polygon with its own points inserted into the edges that they lie on, so that it passes them twice."""
     if not touched:
         return points
     on: dict[int, list[Floats]] = {}

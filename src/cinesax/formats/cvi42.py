@@ -1,9 +1,9 @@
-"""cvi42 workspaces in: the contours that people drew in Circle's cvi42, from its XML export (`.cvi42wsx`).
+"""Reads cvi42 workspaces: contours that people drew in Circle's cvi42, from its XML export (`.cvi42wsx`).
 
-The file is a tree of `Hash:item` elements. Under the key Contours of an image, whose key is its SOPInstanceUID, lies
-each contour by name, with Points (`Point:x`, `Point:y`) and SubpixelResolution: how many points lie between the centres
-of two pixels. Whole numbers, after division by it, are pixel centres. The format is not published; it was learned from
-parsers in public repositories (parse_cvi42_xml.py of ukbb_cardiac; Contour42; getCMR42Contours.m of Gerardus).
+The file is a tree of `Hash:item` elements. The key of an image is its SOPInstanceUID; under its key Contours it holds
+each contour by name, with Points (`Point:x`, `Point:y`) and SubpixelResolution, the number of points per pixel.
+Coordinates divided by that number are whole at pixel centres. The format is not published; this reader follows parsers
+in public repositories (parse_cvi42_xml.py of ukbb_cardiac; Contour42; getCMR42Contours.m of Gerardus).
 """
 
 import re
@@ -38,7 +38,7 @@ _CHUNK = 1024**2
 
 @dataclass
 class _Contour:
-    """One contour as the file has it: points are x and y in turn, before division."""
+    """One contour as stored: x and y of its points, before division."""
 
     x: list[float] = field(default_factory=list)
     y: list[float] = field(default_factory=list)
@@ -51,17 +51,18 @@ def is_workspace(path: Path) -> bool:
 
 
 def read_workspace(path: Path, cine: Cine) -> Segmentation:
-    """The short-axis contours of a workspace that are of a cine: LV endocardium and epicardium, RV endocardium.
+    """The short-axis contours of a cine in a workspace: LV endocardium and epicardium, RV endocardium.
 
-    Contours of other images are left alone. Papillary muscles lie in the cavity and are left out, and so are long-axis
-    contours. Open contours (at the base) are closed by a straight line.
+    Contours of other images, long-axis contours and papillary muscles (which are part of the cavity) are ignored. Open
+    contours (at the base) are closed by a straight line.
 
     Args:
         path: the XML export.
-        cine: the exam that was drawn on, from DICOM.
+        cine: the exam that the contours were drawn on, from DICOM.
 
     Raises:
-        InputError: the binary form, damaged or unsafe XML, no contour of this exam, points outside of the image.
+        InputError: the workspace is binary, damaged or unsafe, has no contour of this exam, or has points outside the
+            image.
     """
     if path.name.lower().endswith(BINARY_SUFFIX):
         raise InputError(f"{path} is a binary workspace: export it from cvi42 as XML (.cvi42wsx)")
@@ -71,17 +72,21 @@ def read_workspace(path: Path, cine: Cine) -> Segmentation:
         )
     places = _places(cine)
     drawn = _parse(path)
-    mine = {key: contour for key, contour in drawn.items() if key[0] in places}
-    if not mine:
+    of_cine = {key: contour for key, contour in drawn.items() if key[0] in places}
+    if not of_cine:
         others = len({uid for uid, _ in drawn})
-        raise InputError(f"{path} holds no contour of this exam: its {others} images with contours are others")
+        raise InputError(
+            f"{path} holds no contour of this exam: its {others} images with contours belong to other exams"
+        )
     contours: dict[ContourKey, Polygons] = {}
-    for (uid, name), contour in sorted(mine.items(), key=_closed_last):
+    for (uid, name), contour in sorted(of_cine.items(), key=_closed_last):
         structure = _structure(name)
         if structure is None or len(contour.x) < 3:
             continue
         if cine.source.frame_numbers and len(places[uid]) > 1:
-            raise InputError(f"{path} names an instance of several frames and not which of them: it cannot be read")
+            raise InputError(
+                f"{path} has contours of a multi-frame instance, but does not say of which frame: it cannot be read"
+            )
         for phase, place in places[uid]:
             key = structure, phase, place
             others_of_frame = contours.get(key, ()) if name[-1].isdigit() else ()
@@ -93,7 +98,7 @@ def read_workspace(path: Path, cine: Cine) -> Segmentation:
 
 
 def _places(cine: Cine) -> dict[str, list[tuple[int, int]]]:
-    """SOPInstanceUID -> (phase, slice) of its frames."""
+    """SOPInstanceUID -> (phase, slice) of each of its frames."""
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for phase, row in enumerate(cine.source.instance_uids):
         for place, uid in enumerate(row):
@@ -102,7 +107,7 @@ def _places(cine: Cine) -> dict[str, list[tuple[int, int]]]:
 
 
 def _closed_last(item: tuple[tuple[str, str], _Contour]) -> tuple[str, bool, str]:
-    """Of an open and a closed contour of one border the closed one counts: it comes last."""
+    """Sorts closed contours after open ones: if a border has both, the closed contour replaces the open one."""
     (uid, name), _ = item
     return uid, "Open" not in name, name
 
@@ -114,19 +119,21 @@ def _structure(name: str) -> Structure | None:
 
 def _polygon(path: Path, contour: _Contour, cine: Cine, place: int) -> Floats:
     if len(contour.x) != len(contour.y) or not contour.per_pixel > 0:
-        raise InputError(f"{path} holds a contour of {len(contour.x)} x and {len(contour.y)} y: it is damaged")
+        raise InputError(
+            f"{path} holds a contour with {len(contour.x)} x and {len(contour.y)} y coordinates: it is damaged"
+        )
     points = np.column_stack([contour.x, contour.y]) / contour.per_pixel
     if cine.source.paddings_px:
         points = points + np.array(cine.source.paddings_px[place][::-1], dtype=np.float64)
     rows, columns = cine.pixels.shape[2:]
     if not np.all(np.isfinite(points)) or np.any(points < -1) or np.any(points > [columns, rows]):
         raise InputError(f"{path} holds a contour that leaves its image of {columns} columns and {rows} rows")
-    # Where the last point repeats the first, the polygon is closed twice.
+    # A last point that repeats the first would close the polygon twice.
     return points[:-1] if len(points) > 3 and np.array_equal(points[0], points[-1]) else points
 
 
 class _Reader:
-    """What the events of the parser add up to: (SOPInstanceUID, name of the contour) -> contour."""
+    """Collects contours from the events of the parser: (SOPInstanceUID, name of the contour) -> contour."""
 
     def __init__(self) -> None:
         self.contours: dict[tuple[str, str], _Contour] = defaultdict(_Contour)
@@ -135,22 +142,22 @@ class _Reader:
         self.points = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        """An element begins; its key, or its own name where it has none, is where we are."""
+        """An element begins: note its key, or its name if it has no key."""
         key = next((value for named, value in attributes.items() if _local(named) == "key"), _local(name))
         self.keys.append(key)
         self.text.clear()
         if len(self.keys) > _MAX_DEPTH:
-            raise ValueError("elements lie in one another too deep")
+            raise ValueError("elements are nested too deeply")
 
     def end(self, name: str) -> None:
-        """An element ends; where it is a number of a contour, that is kept."""
-        at, text = self._in_contour(), "".join(self.text).strip()
-        if at is not None and text:
-            contour, rest = at
-            if rest == ("SubpixelResolution",):
+        """An element ends: if it is a number of a contour, keep the number."""
+        current, text = self._in_contour(), "".join(self.text).strip()
+        if current is not None and text:
+            contour, keys = current
+            if keys == ("SubpixelResolution",):
                 contour.per_pixel = float(text)
-            elif len(rest) == 3 and rest[0] == "Points" and rest[2] in ("x", "y"):
-                (contour.x if rest[2] == "x" else contour.y).append(float(text))
+            elif len(keys) == 3 and keys[0] == "Points" and keys[2] in ("x", "y"):
+                (contour.x if keys[2] == "x" else contour.y).append(float(text))
                 self.points += 1
                 if self.points > 2 * _MAX_POINTS:
                     raise ValueError("too many points")
@@ -158,7 +165,7 @@ class _Reader:
         self.text.clear()
 
     def _in_contour(self) -> tuple[_Contour, tuple[str, ...]] | None:
-        """The contour that we are in, and the keys inside of it."""
+        """The contour around the current element, and the keys from the contour down to the element."""
         if "Contours" not in self.keys:
             return None
         at = self.keys.index("Contours")
@@ -177,7 +184,7 @@ def _parse(path: Path) -> dict[tuple[str, str], _Contour]:
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
     parser.CharacterDataHandler = reader.text.append
-    # No workspace declares entities. Those of an attack expand to gigabytes, or name files of this machine.
+    # No workspace declares entities. Those of an attack expand to gigabytes, or read local files.
     parser.StartDoctypeDeclHandler = _refuse
     try:
         if path.stat().st_size > _MAX_BYTES:

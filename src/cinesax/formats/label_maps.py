@@ -1,10 +1,10 @@
-"""Stacks as NIfTI with a map of labels beside them, as the UK Digital Heart Project has them: one folder a patient.
+"""NIfTI stacks with label maps, as in the UK Digital Heart Project: one folder per patient.
 
     A/sa_ED.nii.gz                  a stack at ED
     A/seg_sa_ED.nii.gz              its labels (or any other seg*.nii.gz on the image's own grid):
                                     0 background, 1 LV cavity, 2 myocardium, 3 or 4 RV cavity
 
-Every slice of the stack is labelled: one without label holds no heart.
+Every slice of the stack is labelled: a slice without labels shows no heart.
 """
 
 import re
@@ -22,9 +22,9 @@ from cinesax.formats.nifti import is_nifti, read_cine
 UNKNOWN = 255
 _IMAGE = re.compile(r"sa_(ED|ES)\.nii(\.gz)?", re.IGNORECASE)
 _LABELS = re.compile(r"seg.*\.nii(\.gz)?", re.IGNORECASE)
-# Value in the file at its index -> the class of cinesax (1 LV cavity, 2 myocardium, 3 RV).
+# Index: value in the file; entry: class in cinesax (1 LV cavity, 2 myocardium, 3 RV).
 _CLASSES = np.array([0, 1, 2, 3, 3], dtype=np.uint8)
-# Labels by an atlas leave crumbs above the base: what is smaller is nobody's LV. In mm².
+# Labels from an atlas leave crumbs above the base; smaller regions (mm²) are not LV.
 _CRUMB_MM2 = 60.0
 
 
@@ -35,8 +35,8 @@ class LabelledStack:
     Attributes:
         case: the folder's name.
         phase: 0 for ED, 1 for ES.
-        cine: of this one phase.
-        labels: (slice, row, column), uint8: 0, 1 LV cavity, 2 myocardium, 3 RV; 255 where a crumb leaves it open.
+        cine: the stack as a cine of this one phase.
+        labels: (slice, row, column), uint8: 0, 1 LV cavity, 2 myocardium, 3 RV; 255 (unknown) in crumbs.
         files: image and labels.
     """
 
@@ -48,18 +48,18 @@ class LabelledStack:
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of a stack with a map of labels beside it."""
+    """Whether the name is that of a stack with a label map in its folder."""
     if not _IMAGE.fullmatch(path.name):
         return False
     return any(_LABELS.fullmatch(other.name) for other in path.parent.iterdir())
 
 
 def read_stack(path: Path) -> LabelledStack:
-    """Read a stack, and of the label files beside it the first that lies on its grid.
+    """Read a stack and the first label file in its folder that lies on its grid.
 
     Raises:
-        InputError: files that cannot be read, labels other than 0 to 4.
-        GeometryError: no labels on the image's grid.
+        InputError: a file cannot be read, or labels are not 0 to 4.
+        GeometryError: there are no labels on the image's grid.
     """
     cine = read_cine(path)
     match = _IMAGE.fullmatch(path.name)
@@ -74,7 +74,7 @@ def read_stack(path: Path) -> LabelledStack:
         phase = int(match is not None and match[1].upper() == "ES")
         labels = _classes(drawn.pixels[0], other)
         return LabelledStack(path.parent.name, phase, cine, _without_crumbs(labels, cine), (path, other))
-    raise GeometryError(f"{path} has no seg*.nii.gz beside it that lies on its grid {cine.pixels.shape[1:]}")
+    raise GeometryError(f"{path} has no seg*.nii.gz in its folder that lies on its grid {cine.pixels.shape[1:]}")
 
 
 def _classes(values: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:

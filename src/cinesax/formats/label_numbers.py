@@ -1,8 +1,8 @@
-"""What the numbers of a label file mean: `--labels lv=3,myo=2,rv=1`, or the name of a usual set.
+"""The meaning of the numbers in a label file: `--labels lv=3,myo=2,rv=1`, or the name of a known set.
 
 acdc: ACDC (Bernard et al., IEEE TMI 37, 2018) counts from the right ventricle. mnms: M&Ms and M&Ms-2 (Campello et al.,
-IEEE TMI 40, 2021) count from the left. totalsegmentator: the task heartchambers_highres, and totalsegmentator-v1 the
-task total of version 1, as in `totalsegmentator/map_to_binary.py` of the program.
+IEEE TMI 40, 2021) count from the left. totalsegmentator: its task heartchambers_highres; totalsegmentator-v1: the task
+total of its version 1; both as in its `totalsegmentator/map_to_binary.py`.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from cinesax.core.errors import InputError, UsageError
 from cinesax.core.structures import Structure
 
 LabelMap = Mapping[int, Structure]
-"""Number in a file -> structure. Numbers that it does not name are of no structure."""
+"""Number in a file -> structure. All other numbers are background."""
 
 _SHORT: Final = {
     "lv": Structure.CAVITY,
@@ -34,14 +34,14 @@ _LARGEST = 2**16 - 1
 
 
 def parse_labels(text: str) -> LabelMap:
-    """The map that a text names.
+    """The label map that a text describes.
 
     Args:
-        text: the name of a usual set, or name=number for each structure, joined by commas; a structure may have several
-            numbers. Names are lv, myo, rv and pap, and those of the table of structures.
+        text: the name of a known set, or name=number for each structure, joined by commas; a structure may have several
+            numbers. Names are lv, myo, rv and pap, and the class names of the table of structures.
 
     Raises:
-        UsageError: neither of these; a number twice.
+        UsageError: the text is neither of these, or has a number twice.
     """
     if text.strip().lower() in _SETS:
         return _mapped([(_SHORT[name], number) for name, number in _SETS[text.strip().lower()].items()], text)
@@ -51,7 +51,7 @@ def parse_labels(text: str) -> LabelMap:
         structure = _named(name.strip().lower())
         if not equals or structure is None or not number.strip().isdecimal() or len(number.strip()) > 5:
             raise UsageError(
-                f"--labels names what numbers mean, as in lv=3,myo=2,rv=1 (names: {', '.join(_SHORT)}) or "
+                f"--labels names the meaning of numbers, as in lv=3,myo=2,rv=1 (names: {', '.join(_SHORT)}) or "
                 f"{', '.join(_SETS)}; seen {part.strip() or 'nothing'!r}"
             )
         pairs.append((structure, int(number)))
@@ -59,7 +59,7 @@ def parse_labels(text: str) -> LabelMap:
 
 
 def _named(name: str) -> Structure | None:
-    by_name = {one.facts.class_name: one for one in Structure}
+    by_name = {structure.facts.class_name: structure for structure in Structure}
     return _SHORT.get(name) or by_name.get(name)
 
 
@@ -71,21 +71,21 @@ def _mapped(pairs: list[tuple[Structure, int]], text: str) -> LabelMap:
 
 
 def to_structures(values: NDArray[np.generic], labels: LabelMap, of: str) -> NDArray[np.uint8]:
-    """Label values of a file as those of the table of structures.
+    """Translate the numbers of a file into labels of the table of structures.
 
     Args:
         values: any shape, whole numbers from 0.
-        labels: what they mean.
+        labels: their meaning.
         of: the file, for messages.
 
     Raises:
-        InputError: none of the numbers is there.
+        InputError: the file has none of the numbers.
     """
-    found = np.zeros(values.shape, dtype=np.uint8)
+    structures = np.zeros(values.shape, dtype=np.uint8)
     for number, structure in labels.items():
-        found[values == number] = structure
-    if not found.any() and values.any():
+        structures[values == number] = structure
+    if not structures.any() and values.any():
         seen = ", ".join(str(int(value)) for value in np.unique(values)[:12] if value)
         meant = ", ".join(str(number) for number in sorted(labels))
         raise InputError(f"{of} holds none of the labels {meant}: it holds {seen}; --labels says what its numbers mean")
-    return found
+    return structures

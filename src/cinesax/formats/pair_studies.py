@@ -1,13 +1,13 @@
-"""Pairs of pictures put together again to studies: the labelled frames of one patient, by slice and phase.
+"""Studies made from pairs of pictures: the labelled frames of each patient, by slice and phase.
 
-A network that finds the heart from all frames of a study should get all labelled frames of a patient at once, as it
-does in `cinesax analyze`. Which slice and phase a picture shows stands in its name, in one of two ways:
+A network that finds the heart from all frames of a study should get all labelled frames of a patient at once, as in
+`cinesax analyze`. The name of a picture gives its slice and phase in one of two ways:
 
-- `PATIENT-IM-0001-NNNN` (Sunnybrook): NNNN counts the frames of the study from 1, slice by slice. How many phases a
-  slice has, the names do not say: it is the largest number that leaves each patient at most two phases (ED and ES).
+- `PATIENT-IM-0001-NNNN` (Sunnybrook): NNNN counts the frames of the study from 1, slice by slice. The names do not give
+  the number of phases per slice: it is the largest number that leaves each patient at most two phases (ED and ES).
 - words with numbers: `patient007_frame01_slice12`, `p7_ed_sl3`, `p7_slice4`.
 
-Pictures with other names stay alone, each a study of one frame: neighbours that are none would mislead.
+Pictures with other names become studies of one frame each: false neighbours would mislead the network.
 """
 
 import re
@@ -27,7 +27,7 @@ from cinesax.core.structures import Structure
 from cinesax.formats.pairs import Pair, case_of, load, read_pairs
 
 _NUMBERED = re.compile(r"-IM-\d+-(\d+)$", re.IGNORECASE)
-# One letter counts only at the start of a word: the S9 in A0S9V9 is a part of the patient's name.
+# A single letter counts only at the start of a word: the S9 in A0S9V9 is part of the patient's name.
 _SLICE = re.compile(r"(?:(?<![a-z])(?:slice|sl)|(?<![a-z0-9])[sz])[-_]?(\d+)", re.IGNORECASE)
 _PHASE = re.compile(r"(?:(?<![a-z])(?:frame|phase|time|fr|ph)|(?<![a-z0-9])t)[-_]?(\d+)", re.IGNORECASE)
 _ED_ES = re.compile(r"(?<![a-z])(ed|es)(?![a-z])", re.IGNORECASE)
@@ -39,14 +39,14 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class PairStudy:
-    """The labelled frames of one patient, of one matrix.
+    """The labelled frames of one patient with the same matrix.
 
     Attributes:
         case: the patient.
-        names: (phase, slice) in `cine` -> name of the pair, for the frames that there are.
-        cine: the pictures, without geometry. Where a slice was labelled at one phase only, its picture stands at the
-            other phases too: it is looked at there, not compared.
-        truth: the labels, on the same grid; empty where there is no pair.
+        names: (phase, slice) in `cine` -> name of the pair, for the labelled frames.
+        cine: the pictures, without geometry. If a slice was labelled at one phase only, its picture fills the other
+            phases too: the network sees it there, but nothing is compared.
+        truth: the labels, on the same grid; empty in frames without a pair.
     """
 
     case: str
@@ -59,16 +59,16 @@ def read_studies(folder: Path, *, phases: int | None = None) -> Iterator[PairStu
     """The pairs of a folder, patient by patient.
 
     Args:
-        folder: with `images/` and `labels/`.
-        phases: of each slice, for names that count the frames of a study; None: found from all names.
+        folder: a folder with `images/` and `labels/`.
+        phases: phases per slice, for names that count the frames of a study; None: derived from all names.
 
     Raises:
-        DatasetError: as `read_pairs` and `load`, or two pictures of one slice and phase.
+        DatasetError: as `read_pairs` and `load`; or two pictures show the same slice and phase.
     """
-    found = read_pairs(folder)
-    count = phases or phases_by_numbers([pair.name for pair in found], [pair.case for pair in found])
+    pairs = read_pairs(folder)
+    count = phases or phases_by_numbers([pair.name for pair in pairs], [pair.case for pair in pairs])
     groups: dict[tuple[Any, ...], list[tuple[Pair, Place | None]]] = defaultdict(list)
-    for pair in found:
+    for pair in pairs:
         place = place_of(pair.name, count)
         groups[(pair.case,) if place is not None else (pair.case, pair.name)].append((pair, place))
     for group in groups.values():
@@ -76,13 +76,13 @@ def read_studies(folder: Path, *, phases: int | None = None) -> Iterator[PairStu
 
 
 def phases_by_numbers(names: Sequence[str], cases: Sequence[str]) -> int | None:
-    """How many phases a slice has, where names count the frames of a study; None where that is not to be told."""
+    """The number of phases per slice, if names count the frames of a study; None if the names do not determine it."""
     numbers: dict[str, set[int]] = defaultdict(set)
     for name, case in zip(names, cases, strict=True):
         match = _NUMBERED.search(name)
         if match:
             numbers[case].add(int(match[1]))
-    # Three frames of a patient can only be two phases where one of them comes again a whole number of beats later.
+    # Only a patient with three or more frames says anything: any two frames are two phases at most.
     if not numbers or max(len(group) for group in numbers.values()) < 3:
         return None
     fits = [count for count in _PHASES if all(len({n % count for n in group}) <= 2 for group in numbers.values())]
@@ -90,16 +90,16 @@ def phases_by_numbers(names: Sequence[str], cases: Sequence[str]) -> int | None:
 
 
 def place_of(name: str, phases: int | None) -> Place | None:
-    """Phase and slice that a name tells, both as counted there; None where it tells none.
+    """Phase and slice in a name, with its own numbers; None if it gives no slice.
 
     Args:
         name: of the picture, without suffix.
-        phases: of each slice, for names that count the frames of a study.
+        phases: phases per slice, for names that count the frames of a study.
     """
     numbered = _NUMBERED.search(name)
     if numbered:
         return None if phases is None else ((int(numbered[1]) - 1) % phases, (int(numbered[1]) - 1) // phases)
-    # What names the patient tells no place, whatever it looks like: S9_ed_sl01 is slice 1.
+    # The patient's part of the name does not count: S9_ed_sl01 is slice 1 of patient S9.
     place = name.removeprefix(case_of(name)) or name
     in_stack, in_beat, ed_es = _SLICE.search(place), _PHASE.search(place), _ED_ES.search(place)
     if in_stack is None:
@@ -115,10 +115,10 @@ def _studies(group: list[tuple[Pair, Place | None]]) -> Iterator[PairStudy]:
     for pair, place in group:
         image, label = load(pair)
         place = place or (0, 0)
-        there = shapes[image.shape].get(place)
-        if there is not None:
+        other = shapes[image.shape].get(place)
+        if other is not None:
             raise DatasetError(
-                f"{pair.image} and {there[0].image} are both phase {place[0]}, slice {place[1]} of {pair.case} "
+                f"{pair.image} and {other[0].image} are both phase {place[0]}, slice {place[1]} of {pair.case} "
                 "by their names: keep one, or rename them"
             )
         shapes[image.shape][place] = pair, image, label
@@ -131,9 +131,9 @@ class Layout:
     """The labelled frames of a patient as an array without gaps.
 
     Attributes:
-        shown: (phase, slice), counted from 0 -> the place of the picture that stands there: where a slice was labelled
-            at other phases only, the one nearest in time.
-        own: those of them whose picture belongs there.
+        shown: (phase, slice), counted from 0 -> the place whose picture is shown there: if a slice was labelled at
+            other phases only, the one nearest in time.
+        own: the part of `shown` whose pictures belong there.
     """
 
     shown: Mapping[Place, Place]
@@ -147,12 +147,12 @@ class Layout:
 
 
 def lay_out(places: Iterable[Place]) -> Layout:
-    """Put frames, of which phase and slice are known, into an array, in order; what lies between them is left out."""
-    there = set(places)
-    phases, slices = (sorted({place[axis] for place in there}) for axis in (0, 1))
+    """Arrange frames of known phase and slice as an array, in order, without the phases and slices in between."""
+    labelled = set(places)
+    phases, slices = (sorted({place[axis] for place in labelled}) for axis in (0, 1))
     shown: dict[Place, Place] = {}
     for index, in_stack in enumerate(slices):
-        known = [phase for phase in phases if (phase, in_stack) in there]
+        known = [phase for phase in phases if (phase, in_stack) in labelled]
         for number, phase in enumerate(phases):
             shown[number, index] = min(known, key=lambda other: abs(other - phase)), in_stack
     own = {(n, i): place for (n, i), place in shown.items() if place[0] == phases[n]}

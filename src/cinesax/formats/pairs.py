@@ -1,11 +1,11 @@
-"""Training sets as pairs of pictures: `images/NAME.png` and `labels/NAME.png` of the same name.
+"""Training sets as pairs of pictures with the same name: `images/NAME.png` and `labels/NAME.png`.
 
-`walls/NAME.png`, of as many of the pictures as one likes, shows all that lies inside of the epicardium: what of it is
-not cavity is myocardium.
+`walls/NAME.png`, which any of the pictures may have, shows everything inside the epicardium: the part of it that is not
+cavity is myocardium.
 
-Pictures carry no spacing: distances on them are in pixels. A label picture holds either 0 and 255 (255 is the LV
+Pictures have no spacing: distances on them are in pixels. A label picture holds either 0 and 255 (255 is the LV
 cavity), or the labels of the table of structures: 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity, 4 papillary
-muscles, and beside these 255 where nobody has said what a pixel is.
+muscles, and 255 for unknown.
 """
 
 import re
@@ -24,7 +24,8 @@ from cinesax.core.structures import Structure
 IMAGES, LABELS, WALLS = "images", "labels", "walls"
 UNKNOWN = 255
 _SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
-# What may stand between a patient and the number of a slice: a patient for every slice would break the split.
+# Words between the patient and the number of a slice. If one is missed, every slice becomes a patient of its own, and
+# one heart may be on both sides of a split.
 _WORD = "(?:slice|frame|phase|time|image|img|ed|es|sl|fr|ph)"
 _LAST = "(?:slice|frame|phase|time|image|img|ed|es|sl|s|z|fr|ph|t|im)"
 _CASE = re.compile(
@@ -43,7 +44,7 @@ class Pair:
         case: the patient: the name up to "-IM-...", or to the last number and the word before it, if any.
         image: the grey picture.
         label: the picture of the LV cavity.
-        wall: the picture of all that lies inside of the epicardium, the cavity included; None: nobody has drawn it.
+        wall: the picture of everything inside the epicardium, including the cavity; None if it was not drawn.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Pair:
 
 
 def case_of(name: str) -> str:
-    """The patient that a file name (without suffix) belongs to: "SC-HF-I-01-IM-0001-0048" is of "SC-HF-I-01"."""
+    """The patient in a file name (without suffix): "SC-HF-I-01" in "SC-HF-I-01-IM-0001-0048"."""
     match = _CASE.fullmatch(name)
     return match[1] if match else name
 
@@ -63,7 +64,7 @@ def read_pairs(folder: Path) -> list[Pair]:
     """The pairs of a folder with `images/` and `labels/`, by name.
 
     Raises:
-        DatasetError: a folder that is missing or empty, an image without its label or the other way round.
+        DatasetError: a folder is missing or empty, or an image has no label or the reverse.
     """
     images, labels = _pictures(folder / IMAGES), _pictures(folder / LABELS)
     alone = sorted(set(images) ^ set(labels))
@@ -77,37 +78,37 @@ def read_pairs(folder: Path) -> list[Pair]:
     walls = _pictures(folder / WALLS) if (folder / WALLS).is_dir() else {}
     strange = sorted(set(walls) - set(images))
     if strange:
-        raise DatasetError(f"{folder}: {WALLS}/ holds {strange[0]}, of which there is no picture in {IMAGES}/")
+        raise DatasetError(f"{folder}: {WALLS}/ holds {strange[0]}, which has no picture in {IMAGES}/")
     return [Pair(name, case_of(name), images[name], labels[name], walls.get(name)) for name in sorted(images)]
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the name is that of a picture that pairs are made of."""
+    """Whether a file has the name of a picture that may belong to a pair."""
     return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
 
 
 def _pictures(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    pictures: dict[str, Path] = {}
     try:
         for path in sorted(folder.iterdir()):
             if not is_picture(path):
                 continue
-            if path.stem in found:
+            if path.stem in pictures:
                 raise DatasetError(f"{folder} has two images named {path.stem}: keep only one")
-            found[path.stem] = path
+            pictures[path.stem] = path
     except OSError as error:
         raise DatasetError(f"{folder} cannot be read: {error.strerror or error}") from error
-    return found
+    return pictures
 
 
 def load_image(path: Path) -> NDArray[Any]:
     """A grey picture.
 
     Returns:
-        (row, column), uint8 or uint16; of a colour picture whose channels agree, one channel.
+        (row, column), uint8 or uint16; one channel of a colour picture whose channels are equal.
 
     Raises:
-        DatasetError: no readable picture, or one in colour.
+        DatasetError: the picture cannot be read, or is in colour.
     """
     pixels = _load(path)
     if pixels.ndim == 3:
@@ -129,7 +130,7 @@ def load_label(path: Path) -> NDArray[np.bool_]:
         (row, column), bool: True in the LV cavity.
 
     Raises:
-        DatasetError: no readable picture, or one with values that are no classes.
+        DatasetError: the picture cannot be read, or holds values that are not labels.
     """
     return np.asarray(_load_classes(path) == Structure.CAVITY)
 
@@ -140,7 +141,7 @@ def _load_classes(path: Path) -> NDArray[np.uint8]:
     if values <= {0, 255}:
         return (pixels > 0).astype(np.uint8) * np.uint8(Structure.CAVITY)
     if not values <= {0, *Structure, UNKNOWN}:
-        listed = ", ".join(f"{int(one)} ({one.facts.words})" for one in Structure)
+        listed = ", ".join(f"{int(structure)} ({structure.facts.words})" for structure in Structure)
         raise DatasetError(
             f"{path} holds the values {sorted(values)[:6]}: expected 0 and 255 for the LV cavity, or the labels "
             f"0 (background), {listed} and 255 (not known)"
@@ -149,7 +150,7 @@ def _load_classes(path: Path) -> NDArray[np.uint8]:
 
 
 def label_values(path: Path) -> set[int]:
-    """The labels that a picture holds: of 0 (background), those of the table of structures, and 255 (unknown).
+    """The labels in a picture: 0 (background), those of the table of structures, and 255 (unknown).
 
     Raises:
         DatasetError: as `load_label`.
@@ -158,7 +159,7 @@ def label_values(path: Path) -> set[int]:
 
 
 def load_classes(pair: Pair) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """Image and label of a pair, both (row, column); the label, holds 0, Structures, and 255 where it is unknown.
+    """Image and label of a pair, both (row, column); the label holds 0, Structures, and 255 (unknown).
 
     Raises:
         DatasetError: as `load`.
@@ -178,7 +179,7 @@ def load(pair: Pair) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Image and label of a pair, both (row, column).
 
     Raises:
-        DatasetError: as `load_image` and `load_label`, and where their sizes differ.
+        DatasetError: as `load_image` and `load_label`; or their sizes differ.
     """
     image, label = load_classes(pair)
     return image, np.asarray(label == Structure.CAVITY)
@@ -198,7 +199,7 @@ def _load(path: Path) -> NDArray[Any]:
     try:
         with Image.open(path) as picture:
             if picture.mode == "P":
-                # Pillow would warn that it is lost.
+                # Pillow warns that the conversion loses it.
                 picture.info.pop("transparency", None)
                 return np.asarray(picture.convert("RGB"))
             return np.asarray(picture)
