@@ -37,7 +37,8 @@ def test_prepare_train_export_evaluate_analyze(sources, tmp_path, capsys):
         main(["prepare", str(sources), "-o", str(data), "--phantoms", "2", "--frames-each", "3", "--folds", "3"]) == 0
     )
     assert "15 images" in capsys.readouterr().out
-    quick = ["--epochs", "1", "--steps", "2", "--batch", "2", "--threads", "1"]
+    small = ["--preset", "fcn", "--set", "model.channels=4", "--set", "model.bottom=4", "--set", "pipeline.crop=64"]
+    quick = [*small, "--epochs", "1", "--steps", "2", "--batch", "2", "--threads", "1"]
     assert main(["train", str(data), "-o", str(run), "--fold", "0", *quick]) == 0
     assert "tensorboard --logdir" in capsys.readouterr().err
     assert main(["export", str(run), "-o", str(bundle), "--name", "quick"]) == 0

@@ -12,9 +12,10 @@ from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.train.data.augment import Augmentation  # noqa: E402
 from cinesax.train.data.examples import Example, Kind, from_phantoms  # noqa: E402
 from cinesax.train.data.pipeline import PipelineConfig  # noqa: E402
-from cinesax.train.data.records import Dataset, write_dataset  # noqa: E402
+from cinesax.train.data.records import Dataset, open_dataset, write_dataset  # noqa: E402
 from cinesax.train.fit.train import TrainConfig, train  # noqa: E402
 from cinesax.train.nets import FCNConfig, UNetConfig  # noqa: E402
+from shared import made_once  # noqa: E402
 
 
 def disc_example(case: str, number: int, kind: Kind = Kind.PAIRS) -> Example:
@@ -44,12 +45,15 @@ def disc_examples() -> list[Example]:
 @pytest.fixture(scope="session")
 def discs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """16 images of 4 patients and 4 of a phantom for training, 4 for validation."""
-    folder = tmp_path_factory.mktemp("sets") / "discs"
+    return open_dataset(made_once(tmp_path_factory, "discs", write_discs))
+
+
+def write_discs(folder: Path) -> None:
     framing = Framing()
     phantoms = list(from_phantoms([5], framing, frames_each=4))
     validation = [disc_example("V", number) for number in range(4)]
     splits = {"train": disc_examples() + phantoms, "validation": validation}
-    return write_dataset(splits, folder, framing=framing, folds=2, seed=0)
+    write_dataset(splits, folder, framing=framing, folds=2, seed=0)
 
 
 TINY = TrainConfig(
@@ -70,9 +74,7 @@ TINY = TrainConfig(
 @pytest.fixture(scope="session")
 def run_folder(discs: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training of a tiny network."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    train(discs, folder, TINY, fold=0)
-    return folder
+    return made_once(tmp_path_factory, "tiny", lambda folder: train(discs, folder, TINY, fold=0))
 
 
 # For everything that is not about what is learned: a training of 6 steps, most of whose time is building its graph.
@@ -89,6 +91,4 @@ QUICK = replace(
 @pytest.fixture(scope="session")
 def quick_run(discs: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training of the quickest network."""
-    folder = tmp_path_factory.mktemp("runs") / "quick"
-    train(discs, folder, QUICK, fold=0)
-    return folder
+    return made_once(tmp_path_factory, "quick", lambda folder: train(discs, folder, QUICK, fold=0))

@@ -19,6 +19,7 @@ from cinesax.train.export.files import export_files  # noqa: E402
 from cinesax.train.export.formats import Format, Precision, keras_runner, litert_runner, to_litert  # noqa: E402
 from cinesax.train.export.parity import Exported, Parity, Slices, check, check_on_noise, compare, real_slices, speed  # noqa: E402
 from cinesax.train.nets import FCNConfig, UNetConfig, build  # noqa: E402
+from shared import made_once  # noqa: E402
 
 pytest.importorskip("ai_edge_litert", reason="needs the train extra")
 
@@ -26,10 +27,12 @@ pytest.importorskip("ai_edge_litert", reason="needs the train extra")
 @pytest.fixture(scope="module")
 def litert(run_folder, discs, tmp_path_factory) -> Path:
     """A network that has learned, as LiteRT files of all precisions, by the command."""
-    out = tmp_path_factory.mktemp("exports") / "litert"
-    words = ["--to", "litert", "--data", discs.folder, "--slices", "6", "--name", "discs", "-o", out]
-    assert main(["export", str(run_folder), *map(str, words)]) == 0
-    return out
+
+    def by_command(out: Path) -> None:
+        words = ["--to", "litert", "--data", discs.folder, "--slices", "6", "--name", "discs", "-o", out]
+        assert main(["export", str(run_folder), *map(str, words)]) == 0
+
+    return made_once(tmp_path_factory, "litert", by_command)
 
 
 @pytest.fixture(scope="module")

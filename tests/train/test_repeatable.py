@@ -45,7 +45,7 @@ class Kill(keras.callbacks.Callback):
 config = TrainConfig(
     model=UNetConfig(channels=(4, 6), stem=4, dropout=0.3),
     pipeline=PipelineConfig(batch=4, crop=32, augmentation=Augmentation()),
-    epochs=4, steps=3, learning_rate=1e-3, warmup_steps=2, average=0.8, validate_every=2,
+    epochs=4, steps=3, learning_rate=1e-3, warmup_steps=2, average=0.8, validate_every=2, xla=False,
 )
 dataset, folder = open_dataset(Path(sys.argv[1])), Path(sys.argv[2])
 exact = Execution(deterministic=True)
@@ -93,7 +93,7 @@ def _without_speed(lines: list[str]) -> list[list[str]]:
 MIRRORED = """
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-config = replace(config, epochs=2, xla=False, model=replace(config.model, dropout=0.0))
+config = replace(config, epochs=2, model=replace(config.model, dropout=0.0))
 train(dataset, folder / "two", config, fold=0, execution=Execution(devices=("CPU:0", "CPU:1")))
 train(dataset, folder / "one", config, fold=0)
 """
