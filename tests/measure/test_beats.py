@@ -10,7 +10,10 @@ from cinesax.analyze import analyze
 from cinesax.core.findings import Code, Severity
 from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import LV, blood_of
 from cinesax.measure.beats import find_beat
+from cinesax.measure.volumes import areas_of
+from cinesax.phantom import draw_settings, make_truth
 
 # Ten phases of a beat of 1000 ms; no phase is like another, and ED is the first.
 BEAT = (40, 36, 30, 24, 20, 22, 28, 32, 34, 38)
@@ -127,12 +130,40 @@ def test_slices_out_of_step_have_no_volume():
     assert analyze(cine, segmentation=segmentation, ed_phase=0, es_phase=4).measurements.ef_percent is None
 
 
-@pytest.mark.parametrize("shifts", [(0, 0, 1, 0, 1, 0), (0, 5, 5, 5, 5, 0)])
-def test_slices_nearly_in_step_have_one(shifts):
+@pytest.mark.parametrize("shifts", [(0, 0, 0, 0, 0, 0), (0, 5, 5, 5, 5, 0)])
+def test_slices_in_step_have_one(shifts):
     cine, segmentation = ungated(shifts)
     analysis = analyze(cine, segmentation=segmentation)
-    assert analysis.measurements.ef_percent > 65
+    assert analysis.measurements.ef_percent == pytest.approx(75)
     assert not findings(analysis, Code.SLICES_OUT_OF_STEP)
+
+
+@pytest.mark.parametrize(("shifts", "ef"), [((0, 0, 1, 0, 1, 0), 71), ((0, 0, 1, 2, 3, 0), 59)])
+def test_slices_partly_out_of_step_say_by_how_much_ef_may_be_wrong(shifts, ef):
+    """By 36 degrees of the beat here and there, or more and more from slice to slice: EF is 75 % in truth."""
+    cine, segmentation = ungated(shifts)
+    analysis = analyze(cine, segmentation=segmentation)
+    assert analysis.measurements.ef_percent == pytest.approx(ef, abs=0.5)
+    (finding,) = findings(analysis, Code.SLICES_OUT_OF_STEP)
+    assert finding.severity is Severity.WARNING
+    assert finding.numbers["ef_in_step_percent"] == pytest.approx(75, abs=0.5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_gated_heart_raises_nothing_and_60_degrees_either_way_do(seed):
+    settings = draw_settings(seed)
+    _, segmentation, _ = make_truth(settings)
+    areas = areas_of(segmentation, blood_of(LV))
+    count = len(areas)
+    gated = find_beat(hearts.cine(count), areas)
+    assert gated.in_step and gated.ef_evened_percent - gated.ef_as_stored_percent < 0.5
+    rng = np.random.default_rng(seed)
+    for _ in range(8):
+        shifts = rng.integers(-count // 6, count // 6 + 1, areas.shape[1])
+        stored = np.stack([np.roll(areas[:, place], shift) for place, shift in enumerate(shifts)], axis=1)
+        beat = find_beat(hearts.cine(count), stored)
+        if gated.ef_as_stored_percent - beat.ef_as_stored_percent > 5:
+            assert not beat.in_step or beat.ef_in_step_percent - beat.ef_as_stored_percent > 1
 
 
 def test_a_heart_that_hardly_moves_has_no_step():

@@ -11,10 +11,10 @@ import numpy as np
 from cinesax.core.cine import Cine
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
-from cinesax.core.measurements import Measurements
+from cinesax.core.measurements import Beat, Measurements
 from cinesax.core.segmentation import Polygons, Segmentation, coverage
 from cinesax.core.structures import Structure
-from cinesax.measure.beats import SEVERAL_BEATS
+from cinesax.measure.beats import EF_AT_STAKE_PERCENT, NOTABLE_EF_PERCENT, SEVERAL_BEATS
 from cinesax.measure.shape import check_shape
 from cinesax.measure.volumes import BODY_LIMITS
 
@@ -96,6 +96,7 @@ def _beat(measurements: Measurements) -> Iterator[Finding]:
         )
         numbers = {"ef_as_stored_percent": beat.ef_as_stored_percent, "ef_in_step_percent": beat.ef_in_step_percent}
         yield Finding(Code.SLICES_OUT_OF_STEP, Severity.ERROR, sentence, numbers=numbers)
+    yield from _uneven(beat)
     facts = {"beats": beat.beats, "first_phase": beat.phases[0], "last_phase": beat.phases[1]}
     length = {} if beat.rr_interval_ms is None else {"rr_interval_ms": beat.rr_interval_ms}
     if beat.beats >= SEVERAL_BEATS and len(measurements.cavity_areas_px) > beat.phases[1] - beat.phases[0] + 1:
@@ -114,6 +115,21 @@ def _beat(measurements: Measurements) -> Iterator[Finding]:
         )
         numbers = {"stated_rr_ms": beat.doubted_rr_ms} | length
         yield Finding(Code.DOUBTFUL_RR, Severity.WARNING, sentence, numbers=numbers)
+
+
+def _uneven(beat: Beat) -> Iterator[Finding]:
+    """Slices that are partly out of step, where EF hangs on it."""
+    stored, joined, evened = beat.ef_as_stored_percent, beat.ef_in_step_percent, beat.ef_evened_percent
+    if not beat.in_step or stored is None or joined is None or evened is None:
+        return
+    if evened - stored <= NOTABLE_EF_PERCENT and joined - stored < EF_AT_STAKE_PERCENT:
+        return
+    sentence = (
+        "slices seem to be partly out of step (were they gated?): EF from the areas is {ef_as_stored_percent:.0f} % as "
+        "stored, and up to {ef_in_step_percent:.0f} % with each slice shifted in time to empty with the others"
+    )
+    numbers = {"ef_as_stored_percent": stored, "ef_in_step_percent": max(joined, evened)}
+    yield Finding(Code.SLICES_OUT_OF_STEP, Severity.WARNING, sentence, numbers=numbers)
 
 
 def _partial(segmentation: Segmentation, measurements: Measurements) -> Iterator[Finding]:
