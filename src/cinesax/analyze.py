@@ -58,36 +58,36 @@ def analyze(
     progress: Progress | None = None,
     **choices: Unpack[ChoiceFields],
 ) -> Analysis:
-    """Read an exam, find the left ventricle in every frame, measure it, and say what to doubt.
+    """Read an exam, segment the left ventricle in every frame, measure it, and report what to doubt.
 
     Args:
-        exam: a folder (any depth), a file or a zip of DICOM; a NIfTI file, a folder or list of such files that hold one
-            cine together (ED and ES, a file a phase or a slice); or a Cine that was read already.
-        segmentation: a Segmentation, or a NIfTI label file (or one for each phase), a DICOM segmentation or structure
-            set, a cvi42 workspace or a folder of contour files, to measure instead of running a network.
-        labels: what the numbers of its label file mean: "acdc", "mnms", "totalsegmentator", or "lv=3,myo=2,rv=1".
-        segmentation_phase: the phase (0-based) that it is of, where it is of one phase and does not say which.
-        segmenter: what finds the left ventricle, instead of a network from a bundle.
-        model: the bundle folder of the network to run; by default the one that ships.
-        threads: how many CPU threads the network may use; by default as many as there are cores.
-        base: which slices at the base count as left ventricle: "half" (the default: wall round at least half of the
+        exam: a folder (any depth), a file or a zip of DICOM; a NIfTI file; a folder or list of NIfTI files that
+            together hold one cine (ED and ES, or one file a phase or a slice); or a Cine.
+        segmentation: what to measure instead of running a network: a Segmentation, a NIfTI label file (or one for each
+            phase), a DICOM segmentation or structure set, a cvi42 workspace, or a folder of contour files.
+        labels: what the numbers in the label file mean: "acdc", "mnms", "totalsegmentator", or "lv=3,myo=2,rv=1".
+        segmentation_phase: the phase (0-based) of a segmentation of one phase that does not say which.
+        segmenter: segments the left ventricle, instead of a network from a bundle.
+        model: the bundle folder of the network to run; by default the shipped one.
+        threads: how many CPU threads the network may use; by default one a core.
+        base: which slices at the base count as left ventricle: "half" (the default: wall around at least half of the
             blood), "any" (blood of the left ventricle), "whole" (closed wall). Only for a network from a bundle.
-        unvalidated: whether a network also draws the structures for which it was not validated; the shipped network
+        unvalidated: whether the network also draws structures for which it was not validated; the shipped network
             then draws wall and RV cavity, with a finding.
-        selection: which series, study or patient to read, where there are several.
-        overrides: ED and ES phases, body size and papillary convention to take instead of what is read or measured.
-        progress: told of the frames done and their total while a network runs.
-        **choices: fields of `selection` and `overrides` by their own names, such as `series_uid` or `ed_phase`.
+        selection: which series, study or patient to read, if there are several.
+        overrides: ED and ES phases, body size and papillary convention that replace those read or measured.
+        progress: called with the number of finished frames and their total while a network runs.
+        **choices: fields of `selection` and `overrides` by name, such as `series_uid` or `ed_phase`.
 
     Raises:
         InputError: no exam, or one that cannot be read (also NoShortAxisError, GeometryError).
-        UsageError: options that do not fit the exam or one another.
+        UsageError: options that do not fit the exam, or contradict each other.
         BundleError: the network is damaged.
     """
     if sum(choice is not None for choice in (segmentation, segmenter, model)) > 1:
         raise UsageError("give only one of a segmentation, a segmenter and a model")
     if base is not None and (segmentation is not None or segmenter is not None):
-        raise UsageError("`base` is for a network from a bundle: of a segmentation everything counts")
+        raise UsageError("`base` is for a network from a bundle: in a given segmentation every slice counts")
     refuse_others("analyze", choices, Selection, Overrides)
     selection, overrides = selection_of(selection, choices), overrides_of(overrides, choices)
     if overrides.papillary_muscles_included is not None and segmentation is None:
@@ -112,27 +112,27 @@ def analyze(
         with clock.step("load network"):
             segmenter = segmenter or (_load(model, threads, base, unvalidated) if loading is None else loading.result())
         with clock.step("segment"):
-            found, source = segmenter.segment(cine, progress), "network"
+            result, source = segmenter.segment(cine, progress), "network"
     else:
         with clock.step("read segmentation"):
             reading = LabelReading(labels, segmentation_phase, selection.nifti_geometry)
-            found, source = _given(segmentation, cine, reading)
+            result, source = _given(segmentation, cine, reading)
             if overrides.papillary_muscles_included is not None:
-                found = replace(found, papillary_muscles_included=overrides.papillary_muscles_included)
+                result = replace(result, papillary_muscles_included=overrides.papillary_muscles_included)
     with clock.step("measure"):
-        measured = measure_checked(cine, found, overrides)
-        findings = _findings(cine, found, measured)
-    return Analysis(cine, found, measured, findings, _provenance(segmenter, source, clock))
+        measured = measure_checked(cine, result, overrides)
+        findings = _findings(cine, result, measured)
+    return Analysis(cine, result, measured, findings, _provenance(segmenter, source, clock))
 
 
 def remeasure(analysis: Analysis, segmentation: Segmentation, overrides: Overrides = NO_OVERRIDES) -> Analysis:
-    """The analysis with another segmentation of the same exam: measured and checked again, fast enough for each stroke.
+    """The analysis with another segmentation of the same exam, measured and checked again: fast enough for each edit.
 
     Args:
-        analysis: gives the exam and what made the first segmentation.
-        segmentation: say `analysis.segmentation.with_contour(...)`.
-        overrides: ED and ES phases and body size to take instead of what is read or measured, as for `analyze`: those
-            of before do not stay by themselves.
+        analysis: gives the exam and the provenance.
+        segmentation: for example `analysis.segmentation.with_contour(...)`.
+        overrides: ED and ES phases and body size that replace those read or measured, as for `analyze`. Overrides of
+            the earlier analysis are not kept.
 
     Raises:
         GeometryError: a segmentation of another shape.
@@ -174,7 +174,7 @@ def _given(
 
     if isinstance(segmentation, str | PathLike):
         return read_segmentation(Path(segmentation), cine, reading)
-    return read_segmentation([Path(one) for one in segmentation], cine, reading)
+    return read_segmentation([Path(file) for file in segmentation], cine, reading)
 
 
 def _provenance(segmenter: "Segmenter | None", source: str, clock: "_Clock") -> Provenance:

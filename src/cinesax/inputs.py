@@ -1,4 +1,4 @@
-"""What a path holds: a short-axis cine, or a segmentation of one, in any format that is read."""
+"""Read what a path holds: a short-axis cine, or a segmentation of one, in any supported format."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,20 +32,20 @@ def open_cine(
     """Read the short-axis cine of a folder, file or zip of DICOM, or of one or several NIfTI files.
 
     Args:
-        path: what to read; several NIfTI files (ED and ES, a file a phase or a slice), or a folder of them, are read
+        path: what to read; several NIfTI files (ED and ES, one file a phase or a slice), or a folder of them, are read
             together.
-        selection: which series, study or patient of it, where there are several.
-        **choices: fields of the selection by their own names, such as `series_uid`.
+        selection: which series, study or patient to read, if there are several.
+        **choices: fields of the selection by name, such as `series_uid`.
 
     Raises:
-        InputError: and its subclasses, as `open_exam`, `pick_short_axis` and `read_cine` tell.
-        UsageError: a series, study or patient that is not there, or one for a NIfTI file; several files of another
-            kind.
-        MissingExtraError: compressed pixels that the extra `decoders` reads, which is not installed.
+        InputError: and its subclasses, see `open_exam`, `pick_short_axis` and `read_cine`.
+        UsageError: a series, study or patient that does not exist, or one for a NIfTI file; several files that are not
+            NIfTI.
+        MissingExtraError: compressed pixels that need the extra `decoders`, which is not installed.
     """
     refuse_others("open_cine", choices, Selection)
     selection = selection_of(selection, choices)
-    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(file) for file in path]
     files = nifti_files_of(paths)
     if files:
         if selection.names_dicom:
@@ -56,7 +56,7 @@ def open_cine(
 
         read = nifti_together.read_files(files, geometry=selection.nifti_geometry, found=files != paths)
         return _from(paths, read)
-    # DICOM is loaded only where there is DICOM to read.
+    # Load the DICOM code only if there is DICOM to read.
     from cinesax.dicom.read.exam import open_exam
     from cinesax.dicom.read.pick import pick_short_axis, read_cine
 
@@ -69,7 +69,7 @@ def _from(paths: Sequence[Path], cine: Cine) -> Cine:
 
 
 def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
-    """The NIfTI files among what was given, or in the folder that was given; none where that is DICOM.
+    """The NIfTI files among the given paths, or in the given folder; empty for DICOM.
 
     Raises:
         UsageError: several paths that are not all NIfTI files.
@@ -93,7 +93,7 @@ def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
 def read_segmentation(
     path: Path | Sequence[Path], cine: Cine, reading: LabelReading = AS_IT_SAYS
 ) -> tuple[Segmentation, str]:
-    """A segmentation of `cine` from a file, and what kind of file it was.
+    """A segmentation of `cine` from a file, and the kind of the file.
 
     The kinds are "contours", "nifti", "dicom-seg", "rtstruct" and "cvi42".
 
@@ -101,19 +101,19 @@ def read_segmentation(
         path: a folder of contour files (Sunnybrook's text format), a NIfTI label file, a DICOM segmentation, an RT
             Structure Set or a cvi42 workspace; or a NIfTI label file for each phase.
         cine: the exam that was segmented.
-        reading: what the file does not say of itself.
+        reading: what the file itself does not say.
 
     Raises:
         InputError: nothing there, another kind of file, or one that does not fit the cine.
-        UsageError: something is told that the file says itself, or that means nothing of such a file.
+        UsageError: `reading` gives something that the file itself says, or that has no meaning for this kind of file.
     """
     from cinesax.formats import cvi42, nifti
 
     _check_reading(cine, reading)
     paths = [path] if isinstance(path, Path) else list(path)
-    for absent in (one for one in paths if not _is_there(one)):
+    for absent in (file for file in paths if not _is_there(file)):
         raise InputError(f"there is no segmentation at {absent}: give {_KINDS}")
-    if all(nifti.is_nifti(one) for one in paths) and not any(_is_folder(one) for one in paths):
+    if all(nifti.is_nifti(file) for file in paths) and not any(_is_folder(file) for file in paths):
         from cinesax.formats.label_numbers import parse_labels
         from cinesax.formats.nifti.labels import read_labels
 
@@ -121,7 +121,7 @@ def read_segmentation(
         geometry = reading.nifti_geometry
         return read_labels(paths, cine, geometry=geometry, labels=labels, phase=reading.phase), "nifti"
     if len(paths) > 1:
-        raise UsageError(f"several segmentations are read together only where all are NIfTI, seen {paths[1]}")
+        raise UsageError(f"several segmentations are read together only if all are NIfTI, seen {paths[1]}")
     (root,) = paths
     if not _is_folder(root) and cvi42.is_workspace(root):
         _refuse(reading, root, labels=True, phase=True)
@@ -140,7 +140,7 @@ def _read_dicom(path: Path, cine: Cine, reading: LabelReading) -> tuple[Segmenta
     from cinesax.formats.label_numbers import parse_labels
 
     if not is_dicom(path):
-        raise InputError(f"{path.name} is no segmentation: expected {_KINDS}")
+        raise InputError(f"{path.name} is not a segmentation: expected {_KINDS}")
     if is_rtstruct(path):
         _refuse(reading, path, labels=True)
         return _without_crossings(path, read_rtstruct(path, cine, phase=reading.phase), cine), "rtstruct"
@@ -174,7 +174,7 @@ def _check_reading(cine: Cine, reading: LabelReading) -> None:
 
 def _refuse(reading: LabelReading, path: Path, *, labels: bool = False, phase: bool = False) -> None:
     if labels and reading.labels is not None:
-        raise UsageError(f"{path.name} has names and no numbers: leave --labels out")
+        raise UsageError(f"{path.name} names its structures and has no label numbers: leave --labels out")
     if phase and reading.phase is not None:
         raise UsageError(f"{path.name} names the frame of each contour: leave --segmentation-phase out")
 

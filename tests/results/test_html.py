@@ -281,9 +281,9 @@ def test_the_rules_of_the_base_are_shown_where_they_matter() -> None:
         return render(replace(made, measurements=measured))
 
     page = shown(rules)
-    assert "What counts at the base matters here" in page and "EF 46.0 %, EDV 100 ml, ESV 54 ml" in page
-    assert "wall round at least half of the blood (used)" in page
-    assert "What counts at the base" not in shown([replace(one, ef_percent=50.0) for one in rules])
+    assert "EF depends on the rule for the base" in page and "EF 46.0 %, EDV 100 ml, ESV 54 ml" in page
+    assert "wall around at least half of the blood (used)" in page
+    assert "rule for the base" not in shown([replace(one, ef_percent=50.0) for one in rules])
 
 
 def test_the_bull_s_eye_shows_sixteen_segments_and_says_that_they_were_not_validated() -> None:

@@ -156,7 +156,7 @@ def test_the_exam_may_be_given_from_elsewhere(tmp_path: Path) -> None:
     made = cinesax.analyze(tmp_path / "exam", segmentation=empty_of(exams.small_cine()))
     out = cinesax.write_results(made, tmp_path / "out")
     assert str(tmp_path) not in (out / "analysis.json").read_text()
-    with pytest.raises(InputError, match=r"out does not say where its exam lies: give the exam"):
+    with pytest.raises(InputError, match=r"out does not say where its exam is: give the exam"):
         cinesax.read_results(out)
     shutil.move(tmp_path / "exam", tmp_path / "moved")
     assert cinesax.read_results(out, tmp_path / "moved").cine == made.cine
@@ -200,12 +200,12 @@ def with_times(cine: Cine) -> Cine:
 
 
 CHANGED: list[tuple[Callable[[Cine], Cine], str]] = [
-    (with_pixel, "other pixels"),
-    (with_spacing, "other positions, spacing or times"),
-    (with_times, "other positions, spacing or times"),
-    (lambda cine: dataclasses.replace(cine, grid=None), "other positions, spacing or times"),
-    (lambda cine: dataclasses.replace(cine, source=Source("dicom", study_uid="1.2.4")), "other StudyInstanceUID"),
-    (lambda cine: hearts.cine(phases=9), "other pixels"),
+    (with_pixel, "different pixels"),
+    (with_spacing, "different positions, spacing or times"),
+    (with_times, "different positions, spacing or times"),
+    (lambda cine: dataclasses.replace(cine, grid=None), "different positions, spacing or times"),
+    (lambda cine: dataclasses.replace(cine, source=Source("dicom", study_uid="1.2.4")), "different StudyInstanceUID"),
+    (lambda cine: hearts.cine(phases=9), "different pixels"),
 ]
 
 
@@ -213,7 +213,7 @@ CHANGED: list[tuple[Callable[[Cine], Cine], str]] = [
 def test_a_changed_exam_is_an_error(tmp_path: Path, change: Callable[[Cine], Cine], message: str) -> None:
     made = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
     out = cinesax.write_results(made, tmp_path / "out")
-    with pytest.raises(InputError, match=f"not the one that .*out was made from, or it was changed since: {message}"):
+    with pytest.raises(InputError, match=f"out was made from another exam, or the exam has changed since: {message}"):
         cinesax.read_results(out, change(made.cine))
 
 
@@ -224,7 +224,7 @@ def test_a_changed_file_is_an_error(tmp_path: Path) -> None:
     before = path.read_text()
     lines = before.splitlines()
     path.write_text("\n".join(["11 11", *lines[1:]]))
-    with pytest.raises(InputError, match=r"numbers in .*analysis\.json do not follow from contours"):
+    with pytest.raises(InputError, match=r"numbers in .*analysis\.json do not follow from the contours"):
         cinesax.read_results(out, made.cine)
     path.write_text("\n".join(lines[:-1]))
     with pytest.raises(InputError, match="has 16 points where 17 were written"):

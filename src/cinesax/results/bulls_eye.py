@@ -11,7 +11,7 @@ _RINGS = ((98.0, 70.0), (70.0, 42.0), (42.0, 12.0))
 
 @dataclass(frozen=True, slots=True)
 class Sector:
-    """One segment: its outline as an SVG path, the place of its text, its shade from 0 (thin) to 1, and its text."""
+    """One segment: its outline as an SVG path, the position of its text, its shade from 0 (thin) to 1, and its text."""
 
     path: str
     x: float
@@ -21,7 +21,7 @@ class Sector:
 
 
 def bulls_eye(values_mm: Sequence[float]) -> list[Sector]:
-    """The 16 sectors in the order of their numbers.
+    """The 16 sectors in numerical order.
 
     Args:
         values_mm: thickness of segments 1 to 16; nan where not known.

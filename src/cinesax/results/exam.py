@@ -1,4 +1,4 @@
-"""Which exam results were made from: where it lay, and fingerprints that show whether it is still the same."""
+"""The exam that results were made from: where it was, and fingerprints that show whether it has changed."""
 
 import hashlib
 from typing import Any
@@ -10,11 +10,11 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError
 
 _DECIMALS = 6
-"""Of the numbers of geometry and time in their fingerprint: machines differ in the last bits of a float."""
+"""Decimals of geometry and times in the fingerprint: computers differ in the last bits of a float."""
 
 
 def exam_of(cine: Cine) -> dict[str, Any]:
-    """What analysis.json says of the exam; without the patient a Cine does not know where it lay."""
+    """The entry `exam` of analysis.json. A Cine without its patient does not know where it was."""
     return {
         "paths": [str(path) for path in cine.source.paths],
         "pixels_sha256": cine.pixels_sha256,
@@ -22,41 +22,41 @@ def exam_of(cine: Cine) -> dict[str, Any]:
     }
 
 
-def refuse_another_exam(cine: Cine, told: dict[str, Any], whose: str) -> None:
-    """Compare an exam with what analysis.json says of the one that the results were made from.
+def refuse_another_exam(cine: Cine, content: dict[str, Any], whose: str) -> None:
+    """Check that this is the exam that the results were made from.
 
     Args:
         cine: the exam.
-        told: the content of analysis.json.
-        whose: what the results are called in the message.
+        content: the content of analysis.json.
+        whose: what the message calls the results.
 
     Raises:
-        InputError: it is another exam, or one that was changed.
+        InputError: another exam, or the same exam after a change.
     """
     now = exam_of(cine)
     differs = [
         what
         for what, same in (
-            ("StudyInstanceUID", told["case"] == case_key(cine)),
-            ("pixels", told["exam"]["pixels_sha256"] == now["pixels_sha256"]),
-            ("positions, spacing or times", told["exam"]["geometry_sha256"] == now["geometry_sha256"]),
+            ("StudyInstanceUID", content["case"] == case_key(cine)),
+            ("pixels", content["exam"]["pixels_sha256"] == now["pixels_sha256"]),
+            ("positions, spacing or times", content["exam"]["geometry_sha256"] == now["geometry_sha256"]),
         )
         if not same
     ]
     if differs:
         raise InputError(
-            f"the exam is not the one that {whose} was made from, or it was changed since: other "
-            f"{', other '.join(differs)}; give the exam as it was, and the choice of series if there was one"
+            f"{whose} was made from another exam, or the exam has changed since: different "
+            f"{', different '.join(differs)}; give the original exam, and the same choice of series if you made one"
         )
 
 
 def _geometry_sha256(cine: Cine) -> str:
-    """SHA-256 of everything but the pixels that measurements depend on."""
+    """SHA-256 of everything, apart from pixels, on which measurements depend."""
     grid = cine.grid
     placed = () if grid is None else (grid.origins_mm, grid.along_row, grid.along_column, np.array(grid.spacing_mm))
     digest = hashlib.sha256(f"{cine.gating} {cine.base_first}".encode())
     for values in (*placed, cine.trigger_times_ms, cine.rr_intervals_ms):
-        # Adding 0 makes 0 of -0.
+        # Adding 0 turns -0 into 0.
         rounded = None if values is None else np.round(values, _DECIMALS) + 0.0
         digest.update(b"none" if rounded is None else str(rounded.shape).encode() + rounded.astype("<f8").tobytes())
     return digest.hexdigest()

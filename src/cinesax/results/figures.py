@@ -46,7 +46,7 @@ class Crop:
 
 
 def heart_crop(cine: Cine, segmentation: Segmentation) -> Crop:
-    """A square (in mm) round everything segmented in any frame, with a margin; the whole frame where nothing was."""
+    """A square (in mm) around everything segmented in any frame, with a margin; the whole frame if nothing is."""
     rows, columns = cine.pixels.shape[2:]
     seen = np.asarray(segmentation.labels.max(axis=(0, 1)) > 0)
     if not seen.any():
@@ -61,16 +61,16 @@ def heart_crop(cine: Cine, segmentation: Segmentation) -> Crop:
 
 
 def _centred(middle: float, length: float, limit: int) -> tuple[int, int]:
-    """A range of `length` round `middle`, moved into 0 to `limit`, and no longer than that."""
+    """A range of `length` around `middle`, moved into 0 to `limit`, and no longer than `limit`."""
     whole = min(round(length), limit)
     start = min(max(0, round(middle - whole / 2)), limit - whole)
     return start, start + whole
 
 
 def greys(cine: Cine, crop: Crop) -> Greys:
-    """(phase, slice, row, column): the cropped frames, dark to bright as 0 to 255 by one window for the whole stack.
+    """(phase, slice, row, column): the cropped frames as 0 (dark) to 255 (bright), with one window for the stack.
 
-    One window keeps slices comparable. It runs from the 1st to the 99.5th percentile of what is shown.
+    One window keeps slices comparable. It runs from the 1st to the 99.5th percentile of the cropped pixels.
     """
     shown = cine.pixels[:, :, crop.top : crop.bottom, crop.left : crop.right]
     step = max(1, shown.size // 2_000_000)
@@ -88,7 +88,7 @@ def resized(frames: Greys, factor: float) -> Greys:
 
 
 def webp(image: Greys, quality: int) -> str:
-    """(row, column) as a data URI that an `img` element or a CSS background takes."""
+    """(row, column) as a data URI for an `img` element or a CSS background."""
     encoded = BytesIO()
     Image.fromarray(image).save(encoded, "WEBP", quality=quality, method=3)
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
@@ -117,12 +117,12 @@ def sprite(frames: Greys, quality: int) -> Sprite:
 def sprites(frames: Greys, quality: int, *, limit_bytes: int) -> list[Sprite]:
     """One sprite for each slice of (phase, slice, row, column), together no longer than `limit_bytes`.
 
-    Where they would be, frames are made smaller: noise does not compress, and a report has to go through the mail.
+    Frames are made smaller if necessary: noise does not compress, and a report must fit into an email.
     """
     while True:
-        with ThreadPoolExecutor(2) as pool:  # the encoder works without Python's lock
+        with ThreadPoolExecutor(2) as pool:  # the encoder releases Python's lock
             made = list(pool.map(sprite, frames.swapaxes(0, 1), repeat(quality)))
-        total = sum(len(one.uri) for one in made)
+        total = sum(len(sheet.uri) for sheet in made)
         if total <= limit_bytes or min(frames.shape[-2:]) <= SMALLEST_FRAME_PX:
             return made
         frames = resized(frames, 0.95 * np.sqrt(limit_bytes / total))
@@ -134,11 +134,11 @@ PATH_UNITS_A_PIXEL = 10
 def svg_path(polygons: Polygons, crop: Crop) -> str:
     """Closed outlines as the `d` of an SVG path, in tenths of pixels from the crop's upper left corner.
 
-    Whole numbers, relative to the point before: a third of the size of plain coordinates.
+    Whole numbers relative to the previous point take a third of the space of plain coordinates.
     """
     parts = []
     for polygon in polygons:
-        # Pixel centres have whole numbers, so the crop's corner lies half a pixel before its first centre.
+        # Pixel centres have whole coordinates, so the crop's corner lies half a pixel before its first centre.
         points = np.rint((polygon - (crop.left, crop.top) + 0.5) * PATH_UNITS_A_PIXEL).astype(int)
         steps = np.diff(points, axis=0)
         steps = steps[np.any(steps != 0, axis=1)]
@@ -148,12 +148,12 @@ def svg_path(polygons: Polygons, crop: Crop) -> str:
 
 
 def edge_letters(grid: Grid | None) -> tuple[str, str]:
-    """What lies to the left and at the top of every frame: letters as AL for anterior left; empty without a grid."""
+    """The patient's side at the left and at the top of every frame, such as AL (anterior left); "" without a grid."""
     return ("", "") if grid is None else (_letters(-grid.along_row), _letters(-grid.along_column))
 
 
 def _letters(direction: Floats) -> str:
-    """Patient directions of a vector, the larger part first; parts below a quarter of the length are left out."""
+    """Patient directions of a vector, the larger part first, without parts below a quarter of its length."""
     names = (("L", "R"), ("P", "A"), ("H", "F"))
     order = np.argsort(-np.abs(direction))
     return "".join(names[axis][int(direction[axis] < 0)] for axis in order[:2] if abs(direction[axis]) > 0.25)
@@ -165,12 +165,12 @@ class Curve:
 
     Attributes:
         line: the `d` of the path through neighbouring known phases.
-        xs: the place of each phase.
+        xs: horizontal position of each phase.
         dots: (x, y) of each phase, None where the volume is not known.
         x_ticks: (x, label).
         y_ticks: (y, label).
-        x_title: what the horizontal axis is, with its unit.
-        beside: the same as `line` of each further chamber.
+        x_title: title of the horizontal axis, with its unit.
+        beside: `line` for each other chamber.
     """
 
     line: str
@@ -187,11 +187,11 @@ CURVE_BOX = (54.0, 18.0, 616.0, 252.0)
 
 
 def curve(volumes_ml: Floats, times_ms: Floats | None, beside: Sequence[Floats] = ()) -> Curve | None:
-    """Lay out the volume-time curve; None where no volume is known.
+    """Lay out the volume-time curve; None if no volume is known.
 
     Args:
         volumes_ml: (phase,), nan where not known.
-        times_ms: (phase,); by None the horizontal axis counts phases.
+        times_ms: (phase,); with None the horizontal axis counts phases.
         beside: volumes of other chambers, each like `volumes_ml`.
     """
     known = ~np.isnan(volumes_ml)

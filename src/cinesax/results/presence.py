@@ -1,7 +1,7 @@
-"""What a network decided at base and apex, as a file beside the contours: for reading results back in full.
+"""presence.json: what a network decided at base and apex, so that results can be read back in full.
 
-Contours of frames that do not count are set aside: they are no contours of the result, but volumes by another rule need
-them. Coordinates are those of a Segmentation: whole numbers at pixel centres.
+It also holds the contours of frames that do not count: they are not part of the result, but volumes by another rule
+need them. Coordinates are those of a Segmentation: whole numbers at pixel centres.
 """
 
 import json
@@ -20,7 +20,7 @@ _SCHEMA = "cinesax/presence/1"
 
 
 def write_presence(presence: Presence, path: Path) -> None:
-    """Write all of it, its numbers to the last bit."""
+    """Write everything, numbers in full precision."""
     held = {
         "schema": _SCHEMA,
         "rule": presence.rule.value,
@@ -65,7 +65,7 @@ def read_presence(path: Path) -> Presence:
 
 
 def _rows(values: Floats) -> list[list[float | None]]:
-    """JSON has no nan: null stands for it."""
+    """Rows with None for nan, which JSON does not have."""
     return [[None if np.isnan(value) else float(value) for value in row] for row in values]
 
 

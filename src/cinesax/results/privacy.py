@@ -1,7 +1,7 @@
-"""An Analysis without what tells who the patient is: for all that is shared or shown.
+"""An Analysis without anything that identifies the patient, for everything that is shared or shown.
 
-`write_results` calls `pseudonymise` once. The writers of HTML, JSON, CSV, NIfTI and contours write all that an Analysis
-holds, and decide nothing. DICOM objects are made from the original, as an archive files them by patient and study.
+`write_results` calls `pseudonymise` once. The writers of HTML, JSON, CSV, NIfTI and contours write everything that an
+Analysis holds. DICOM objects are made from the original, because an archive files them by patient and study.
 """
 
 from collections.abc import Iterable
@@ -14,21 +14,21 @@ from cinesax.core.identity import Identifiers, identifying_texts, remove_texts
 from cinesax.core.segmentation import Segmentation
 
 VENDOR_WORDS = ("siemens", "philips", "ge", "canon", "toshiba", "hitachi", "phantom")
-"""Stay in manufacturer and model, although there are people of these names."""
+"""Stay in manufacturer and model, although some people have these names."""
 
 OLDEST_AGE_YEARS = 90.0
-"""Stands for every higher age: of the oldest there are so few that their age tells who they are."""
+"""Replaces every higher age: so few people are older that their age can identify them."""
 
 
 def pseudonymise(analysis: Analysis) -> Analysis:
-    """Take out of an Analysis what tells who the patient is; numbers, pixels and `case` stay.
+    """Remove everything that identifies the patient from an Analysis; numbers, pixels and `case` stay.
 
-    Names, IDs, dates, UIDs and files are taken out; ages above 90 become 90. Texts that people type (descriptions,
-    findings) lose every name, ID and date of the patient that the exam tells, and every UID. The description of an
-    exam that is not DICOM is a file name, and is taken out.
+    Names, IDs, dates, UIDs and file names are removed; ages above 90 become 90. Free texts (descriptions, findings)
+    lose every name, ID and date of the patient that the exam contains, and every UID. The description of an exam that
+    is not DICOM is a file name, and is removed.
 
     Returns:
-        An Analysis whose `pseudonym` is its case key. One that has a pseudonym is returned as it is.
+        An Analysis whose `pseudonym` is its case key. An Analysis with a pseudonym is returned unchanged.
     """
     if analysis.pseudonym is not None:
         return analysis
@@ -51,18 +51,18 @@ def pseudonymise(analysis: Analysis) -> Analysis:
 
 
 def _others(source: Source) -> Identifiers:
-    """What the exam tells beside name, ID and birth date of the patient."""
-    told = Identifiers(dates=(source.study_date,) if source.study_date else ())
+    """Identifiers in the exam other than the patient's name, ID and birth date."""
+    known = Identifiers(dates=(source.study_date,) if source.study_date else ())
     if not source.copied:
-        return told
+        return known
     from cinesax.dicom.copied import identifiers
 
     copied = identifiers(source.copied)
-    return replace(copied, dates=(*told.dates, *copied.dates))
+    return replace(copied, dates=(*known.dates, *copied.dates))
 
 
 def _source(source: Source, identifying: tuple[str, ...]) -> Source:
-    """Only what is named here stays: a field that is added to Source is left out until somebody decides on it."""
+    """Only the fields named here stay: a field added to Source is left out until somebody decides on it."""
     vendor = tuple(text for text in identifying if text.lower() not in VENDOR_WORDS)
     return Source(
         source.kind,
@@ -71,7 +71,7 @@ def _source(source: Source, identifying: tuple[str, ...]) -> Source:
         instance_numbers=source.instance_numbers,
         paddings_px=source.paddings_px,
         stored_matrices=source.stored_matrices,
-        # Elsewhere the description is the name of a file.
+        # In other formats the description is a file name.
         description=_without(source.description, identifying) if source.kind == "dicom" else None,
         manufacturer=_without(source.manufacturer, vendor),
         scanner=_without(source.scanner, vendor),
@@ -106,14 +106,14 @@ def _findings(findings: Iterable[Finding], identifying: tuple[str, ...]) -> tupl
 
 def _finding(finding: Finding, identifying: tuple[str, ...]) -> Finding:
     texts = {name: remove_texts(text, identifying) for name, text in finding.texts.items()}
-    # The sentence is this program's own, unless a segmenter from elsewhere has made the finding.
+    # The sentence is cinesax's own, unless another program's segmenter made the finding.
     return replace(finding, sentence=remove_texts(finding.sentence, identifying), files=(), texts=texts)
 
 
 def _segmentation(analysis: Analysis, identifying: tuple[str, ...]) -> Segmentation:
-    """Without the patient in findings and author; the same object where nothing has to be taken out of it."""
+    """Without the patient in findings and author; the same object if nothing has to be removed."""
     given = analysis.segmentation
-    # What a network is called, and "manual", tells nothing of the patient.
+    # Neither a network's name nor "manual" says anything about the patient.
     ours = analysis.provenance.model is not None or given.author == "manual"
     author = given.author if ours else remove_texts(given.author, identifying)
     origins = {key: replace(drawn, by=remove_texts(drawn.by, identifying)) for key, drawn in given.origins.items()}

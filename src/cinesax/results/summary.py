@@ -1,4 +1,4 @@
-"""What an analysis says, in words and rounded numbers: for the terminal and the report alike."""
+"""An analysis in words and rounded numbers, for the terminal and the report."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,26 @@ from cinesax.core.presence import BaseRule
 from cinesax.core.structures import Structure
 
 _SOURCES = {
-    "network": "found by a network",
+    "network": "by a network",
     "contours": "given, as contour files",
     "nifti": "given, as a label file",
     "given": "given",
 }
 _KINDS = {"dicom": "DICOM", "nifti": "a NIfTI file", "pairs": "PNG pictures", "phantom": "a phantom"}
 _METHODS = {
-    AreaMethod.POLYGONS: "Areas are taken in closed form from sub-pixel contours.",
-    AreaMethod.PIXELS: "Areas are taken by counting the pixels of the labels.",
+    AreaMethod.POLYGONS: "Areas are computed exactly from sub-pixel contours.",
+    AreaMethod.PIXELS: "Areas are computed by counting label pixels.",
 }
 
 
 def area_method(m: Measurements) -> str:
-    """How the areas were taken, as a sentence."""
+    """How the areas were computed, as a sentence."""
     return _METHODS[m.area_method]
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A value as text with its unit; where it is not known, why."""
+    """A value as text with its unit, or the reason why it is not known."""
 
     name: str
     value: str | None
@@ -41,7 +41,7 @@ def _number(name: str, value: float | None, form: str, *, unit: str, why_not: st
 
 
 def main_numbers(m: Measurements) -> list[Number]:
-    """The five that everybody asks for."""
+    """The five numbers that everybody asks for."""
     no_volume = _why_no_volume(m)
     ef_why = "only one phase segmented" if m.ed_phase is not None and m.es_phase is None else no_volume
     ef_name = "Ejection fraction" + (" (of areas)" if m.ef_basis is EfBasis.AREAS else "")
@@ -55,7 +55,7 @@ def main_numbers(m: Measurements) -> list[Number]:
 
 
 def other_chambers(m: Measurements) -> list[tuple[str, list[Number]]]:
-    """The main numbers of each other chamber that was segmented: (name of the chamber, numbers)."""
+    """(name, main numbers) of every other segmented chamber."""
     return [(other.chamber.name, main_numbers(other)) for other in m.others]
 
 
@@ -74,10 +74,10 @@ def _why_no_output(m: Measurements) -> str:
 
 
 def more_numbers(analysis: Analysis) -> list[Number]:
-    """The others; indexed ones one by one only where the body size is known."""
+    """All other numbers. Indexed ones are listed one by one only if the body size is known."""
     m = analysis.measurements
     no_volume = _why_no_volume(m)
-    no_rate = no_volume or "needs every phase segmented, and its time"
+    no_rate = no_volume or "needs the contours and the time of every phase"
     prospective = analysis.cine.gating is Gating.PROSPECTIVE
     no_filling = "prospective gating leaves out the end of the beat" if prospective and not no_volume else no_rate
     wall_known = Structure.MYOCARDIUM in analysis.segmentation.known_phases
@@ -92,34 +92,34 @@ def more_numbers(analysis: Analysis) -> list[Number]:
 
 
 BASE_MATTERS_POINTS = 3.0
-"""Where EF by one rule of the base differs by more than this from another, the reader is shown all."""
+"""If the rules for the base give EFs that differ by more than this, the reader is shown all of them."""
 
 _BASE_WORDS = {
-    BaseRule.HALF: "wall round at least half of the blood",
+    BaseRule.HALF: "wall around at least half of the blood",
     BaseRule.ANY: "every slice with LV blood",
     BaseRule.WHOLE: "closed wall",
 }
 
 
 def base_rules(m: Measurements) -> list[tuple[str, str]]:
-    """EF and volumes by each rule of the base, as (rule, numbers): nothing where EF hardly depends on it."""
-    efs = [one.ef_percent for one in m.by_base_rule if one.ef_percent is not None]
+    """(rule, EF and volumes) for each rule for the base; empty if EF hardly depends on the rule."""
+    efs = [values.ef_percent for values in m.by_base_rule if values.ef_percent is not None]
     if len(efs) < 2 or max(efs) - min(efs) <= BASE_MATTERS_POINTS:
         return []
     return [
         (
-            f"Base: {_BASE_WORDS[one.rule]}" + (" (used)" if one.rule is m.base_rule else ""),
+            f"Base: {_BASE_WORDS[values.rule]}" + (" (used)" if values.rule is m.base_rule else ""),
             ", ".join(
                 f"{name} {value:{form}} {unit}"
                 for name, value, form, unit in (
-                    ("EF", one.ef_percent, ".1f", "%"),
-                    ("EDV", one.edv_ml, ".0f", "ml"),
-                    ("ESV", one.esv_ml, ".0f", "ml"),
+                    ("EF", values.ef_percent, ".1f", "%"),
+                    ("EDV", values.edv_ml, ".0f", "ml"),
+                    ("ESV", values.esv_ml, ".0f", "ml"),
                 )
                 if value is not None
             ),
         )
-        for one in m.by_base_rule
+        for values in m.by_base_rule
     ]
 
 
@@ -128,7 +128,7 @@ def _indexed(m: Measurements, no_mass: str) -> list[Number]:
         missing = " and ".join(
             name for name, value in (("body height", m.height_cm), ("weight", m.weight_kg)) if value is None
         )
-        return [Number("Indexed by body surface", None, "", f"{missing} not known")]
+        return [Number("Indexed to body surface area", None, "", f"{missing} not known")]
     why = _why_no_volume(m) or "see above"
     return [
         _number("Body surface area", m.bsa_m2, ".2f", unit="m²"),
@@ -141,7 +141,7 @@ def _indexed(m: Measurements, no_mass: str) -> list[Number]:
 
 
 def what_was_read(analysis: Analysis) -> list[tuple[str, str]]:
-    """What was read, as (name, text): only what is known."""
+    """What was read, as (name, text); unknown entries are left out."""
     cine, source, given = analysis.cine, analysis.cine.source, analysis.provenance.segmentation_source
     scanner = " ".join(text for text in (source.manufacturer, source.scanner) if text)
     field_strength = "" if source.field_strength_t is None else f", {source.field_strength_t:g} T"
@@ -192,7 +192,7 @@ def _distance_text(cine: Cine) -> str:
 def _beat_text(cine: Cine, beat: Beat | None) -> str:
     if beat is not None and beat.rr_interval_ms is not None and beat.rr_interval_ms != cine.rr_interval_ms:
         phases = f"phases {beat.phases[0]} to {beat.phases[1]} of {cine.n_phases}"
-        return f"{60_000 / beat.rr_interval_ms:.0f} /min, RR {beat.rr_interval_ms:.0f} ms by the areas ({phases})"
+        return f"{60_000 / beat.rr_interval_ms:.0f} /min, RR {beat.rr_interval_ms:.0f} ms from the areas ({phases})"
     if cine.rr_intervals_ms is None or cine.heart_rate_bpm is None:
         return "RR interval not known"
     low, high = cine.rr_intervals_ms.min(), cine.rr_intervals_ms.max()

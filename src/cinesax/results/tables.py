@@ -1,7 +1,7 @@
-"""analysis.json, its JSON Schema, and measurements.csv: an Analysis as numbers for programs, both ways.
+"""analysis.json, its JSON Schema, and measurements.csv: an Analysis as numbers for programs.
 
-Phases and slices are counted from 0. A value that cannot be known is null in JSON and an empty cell in CSV. All that
-the Analysis holds of the patient goes into JSON; what it may hold is decided before (see `results.privacy`).
+Phases and slices are counted from 0. An unknown value is null in JSON and an empty cell in CSV. Everything the Analysis
+holds about the patient goes into JSON; `results.privacy` decides beforehand what it may hold.
 """
 
 import csv
@@ -57,7 +57,7 @@ BASE_VALUES = ("edv_ml", "esv_ml", "ef_percent", "ed_phase", "es_phase")
 ARRAYS = ("volumes_ml", "phase_times_ms", "slice_extents_mm", "cavity_areas_px", "cavity_areas_mm2")
 _SHARED = ("heart_rate_bpm", "lv_mass_g", "height_cm", "weight_kg", "bsa_m2", "lv_mass_index_g_per_m2", "area_method")
 CHAMBER_SCALARS = tuple(name for name in SCALARS if name not in _SHARED)
-"""What is told of each other chamber than the LV; the rest is the LV's, or the same for all."""
+"""The scalars of chambers other than the LV; the remaining ones belong to the LV or to all."""
 CHAMBER_ARRAYS = ("volumes_ml", "cavity_areas_px", "cavity_areas_mm2")
 _FIRST_COLUMNS = (
     "case",
@@ -70,8 +70,11 @@ _FIRST_COLUMNS = (
     "software",
     "research_use",
 )
-CSV_COLUMNS = (*_FIRST_COLUMNS, *(f"{one.key}_{name}" for one in chambers() if one != LV for name in CHAMBER_SCALARS))
-"""Those of other chambers come last, so that a program that counts columns finds the others where they were."""
+CSV_COLUMNS = (
+    *_FIRST_COLUMNS,
+    *(f"{chamber.key}_{name}" for chamber in chambers() if chamber != LV for name in CHAMBER_SCALARS),
+)
+"""Columns of other chambers come last, so that programs that count columns still find the others."""
 
 _DECIMALS = 4
 
@@ -79,11 +82,11 @@ _DECIMALS = 4
 def document(analysis: Analysis) -> dict[str, Any]:
     """The content of analysis.json: only dicts, lists, strings, finite numbers, booleans and None.
 
-    An Analysis with a pseudonym has no entries for who the patient is, UIDs, study date and files.
+    If the Analysis has a pseudonym, entries for the patient's identity, UIDs, study date and files are left out.
     """
     provenance, segmentation, named = analysis.provenance, analysis.segmentation, analysis.pseudonym is None
     name, _, version = provenance.software.partition(" ")
-    told = {
+    content = {
         "schema": SCHEMA,
         "case": analysis.case,
         "research_use": RESEARCH_USE,
@@ -108,11 +111,11 @@ def document(analysis: Analysis) -> dict[str, Any]:
         "model": None if provenance.model is None else {"name": provenance.model, "sha256": provenance.model_checksum},
         "software": {"name": name, "version": version, "seconds": dict(provenance.seconds)},
     }
-    return dict(_plain(told))
+    return dict(_plain(content))
 
 
 def _finding(finding: Finding, *, named: bool) -> dict[str, Any]:
-    told = {
+    content = {
         "code": finding.code.value,
         "severity": finding.severity.value,
         "message": finding.message,
@@ -120,17 +123,17 @@ def _finding(finding: Finding, *, named: bool) -> dict[str, Any]:
         "slice": finding.slice,
         "numbers": dict(finding.numbers),
     }
-    return told | {"files": finding.files} if named else told
+    return content | {"files": finding.files} if named else content
 
 
 def _own_findings(analysis: Analysis) -> list[int]:
-    """Which of the findings are those of the segmentation, by their places in the list of all."""
+    """Positions of the segmentation's findings in the list of all findings."""
     places = list(analysis.findings)
     return [places.index(finding) for finding in analysis.segmentation.findings if finding in places]
 
 
 def _contours(segmentation: Segmentation) -> list[dict[str, Any]] | None:
-    """Each contour with its place and the number of points of its polygons; None where labels are all there is."""
+    """Each contour's structure, phase, slice and number of points in each polygon; None without contours."""
     if segmentation.contours is None:
         return None
     return [
@@ -140,7 +143,7 @@ def _contours(segmentation: Segmentation) -> list[dict[str, Any]] | None:
 
 
 def _origins(segmentation: Segmentation) -> list[dict[str, Any]]:
-    """Of each contour that is not of the segmentation's own origin, where it comes from."""
+    """The origin of each contour whose origin differs from the segmentation's."""
     return [
         {
             "structure": structure.key,
@@ -155,17 +158,17 @@ def _origins(segmentation: Segmentation) -> list[dict[str, Any]]:
 
 
 def _measurements(measurements: Measurements) -> dict[str, Any]:
-    told: dict[str, Any] = {name: getattr(measurements, name) for name in (*SCALARS, *ARRAYS)}
-    told["chambers"] = {
+    content: dict[str, Any] = {name: getattr(measurements, name) for name in (*SCALARS, *ARRAYS)}
+    content["chambers"] = {
         other.chamber.key: {name: getattr(other, name) for name in (*CHAMBER_SCALARS, *CHAMBER_ARRAYS)}
         for other in measurements.others
     }
-    told["base_rule"] = measurements.base_rule
-    told["by_base_rule"] = {
-        one.rule.value: {name: getattr(one, name) for name in BASE_VALUES} for one in measurements.by_base_rule
+    content["base_rule"] = measurements.base_rule
+    content["by_base_rule"] = {
+        values.rule.value: {name: getattr(values, name) for name in BASE_VALUES} for values in measurements.by_base_rule
     }
     wall = measurements.wall_thickness
-    return told | {
+    return content | {
         "lv_mass_es_g": measurements.lv_mass_es_g,
         "wall_thickness_mm": None if wall is None else wall.segments_mm,
     }
@@ -205,7 +208,7 @@ def _patient(patient: Patient, *, named: bool) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The same in JSON's types: arrays as lists, numbers rounded, what is not finite as None."""
+    """The same value in JSON's types: arrays as lists, numbers rounded, non-finite numbers as None."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
@@ -218,21 +221,21 @@ def _plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float | np.floating):
         return rounded(value)
-    # File names that are no text hold halves of characters, which no file takes.
+    # File names that are not valid text contain lone surrogates, which UTF-8 cannot encode.
     return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def rounded(value: float | np.floating[Any] | None) -> float | None:
-    """A number as it is written; None where it is not finite."""
+    """The number as written to files; None if it is not finite."""
     return None if value is None or not math.isfinite(value) else round(float(value), _DECIMALS)
 
 
 def to_json(analysis: Analysis) -> str:
     """The text of analysis.json, with a line break at its end."""
-    told = document(analysis)
-    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
-    # Rows of numbers on one line each: a person scrolls through this file too.
-    # A text never holds a line break in JSON, so the pattern finds lists only, and no text makes it slow.
+    content = document(analysis)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    # One line for each row of numbers: people scroll through this file too.
+    # A JSON string never contains a line break, so the pattern matches lists only, and no string makes it slow.
     number = r"(?:[-+\d.eE]+|null)"
     text = re.sub(rf"\[\n\s+({number}(?:,\n\s+{number})*)\n\s*\]", lambda m: f"[{' '.join(m[1].split())}]", text)
     contour = r'\{\n\s+("structure": [^{}]*?)\n\s*\}'
@@ -243,7 +246,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The document in an analysis.json that this version can read.
 
     Raises:
-        InputError: a file that cannot be read, is no JSON, or has another schema.
+        InputError: a file that cannot be read, is not JSON, or has another schema.
     """
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
@@ -263,23 +266,23 @@ def json_schema() -> dict[str, Any]:
 
 def row(analysis: Analysis) -> dict[str, str | int | float | None]:
     """One row of measurements.csv: a value for each of CSV_COLUMNS, in their order."""
-    told = document(analysis)
+    content = document(analysis)
     counted = {
-        f"{severity.value}s": sum(finding["severity"] == severity for finding in told["findings"])
+        f"{severity.value}s": sum(finding["severity"] == severity for finding in content["findings"])
         for severity in Severity
     }
     values: dict[str, str | int | float | None] = {
-        "case": told["case"],
-        **{name: told["measurements"][name] for name in SCALARS},
+        "case": content["case"],
+        **{name: content["measurements"][name] for name in SCALARS},
         **counted,
-        "segmentation_source": told["segmentation"]["source"],
-        "model": None if told["model"] is None else told["model"]["name"],
+        "segmentation_source": content["segmentation"]["source"],
+        "model": None if content["model"] is None else content["model"]["name"],
         "software": analysis.provenance.software,
         "research_use": RESEARCH_USE,
     }
     for column in CSV_COLUMNS[len(_FIRST_COLUMNS) :]:
         key, _, name = column.partition("_")
-        values[column] = told["measurements"]["chambers"].get(key, {}).get(name)
+        values[column] = content["measurements"]["chambers"].get(key, {}).get(name)
     return {name: values[name] for name in CSV_COLUMNS}
 
 

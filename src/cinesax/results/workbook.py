@@ -1,11 +1,11 @@
-"""measurements.xlsx: an Analysis as a workbook for Excel and its relatives. Needs the extra `tables` (XlsxWriter).
+"""measurements.xlsx: an Analysis as a workbook for Excel and similar programs. Needs the extra `tables` (XlsxWriter).
 
     measurements   one row, the same columns as measurements.csv
     volumes        one row a phase: its time, the volume of each chamber
     areas          one row a slice, one column a phase: area of the LV cavity
     findings       one row a finding
 
-Texts are written as texts: one that begins with "=" is no formula, and one that looks like an address no link.
+Texts stay texts: "=..." does not become a formula, and an address does not become a link.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,10 +22,10 @@ from cinesax.results import tables
 Cell = str | int | float | None
 
 _NEVER = datetime(1980, 1, 1)
-"""The time of every workbook, since the same analysis gives the same bytes; zip files know none before."""
+"""Creation time of every workbook, so that the same analysis gives the same bytes; zip files know no earlier time."""
 
 _WIDEST = 60
-"""Characters: beyond, a long message makes its column wider than a screen."""
+"""Largest column width in characters: a long message would make its column wider than a screen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Sheet:
 
 
 def check_tables_extra() -> None:
-    """Find out whether workbooks can be written.
+    """Check that workbooks can be written.
 
     Raises:
         MissingExtraError: XlsxWriter is not installed.
@@ -63,19 +63,19 @@ def write_workbook(sheets: Iterable[Sheet], path: Path) -> None:
     book = Workbook(str(path), {"in_memory": True})
     book.set_properties({"created": _NEVER, "comments": tables.RESEARCH_USE})
     bold = book.add_format({"bold": True})
-    for one in sheets:
-        sheet = book.add_worksheet(one.name)
-        sheet.freeze_panes(1, 0)
-        for column, name in enumerate(one.header):
-            texts = [name, *(_text(row[column]) for row in one.rows)]
-            sheet.set_column(column, column, min(_WIDEST, max(map(len, texts)) + 2))
-            sheet.write_string(0, column, name, bold)
-        for line, row in enumerate(one.rows, start=1):
+    for sheet in sheets:
+        page = book.add_worksheet(sheet.name)
+        page.freeze_panes(1, 0)
+        for column, name in enumerate(sheet.header):
+            texts = [name, *(_text(row[column]) for row in sheet.rows)]
+            page.set_column(column, column, min(_WIDEST, max(map(len, texts)) + 2))
+            page.write_string(0, column, name, bold)
+        for line, row in enumerate(sheet.rows, start=1):
             for column, value in enumerate(row):
                 if isinstance(value, str):
-                    sheet.write_string(line, column, value)
+                    page.write_string(line, column, value)
                 elif value is not None:
-                    sheet.write_number(line, column, value)
+                    page.write_number(line, column, value)
     try:
         book.close()
     except FileCreateError as error:
@@ -87,7 +87,7 @@ def _text(value: Cell) -> str:
 
 
 def sheets_of(analysis: Analysis) -> list[Sheet]:
-    """The sheets of one analysis, with all that it holds of the patient (see `results.privacy`)."""
+    """The sheets of one analysis, with everything it holds about the patient (see `results.privacy`)."""
     return [_measurements([analysis]), _volumes(analysis), _areas(analysis), _findings(analysis)]
 
 
@@ -98,7 +98,8 @@ def _measurements(analyses: Iterable[Analysis]) -> Sheet:
 def _volumes(analysis: Analysis) -> Sheet:
     """One row a phase, counted from 0."""
     m = analysis.measurements
-    known = [(one.chamber.key, one.volumes_ml) for one in (m, *m.others) if one.volumes_ml is not None]
+    chambers = [chamber for chamber in (m, *m.others) if chamber.volumes_ml is not None]
+    known = [(chamber.chamber.key, chamber.volumes_ml) for chamber in chambers]
     times = m.phase_times_ms
     rows = [
         [phase, None if times is None else tables.rounded(times[phase]), *(tables.rounded(v[phase]) for _, v in known)]
@@ -108,7 +109,7 @@ def _volumes(analysis: Analysis) -> Sheet:
 
 
 def _areas(analysis: Analysis) -> Sheet:
-    """One row a slice, one column a phase; in pixels where their size is not known."""
+    """One row a slice, one column a phase; in pixels if their size is not known."""
     m = analysis.measurements
     areas, unit = (m.cavity_areas_px, "px") if m.cavity_areas_mm2 is None else (m.cavity_areas_mm2, "mm2")
     header = ["slice", *(f"phase_{phase}_{unit}" for phase in range(areas.shape[0]))]

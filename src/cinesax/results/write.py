@@ -1,18 +1,18 @@
-"""Results on disk: the folder that `cinesax analyze EXAM -o OUT` leaves behind, whole or not at all.
+"""Results on disk: the folder that `cinesax analyze EXAM -o OUT` writes, complete or not at all.
 
     OUT/
-      analysis.json         everything in numbers, by a JSON Schema
+      analysis.json         all numbers, with a JSON Schema
       measurements.csv      one row
       measurements.xlsx     on request: the same as a workbook, with volumes, areas and findings
       segmentation.nii.gz   labels of every frame, 4D
-      contours/             sub-pixel outlines, in the text format of the Sunnybrook data, and how they are meant
+      contours/             sub-pixel outlines in the text format of the Sunnybrook data, and their convention
       presence.json         what a network decided at base and apex, for reading the results back
       report.html           for people
       *.dcm                 on request: the same as DICOM objects, for archives and viewers
-      images/, uid_map.csv  on request, where UIDs of the exam are not valid: its images with valid ones
+      images/, uid_map.csv  on request, if UIDs of the exam are not valid: its images with valid UIDs
 
-All of it is made in a hidden folder beside OUT, read again to prove where its pixels lie, and renamed when complete, so
-that nobody ever meets half a result.
+Everything is written into a hidden folder beside OUT, read again to check the positions, and renamed when complete, so
+that nobody ever sees half a result.
 """
 
 import os
@@ -72,11 +72,11 @@ def write_results(
 
     Args:
         analysis: what to write.
-        out: the folder; made with its parents where absent. An earlier result in it is replaced.
-        show_patient: whether the patient's name, ID and birth date, UIDs and the study date go in.
-        force: write into a folder that holds other files as well, contours/ included; those stay.
-        dicom: write DICOM objects as well. These carry the patient and study of the source, whatever `show_patient`
-            says: an archive files them by that.
+        out: the folder; made, with its parents, if absent. An earlier result in it is replaced.
+        show_patient: whether to write the patient's name, ID and birth date, UIDs and the study date.
+        force: write into a folder that holds other files too (also in contours/); those files stay.
+        dicom: write DICOM objects as well. They carry the patient and study of the source, whatever `show_patient`
+            says: an archive files them by these.
         xlsx: write measurements.xlsx as well; needs the extra `tables`.
 
     Returns:
@@ -84,9 +84,9 @@ def write_results(
 
     Raises:
         NoObjectsError: DICOM objects cannot refer to the frames of the exam. All other results are written.
-        OutputError: `out` cannot be written, or holds files that are no earlier result and `force` is not set; or what
-            was written does not lie where it was meant when it is read again. Nothing is kept of it then.
-        InputError: DICOM objects of an exam that was not read from DICOM.
+        OutputError: `out` cannot be written; it holds files that are not an earlier result, and `force` is not set; or
+            the written files, read again, have wrong positions. Nothing is kept then.
+        InputError: `dicom` for an exam that was not read from DICOM.
         MissingExtraError: `xlsx` without the extra `tables`.
     """
     target = check_output(out, force=force)
@@ -119,7 +119,7 @@ def _objects_problem(analysis: Analysis) -> str | None:
 
 
 def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
-    """Find out, before any work is done, whether results can be written to `out`; nothing is left behind.
+    """Check, before any work is done, that results can be written to `out`; nothing is left behind.
 
     Returns:
         The absolute path, with links followed.
@@ -148,8 +148,8 @@ def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
 def _absolute(out: str | os.PathLike[str]) -> Path:
     try:
         target = Path(out).expanduser().resolve()
-        target.exists()  # a name that is too long shows here
-    # RuntimeError: links that lead in a circle, the home of a user who does not exist.
+        target.exists()  # raises if the name is too long
+    # RuntimeError: links that form a circle, or the home of a user who does not exist.
     except (OSError, RuntimeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise OutputError(f"{out} cannot be the folder for the results: {reason}") from error
@@ -157,7 +157,7 @@ def _absolute(out: str | os.PathLike[str]) -> Path:
 
 
 def _foreign_entries(target: Path) -> list[str]:
-    """Names in the folder that are not part of an earlier result; a result is known by its analysis.json."""
+    """Names in the folder that are not part of an earlier result, recognised by its analysis.json."""
     names, earlier = _listed(target), _earlier_result(target)
     if earlier is None:
         return names
@@ -188,27 +188,27 @@ def _earlier_result(target: Path) -> dict[str, Any] | None:
 
 
 def _own_contours(target: Path, earlier: dict[str, Any]) -> set[str]:
-    """Names in contours/ that the earlier result can have written: "manual" ones are a person's, beside a network's."""
+    """Names in contours/ that the earlier result may have written: beside a network's, "manual" ones are a person's."""
     from cinesax.formats.contour_convention import FIELD, MARKER_NAME
     from cinesax.formats.contours import is_written_name
 
     segmentation = earlier.get("segmentation")
-    told = segmentation if isinstance(segmentation, dict) else {}
-    ours = {name for name in _listed(target / CONTOURS_NAME) if is_written_name(name, told.get("author"))}
-    # A result from before conventions were named has not written that one.
-    return ours if FIELD in told else ours - {MARKER_NAME}
+    content = segmentation if isinstance(segmentation, dict) else {}
+    ours = {name for name in _listed(target / CONTOURS_NAME) if is_written_name(name, content.get("author"))}
+    # Results from before conventions were named did not write the marker.
+    return ours if FIELD in content else ours - {MARKER_NAME}
 
 
 def _nearest_folder(path: Path) -> Path:
-    """The path itself where it is a folder, else the nearest of its parents that exists."""
+    """The path itself if it is a folder, else its nearest parent that exists."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def _stage_parent(target: Path) -> Path:
-    """Where the hidden folder goes: beside the target, from where a rename is one step.
+    """Where the hidden folder goes: beside the target, from where one rename suffices.
 
-    A mount point cannot be renamed, nor anything in a parent that may not be written, and the folder in which a person
-    stands should not be: then inside the target.
+    It goes inside the target if the target cannot be renamed (a mount point, a read-only parent) or should not be (the
+    current folder of this process).
     """
     if not target.is_dir():
         return _nearest_folder(target.parent)
@@ -218,7 +218,7 @@ def _stage_parent(target: Path) -> Path:
 
 @contextmanager
 def _staging(target: Path) -> Iterator[Path]:
-    """A new hidden folder, gone at the end whatever happens, and so are parents that were made for nothing."""
+    """A new hidden folder. It is always removed at the end, with parents that turn out not to be needed."""
     made = [folder for folder in target.parents if not folder.exists()]
     parent = target.parent if made else _stage_parent(target)
     stage = parent / f".{target.name[:40]}.{secrets.token_hex(4)}.tmp"
@@ -237,7 +237,7 @@ def _fill(stage: Path, analysis: Analysis) -> None:
     from cinesax.formats.nifti import write_segmentation
     from cinesax.results.html import render
 
-    with ThreadPoolExecutor(1) as pool:  # compression works without Python's lock
+    with ThreadPoolExecutor(1) as pool:  # compression releases Python's lock
         labels = pool.submit(write_segmentation, analysis.segmentation, analysis.cine, stage / LABELS_NAME)
         write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
         (stage / REPORT_NAME).write_text(render(analysis), encoding="utf-8")
@@ -249,7 +249,7 @@ def _fill(stage: Path, analysis: Analysis) -> None:
 
 
 def _write_dicom(stage: Path, analysis: Analysis, dicom: DicomOptions) -> Analysis:
-    """Write the objects; the analysis as they refer to it."""
+    """Write the DICOM objects; returns the analysis with the UIDs to which they refer."""
     from cinesax.dicom.write.objects import write_objects
 
     if dicom.repair_uids and analysis.cine.source.copied:
@@ -261,7 +261,7 @@ def _write_dicom(stage: Path, analysis: Analysis, dicom: DicomOptions) -> Analys
 
 
 def _prove(stage: Path, analysis: Analysis) -> None:
-    """Read what has a place in the patient again; an OutputError where that is not the place that was meant."""
+    """Read the files with a position in the patient again; an OutputError if that position is wrong."""
     from cinesax.dicom import verify as proof
 
     cine, segmentation, m = analysis.cine, analysis.segmentation, analysis.measurements
@@ -288,11 +288,11 @@ def _install(stage: Path, target: Path) -> None:
 
 
 def _move_in(stage: Path, target: Path) -> None:
-    """Replace the entries one by one, where the folder as a whole has to stay; analysis.json, their seal, last."""
+    """Replace the entries one by one, because the folder itself has to stay; analysis.json, their seal, comes last."""
     earlier = _earlier_result(target)
     _keep_conventions(stage, target, set() if earlier is None else _own_contours(target, earlier))
     if earlier is not None:
-        # What the earlier result had, and this one has not, is not of this exam.
+        # An entry that only the earlier result has does not belong to this exam.
         for name in set(ALL_NAMES) - {IMAGES_NAME} - {entry.name for entry in stage.iterdir()}:
             (target / name).unlink(missing_ok=True)
         for name in filter(is_copied_image, _listed(target / IMAGES_NAME)):
@@ -304,7 +304,7 @@ def _move_in(stage: Path, target: Path) -> None:
 
 
 def _keep_conventions(stage: Path, target: Path, ours: set[str]) -> None:
-    """Contours that people keep beside an earlier result's go on to mean what they meant beside those."""
+    """Contours that people keep beside an earlier result keep the convention they had there."""
     from cinesax.formats.contour_convention import add_exceptions, exceptions_among
     from cinesax.formats.contours import contour_files
 
@@ -320,7 +320,7 @@ def _keep_conventions(stage: Path, target: Path, ours: set[str]) -> None:
 
 
 def _replace(entry: Path, place: Path) -> None:
-    """Move a file to its place, or the files of a folder into the one that is there, beside what people keep in it."""
+    """Move a file to its place, or a folder's files into the existing folder, beside the files people keep in it."""
     if entry.is_dir() and place.is_dir() and not place.is_symlink():
         for inner in entry.iterdir():
             inner.replace(place / inner.name)
