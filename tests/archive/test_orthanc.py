@@ -153,7 +153,7 @@ def test_an_archive_that_does_not_know_the_caller_takes_nothing(
     with empty.entered():
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 9 and "Traceback" not in done.stderr
-    assert re.search(r"took 0 of 5 objects; the first it did not: .+", done.stderr)
+    assert re.search(r"took 0 of 5 objects; first failure: .+", done.stderr)
     assert "taken: 0 of 5" in done.stdout and SR_NAME in done.stdout and RTSTRUCT_NAME in done.stdout
     assert empty.ask("/instances") == []
 

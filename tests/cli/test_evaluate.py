@@ -99,7 +99,7 @@ def test_masks_whose_origin_is_not_told_are_not_called_out_of_sample(pair_folder
 
     listed.write_text("X\n")
     assert evaluated(tmp_path, *data, "--trained-on", str(listed))["in_sample"] == {}
-    assert "overlap with training: none, as far as" in capsys.readouterr().out
+    assert "overlap with training: none among" in capsys.readouterr().out
 
 
 def test_what_was_learned_from_is_read_as_people_have_it(pair_folder, tmp_path):
@@ -221,15 +221,15 @@ def test_a_network_of_phantoms_alone_has_said_so(training, known, pair_folder, t
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--masks", "absent"], 3, "absent is no folder"),
+        (["--masks", "absent"], 3, "absent is not a folder"),
         (["--masks", ".", "--model", "default"], 2, "runs no network"),
         (["--mask-value", "3"], 2, "needs --masks"),
-        (["--contours", "absent"], 3, "absent is no folder"),
+        (["--contours", "absent"], 3, "absent is not a folder"),
         (["--contours", "."], 3, "no exam of"),
         (["--phases", "0"], 2, "at least 1"),
         (["--trained-on", "absent"], 3, "absent cannot be read"),
         (["--split", "slices-3"], 2, "for prepared sets"),
-        (["--split-seed", "3"], 2, "needs a --split"),
+        (["--split-seed", "3"], 2, "needs a named --split"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(arguments, code, words, pair_folder, tmp_path, monkeypatch, capsys):

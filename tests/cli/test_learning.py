@@ -70,7 +70,7 @@ def one_line(capsys) -> str:
         (["prepare", "absent", "-o", "OUT"], 3, "no such folder"),
         (["train", "absent", "-o", "OUT"], 3, "not a prepared set"),
         (["export", "absent", "-o", "OUT"], 3, "not a run folder"),
-        (["evaluate", "--data", "absent"], 3, "no folder"),
+        (["evaluate", "--data", "absent"], 3, "not a folder"),
         (["evaluate", "--data", "."], 3, "neither a pairs folder"),
     ],
 )

@@ -29,7 +29,7 @@ def test_nothing_taken_ends_with_9_one_line_and_a_table_of_what_became_of_each(f
     done = send(folder, "--to", NOBODY, "--attempts", 1)
     assert done.returncode == 9
     assert done.stderr.splitlines() == [
-        f"cinesax: error: {NOBODY} took 0 of 2 objects; the first it did not: nobody answers at 127.0.0.1, port 1"
+        f"cinesax: error: {NOBODY} took 0 of 2 objects; first failure: nobody answers at 127.0.0.1, port 1"
     ]
     assert done.stdout.count("nobody answers") == 1 and "not sent, 2 objects: nobody answers" in done.stdout
     assert done.stdout.count("not sent") == 3 and "MR Image" in done.stdout and "taken: 0 of 2" in done.stdout

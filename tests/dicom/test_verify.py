@@ -295,7 +295,7 @@ def test_a_result_without_dicom_objects_does_not_keep_those_of_an_earlier_one(
         (["--labelmap", "-o", "{out}"], "--labelmap is an option for DICOM objects: give --dicom too"),
         (["--rtstruct", "-o", "{out}"], "give --dicom too"),
         (["--dicom", "-o", "{out}", "--content-time", "noon"], "such as 2024-05-31T14:30"),
-        (["--dicom", "-o", "{out}", "--content-time", "2024-05-31T14:30+02:00"], "without zone"),
+        (["--dicom", "-o", "{out}", "--content-time", "2024-05-31T14:30+02:00"], "without a time zone"),
         (["--dicom", "-o", "{out}", "--content-time", "0001-01-01"], "from 1900 on"),
         (["-o", "{out}"], "never writes into the exam"),
     ],

@@ -218,7 +218,7 @@ class TestUse:
         exam.mkdir()
         write(exam, {"ED": phase(0), "ES": phase(3)})
         assert main(["analyze", str(exam), "-o", str(tmp_path / "out"), "--dicom"]) == 2
-        assert "needs an exam in DICOM" in capsys.readouterr().err
+        assert "needs a DICOM exam" in capsys.readouterr().err
 
     def test_a_dicom_exam_with_a_nifti_file_in_it_is_dicom(self, tmp_path):
         exams.write_exam(tmp_path)

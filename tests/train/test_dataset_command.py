@@ -33,7 +33,7 @@ def test_records_that_are_not_those_listed_are_found(discs, tmp_path, capsys):
     manifest["tables"][0]["sha256"] = hashlib.sha256(table.read_bytes()).hexdigest()
     (folder / "dataset.json").write_text(json.dumps(manifest))
     assert main(["dataset", "verify", str(folder)]) == 3
-    assert "do not hold what examples.csv lists" in _error(capsys)
+    assert "differ from examples.csv" in _error(capsys)
     (folder / manifest["shards"][0]["file"]).unlink()
     assert main(["dataset", "verify", str(folder)]) == 3
     assert "missing or was cut short" in _error(capsys)
@@ -84,7 +84,7 @@ def test_the_borders_lie_where_the_labels_lie():
         (["list", "SET", "--split", "test"], 3, "has no split 'test'"),
         (["list", "SET", "--case", "Z"], 2, "has no case Z"),
         (["show", "SET", "-o", "x.png", "--count", "0"], 2, "at least 1"),
-        (["show", "SET", "-o", "x.png", "--case", "A", "--empty"], 2, "no example like that"),
+        (["show", "SET", "-o", "x.png", "--case", "A", "--empty"], 2, "matches these options"),
         (["show", "SET", "-o", "absent/x.png"], 7, "cannot be written"),
     ],
 )

@@ -116,7 +116,7 @@ def test_a_sound_set_is_verified(tmp_path, capsys):
     train, validation = _pairs(tmp_path / "train", {"A": 1, "B": 2}), _pairs(tmp_path / "validation", {"V": 7})
     assert main(["prepare", str(train), "--validation", str(validation), "-o", str(tmp_path / "set")]) == 0
     assert main(["dataset", "verify", str(tmp_path / "set")]) == 0
-    assert "6 examples of 3 cases in 2 shards: checksums right" in capsys.readouterr().out
+    assert "6 examples of 3 cases in 2 shards: checksums match" in capsys.readouterr().out
 
 
 def test_one_patient_by_two_spellings_stops_the_set(tmp_path, capsys):

@@ -6,25 +6,25 @@ from cinesax.core.selection import NiftiGeometry, Selection
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what to read of a folder that holds more than one series, study or patient."""
-    chosen = parser.add_argument_group("what to read of the folder")
+    """Add the options that choose among several series, studies or patients."""
+    chosen = parser.add_argument_group("what to read from the folder")
     chosen.add_argument("--series", metavar="UID", help="the series to read (default: chosen automatically)")
     chosen.add_argument("--study", metavar="UID", help="the study to read, if there are several")
     chosen.add_argument("--patient", metavar="ID", help="the PatientID to read, if there are several")
     chosen.add_argument(
         "--ignore-frame-of-reference",
         action="store_true",
-        help="read slices as one stack although the patient may have moved between them",
+        help="read slices as one stack even if the patient may have moved between them",
     )
     chosen.add_argument(
         "--nifti-geometry",
         choices=tuple(str(name) for name in NiftiGeometry),
-        help="the part of a NIfTI header to trust if its parts contradict one another",
+        help="the part of a NIfTI header to trust if its parts contradict each other",
     )
 
 
 def selection_from(args: argparse.Namespace) -> Selection:
-    """What these options chose."""
+    """The selection that these options make."""
     return Selection(
         series_uid=args.series,
         study_uid=args.study,

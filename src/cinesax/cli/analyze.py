@@ -1,9 +1,8 @@
 """Find the left ventricle in a short-axis cine exam, measure it, and write the results.
 
-EXAM is a folder (any depth, any names), a file or a zip of DICOM, or a NIfTI file. With --segmentation no network runs:
-what was drawn is measured. With --dicom the results are written as DICOM objects too, filed under the patient and the
-study of the exam, for an archive (cinesax send hands them over). Phases and slices are counted from 0. For research;
-not a medical device.
+EXAM is a folder (any depth, any names), a file or a zip of DICOM, or a NIfTI file. --segmentation measures an existing
+segmentation instead of running the network. --dicom also writes DICOM objects for an archive, filed under the exam's patient
+and study (see cinesax send). Phases and slices are counted from 0. For research use; not a medical device.
 """
 
 import argparse
@@ -34,10 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_path,
         nargs="+",
         metavar="EXAM",
-        help="a folder, file or zip of DICOM; a NIfTI file, or several that make one cine (such as ED and ES)",
+        help="a folder, file or zip of DICOM; a NIfTI file, or several that form one cine (such as ED and ES)",
     )
     parser.add_argument(
-        "-o", "--out", type=_path, metavar="OUT", help="the folder for the results (default: write none)"
+        "-o", "--out", type=_path, metavar="OUT", help="the folder for the results (default: write nothing)"
     )
     add_selection(parser)
     source = parser.add_mutually_exclusive_group()
@@ -53,30 +52,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels",
         metavar="MAP",
-        help="what the numbers of --segmentation mean: acdc, mnms, totalsegmentator, or lv=3,myo=2,rv=1",
+        help="what the label numbers of --segmentation mean: acdc, mnms, totalsegmentator, or lv=3,myo=2,rv=1",
     )
     parser.add_argument(
         "--segmentation-phase",
         type=int,
         metavar="N",
-        help="the phase of --segmentation, where it is of one phase and does not say which; counted from 0",
+        help="the phase of --segmentation, if it holds one phase and does not say which; counted from 0",
     )
     parser.add_argument(
         "--base",
         choices=("half", "any", "whole"),
-        help="slices at the base that count: wall round half of the blood (default), LV blood, closed wall",
+        help="slices at the base that count: wall around half of the blood (default), any LV blood, closed wall",
     )
     parser.add_argument(
         "--unvalidated",
         action="store_true",
-        help="also draw and measure what the network was not validated for (of the shipped one: wall and RV)",
+        help="also draw and measure structures the network was not validated for (the shipped one: wall and RV)",
     )
     parser.add_argument(
         "--papillary-muscles",
         choices=("included", "excluded"),
-        help="whether the cavity of --segmentation includes them (default: as a SEG says, otherwise included)",
+        help="whether the cavity of --segmentation includes them (default: what a SEG says, otherwise included)",
     )
-    given = parser.add_argument_group("instead of what the exam says")
+    given = parser.add_argument_group("instead of values from the exam")
     given.add_argument("--ed-phase", type=int, metavar="N", help="end diastole, counted from 0")
     given.add_argument("--es-phase", type=int, metavar="N", help="end systole, counted from 0")
     given.add_argument("--height-cm", type=float, metavar="CM", help="body height")
@@ -89,7 +88,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--content-time",
         type=_moment,
         metavar="TIME",
-        help="when they were made, such as 2024-05-31T14:30 (default: the newest date of the exam)",
+        help="when they were made, such as 2024-05-31T14:30 (default: the latest date in the exam)",
     )
     dicom.add_argument(
         "--repair-uids",
@@ -106,7 +105,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _path(text: str) -> Path:
-    """A path that was typed: an empty one, of a variable that is not set say, is not the current folder."""
+    """A typed path. An empty one (an unset shell variable, say) must not mean the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("expected a path, seen an empty text")
     return Path(text)
@@ -118,18 +117,18 @@ def _moment(text: str) -> datetime:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"expected a date and time such as 2024-05-31T14:30, seen {text}") from error
     if moment.tzinfo is not None:
-        raise argparse.ArgumentTypeError(f"expected a time without zone (it is that of the exam), seen {text}")
-    if moment.year < 1900:  # before MRI, and DICOM wants four digits where some systems write fewer
+        raise argparse.ArgumentTypeError(f"expected a time without a time zone (the exam's applies), seen {text}")
+    if moment.year < 1900:  # DICOM needs four digits, and some systems write earlier years with fewer
         raise argparse.ArgumentTypeError(f"expected a date from 1900 on, seen {text}")
     return moment
 
 
 def run(args: argparse.Namespace) -> None:
-    """Analyze, write, tell."""
+    """Analyze, write, report."""
     if args.threads is not None and args.threads < 1:
         raise UsageError(f"--threads must be at least 1, seen {args.threads}")
     dicom = _dicom_options(args)
-    _check_told(args)
+    _check_segmentation_options(args)
     _check_xlsx(args)
     if args.out is not None:
         from cinesax.results.write import check_output, write_results
@@ -166,7 +165,7 @@ def run(args: argparse.Namespace) -> None:
             )
         except NoObjectsError as error:
             written, without_objects = check_output(args.out, force=True), error
-    _tell(analysis, args, written)
+    _report(analysis, args, written)
     if without_objects is not None:
         raise without_objects
 
@@ -182,24 +181,24 @@ def _overrides(args: argparse.Namespace) -> Overrides:
     )
 
 
-def _check_told(args: argparse.Namespace) -> None:
-    """What is said of a segmentation means something only with one."""
-    told = {
+def _check_segmentation_options(args: argparse.Namespace) -> None:
+    """Refuse options that describe a segmentation if there is none."""
+    options = {
         "--papillary-muscles": args.papillary_muscles,
         "--labels": args.labels,
         "--segmentation-phase": args.segmentation_phase,
     }
-    alone = next((name for name, value in told.items() if value is not None), None)
+    alone = next((name for name, value in options.items() if value is not None), None)
     if alone is not None and args.segmentation is None:
-        raise UsageError(f"{alone} describes a --segmentation: give that too")
+        raise UsageError(f"{alone} describes a --segmentation: give one too")
     if args.labels is not None:
         from cinesax.formats.label_numbers import parse_labels
 
-        parse_labels(args.labels)  # before any work is done for a map that cannot be meant
+        parse_labels(args.labels)  # an invalid map is an error before any work is done
 
 
 def _check_xlsx(args: argparse.Namespace) -> None:
-    """Refuse --xlsx before any work is done where nothing could be written."""
+    """Refuse --xlsx, before any work is done, if the workbook could not be written."""
     if not args.xlsx:
         return
     if args.out is None:
@@ -214,24 +213,24 @@ def _one_or_several(paths: list[Path] | None) -> Path | list[Path] | None:
 
 
 def _keep_exam(exam: Path, out: Path) -> None:
-    """Refuse results inside of the exam's folder: the source stays as it is."""
+    """Refuse results inside the exam's folder: the source stays untouched."""
     try:
         source, target = exam.resolve(), out.expanduser().resolve()
-    except (OSError, RuntimeError):  # what reads and writes them says what is wrong with them
+    except (OSError, RuntimeError):  # reading and writing them will report the problem
         return
     if source.is_dir() and target.is_relative_to(source):
         raise UsageError(f"{target} is inside {exam}, and cinesax never writes into the exam: give a folder outside it")
 
 
 def _keep_segmentation(segmentation: Path, out: Path) -> None:
-    """Refuse to measure what the results would replace: what lies in OUT, or a folder in which its contours lie."""
+    """Refuse a segmentation that the results would replace: one in OUT, or a folder that holds OUT's contours."""
     from cinesax.results.write import CONTOURS_NAME
 
     try:
         source, target = segmentation.resolve(), out.expanduser().resolve()
         contours = target / CONTOURS_NAME
         replaced = source.is_relative_to(target) or (contours.is_dir() and contours.is_relative_to(source))
-    except (OSError, RuntimeError):  # what reads and writes them says what is wrong with them
+    except (OSError, RuntimeError):  # reading and writing them will report the problem
         return
     if replaced:
         raise UsageError(
@@ -241,7 +240,7 @@ def _keep_segmentation(segmentation: Path, out: Path) -> None:
 
 
 def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
-    """What --dicom and its options ask for; refused before any work is done where it cannot be meant."""
+    """The choices of --dicom and its options; impossible ones are refused before any work is done."""
     if not args.dicom:
         chosen = {
             "--labelmap": args.labelmap,
@@ -260,9 +259,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
     from cinesax.formats.nifti.files import nifti_files
 
     if is_nifti(args.exam[0]) or (args.exam[0].is_dir() and nifti_files(args.exam[0])):
-        raise UsageError(
-            f"--dicom needs an exam in DICOM: {args.exam[0]} has no patient and study to file objects under"
-        )
+        raise UsageError(f"--dicom needs a DICOM exam: {args.exam[0]} has no patient and study to file objects under")
     return DicomOptions(
         SegmentationType.LABELMAP if args.labelmap else SegmentationType.BINARY,
         rtstruct=args.rtstruct,
@@ -272,7 +269,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
 
 
 def _loading_writers(progress: "Progress | None") -> "Progress":
-    """The same, and what writes results is loaded beside the network, which leaves Python's lock alone."""
+    """`progress`, which also starts to load the writers of results: the running network leaves Python's lock free."""
     loading = threading.Thread(target=_load_writers, daemon=True)
 
     def called(done: int, total: int) -> None:
@@ -291,7 +288,7 @@ def _load_writers() -> None:
 
 @contextmanager
 def _progress() -> "Iterator[Progress | None]":
-    """Something that draws progress on standard error, where that is a terminal."""
+    """A function that draws progress on standard error, or None if that is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -303,7 +300,7 @@ def _progress() -> "Iterator[Progress | None]":
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _tell(analysis: "Analysis", args: argparse.Namespace, written: Path | None) -> None:
+def _report(analysis: "Analysis", args: argparse.Namespace, written: Path | None) -> None:
     from cinesax.results.privacy import pseudonymise
 
     shown = analysis if args.show_patient else pseudonymise(analysis)

@@ -1,4 +1,4 @@
-"""Print the completion script of a shell: commands, options and file names after the Tab key.
+"""Print a shell's completion script: the Tab key completes commands, options and file names.
 
 bash:  eval "$(cinesax completion bash)"                                        in ~/.bashrc
 zsh:   eval "$(cinesax completion zsh)"                                         in ~/.zshrc, after compinit

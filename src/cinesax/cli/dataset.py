@@ -1,4 +1,4 @@
-"""Look into a prepared set (cinesax prepare).
+"""Look into a prepared set (made by cinesax prepare).
 
 cinesax dataset verify SET              check checksums, every record, and leaks between splits and folds
 cinesax dataset list SET [--examples]   list its patients, or each of its examples as CSV
@@ -40,12 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--count", type=int, default=48, metavar="N", help="examples, evenly over the set (default 48)")
     show.add_argument("--columns", type=int, default=8, metavar="N", help="images in a row (default 8)")
     show.add_argument("--empty", action="store_true", help="only frames without LV")
-    show.add_argument("--smallest", action="store_true", help="only those with the smallest LV cavity")
-    show.add_argument("--zoom", action="store_true", help="only the surroundings of the label")
+    show.add_argument("--smallest", action="store_true", help="only images with the smallest LV cavity")
+    show.add_argument("--zoom", action="store_true", help="zoom in on the label")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what is asked."""
+    """Run one of the three actions."""
     from cinesax.train import require
 
     if args.action == "show" and min(args.count, args.columns) < 1:
@@ -75,7 +75,7 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
     leaks = leaks_of(dataset, examples())
     for split, seen in names.items():
         if seen != [row.name for row in listed if row.split == split] or len(seen) != dataset.manifest.counts[split]:
-            raise DatasetError(f"the shards of {split} do not hold what examples.csv lists; prepare the set again")
+            raise DatasetError(f"the shards of {split} differ from examples.csv; prepare the set again")
     for leak in leaks:
         sys.stdout.write(f"leak: {leak}\n")
     if leaks:
@@ -83,7 +83,7 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
     cases = sum(map(len, dataset.manifest.splits.values()))
     sys.stdout.write(
         f"{len(listed)} examples of {cases} cases in {len(dataset.manifest.shards)} shards: "
-        "checksums right, every record read, no leak between splits or folds\n"
+        "checksums match, every record can be read, no leak between splits or folds\n"
     )
 
 
@@ -91,7 +91,7 @@ def _chosen(dataset: "Dataset", args: argparse.Namespace) -> "list[Row]":
     from cinesax.train.data.records import rows
 
     if args.split is not None:
-        dataset.cases(args.split)  # says which splits there are
+        dataset.cases(args.split)  # its error lists the splits
     wanted = [row for row in rows(dataset) if args.split in (None, row.split)]
     absent = sorted(set(args.case or ()) - {row.case for row in wanted})
     if absent:
@@ -133,7 +133,7 @@ def _as_csv(chosen: "list[Row]", dataset: "Dataset") -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["name", "case", "kind", "split", "slice", "phase", "known", *(f"{name}_px" for name in classes)])
     for row in chosen:
-        known = " ".join(one.name.lower() for one in sorted(row.known))
+        known = " ".join(structure.name.lower() for structure in sorted(row.known))
         place = (row.name, row.case, row.kind, row.split, row.slice, row.phase)
         writer.writerow([*place, known, *row.pixels.values()])
 
@@ -147,15 +147,15 @@ def _show(dataset: "Dataset", args: argparse.Namespace) -> None:
         with_cavity = [row for row in chosen if row.pixels.get("lv_cavity")]
         chosen = sorted(with_cavity, key=lambda row: row.pixels["lv_cavity"])[: args.count]
     if not chosen:
-        raise UsageError(f"{dataset.folder} has no example like that")
+        raise UsageError(f"no example of {dataset.folder} matches these options")
     count = min(args.count, len(chosen))
     names = [chosen[number * len(chosen) // count].name for number in range(count)]
-    wanted = {row.split: {one.case for one in chosen if one.split == row.split} for row in chosen}
-    found = {
-        one.name: one
+    wanted = {split: {row.case for row in chosen if row.split == split} for split in {row.split for row in chosen}}
+    examples = {
+        example.name: example
         for split, cases in wanted.items()
-        for one in read_examples(dataset, split, cases)
-        if one.name in set(names)
+        for example in read_examples(dataset, split, cases)
+        if example.name in set(names)
     }
-    write_sheet([found[name] for name in names], args.out, columns=args.columns, zoom=args.zoom)
+    write_sheet([examples[name] for name in names], args.out, columns=args.columns, zoom=args.zoom)
     sys.stdout.write(f"{count} of {len(chosen)} examples in {args.out}\n")

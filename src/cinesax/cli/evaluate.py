@@ -1,9 +1,9 @@
-"""Compare a network, or masks that another program predicted, with expert labels. Nothing is left out.
+"""Compare a network, or masks predicted by another program, with expert labels. No slice is left out.
 
 DATA is a `pairs` folder (images/ and labels/ with PNGs of the same names), a folder of exams (with --contours), or a
-prepared set (cinesax prepare). The segmenter and its cleaning are those of `cinesax analyze`. With --masks no network
-runs: MASKS holds NAME.png for each image of a pairs folder; CASE.nii.gz or a folder CASE of contour files for each
-exam. What is not there counts as nothing found.
+prepared set (cinesax prepare). The network and its cleaning are the same as in `cinesax analyze`. With --masks no
+network runs: MASKS holds NAME.png for each image of a pairs folder; CASE.nii.gz or a folder CASE of contour files for
+each exam. A missing mask counts as empty.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--contours",
         type=Path,
         metavar="TRUTHS",
-        help="for a folder of exams: the folder with CASE (contour files) or CASE.nii.gz for each",
+        help="for a folder of exams: the folder with CASE (contour files) or CASE.nii.gz for each exam",
     )
     parser.add_argument(
         "--model", default=None, metavar="BUNDLE", help="a bundle folder (default: the shipped network)"
@@ -51,17 +51,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-value", type=int, metavar="N", help="the label of the LV cavity in MASKS")
     meaning = "acdc, mnms, totalsegmentator, or lv=3,myo=2,rv=1"
     parser.add_argument("--labels", metavar="MAP", help=f"for exams: what the numbers of TRUTHS mean: {meaning}")
-    parser.add_argument("--mask-labels", metavar="MAP", help="the same of MASKS, for exams")
+    parser.add_argument("--mask-labels", metavar="MAP", help="the same for MASKS, for exams")
     parser.add_argument(
         "--nifti-geometry",
         choices=("sform", "qform", "pixdim"),
-        help="for exams: the part of NIfTI headers to believe, where their parts contradict one another",
+        help="for exams: the part of NIfTI headers to trust if their parts contradict each other",
     )
     parser.add_argument(
         "--trained-on",
         type=Path,
         metavar="FILE",
-        help="the training patients of the program that made MASKS, to mark them: one per line, or a bundle.json",
+        help="marks the patients that the program behind MASKS was trained on: one name per line, or a bundle.json",
     )
     parser.add_argument(
         "--phases",
@@ -72,9 +72,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         metavar="NAME",
-        help="the split of a prepared set (default: validation, otherwise train), or a split by name of cinesax train",
+        help="the split of a prepared set (default: validation, otherwise train), or a named split of cinesax train",
     )
-    parser.add_argument("--split-seed", type=int, metavar="N", help="seed of a split by name (default 0)")
+    parser.add_argument("--split-seed", type=int, metavar="N", help="seed of a named split (default 0)")
     parser.add_argument("--fold", type=int, help="only the patients of this fold of a prepared set")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line for each slice as CSV")
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     if not args.data.is_dir():
-        raise InputError(f"{args.data} is no folder")
+        raise InputError(f"{args.data} is not a folder")
     if args.worst < 0 or any(value is not None and value < 1 for value in (args.threads, args.phases)):
         raise UsageError("--worst must be at least 0, --threads and --phases at least 1")
     if args.mask_value is not None and not (args.masks and 0 < args.mask_value < 2**16):
@@ -112,14 +112,14 @@ def _check(args: argparse.Namespace) -> None:
     if args.masks and (args.model is not None or args.threads is not None):
         raise UsageError("--masks runs no network: leave out --model and --threads")
     if args.masks and not args.masks.is_dir():
-        raise InputError(f"{args.masks} is no folder")
+        raise InputError(f"{args.masks} is not a folder")
     _check_kind(args, _kind(args.data, args.contours))
 
 
 def _kind(data: Path, contours: Path | None) -> str:
     if contours is not None:
         if not contours.is_dir():
-            raise InputError(f"{contours} is no folder")
+            raise InputError(f"{contours} is not a folder")
         return "exams"
     if (data / "images").is_dir():
         return "pairs"
@@ -127,7 +127,7 @@ def _kind(data: Path, contours: Path | None) -> str:
         return "set"
     raise InputError(
         f"{data} is neither a pairs folder (images/ and labels/) nor a prepared set (dataset.json); for a folder of "
-        "exams name their truths with --contours"
+        "exams give the expert labels with --contours"
     )
 
 
@@ -135,12 +135,14 @@ def _check_kind(args: argparse.Namespace, kind: str) -> None:
     if kind != "set" and (args.split is not None or args.fold is not None):
         raise UsageError(f"{args.data} is a folder of {kind}: --split and --fold are for prepared sets")
     if args.split_seed is not None and (args.split is None or args.split_seed < 0):
-        raise UsageError("--split-seed needs a --split by name, and must be at least 0")
+        raise UsageError("--split-seed needs a named --split, and must be at least 0")
     _check_labels(args, kind)
     if kind == "exams" and args.phases is not None:
         raise UsageError(f"{args.data} is a folder of exams: --phases is for the names of pairs")
     if kind == "set" and args.masks:
-        raise UsageError(f"{args.data} is a prepared set: compare masks with its pairs or exams, on their own pixels")
+        raise UsageError(
+            f"{args.data} is a prepared set: compare masks with the pairs or exams behind it, on their own pixels"
+        )
 
 
 def _reading(args: argparse.Namespace) -> LabelReading:
@@ -149,12 +151,12 @@ def _reading(args: argparse.Namespace) -> LabelReading:
 
 
 def _check_labels(args: argparse.Namespace, kind: str) -> None:
-    told = {"--labels": args.labels, "--mask-labels": args.mask_labels, "--nifti-geometry": args.nifti_geometry}
-    given = [name for name, value in told.items() if value is not None]
+    options = {"--labels": args.labels, "--mask-labels": args.mask_labels, "--nifti-geometry": args.nifti_geometry}
+    given = [name for name, value in options.items() if value is not None]
     if given and kind != "exams":
         raise UsageError(f"{args.data} is a folder of {kind}: {given[0]} is for exams (--contours)")
     if args.mask_labels is not None and (args.masks is None or args.mask_value is not None):
-        raise UsageError("--mask-labels goes with --masks, and instead of --mask-value")
+        raise UsageError("--mask-labels needs --masks, and replaces --mask-value")
 
 
 def _studies(args: argparse.Namespace) -> Iterable[LabelledStudy]:
@@ -226,8 +228,8 @@ def _print(result: Evaluation, console: Console, worst: int) -> None:
 
 
 def _patients(result: Evaluation) -> Table:
-    functions = {one.case: one for one in result.functions}
-    table = Table("patient", "slices", "mean Dice", "lowest", "EF, truth", "EF, found", title="Dice by patient")
+    functions = {function.case: function for function in result.functions}
+    table = Table("patient", "slices", "mean Dice", "lowest", "EF, truth", "EF, predicted", title="Dice by patient")
     if result.in_sample:
         table.add_column("")
     for case, scores in result.by_case().items():
@@ -241,15 +243,15 @@ def _patients(result: Evaluation) -> Table:
 
 def _worst(result: Evaluation, count: int) -> Table:
     name = Column("slice", no_wrap=True)
-    bad = Table(name, "Dice", "HD95", "area in truth (px)", "area found (px)", title="Worst slices")
-    for one in result.worst(count):
-        hd95 = f"{one.hd95:.1f} {one.unit}" if np.isfinite(one.hd95) else "infinite"
-        bad.add_row(one.name, f"{one.dice:.3f}", hd95, str(one.truth_px), str(one.found_px))
+    bad = Table(name, "Dice", "HD95", "area in truth (px)", "area predicted (px)", title="Worst slices")
+    for worst in result.worst(count):
+        hd95 = f"{worst.hd95:.1f} {worst.unit}" if np.isfinite(worst.hd95) else "infinite"
+        bad.add_row(worst.name, f"{worst.dice:.3f}", hd95, str(worst.truth_px), str(worst.found_px))
     return bad
 
 
 def _figures(result: Evaluation) -> list[str]:
-    """What the report says in words."""
+    """The figures as sentences, for the terminal and the report."""
     dice, intervals = result.dice, result.intervals()
     sure = intervals.get("dice_mean")
     lines = [
@@ -259,7 +261,7 @@ def _figures(result: Evaluation) -> list[str]:
     ]
     if sure is not None:
         lines.append(f"mean Dice, 95 % interval over patients: {sure.low:.3f} to {sure.high:.3f}")
-    units = {one.unit for one in result.slices}
+    units = {score.unit for score in result.slices}
     if len(units) == 1:
         figures = dict(result.groups())["all"]
         lines.append(
@@ -270,9 +272,9 @@ def _figures(result: Evaluation) -> list[str]:
             f"{name}: bias {a.bias:+.1f}, limits of agreement {a.lower:+.1f} to {a.upper:+.1f}, "
             f"mean absolute error {a.mean_absolute:.1f} ({a.n} patients)"
         )
-    for one in result.miccai:
-        apd, overlap = ("none" if value is None else f"{value:.2f}" for value in (one.apd_mm, one.dice))
-        lines.append(f"MICCAI 2009, {one.case}: good {one.good_percent:.1f} %, APD {apd} mm, Dice {overlap}")
+    for case in result.miccai:
+        apd, overlap = ("none" if value is None else f"{value:.2f}" for value in (case.apd_mm, case.dice))
+        lines.append(f"MICCAI 2009, {case.case}: good {case.good_percent:.1f} %, APD {apd} mm, Dice {overlap}")
     for part in result.others:
         group, words = summarise(part.slices), part.structure.facts.words
         volumes = ", ".join(f"{moment} {value:.3f}" for moment, value in part.volume_dice().items())
@@ -294,12 +296,12 @@ def _overlap(result: Evaluation) -> str:
         same = sum(overlap is Overlap.IMAGE for overlap in known.values())
         images = f" (from these very images of {same})" if same else ""
         return (
-            f"IN-SAMPLE: it learned from {len(known)} of these {len(result.by_case())} patients{images}: "
-            "of those the figures tell how well it remembers, not how well it will do on others"
+            f"IN-SAMPLE: the network learned from {len(known)} of these {len(result.by_case())} patients{images}; "
+            "for those, the figures show how well it remembers, not how well it will do on others"
         )
     if result.training_known:
-        return "overlap with training: none, as far as patients and images are listed"
+        return "overlap with training: none among the listed patients and images"
     return (
-        "overlap with training: NOT KNOWN, nobody has said what it learned from (--trained-on FILE does): if from some "
-        "of these patients, the figures flatter it"
+        "overlap with training: NOT KNOWN, because the training patients are not listed (--trained-on FILE lists "
+        "them); if it learned from any of these, the figures flatter it"
     )

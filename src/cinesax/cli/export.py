@@ -1,7 +1,7 @@
-"""Make a network of a finished run that other programs run.
+"""Export the network of a finished run for other programs.
 
---to onnx (the default) makes a bundle: ONNX graph, bundle.json and model card, which `cinesax analyze --model` runs.
---to savedmodel and --to litert make a folder for TensorFlow and for phones, with network.json and model card.
+--to onnx (the default) makes a bundle (ONNX graph, bundle.json and model card), which `cinesax analyze --model` runs.
+--to savedmodel and --to litert make a folder for TensorFlow or for phones, with network.json and model card.
 With --data, each file is compared with Keras on real slices; the table is printed and kept as parity.json.
 """
 
@@ -55,10 +55,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="litert: float32, float16, int8, joined by commas (default: all; int8 with --data only)",
     )
     parser.add_argument(
-        "--name", help="name of the network (default: the name in the bundle that is replaced, else that of OUT)"
+        "--name", help="name of the network (default: the name in the replaced bundle, else the name of OUT)"
     )
     parser.add_argument(
-        "--model-version", help="version of the network (default: the one in the bundle that is replaced, else 1)"
+        "--model-version", help="version of the network (default: the version in the replaced bundle, else 1)"
     )
     parser.add_argument("--scores", type=Path, help="a JSON file of measured scores for the manifest and the card")
 
@@ -95,13 +95,13 @@ def run(args: argparse.Namespace) -> None:
     line = f"{name} {version}: {args.out} ({size:.1f} MB)"
     console.print(line, highlight=False, soft_wrap=True)
     if data is not None and not facts["images"]:
-        told = f"{args.data} has no image that this network learned from: no fingerprints of images are listed"
-        console.print(told, highlight=False, soft_wrap=True)
+        note = f"{args.data} has no image that this network learned from: no fingerprints of images are listed"
+        console.print(note, highlight=False, soft_wrap=True)
     _print(args.out, console)
 
 
 def _called(args: argparse.Namespace) -> tuple[str, str]:
-    """Name and version: as given, or else those of the replaced bundle, so that a second export keeps them."""
+    """The given name and version, else those of the replaced bundle: a second export keeps them."""
     from cinesax.core.errors import BundleError
     from cinesax.network.bundle import open_bundle
 
@@ -133,7 +133,7 @@ def _precisions(text: str | None) -> "list[Precision]":
 
 
 def _fingerprints(dataset: "Dataset", folders: Iterable[Path | None]) -> list[str]:
-    """Fingerprints of the set's images that a run learned from; held-out images are not in-sample."""
+    """Fingerprints of the set's images from which a run learned, without held-out images."""
     from cinesax.network.fingerprint import fingerprint
     from cinesax.train.data.examples import Kind
     from cinesax.train.data.records import read_examples
@@ -141,9 +141,9 @@ def _fingerprints(dataset: "Dataset", folders: Iterable[Path | None]) -> list[st
 
     runs = [open_run(folder) for folder in folders if folder is not None]
     return [
-        fingerprint(one.image)
-        for one in read_examples(dataset, "train")
-        if one.kind != Kind.PHANTOM and any(run.has_learned_from(one.case, one.name) for run in runs)
+        fingerprint(example.image)
+        for example in read_examples(dataset, "train")
+        if example.kind != Kind.PHANTOM and any(run.has_learned_from(example.case, example.name) for run in runs)
     ]
 
 
@@ -156,23 +156,23 @@ def _print(folder: Path, console: Console) -> None:
     machine, data = compared["machine"], compared["data"]
     columns = ("MB", "max diff", "changed", "Dice", "experts", "(Keras)", "ms", "(Keras)")
     table = Table("file", *(Column(text, justify="right") for text in columns), box=None, padding=(0, 1, 0, 0))
-    for one in compared["networks"]:
+    for row in compared["networks"]:
         table.add_row(
-            one["file"].removesuffix(".tflite"),
-            f"{one['bytes'] / 1e6:.2f}",
-            f"{one['largest_difference']:.1e}",
-            f"{one['changed_pixels']}",
-            f"{one['dice']:.4f}",
-            f"{one['dice_with_experts']:.4f}",
-            f"{one['dice_with_experts_keras']:.4f}",
-            f"{one['exported_ms']:.1f}",
-            f"{one['keras_ms']:.1f}",
+            row["file"].removesuffix(".tflite"),
+            f"{row['bytes'] / 1e6:.2f}",
+            f"{row['largest_difference']:.1e}",
+            f"{row['changed_pixels']}",
+            f"{row['dice']:.4f}",
+            f"{row['dice_with_experts']:.4f}",
+            f"{row['dice_with_experts_keras']:.4f}",
+            f"{row['exported_ms']:.1f}",
+            f"{row['keras_ms']:.1f}",
         )
     console.print(table)
-    slices = ", ".join(sorted({f"{one['slices']} slices of {data['split']}" for one in compared["networks"]}))
+    slices = ", ".join(sorted({f"{row['slices']} slices of {data['split']}" for row in compared["networks"]}))
     console.print(
-        f"Compared with Keras on {slices}: largest difference in probability, pixels of another label, mean Dice "
-        f"between both, Dice with the experts, and time for a frame by itself ({machine['processor']}, threads: "
+        f"Compared with Keras on {slices}: largest difference in probability, pixels with another label, mean Dice "
+        f"between both, Dice with the experts, and time for a single frame ({machine['processor']}, threads: "
         f"{machine['threads']}).",
         highlight=False,
     )

@@ -1,7 +1,7 @@
-"""List what an exam holds: each series, what it is judged to be, and which is the short-axis cine.
+"""List what an exam holds: each series, its kind, and which one is the short-axis cine.
 
-Only headers are read of DICOM. Of NIfTI files it says what their headers say, and how they are read together. Names,
-birth dates and patient IDs are not shown unless --show-patient is given.
+For DICOM only headers are read. For NIfTI files the table shows their headers, and how they are read together. Names,
+birth dates and patient IDs are shown only with --show-patient.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the table or the JSON; where nothing can be picked, after it the error is raised.
+    """Print the table or the JSON, then raise the error if nothing can be picked.
 
     Raises:
         CinesaxError: the exam cannot be opened, or there is no short-axis cine in it.
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _try_pick(exam: Exam, selection: Selection) -> tuple[Pick | None, tuple[Finding, ...], CinesaxError | None]:
-    """What `analyze` would read, what there is to say of it, and why it would refuse it (nothing is picked then)."""
+    """What `analyze` would read, with its findings; or None, with the error that `analyze` would raise."""
     findings = exam.findings
     try:
         pick = pick_short_axis(exam, selection)
@@ -85,9 +85,9 @@ def _try_pick(exam: Exam, selection: Selection) -> tuple[Pick | None, tuple[Find
 def _verdict(series: Series, pick: Pick | None) -> tuple[bool, str]:
     if pick is None:
         return False, series.explanation
-    if any(series is one for one in pick.series):
+    if any(series is picked for picked in pick.series):
         return True, pick.reason
-    return False, next(reason for one, reason in pick.rejections if one is series)
+    return False, next(reason for rejected, reason in pick.rejections if rejected is series)
 
 
 def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *, show_patient: bool) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *,
     return {
         "schema": SCHEMA,
         "series": rows,
-        "ignored": [{"file": one.file, "reason": one.explanation} for one in exam.ignored],
+        "ignored": [{"file": ignored.file, "reason": ignored.explanation} for ignored in exam.ignored],
         "findings": [_fields(finding) for finding in findings],
     }
 
@@ -136,10 +136,10 @@ def _patient(series: Series) -> dict[str, str | None]:
 
 
 def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *, show_patient: bool) -> None:
-    # A pipe has no width of its own: without one, rich would fold the table at 80 columns.
+    # A pipe has no width, and rich would fold the table at 80 columns.
     console = Console() if sys.stdout.isatty() else Console(file=sys.stdout, width=_PIPED_WIDTH)
     table = Table(title=None, pad_edge=False)
-    for name in ("", "no.", "series", "images", "slices", "phases", "judged to be", "because"):
+    for name in ("", "no.", "series", "images", "slices", "phases", "kind", "because"):
         table.add_column(name, justify="right" if name in ("no.", "images", "slices", "phases") else "left")
     for series in exam.series:
         picked, reason = _verdict(series, pick)
@@ -164,22 +164,22 @@ def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *
 
 
 def _plain(text: str) -> str:
-    """Without control characters (a header may hold any) and without rich's markup."""
+    """The text without control characters (a header may hold any) and rich's markup."""
     return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")
 
 
 @dataclass(frozen=True)
 class _NiftiRow:
-    """A NIfTI file as the table has it.
+    """A NIfTI file as a row of the table.
 
     Attributes:
-        name: of the file.
-        stored: its array, as the header has it.
+        name: name of the file.
+        stored: shape of the stored array.
         header: what sform, qform and pixdim say.
-        slices: how many.
-        phases: how many.
+        slices: number of slices.
+        phases: number of phases.
         picked: whether it is read.
-        reason: why it is, or is not.
+        reason: why it is, or is not, read.
     """
 
     name: str
@@ -192,7 +192,7 @@ class _NiftiRow:
 
 
 def _inspect_nifti(files: Sequence[Path], args: argparse.Namespace, *, found: bool) -> None:
-    """What NIfTI files hold and what is read of them; where they cannot be read, the error after it."""
+    """Print what NIfTI files hold and how they are read, then raise the error if they cannot be read."""
     from cinesax.formats.nifti import read_part
     from cinesax.formats.nifti.files import of_one_cine, together
 

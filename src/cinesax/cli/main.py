@@ -1,4 +1,4 @@
-"""The command `cinesax`: finds the subcommand, runs it, and turns errors into one line and an exit code."""
+"""The command `cinesax`: find the subcommand, run it, and turn errors into one line and an exit code."""
 
 import argparse
 import difflib
@@ -18,8 +18,8 @@ from cinesax.core.errors import CinesaxError, printable
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 
-# Each is a module of this package with configure(parser) and run(args). A module is imported only when its command is
-# asked for: `cinesax --help` and `cinesax inspect` must not wait for what only `cinesax train` needs.
+# Each command is a module of this package with configure(parser) and run(args). A module is imported only when its
+# command runs: `cinesax --help` and `cinesax inspect` must not wait for what only `cinesax train` needs.
 COMMANDS = {
     "analyze": "measure the left ventricle of an exam and write the results",
     "inspect": "list the series of an exam and which is the short-axis cine",
@@ -27,7 +27,7 @@ COMMANDS = {
     "prepare": "make a training set from labelled images, studies with contours, and phantoms",
     "train": "train a network on a prepared set",
     "export": "make a bundle, SavedModel or LiteRT files of a finished run",
-    "evaluate": "compare a network, or masks of another program, with expert labels",
+    "evaluate": "compare a network, or another program's masks, with expert labels",
     "send": "send DICOM objects to an archive (C-STORE, STOW-RS)",
     "dataset": "verify, list or show a prepared set",
     "completion": "print the completion script of a shell (bash, zsh, fish)",
@@ -35,17 +35,17 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says which option or command may have been meant where one is misspelt."""
+    """Suggests options and commands for misspelt ones."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """As argparse does it, but an unknown option is an error here, where its neighbours are known."""
-        parsed, rest = super().parse_known_args(args, namespace)
-        unknown = [word for word in rest if word.startswith("--")]
+        """Like argparse, but an unknown option is an error here, where similar ones are known."""
+        parsed, unparsed = super().parse_known_args(args, namespace)
+        unknown = [word for word in unparsed if word.startswith("--")]
         if unknown:
             option = unknown[0].partition("=")[0]
             known = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
             self.error(f"there is no option {option}{_did_you_mean(option, known)}")
-        return parsed, rest
+        return parsed, unparsed
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
@@ -57,8 +57,8 @@ def build_parser(only: str | None = None, *, complete: bool = False) -> argparse
     """The argument parser.
 
     Args:
-        only: the one command whose options are wanted; None: no options of commands, only their names.
-        complete: the options of all commands, which imports all of them.
+        only: the one command whose options to add; None: names of commands only.
+        complete: add the options of all commands, which imports all of them.
     """
     parser = _Parser(
         prog="cinesax",
@@ -95,21 +95,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; by default those of the process.
 
     Returns:
-        The exit code: 0, or the `exit_code` of the error (see `cinesax.core.errors`), 130 after Ctrl-C, 141 where
-        nobody reads its output any more.
+        The exit code: 0, or the `exit_code` of the error (see `cinesax.core.errors`), 130 after Ctrl-C, 141 if nobody
+        reads the output any more.
     """
     try:
         with _terminable():
             return _run(list(sys.argv[1:] if argv is None else argv))
     except CinesaxError as error:
-        # Whatever names and values a damaged exam has: one line, and nothing that a terminal obeys.
+        # One line without control characters, whatever names and values a damaged exam holds.
         sys.stderr.write(f"cinesax: error: {printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("cinesax: interrupted\n")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read standard output has left (`| head`): nothing to say, and nothing to flush at the end.
+        # The reader of standard output has left (`| head`): there is nothing to report, or to flush at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OUTPUT_CLOSED
 
@@ -136,10 +136,10 @@ def _complete() -> None:
 
 
 def _log(*, verbose: bool) -> None:
-    """Log to standard error: what cinesax has to say; with `verbose` what libraries say too.
+    """Log cinesax's messages to standard error; with `verbose` also those of libraries.
 
-    pydicom sets the level of its logger itself, and writes whole tracebacks of decoders that failed on damaged pixels,
-    of which the one line of the error tells.
+    pydicom sets its logger's level itself, and logs whole tracebacks when decoders fail on damaged pixels; the error's
+    one line reports these already.
     """
     handler = logging.StreamHandler()
     if not verbose:
@@ -150,7 +150,7 @@ def _log(*, verbose: bool) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let a termination (`kill`, a job's time limit) clean up like Ctrl-C: as an exception that ends the process."""
+    """Make a termination (`kill`, a job's time limit) clean up like Ctrl-C: as an exception that ends the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

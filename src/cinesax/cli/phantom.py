@@ -1,10 +1,10 @@
 """Make a synthetic exam whose volumes and ejection fraction are known.
 
-OUT/dicom holds it as DICOM (MR Image Storage), OUT/truth what is true of it: truth.json with the volumes in closed
-form, and segmentation.nii.gz. The same seed and options give the same bytes. `cinesax analyze OUT` reads it.
+OUT/dicom holds the exam as DICOM (MR Image Storage), OUT/truth its truth: truth.json with the exact volumes, and
+segmentation.nii.gz. The same seed and options give the same bytes. `cinesax analyze OUT` reads it.
 
---vendor writes it in the way of a make of scanner, --oddity (any number of times) with what goes amiss in practice,
---transfer-syntax in another encoding: docs/phantom.md lists them. The volumes stay the same.
+--vendor writes the exam as a vendor's scanners do, --oddity (any number of times) adds something that goes wrong in
+practice, --transfer-syntax chooses the encoding: docs/phantom.md lists them. The volumes stay the same.
 """
 
 import argparse
@@ -47,9 +47,9 @@ class Variant:
     """How the short-axis cine is stored.
 
     Attributes:
-        vendor: whose way of writing it follows.
-        oddities: what goes amiss in the scan.
-        headers: what is odd of headers and file names.
+        vendor: whose scanners' way of writing to follow.
+        oddities: what goes wrong in the scan.
+        headers: oddities of headers and file names.
         syntax: transfer syntax.
     """
 
@@ -68,8 +68,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier phantom")
     for option, choices, text in (
-        ("vendor", Vendor, "whose way of writing (default: plain)"),
-        ("transfer-syntax", TransferSyntax, "how it is encoded (default: explicit, little endian)"),
+        ("vendor", Vendor, "the vendor whose scanners' files to imitate (default: plain)"),
+        ("transfer-syntax", TransferSyntax, "the encoding (default: explicit, little endian)"),
     ):
         names = [choice.value for choice in choices]
         parser.add_argument(
@@ -89,11 +89,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make the phantom and say what is true of it.
+    """Make the phantom and print its true volumes.
 
     Raises:
         OutputError: OUT is not empty, or cannot be written.
-        UsageError: a setting out of range, oddities that do not go together.
+        UsageError: a setting out of range, or oddities that exclude each other.
     """
     _refuse_occupied(args.out, force=args.force)
     variant = _variant(args)
@@ -126,13 +126,13 @@ def _variant(args: argparse.Namespace) -> Variant:
 def write_exam(
     phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], ...], out: Path, variant: Variant | None = None
 ) -> None:
-    """Write the exam and its truth: the complete folder appears at once, or not at all.
+    """Write the exam and its truth: the folder appears complete, or not at all.
 
     Args:
         phantom: the short-axis cine and its truth.
         decoys: other series of the same exam.
-        out: the folder; one that exists is replaced.
-        variant: how the short-axis cine is stored; None is plainly.
+        out: the folder; an existing one is replaced.
+        variant: how the short-axis cine is stored; None: plainly.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -166,10 +166,10 @@ def _fill(folder: Path, phantom: Phantom, decoys: tuple[tuple[DecoyKind, Cine], 
 
 
 def _truth_as_read(scanned: Scan, folder: Path) -> tuple[Cine, Segmentation]:
-    """The truth of an odd scan, in the phases and on the grid that such a scan is read to.
+    """The truth of an odd scan, in the phases and on the grid that result from reading it.
 
-    Which frames serve where phases or matrices differ is for the reader to say: the same scan is written plainly with
-    the truth of each frame for its pixels, and read.
+    If phases or matrices differ between slices, the DICOM reader decides which frames are used. So the scan is written
+    plainly, with each frame's truth as its pixels, and read.
     """
     frames = [replace(frame, pixels=frame.pixels if frame.labels is None else frame.labels) for frame in scanned.frames]
     with TemporaryDirectory(dir=folder) as name:
@@ -190,7 +190,7 @@ def _refuse_occupied(out: Path, *, force: bool) -> None:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
     if not force:
         raise OutputError(f"{out} is not empty: name another folder, or replace an earlier phantom with --force")
-    # --force on the wrong folder must not cost anything but a phantom.
+    # --force on the wrong folder must never delete anything but a phantom.
     if not (out / _TRUTH).is_file():
         raise OutputError(f"{out} is not empty and not a phantom, so --force does not replace it: name another folder")
     others = sorted({entry.name for entry in out.iterdir()} - {"dicom", _TRUTH.parts[0]})

@@ -3,13 +3,13 @@
 A SOURCE is one of
   pairs    a folder with images/ and labels/: PNGs of the same names
   ACDC     a folder with patientNNN/patientNNN_frameFF.nii.gz, ..._gt.nii.gz and Info.cfg, at any depth
-  studies  a folder of DICOM, at any depth: Sunnybrook as distributed, for one. The labels of each patient are contour
-           files or NIfTI or DICOM SEG files in the folder that --contours names, contour files in SOURCE itself, or a
+  studies  a folder of DICOM, at any depth, such as Sunnybrook as distributed. The labels of each patient are contour
+           files, NIfTI or DICOM SEG files in the folder given with --contours, contour files in SOURCE itself, or a
            DICOM SEG beside the images
 
-Every file that gives no example is listed in unused.csv with the reason. Where the same frame comes twice (a PNG pair
-and a DICOM frame), the DICOM frame is taken. Patients are never divided between splits or folds, and the set is not
-made where near-identical images would lie on both sides (--allow-leaks makes it).
+Every file that gives no example is listed in unused.csv with the reason. If a frame comes twice (as a PNG pair and as
+DICOM), the DICOM frame is used. Patients are never divided between splits or folds. If near-identical images would end
+up on both sides, no set is made (unless --allow-leaks is given).
 """
 
 import argparse
@@ -68,12 +68,12 @@ def _reading(labels: str | None) -> LabelReading:
         return AS_IT_SAYS
     from cinesax.formats.label_numbers import parse_labels
 
-    parse_labels(labels)  # before any work is done for a map that cannot be meant
+    parse_labels(labels)  # an invalid map is an error before any work is done
     return LabelReading(labels)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prepare the set and say what is in it."""
+    """Prepare the set and print its contents."""
     from cinesax.train import require
 
     _check(args)
@@ -118,7 +118,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _all_unused(found: "list[Found]", args: argparse.Namespace) -> "Callable[[Iterable[Leftover]], Iterator[Unused]]":
-    """All files to list as unused: those that the readers left, those that were not read, and labels without images."""
+    """All files to list as unused: files that readers skipped, files that were not read, and labels without images."""
     from cinesax.files.stored_files import list_files
     from cinesax.train.data.manifest import Unused
     from cinesax.train.data.sources import StudySource, unmatched_labels
@@ -130,11 +130,11 @@ def _all_unused(found: "list[Found]", args: argparse.Namespace) -> "Callable[[It
         return (Path(root.absolute().name) / file.relative_to(root)).as_posix()
 
     def listed(leftover: "Iterable[Leftover]") -> "Iterator[Unused]":
-        everything = [*leftover, *(pair for one in found for pair in one.unused)]
+        everything = [*leftover, *(pair for result in found for pair in result.unused)]
         if args.contours:
             files = [file.path for file in list_files(args.contours)]
-            studies = [one for some in found for one in some.sources if isinstance(one, StudySource)]
-            everything += unmatched_labels(files, [one.labels for one in studies if one.labels])
+            studies = [source for result in found for source in result.sources if isinstance(source, StudySource)]
+            everything += unmatched_labels(files, [study.labels for study in studies if study.labels])
         return (Unused(shown(file), reason) for file, reason in everything)
 
     return listed

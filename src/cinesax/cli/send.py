@@ -1,9 +1,9 @@
-"""Hand the DICOM objects in OUT over to an archive (PACS), and say which of them it took.
+"""Send the DICOM objects in OUT to an archive (PACS), and report which of them it accepted.
 
-OUT is a folder that cinesax analyze --dicom wrote, any other folder of DICOM files, or one file; what is no DICOM
-object is passed over. --to AET@HOST:PORT sends by C-STORE, --to https://HOST/dicom-web by STOW-RS. What fails for a
-reason that may pass (busy archive, broken connection) is tried again after a pause. Ends with 9 unless the archive took
-all. DICOMweb: name and password come from ~/.netrc, a bearer token from --token-file.
+OUT is a folder that cinesax analyze --dicom wrote, any other folder of DICOM files, or one file; files that are not
+DICOM objects are skipped. --to AET@HOST:PORT sends by C-STORE, --to https://HOST/dicom-web by STOW-RS. After a
+temporary failure (busy archive, broken connection) an object is tried again. The exit code is 9 unless the archive
+accepted every object. For DICOMweb, name and password come from ~/.netrc, a bearer token from --token-file.
 Needs the extra `send`: pip install '.[send]' in the checkout.
 """
 
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Find, send, tell."""
+    """Find the objects, send them, report."""
     from cinesax.archive import find_objects, parse_destination, send
 
     _check(args)
@@ -59,10 +59,10 @@ def run(args: argparse.Namespace) -> None:
             progress=progress,
         )
     (_tell_json if args.format == "json" else _tell)(deliveries, destination, args.out)
-    arrived = sum(one.arrived for one in deliveries)
+    arrived = sum(delivery.arrived for delivery in deliveries)
     if arrived < len(deliveries):
-        why = next(one.reason for one in deliveries if not one.arrived)
-        raise DeliveryError(f"{destination} took {arrived} of {len(deliveries)} objects; the first it did not: {why}")
+        why = next(delivery.reason for delivery in deliveries if not delivery.arrived)
+        raise DeliveryError(f"{destination} took {arrived} of {len(deliveries)} objects; first failure: {why}")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -87,7 +87,7 @@ def _token(path: Path) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what pynetdicom logs of each failed attempt (unless --verbose asks for it): the table says it."""
+    """Silence pynetdicom's log of each failed attempt (unless --verbose is given): the table shows it."""
     logger = logging.getLogger("pynetdicom")
     before = logger.level
     if not logging.getLogger().isEnabledFor(logging.INFO):
@@ -111,8 +111,8 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _name(one: "Delivery", out: Path) -> str:
-    return one.sent.path.name if out.is_file() else one.sent.path.relative_to(out).as_posix()
+def _name(delivery: "Delivery", out: Path) -> str:
+    return delivery.sent.path.name if out.is_file() else delivery.sent.path.relative_to(out).as_posix()
 
 
 def _tell(deliveries: "tuple[Delivery, ...]", destination: "Destination", out: Path) -> None:
@@ -123,33 +123,33 @@ def _tell(deliveries: "tuple[Delivery, ...]", destination: "Destination", out: P
     table = Table(title=f"To {destination}", title_justify="left")
     for name in ("object", "kind", "result", "attempts"):
         table.add_column(name, justify="right" if name == "attempts" else "left", overflow="fold")
-    # What holds for many objects (the association was refused, say) is told once, below.
-    counts = Counter((one.fate, one.reason) for one in deliveries if one.reason)
-    for one in deliveries:
-        alone = counts[one.fate, one.reason] == 1
-        result = one.fate.value + (f": {one.reason}" if alone else "")
-        table.add_row(_name(one, out), one.sent.kind, result, str(one.attempts))
+    # A reason shared by many objects (the association was refused, say) is printed once, below.
+    counts = Counter((delivery.fate, delivery.reason) for delivery in deliveries if delivery.reason)
+    for delivery in deliveries:
+        alone = counts[delivery.fate, delivery.reason] == 1
+        result = delivery.fate.value + (f": {delivery.reason}" if alone else "")
+        table.add_row(_name(delivery, out), delivery.sent.kind, result, str(delivery.attempts))
     console.print(table, markup=False)
     for (fate, reason), count in counts.items():
         if count > 1:
             console.print(f"{fate.value}, {count} objects: {reason}", markup=False, soft_wrap=True)
-    console.print(f"taken: {sum(one.arrived for one in deliveries)} of {len(deliveries)}")
+    console.print(f"taken: {sum(delivery.arrived for delivery in deliveries)} of {len(deliveries)}")
 
 
 def _tell_json(deliveries: "tuple[Delivery, ...]", destination: "Destination", out: Path) -> None:
-    told = {
+    document = {
         "schema": SCHEMA,
         "destination": str(destination),
         "objects": [
             {
-                "file": _name(one, out),
-                "kind": one.sent.kind,
-                "sop_class_uid": one.sent.sop_class_uid,
-                "fate": one.fate.value,
-                "reason": one.reason,
-                "attempts": one.attempts,
+                "file": _name(delivery, out),
+                "kind": delivery.sent.kind,
+                "sop_class_uid": delivery.sent.sop_class_uid,
+                "fate": delivery.fate.value,
+                "reason": delivery.reason,
+                "attempts": delivery.attempts,
             }
-            for one in deliveries
+            for delivery in deliveries
         ],
     }
-    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")

@@ -1,8 +1,8 @@
 """Train a network on a prepared set.
 
-The run folder gets config.json, commands.txt, history.csv, curves.png, tensorboard/, last-EPOCH.keras (the whole state
-after that epoch: an interrupted run goes on with --resume), best-EPOCH.keras (with held-out patients) and
-network.keras (the finished network, moving average of the weights).
+The run folder gets config.json, commands.txt, history.csv, curves.png, tensorboard/, last-EPOCH.keras (the complete
+state after that epoch: --resume continues an interrupted run), best-EPOCH.keras (with held-out patients) and
+network.keras (the finished network: EMA of the weights).
 """
 
 import argparse
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from cinesax.core.errors import UsageError
 
-# Settings that are used so often that they have their own option.
+# Frequently used settings have their own option.
 SHORT = {
     "epochs": "epochs",
     "steps": "steps",
@@ -57,7 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         metavar="NAME",
-        help="train on one side of a split by name, and validate on the other: course-234-26, slices-N, patients-N, "
+        help="train on one side of a named split, and validate on the other: course-234-26, slices-N, patients-N, "
         "fold-K",
     )
     parser.add_argument("--split-seed", type=int, metavar="N", help="seed of the split (default 0)")

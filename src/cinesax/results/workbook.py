@@ -98,8 +98,7 @@ def _measurements(analyses: Iterable[Analysis]) -> Sheet:
 def _volumes(analysis: Analysis) -> Sheet:
     """One row a phase, counted from 0."""
     m = analysis.measurements
-    chambers = [chamber for chamber in (m, *m.others) if chamber.volumes_ml is not None]
-    known = [(chamber.chamber.key, chamber.volumes_ml) for chamber in chambers]
+    known = [(part.chamber.key, part.volumes_ml) for part in (m, *m.others) if part.volumes_ml is not None]
     times = m.phase_times_ms
     rows = [
         [phase, None if times is None else tables.rounded(times[phase]), *(tables.rounded(v[phase]) for _, v in known)]
