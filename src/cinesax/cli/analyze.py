@@ -1,8 +1,8 @@
 """Find the left ventricle in a short-axis cine exam, measure it, and write the results.
 
 EXAM is a folder (any depth, any names), a file or a zip of DICOM, or a NIfTI file. --segmentation measures an existing
-segmentation instead of running the network. --dicom also writes DICOM objects for an archive, filed under the exam's patient
-and study (see cinesax send). Phases and slices are counted from 0. For research use; not a medical device.
+segmentation instead of running the network. --dicom also writes DICOM objects for an archive, filed under the exam's
+patient and study (see cinesax send). Phases and slices are counted from 0. For research use; not a medical device.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""report.html: an Analysis for people, in one file that asks nothing of the network.
+"""report.html: an Analysis for people, in one file that loads nothing from elsewhere.
 
-Frames are named by the numbers of their files, since whoever corrects contour files has to find the right one. Slices
+Frames are named by the numbers of their files, so that a person who corrects contour files finds the right one. Slices
 and phases stand beside them, counted from 0 as in all other outputs and on the command line.
 """
 
@@ -27,16 +27,16 @@ STILL_QUALITY = 90
 MONTAGE_QUALITY = 80
 STILL_SIDE_PX = 320
 MONTAGE_PIXELS = 14_000_000
-"""Beyond so many pixels the montage is shown smaller: encoding them takes a second."""
+"""A montage of more pixels is shown smaller: encoding this many takes a second."""
 STILLS_BYTES = 1_400_000
 MONTAGE_BYTES = 3_200_000
-"""At most so much of the report: with contours and text the whole stays below 6 MB."""
+"""Size limits of the stills and the montage: with contours and text the report stays below 6 MB."""
 
 
 def render(analysis: Analysis) -> str:
-    """The report as HTML text; it shows all that the analysis holds of the patient (see `results.privacy`)."""
+    """The report as HTML text. It shows everything the analysis holds about the patient (see `results.privacy`)."""
     text = _template("report.html.j2").render(
-        told=tables.document(analysis),
+        content=tables.document(analysis),
         places=[_place(finding, analysis.cine) for finding in analysis.findings],
         cards=summary.main_numbers(analysis.measurements),
         numbers=summary.more_numbers(analysis),
@@ -49,14 +49,14 @@ def render(analysis: Analysis) -> str:
         method=summary.area_method(analysis.measurements),
         **_pictures(analysis),
     )
-    # Texts of a header may hold halves of characters, which no file takes.
+    # Header texts may contain lone surrogates, which UTF-8 cannot encode.
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def render_short(analysis: Analysis) -> str:
-    """Numbers, volume-time curve and findings as a piece of HTML, for a notebook."""
+    """Numbers, volume-time curve and findings as an HTML fragment for a notebook."""
     return _template("notebook.html.j2").render(
-        told=tables.document(analysis),
+        content=tables.document(analysis),
         numbers=[*summary.main_numbers(analysis.measurements), *summary.more_numbers(analysis)],
         chambers=summary.other_chambers(analysis.measurements),
         curve=_curve(analysis.measurements),
@@ -87,7 +87,7 @@ def _curve(m: Measurements) -> figures.Curve | None:
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """One frame at ED or ES; `file` is the number that its contour files have."""
+    """One frame at ED or ES; `file` is the number in the names of its contour files."""
 
     name: str
     file: str
@@ -98,7 +98,7 @@ class Still:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One slice: its stills and its part of the montage; `files` are the numbers of its contour files."""
+    """One slice: its stills, its part of the montage, and the numbers of its contour files (`files`)."""
 
     index: int
     files: str
@@ -109,7 +109,7 @@ class Tile:
 
 
 def _pictures(analysis: Analysis) -> dict[str, Any]:
-    """All that the template needs to show frames: tiles in the order of display, and the geometry they share."""
+    """What the template needs to show frames: tiles in display order, and the geometry they share."""
     cine, segmentation, m = analysis.cine, analysis.segmentation, analysis.measurements
     crop = figures.heart_crop(cine, segmentation)
     frames = figures.greys(cine, crop)
@@ -175,7 +175,7 @@ def _place(finding: Finding, cine: Cine) -> str:
 
 
 def _file_range(numbers: Sequence[int]) -> str:
-    """The numbers of the contour files of a slice: "files 41–60", or not at all where others lie between."""
+    """The contour file numbers of a slice, "files 41–60"; empty if numbers of other slices lie between them."""
     if not numbers or max(numbers) - min(numbers) != len(numbers) - 1:
         return ""
     low, high = min(numbers), max(numbers)
@@ -197,16 +197,16 @@ Outlines = dict[str, list[str]]
 
 
 def _drawn(segmentation: Segmentation) -> tuple[Structure, ...]:
-    """The structures with an outline somewhere, inner ones last: they are drawn on top."""
+    """The structures with an outline anywhere, the inner ones last, so that they are drawn on top."""
     if segmentation.contours is not None:
         return painting_order({structure for structure, _, _ in segmentation.contours})
-    return painting_order(one for one in segmentation.known_phases if np.any(segmentation.labels == one))
+    return painting_order(part for part in segmentation.known_phases if np.any(segmentation.labels == part))
 
 
 def _outlines(analysis: Analysis, drawn: tuple[Structure, ...], crop: figures.Crop, index: int) -> Outlines:
-    """SVG paths of one slice: key of a structure -> its path in every phase."""
+    """SVG paths of one slice: key of the structure -> its path in every phase."""
     outline, phases = analysis.segmentation.outline, range(analysis.cine.n_phases)
-    return {one.key: [figures.svg_path(outline(one, phase, index), crop) for phase in phases] for one in drawn}
+    return {part.key: [figures.svg_path(outline(part, phase, index), crop) for phase in phases] for part in drawn}
 
 
 def _area_text(m: Measurements, phase: int, index: int) -> str:
@@ -218,7 +218,7 @@ def _area_text(m: Measurements, phase: int, index: int) -> str:
 
 
 def _movie_data(analysis: Analysis, outlines: list[Outlines]) -> dict[str, Any]:
-    """What the script of the page plays."""
+    """The data that the page's script plays."""
     cine, m = analysis.cine, analysis.measurements
     drawn = _curve(m)
     return {
@@ -235,7 +235,7 @@ def _movie_data(analysis: Analysis, outlines: list[Outlines]) -> dict[str, Any]:
 
 
 def _loop_ms(analysis: Analysis) -> float:
-    """How long all phases last together, in ms: a beat, or where the series holds several, these."""
+    """How long all phases together last, in ms: one beat, or several if the series holds several."""
     beat = analysis.measurements.beat
     once = (None if beat is None else beat.rr_interval_ms) or analysis.cine.rr_interval_ms or 1000.0
     return once if beat is None or beat.beats < 1 else once * beat.beats
