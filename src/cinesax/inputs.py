@@ -54,7 +54,7 @@ def open_cine(
             )
         from cinesax.formats.nifti import files as nifti_together
 
-        read = nifti_together.read_files(files, geometry=selection.nifti_geometry, found=files != paths)
+        read = nifti_together.read_files(files, geometry=selection.nifti_geometry, of_folder=files != paths)
         return _from(paths, read)
     # Load the DICOM code only if there is DICOM to read.
     from cinesax.dicom.read.exam import open_exam
@@ -169,7 +169,7 @@ def _without_crossings(path: Path, segmentation: Segmentation, cine: Cine) -> Se
 def _check_reading(cine: Cine, reading: LabelReading) -> None:
     phase = reading.phase
     if phase is not None and not 0 <= phase < cine.n_phases:
-        raise UsageError(f"--segmentation-phase must lie in 0 to {cine.n_phases - 1} (counted from 0), seen {phase}")
+        raise UsageError(f"--segmentation-phase must be from 0 to {cine.n_phases - 1} (counted from 0), seen {phase}")
 
 
 def _refuse(reading: LabelReading, path: Path, *, labels: bool = False, phase: bool = False) -> None:

@@ -152,7 +152,7 @@ class TestOnePhase:
     @pytest.mark.parametrize("phase", [-1, 2])
     def test_a_phase_that_is_not_there(self, tmp_path, phase):
         path = in_numbers(tmp_path / "s.nii.gz", {LV: 1, MYO: 2, RV: 3}, heart(phases=1))
-        with pytest.raises(UsageError, match="must lie in 0 to 1"):
+        with pytest.raises(UsageError, match="must be from 0 to 1"):
             read_segmentation(path, CINE, LabelReading(phase=phase))
 
     def test_a_phase_of_a_file_that_has_all(self, tmp_path):
@@ -181,5 +181,5 @@ class TestOnePhase:
         cine = exams.small_cine()
         known = {LV: np.ones(6, bool)}
         write_segmentation(Segmentation(np.ones(cine.pixels.shape, np.uint8), known), cine, tmp_path / "s.nii")
-        with pytest.raises(GeometryError, match="labels of 6 phases where the cine has 4"):
+        with pytest.raises(GeometryError, match="labels of 6 phases, but the cine has 4"):
             read_segmentation(tmp_path / "s.nii", exams.small_cine(phases=4))

@@ -112,7 +112,7 @@ class TestPhases:
 
     def test_two_whole_cines(self, tmp_path):
         files = write(tmp_path, {"a1": part_of(), "a2": part_of()})
-        with pytest.raises(InputError, match="6 phases in one: name the one to read"):
+        with pytest.raises(InputError, match="6 phases in one: give only the one to read"):
             open_cine(files)
 
 
@@ -201,7 +201,7 @@ class TestWithoutPlace:
 
     def test_beside_one_with_a_place(self, tmp_path):
         files = write(tmp_path, {"ED": phase(0, place=False), "ES": phase(3)})
-        with pytest.raises(InputError, match="does not say where it lies"):
+        with pytest.raises(InputError, match="has no position in the patient"):
             open_cine(files)
 
 

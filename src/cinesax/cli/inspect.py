@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
                 f"{args.path[0]} is NIfTI, which has no series, study or patient: "
                 "leave out --series, --study and --patient"
             )
-        _inspect_nifti(nifti, args, found=nifti != args.path)
+        _inspect_nifti(nifti, args, of_folder=nifti != args.path)
         return
     exam = chosen_part(open_exam(args.path[0]), selection)
     pick, findings, error = _try_pick(exam, selection)
@@ -191,7 +191,7 @@ class _NiftiRow:
     reason: str
 
 
-def _inspect_nifti(files: Sequence[Path], args: argparse.Namespace, *, found: bool) -> None:
+def _inspect_nifti(files: Sequence[Path], args: argparse.Namespace, *, of_folder: bool) -> None:
     """Print what NIfTI files hold and how they are read, then raise the error if they cannot be read."""
     from cinesax.formats.nifti import read_part
     from cinesax.formats.nifti.files import of_one_cine, together
@@ -202,9 +202,9 @@ def _inspect_nifti(files: Sequence[Path], args: argparse.Namespace, *, found: bo
         geometry = selection_from(args).nifti_geometry
         for file in dict.fromkeys(files):
             parts.append(read_part(file, geometry=geometry))
-        chosen, left_out = of_one_cine(parts, found=found)
+        chosen, left_out = of_one_cine(parts, of_folder=of_folder)
         why = {part.path: reason for part, reason in left_out}
-        cine = together(chosen, found=found)
+        cine = together(chosen, of_folder=of_folder)
     except CinesaxError as raised:
         error = raised
     read = "not read, see the error" if cine is None else f"read: {cine.n_slices} slices of {cine.n_phases} phases"

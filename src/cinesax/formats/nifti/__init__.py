@@ -1,7 +1,7 @@
-"""NIfTI, both ways.
+"""Reads and writes NIfTI.
 
 `image` reads one file and writes segmentations, `labels` reads labels, `files` reads several files as one cine.
-`header`, `axes` and `times` say what a header means, `names` what names of files mean.
+`header`, `axes` and `times` interpret headers; `names` interprets file names.
 """
 
 from cinesax.formats.nifti.image import (

@@ -1,7 +1,7 @@
-"""Which axis of a NIfTI array counts slices, and how its voxels come to lie on a Grid.
+"""Finds the slice axis of a NIfTI array and puts its voxels on a Grid.
 
 Converters from DICOM write (column, row, slice). Programs that bring an image to "canonical" axes (nibabel's
-`as_closest_canonical`, FSL's `fslreorient2std`) exchange and mirror axes, and then any of the three may count slices.
+`as_closest_canonical`, FSL's `fslreorient2std`) swap and reverse axes, so any of the three may be the slice axis.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ _ACROSS_THE_HEART_DEGREES = 35.0
 
 
 def slice_axis(shape: Sequence[int], affine_lps: Floats, *, oriented: bool) -> tuple[int, bool]:
-    """The axis (0 to 2) that counts slices, and whether the geometry says so clearly.
+    """The slice axis (0 to 2), and whether the geometry determines it.
 
-    The first that tells the axes apart: slices lie farther apart than pixels; their normal is near the usual long axis
-    of the heart (a stack that was resampled to cubes); there are fewer of them than pixels. Else the third axis, as
-    the format has it.
+    The first criterion that decides: slices are further apart than pixels; their normal is near the usual long axis of
+    the heart (a stack that was resampled to cubes); there are fewer slices than pixels. Else the third axis, as the
+    format defines it.
 
     Args:
-        shape: of the array, its first three axes.
+        shape: shape of the array, its first three axes.
         affine_lps: (4, 4), array indices to LPS mm.
-        oriented: whether the directions of the affine mean something.
+        oriented: whether the directions of the affine are meaningful.
     """
     lengths = np.linalg.norm(affine_lps[:3, :3], axis=0)
     widest = int(np.argmax(lengths))
@@ -49,29 +49,29 @@ def slice_axis(shape: Sequence[int], affine_lps: Floats, *, oriented: bool) -> t
 def on_grid(
     values: NDArray[np.generic], affine_lps: Floats, slices: int, *, oriented: bool
 ) -> tuple[NDArray[np.generic], Grid, Axes]:
-    """Put an array on a Grid: nothing is interpolated, its axes are exchanged and turned round.
+    """Put an array on a Grid: axes are swapped and reversed, nothing is interpolated.
 
-    A NIfTI file does not say which way up its frames are shown, so they are laid in the standard position, in which
-    DICOM's are stored as a rule: the same exam then has the same Grid from both.
+    A NIfTI file does not say which way up its frames are shown. They are put into the standard position, in which DICOM
+    frames are usually stored, so that an exam has the same Grid from both formats.
 
     Args:
         values: (first, second, third axis, phase).
         affine_lps: (4, 4), array indices to LPS mm.
-        slices: the axis that counts slices.
-        oriented: whether the directions of the affine mean something; else the axes stay as they come.
+        slices: the slice axis.
+        oriented: whether the directions of the affine are meaningful; else no axis is reversed.
 
     Returns:
         (phase, slice, row, column); its Grid; and for column, row and slice the axis of the array, counted from 1,
-        negative where it runs backwards.
+        negative if it runs backwards.
 
     Raises:
-        GeometryError: axes that are not at right angles.
+        GeometryError: the axes are not at right angles.
     """
     column, row = (axis + 1 for axis in range(3) if axis != slices)
     if not oriented:
         return _without_place(values, affine_lps, (column, row, slices + 1))
     directions = affine_lps[:3, [column - 1, row - 1, slices]]
-    # Left-handed axes: the slices run against row x column, and a Grid counts them the other way.
+    # In a left-handed array slices run against row x column. A Grid is right-handed, so their order is reversed.
     right_handed = float(np.cross(directions[:, 0], directions[:, 1]) @ directions[:, 2]) > 0
     axes = (column, row, slices + 1 if right_handed else -slices - 1)
     turn = standard_position(grid_of(values.shape, affine_lps, axes))
@@ -88,7 +88,7 @@ def on_grid(
 def _without_place(
     values: NDArray[np.generic], affine_lps: Floats, axes: Axes
 ) -> tuple[NDArray[np.generic], Grid, Axes]:
-    """Slices along z, whichever axis of the array they are on: the file says nothing of the patient."""
+    """Slices along z, whichever axis of the array they are on: the file has no position in the patient."""
     widths = np.linalg.norm(affine_lps[:3, [axis - 1 for axis in axes]], axis=0)
     arranged = arrange(values, axes)
     shape = values.shape[axes[0] - 1], values.shape[axes[1] - 1], values.shape[axes[2] - 1]
@@ -100,7 +100,7 @@ def arrange(values: NDArray[np.generic], axes: Axes) -> NDArray[np.generic]:
 
     Args:
         values: the array of a file.
-        axes: for column, row and slice the axis of the array, counted from 1, negative where it runs backwards.
+        axes: for column, row and slice the axis of the array, counted from 1, negative if it runs backwards.
     """
     column, row, slices = (abs(axis) - 1 for axis in axes)
     arranged = values.transpose(3, slices, row, column)
@@ -109,7 +109,7 @@ def arrange(values: NDArray[np.generic], axes: Axes) -> NDArray[np.generic]:
 
 
 def axes_onto(affine_lps: Floats, onto: Grid) -> Axes | None:
-    """The exchange and mirroring of axes that lays an array on a grid; None where no such does.
+    """The swap and reversal of axes that puts an array on a grid; None if there is none.
 
     Args:
         affine_lps: (4, 4), array indices to LPS mm.
@@ -127,15 +127,15 @@ def axes_onto(affine_lps: Floats, onto: Grid) -> Axes | None:
 
 
 def grid_of(shape: Sequence[int], affine_lps: Floats, axes: Axes) -> Grid:
-    """The Grid of an array whose axes were arranged.
+    """The Grid of an array after `arrange`.
 
     Args:
         shape: (first, second, third axis) of the array.
         affine_lps: (4, 4), array indices to LPS mm.
-        axes: as `arrange` takes them.
+        axes: as for `arrange`.
 
     Raises:
-        GeometryError: axes that are not at right angles, or left-handed.
+        GeometryError: the axes are not at right angles, or are left-handed.
     """
     index = [abs(axis) - 1 for axis in axes]
     signs = np.sign(axes)

@@ -1,7 +1,7 @@
-"""A cine in several NIfTI files: ED and ES, a file a phase, a file a slice, or both; named one by one or as a folder.
+"""A cine in several NIfTI files: ED and ES, one file per phase, per slice, or per frame; listed or in a folder.
 
-Files that lie on one grid are phases of it, in the order that their names tell. Single slices that lie beside one
-another are slices, in the order of their places. Where files say nothing of the patient, their names have to.
+Files on the same grid are phases, in the order of their names. Files of single, parallel slices are a stack, in the
+order of their positions. If the files have no position in the patient, their names decide.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,9 @@ _ACROSS_THE_HEART_DEGREES = 35.0
 
 
 def nifti_files(folder: Path) -> tuple[Path, ...]:
-    """The images of a folder that holds NIfTI and what lies beside it; () where it holds anything else, DICOM say.
+    """The images of a folder of NIfTI files (with JSON, text and the like); () if it holds other files, such as DICOM.
 
-    Files that are named as labels (gt, seg, label, mask) are left out.
+    Files with names of labels (gt, seg, label, mask) are left out.
     """
     files = [file.path for file in list_files(folder)]
     images = [file for file in files if is_nifti(file)]
@@ -41,44 +41,44 @@ def nifti_files(folder: Path) -> tuple[Path, ...]:
     return tuple(file for file in images if not names.is_labels(file))
 
 
-def read_files(paths: Sequence[Path], *, geometry: NiftiGeometry | None = None, found: bool = False) -> Cine:
-    """Read files that hold one cine together.
+def read_files(paths: Sequence[Path], *, geometry: NiftiGeometry | None = None, of_folder: bool = False) -> Cine:
+    """Read the files of one cine.
 
     Args:
         paths: the files.
-        geometry: the part of the headers that gives place and spacing, where their parts disagree.
-        found: the files are all that a folder holds, rather than named one by one: those of other views may be left
-            out, and order has to be in the names.
+        geometry: the part of the headers that gives position and spacing, if their parts disagree.
+        of_folder: whether these are all files of a folder, instead of a list by the user: files of other views may be
+            left out, and the order must be in the names.
 
     Raises:
-        InputError: files that do not belong together, or whose order is not known.
-        GeometryError: as `read_part`, and slices that cannot be one stack.
+        InputError: the files do not belong together, or their order is not known.
+        GeometryError: as `read_part`, or the slices are not one stack.
     """
     parts = [read_part(path, geometry=geometry) for path in dict.fromkeys(paths)]
-    chosen, left_out = of_one_cine(parts, found=found)
-    cine = together(chosen, found=found)
+    chosen, left_out = of_one_cine(parts, of_folder=of_folder)
+    cine = together(chosen, of_folder=of_folder)
     return replace(
         cine, source=replace(cine.source, not_picked=tuple((_nameless(part), why) for part, why in left_out))
     )
 
 
-def together(parts: Sequence[Part], *, found: bool = False) -> Cine:
-    """One cine of files that belong together: see `read_files`."""
+def together(parts: Sequence[Part], *, of_folder: bool = False) -> Cine:
+    """One cine from files that belong together: see `read_files`."""
     if len(parts) == 1:
         return parts[0].cine
     if len({part.oriented for part in parts}) > 1:
         placed = next(part for part in parts if part.oriented)
         bare = next(part for part in parts if not part.oriented)
         raise InputError(
-            f"{bare.path} does not say where it lies, but {placed.path.name} does: they do not form one cine"
+            f"{bare.path} has no position in the patient, but {placed.path.name} has: they do not form one cine"
         )
     if parts[0].oriented:
         groups = _by_place(parts)
     else:
         groups = _by_name(parts)
-    stacks = [_in_time(group, given=not found) for group in groups]
+    stacks = [_in_time(group, given=not of_folder) for group in groups]
     if len(stacks) == 1:
-        return _named(stacks[0].cine, parts, "one a phase")
+        return _named(stacks[0].cine, parts, "one per phase")
     several = next((stack for stack in stacks if stack.cine.n_slices > 1), None)
     if several is not None:
         other = next(stack for stack in stacks if stack is not several)
@@ -86,7 +86,7 @@ def together(parts: Sequence[Part], *, found: bool = False) -> Cine:
             f"{several.path} and {other.path.name} do not lie on one grid: expected phases of one stack, or single "
             "slices"
         )
-    return _named(_stack(stacks), parts, "one a slice" if len(stacks) == len(parts) else "one a slice and phase")
+    return _named(_stack(stacks), parts, "one per slice" if len(stacks) == len(parts) else "one per slice and phase")
 
 
 def _named(cine: Cine, parts: Sequence[Part], how: str) -> Cine:
@@ -99,24 +99,24 @@ def _named(cine: Cine, parts: Sequence[Part], how: str) -> Cine:
     return replace(cine, source=source)
 
 
-# What of a folder is read
+# Which files of a folder are read
 
 
-def of_one_cine(parts: Sequence[Part], *, found: bool) -> tuple[list[Part], list[tuple[Part, str]]]:
-    """Of all files of a folder those of the short-axis cine; and (file, why not) of the others.
+def of_one_cine(parts: Sequence[Part], *, of_folder: bool) -> tuple[list[Part], list[tuple[Part, str]]]:
+    """The files of the short-axis cine in a folder, and (file, why not) for the others.
 
     Args:
         parts: the files.
-        found: as in `read_files`; files that were named one by one are all read.
+        of_folder: as in `read_files`; files that the user listed are all read.
 
     Raises:
-        InputError: several views that are short axis, or none.
+        InputError: several views are short axis, or none is.
     """
-    if not found or len(parts) == 1:
+    if not of_folder or len(parts) == 1:
         return list(parts), []
     whole = [part for part in parts if part.cine.n_phases > 2 and part.cine.n_slices >= _FEWEST_SLICES]
     if len(whole) == 1 and all(part.cine.n_phases == 1 for part in parts if part is not whole[0]):
-        return whole, [(part, "one phase, beside a file of many") for part in parts if part is not whole[0]]
+        return whole, [(part, "one phase, next to a file of many") for part in parts if part is not whole[0]]
     views = _views(parts)
     if len(views) == 1:
         return list(parts), []
@@ -124,21 +124,21 @@ def of_one_cine(parts: Sequence[Part], *, found: bool) -> tuple[list[Part], list
     if len(across) != 1:
         listed = "; ".join(f"{view[0].path.name} and {len(view) - 1} more" for view in views[:6])
         raise InputError(
-            f"the folder holds NIfTI files of {len(views)} views, {len(across)} of them short axis: name the files of "
-            f"one ({printable(listed)})"
+            f"the folder holds NIfTI files of {len(views)} views, {len(across)} of them short axis: give the files of "
+            f"one view ({printable(listed)})"
         )
     others = [part for view in views if view is not across[0] for part in view]
     return across[0], [(part, "another view, matrix or number of phases") for part in others]
 
 
 def _nameless(part: Part) -> str:
-    """What results say of a file that was left out: names of files stay out of them."""
+    """A description for results of a file that was left out; results must not contain file names."""
     phases, slices, rows, columns = part.cine.pixels.shape
     return f"NIfTI file of {slices} slices, {phases} phases, {rows} x {columns}"
 
 
 def _views(parts: Sequence[Part]) -> list[list[Part]]:
-    """Files of one orientation, spacing, matrix and number of phases."""
+    """Groups of files with the same orientation, spacing, matrix and number of phases."""
     views: list[list[Part]] = []
     for part in parts:
         view = next((view for view in views if _is_of_view(part, view[0])), None)
@@ -150,8 +150,8 @@ def _views(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _is_of_view(part: Part, other: Part) -> bool:
-    mine, its = part.cine.pixels.shape, other.cine.pixels.shape
-    return mine[0] == its[0] and mine[2:] == its[2:] and _is_parallel(part.grid, other.grid)
+    shape, other_shape = part.cine.pixels.shape, other.cine.pixels.shape
+    return shape[0] == other_shape[0] and shape[2:] == other_shape[2:] and _is_parallel(part.grid, other.grid)
 
 
 def _is_short_axis(view: Sequence[Part]) -> bool:
@@ -168,7 +168,7 @@ def _by_place_first(view: Sequence[Part]) -> list[Part]:
 
 
 def _by_place(parts: Sequence[Part]) -> list[list[Part]]:
-    """Files that lie on one grid."""
+    """Groups of files on the same grid."""
     groups: list[list[Part]] = []
     for part in parts:
         same = (group for group in groups if group[0].grid.same_as(part.grid, tolerance_mm=_SAME_PLACE_MM))
@@ -185,19 +185,19 @@ def _by_place(parts: Sequence[Part]) -> list[list[Part]]:
     return groups
 
 
-def _difference(one: Grid, other: Grid) -> str:
-    if one.shape != other.shape:
-        return f"(slices, rows, columns {one.shape} and {other.shape})"
-    apart = float(np.linalg.norm(one.origins_mm[0] - other.origins_mm[0]))
-    return f"({apart:.1f} mm apart; spacings {one.spacing_mm} and {other.spacing_mm} mm)"
+def _difference(first: Grid, second: Grid) -> str:
+    if first.shape != second.shape:
+        return f"(slices, rows, columns {first.shape} and {second.shape})"
+    apart = float(np.linalg.norm(first.origins_mm[0] - second.origins_mm[0]))
+    return f"({apart:.1f} mm apart; spacings {first.spacing_mm} and {second.spacing_mm} mm)"
 
 
 def _by_name(parts: Sequence[Part]) -> list[list[Part]]:
-    """Files that say nothing of their place: stacks are phases, single slices are what their names say."""
+    """Groups of files without a position: stacks are phases of one group; names of single slices give their slice."""
     shapes = {part.cine.pixels.shape[1:] for part in parts}
     spacings = {(part.grid.spacing_mm, part.step_mm) for part in parts}
     if len(shapes) > 1 or len(spacings) > 1:
-        raise GeometryError(f"{parts[0].path} and the files beside it differ in matrix, slices or spacing")
+        raise GeometryError(f"{parts[0].path} and the other files differ in matrix, number of slices or spacing")
     if parts[0].cine.n_slices > 1:
         return [list(parts)]
     numbers = [names.slice_number(part.path) for part in parts]
@@ -205,7 +205,7 @@ def _by_name(parts: Sequence[Part]) -> list[list[Part]]:
         if all(names.moment(part.path) is not None or names.phase_number(part.path) is not None for part in parts):
             return [list(parts)]
         raise InputError(
-            f"{parts[0].path} and the files beside it hold single slices and do not say where: expected names like "
+            f"{parts[0].path} and the other files hold single slices without a position: expected names like "
             "slice03.nii.gz or slice03_phase07.nii.gz"
         )
     by_slice: dict[int, list[Part]] = {}
@@ -215,7 +215,7 @@ def _by_name(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _shifted(parts: Sequence[Part], place: int) -> list[Part]:
-    """Slices whose only distance is that of their headers, one after the other along z."""
+    """Files of one slice without a position, moved along z by its index, so that each slice has its own grid."""
     return [replace(part, grid=replace(part.grid, origins_mm=part.grid.origins_mm + [0, 0, place])) for part in parts]
 
 
@@ -223,14 +223,14 @@ def _shifted(parts: Sequence[Part], place: int) -> list[Part]:
 
 
 def _in_time(group: Sequence[Part], *, given: bool) -> Part:
-    """One part of all phases of a group of files that lie on one grid."""
+    """One part with all phases of a group of files on the same grid."""
     if len(group) == 1:
         return group[0]
     order = names.order([part.path for part in group])
     if order is None and not given:
         listed = ", ".join(part.path.name for part in group[:4])
         raise InputError(
-            f"{group[0].path.parent}: the names do not say in which order the phases are ({printable(listed)}): "
+            f"{group[0].path.parent}: the names do not give the order of the phases ({printable(listed)}): "
             "give the files in their order"
         )
     ordered = [group[index] for index in order or range(len(group))]
@@ -238,7 +238,7 @@ def _in_time(group: Sequence[Part], *, given: bool) -> Part:
     if spans != {1}:
         raise InputError(
             f"{ordered[0].path} and {ordered[1].path.name} hold the same slices, {max(spans)} phases in one: "
-            "name the one to read"
+            "give only the one to read"
         )
     first = ordered[0].cine
     cine = replace(
@@ -256,11 +256,11 @@ def _without_times() -> tuple[Finding, ...]:
     return (Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message),)
 
 
-# Slices to a stack
+# How slices become a stack
 
 
 def _stack(slices: Sequence[Part]) -> Cine:
-    """One cine of single slices that lie beside one another."""
+    """One cine from single slices."""
     first = slices[0]
     for part in slices[1:]:
         if part.cine.pixels.shape[2:] != first.cine.pixels.shape[2:] or not _is_parallel(part.grid, first.grid):
@@ -270,7 +270,7 @@ def _stack(slices: Sequence[Part]) -> Cine:
         if part.cine.n_phases != first.cine.n_phases:
             raise InputError(
                 f"{first.path} has {first.cine.n_phases} phases and {part.path.name} {part.cine.n_phases}: "
-                "slices of one stack have the same number"
+                "slices of one stack must have the same number"
             )
     ordered = sorted(slices, key=lambda part: float(part.grid.origins_mm[0] @ first.grid.normal))
     cines = [part.cine for part in ordered]
@@ -289,15 +289,15 @@ def _stack(slices: Sequence[Part]) -> Cine:
     )
 
 
-def _is_parallel(one: Grid, other: Grid) -> bool:
-    if not np.allclose(one.spacing_mm, other.spacing_mm, rtol=_SAME_SPACING):
+def _is_parallel(first: Grid, second: Grid) -> bool:
+    if not np.allclose(first.spacing_mm, second.spacing_mm, rtol=_SAME_SPACING):
         return False
-    least = float(min(one.along_row @ other.along_row, one.along_column @ other.along_column))
+    least = float(min(first.along_row @ second.along_row, first.along_column @ second.along_column))
     return bool(least >= np.cos(np.deg2rad(_PARALLEL_DEGREES)))
 
 
 def _stacked(ordered: Sequence[Part]) -> Grid:
-    """One Grid of slices that are turned by two degrees at most: each is turned about its centre."""
+    """One Grid for slices that are parallel within two degrees: each is turned around its centre."""
     first = ordered[len(ordered) // 2].grid
     rows, columns = first.shape[1:]
     centre = (0, (rows - 1) / 2, (columns - 1) / 2)
@@ -310,14 +310,14 @@ def _stacked(ordered: Sequence[Part]) -> Grid:
 
 def _of_distances(grid: Grid, oriented: bool) -> tuple[Finding, ...]:
     if not oriented:
-        message = "the slices do not say where they lie: they are assumed to be pixdim[3] apart"
+        message = "the slices have no position: they are assumed to be pixdim[3] apart"
         return (Finding(Code.UNEVEN_SLICE_DISTANCE, Severity.WARNING, message),)
     if grid.is_even():
         return ()
     distances = grid.slice_distances_mm
     numbers = {"least_mm": float(distances.min()), "most_mm": float(distances.max())}
     message = (
-        "the slices lie {least_mm:.1f} to {most_mm:.1f} mm apart: true distances are used, and a file may be missing"
+        "the slices are {least_mm:.1f} to {most_mm:.1f} mm apart: true distances are used, and a file may be missing"
     )
     return (Finding(Code.UNEVEN_SLICE_DISTANCE, Severity.WARNING, message, numbers=numbers),)
 
@@ -327,5 +327,5 @@ def _joined(arrays: Sequence[NDArray[np.generic]], axis: int) -> NDArray[np.gene
 
 
 def _gathered(cines: Sequence[Cine]) -> tuple[Finding, ...]:
-    """Each finding once: what a reader notices in one file it notices in all."""
+    """Each finding once: what is odd in one file is odd in all."""
     return tuple({finding.code: finding for cine in cines for finding in cine.findings}.values())

@@ -1,8 +1,8 @@
-"""NIfTI, both ways: cines in (3D, or 3D and time), segmentations out; `labels` reads labels.
+"""Reads cines from NIfTI (3D, or 3D and time) and writes segmentations; `labels` reads labels.
 
-NIfTI's world is RAS (x to the right, y to the front), DICOM's and cinesax's is LPS. Array axes are written as (column,
-row, slice, phase), as converters from DICOM do, and read in any order: see `axes`. What the header says of place
-and time is in `header`.
+NIfTI coordinates are RAS (x to the right, y to the front), those of DICOM and cinesax LPS. Array axes are written as
+(column, row, slice, phase), as converters from DICOM do, and read in any order: see `axes`. `header` interprets
+position and time in the header.
 """
 
 import math
@@ -32,7 +32,7 @@ from cinesax.core.segmentation import Segmentation
 from cinesax.core.selection import NiftiGeometry
 from cinesax.files.stored_files import replacing
 from cinesax.formats.nifti.axes import on_grid, slice_axis
-from cinesax.formats.nifti.header import HeaderGeometry, said
+from cinesax.formats.nifti.header import HeaderGeometry, in_words
 from cinesax.formats.nifti.header import geometry as geometry_of
 from cinesax.formats.nifti.times import phase_times
 
@@ -60,8 +60,8 @@ class NiftiFile:
 
     Attributes:
         values: (first, second, third axis, phase).
-        place: where the voxels lie.
-        header: of nibabel.
+        place: the positions of the voxels.
+        header: the header from nibabel.
     """
 
     path: Path
@@ -83,32 +83,32 @@ def is_nifti(path: Path) -> bool:
 def read_cine(path: Path, *, geometry: NiftiGeometry | None = None) -> Cine:
     """Read a cine: 4D (two axes of pixels, one of slices in any order, then phases), or 3D, which is one phase.
 
-    Times are those of the JSON file beside it, else of pixdim[4]: see `times`.
+    Times are those of the JSON file next to it, else of pixdim[4]: see `times`.
 
     Args:
         path: the file.
-        geometry: the part of the header that gives place and spacing, where its parts disagree.
+        geometry: the part of the header that gives position and spacing, if its parts disagree.
 
     Raises:
-        InputError: not a NIfTI file, damaged, or not of images in grey.
-        GeometryError: a header that contradicts itself, axes that are not at right angles, spacing that cannot be.
-        UsageError: a part of the header was chosen that it does not have.
+        InputError: the file is not NIfTI, is damaged, or does not hold grey images.
+        GeometryError: the header contradicts itself, axes are not at right angles, or the spacing is impossible.
+        UsageError: the header does not have the chosen part.
     """
     return read_part(path, geometry=geometry).cine
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A file as a cine, which may be a part of one: a phase, or a slice.
+    """A file as a cine, which may be part of a larger cine: one phase, or one slice.
 
     Attributes:
         path: the file.
-        cine: what it holds.
-        grid: where its pixels lie, with a spacing of 1 mm where it has none.
-        step_mm: from slice to slice, by the header: of a single slice the grid has none.
-        oriented: whether it lies in the patient where `grid` says; else only its spacing means something.
-        stored_shape: of the array, as the header has it.
-        header: what sform, qform and pixdim say, for a person.
+        cine: its contents.
+        grid: the grid of its pixels, with a spacing of 1 mm if the file has none.
+        step_mm: the slice distance in the header; the grid of a single slice has none.
+        oriented: whether `grid` gives the position in the patient; else only its spacing is meaningful.
+        stored_shape: the shape of the array in the header.
+        header: sform, qform and pixdim in words.
     """
 
     path: Path
@@ -121,7 +121,7 @@ class Part:
 
 
 def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
-    """Read a file as a cine, as `read_cine` does, and say whether it has a place."""
+    """Read a file as `read_cine` does, with what `files` needs to combine it with others."""
     file = read_file(path, geometry)
     slices, clear = slice_axis(file.values.shape, file.affine_lps, oriented=file.place.oriented)
     pixels, placed, axes = on_grid(file.values, file.affine_lps, slices, oriented=file.place.oriented)
@@ -129,7 +129,7 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
     times = phase_times(path, file.header, phases)
     findings = [*file.place.findings, *times.findings]
     if not clear:
-        message = "axes and spacings do not show which axis counts slices: the third was used, as the format defines it"
+        message = "axes and spacings do not show which axis counts slices: the third is used, as the format defines it"
         findings.append(Finding(Code.SLICE_AXIS_UNCLEAR, Severity.WARNING, message))
     grid = placed if file.place.measured else None
     cine = Cine(
@@ -143,17 +143,17 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
     )
     step = float(np.linalg.norm(file.affine_lps[:3, slices]))
     shape = tuple(int(size) for size in file.header.get_data_shape())
-    return Part(path, cine, placed, step, file.place.oriented, shape, said(file.header))
+    return Part(path, cine, placed, step, file.place.oriented, shape, in_words(file.header))
 
 
 def write_segmentation(segmentation: Segmentation, cine: Cine, path: Path) -> None:
     """Write the labels as 4D NIfTI (column, row, slice, phase), uint8, in mm and s, in scanner coordinates.
 
-    One affine holds for the whole file: where the slices do not lie evenly on one line, the mean step between
-    them is written, and the description in the header says so.
+    The file has one affine. If the slices are not evenly spaced on one line, it has the mean step between them, and the
+    description in the header says so.
 
     Raises:
-        GeometryError: labels that do not fit the cine.
+        GeometryError: the labels do not fit the cine.
         OutputError: the file cannot be written.
     """
     if segmentation.labels.shape != cine.pixels.shape:
@@ -177,15 +177,15 @@ def write_segmentation(segmentation: Segmentation, cine: Cine, path: Path) -> No
 
 
 def read_written(path: Path, cine: Cine) -> NDArray[np.uint8]:
-    """(phase, slice, row, column): the labels that `write_segmentation` wrote, as they were.
+    """(phase, slice, row, column): the labels that `write_segmentation` wrote.
 
     Raises:
-        InputError: not a NIfTI file, damaged, or of another shape or type than the labels of this cine.
+        InputError: the file is not NIfTI, is damaged, or has another shape or type than the labels of this cine.
     """
     values = read_file(path, None).values.transpose(3, 2, 1, 0)
     if values.shape != cine.pixels.shape or values.dtype != np.uint8:
         raise InputError(
-            f"{path} holds {values.dtype} of shape {values.shape}: no labels of a cine of {cine.pixels.shape}"
+            f"{path} holds {values.dtype} of shape {values.shape}: not the labels of a cine of {cine.pixels.shape}"
         )
     return np.ascontiguousarray(values)
 
@@ -205,8 +205,8 @@ def _step_ms(cine: Cine) -> float | None:
 
 
 _UNLOGGED = ContextVar("unlogged", default=False)
-# nibabel prints its doubts of a header, which are judged here. Its own LoggingOutputSuppressor takes the handlers
-# away from all threads, and this filter leaves other users of nibabel alone.
+# nibabel logs its doubts about a header; here `header` judges it. nibabel's own LoggingOutputSuppressor removes the
+# handlers for all threads; this filter does not affect other users of nibabel.
 logger.addFilter(lambda record: not _UNLOGGED.get())
 
 
@@ -220,7 +220,7 @@ def _unlogged() -> Iterator[None]:
 
 
 def read_file(path: Path, chosen: NiftiGeometry | None) -> NiftiFile:
-    """A file as it is stored; `chosen`: the part of its header to believe, where its parts disagree."""
+    """A file as it is stored; `chosen`: the part of its header to use, if its parts disagree."""
     try:
         with _unlogged():
             image: Any = nib.load(path)
@@ -246,7 +246,7 @@ def _values(path: Path, image: Any) -> NDArray[Any]:
         )
     kind = image.get_data_dtype()
     if kind.kind not in "iuf" or math.prod(shape) * kind.itemsize > _MAX_BYTES:
-        raise InputError(f"{path} holds {math.prod(shape)} values of type {kind}: expected grey images of common size")
+        raise InputError(f"{path} holds {math.prod(shape)} values of type {kind}: expected grey images of usual size")
     values = np.asanyarray(image.dataobj).reshape(shape)
     if values.dtype.kind == "f":
         values = values.astype(np.float32)

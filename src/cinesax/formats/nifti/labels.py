@@ -1,4 +1,4 @@
-"""Labels in NIfTI files, of this program or of others, on the grid of the cine that was labelled."""
+"""Reads labels in NIfTI files, from cinesax or other programs, onto the grid of the labelled cine."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,23 +31,24 @@ def read_labels(
     labels: LabelMap | None = None,
     phase: int | None = None,
 ) -> Segmentation:
-    """Read labels that lie on the grid of a cine, their axes in any order.
+    """Read labels on the grid of a cine, with their axes in any order.
 
-    A phase without any label counts as not looked at.
+    A phase without any label counts as not segmented.
 
     Args:
-        path: of all phases of the cine, or of one; or one file for each of its phases, in the order that names tell.
-        cine: whose grid the labels must share; where the label file has no geometry (a unit affine and unit
-            spacing), its shape alone decides.
-        author: who made them.
-        geometry: the part of the header that gives place and spacing, where its parts disagree.
-        labels: what its numbers mean; None: what they mean in the table of structures.
-        phase: of a file of one phase, where the cine has several.
+        path: a file of all phases of the cine or of one phase; or one file per phase, in the order of their names.
+        cine: the labels must share its grid. If the label file has no geometry (a unit affine and unit spacing), only
+        its
+            shape is compared.
+        author: who made the labels.
+        geometry: the part of the header that gives position and spacing, if its parts disagree.
+        labels: the meaning of its numbers; None: as in the table of structures.
+        phase: the phase of a file of one phase, if the cine has several.
 
     Raises:
-        InputError: not a NIfTI file, damaged, or not of labels.
-        GeometryError: labels on another grid than the cine's, or of another number of phases.
-        UsageError: a phase for a file that has all of them, or that the cine does not have.
+        InputError: the file is not NIfTI, is damaged, or does not hold labels.
+        GeometryError: the labels have another grid or number of phases than the cine.
+        UsageError: a phase is given for a file of all phases, or the cine does not have it.
     """
     paths = [path] if isinstance(path, Path) else list(path)
     order = names.order(paths) if len(paths) > 1 else None
@@ -56,70 +57,71 @@ def read_labels(
     stacked = _in_phases(files, values, cine, phase)
     known_phases = np.ones(cine.n_phases, bool) if len(files) > 1 else np.arange(cine.n_phases) == phase
     structures, findings = _structures(files[0].path, stacked, labels)
-    present = {one: np.any(structures == one, axis=(1, 2, 3)) for one in Structure}
+    present = {structure: np.any(structures == structure, axis=(1, 2, 3)) for structure in Structure}
     known = {Structure.CAVITY: present[Structure.CAVITY] | structures.any(axis=(1, 2, 3)) | known_phases}
-    known |= {one: there for one, there in present.items() if there.any() and one is not Structure.CAVITY}
+    others = {structure: phases for structure, phases in present.items() if structure is not Structure.CAVITY}
+    known |= {structure: phases for structure, phases in others.items() if phases.any()}
     return Segmentation(structures, known, author=author, findings=(*_of_place(files[0], cine), *findings))
 
 
 def _structures(
     path: Path, values: NDArray[Any], labels: LabelMap | None
 ) -> tuple[NDArray[np.uint8], tuple[Finding, ...]]:
-    """Values of the table of structures, and what to doubt in them."""
+    """Labels of the table of structures, and findings about them."""
     whole = np.rint(values)
     whole_numbers = not np.any(whole != values) and values.min() >= 0
     if whole_numbers and labels is not None:
-        found = to_structures(whole, labels, path.name)
-        return found, _doubt(found)
+        structures = to_structures(whole, labels, path.name)
+        return structures, _doubt(structures)
     if not whole_numbers or not set(np.unique(whole).tolist()) <= {0, *Structure}:
-        listed = ", ".join(f"{int(one)} ({one.facts.words})" for one in Structure)
+        listed = ", ".join(f"{int(structure)} ({structure.facts.words})" for structure in Structure)
         raise InputError(
-            f"{path} holds values other than the labels 0, {listed}: numbers of another meaning need --labels, say "
+            f"{path} holds values other than the labels 0, {listed}: numbers with another meaning need --labels, as in "
             "--labels lv=3,myo=2,rv=1"
         )
-    found = whole.astype(np.uint8)
-    if _is_turned_round(found):
+    structures = whole.astype(np.uint8)
+    if _wall_around_rv(structures):
         raise InputError(
-            f"{path} has the wall (label 2) round label 3 and not round label 1: it seems to number the structures as "
-            f"ACDC does (1 RV, 3 LV): give --labels acdc, or, where 1 is the LV, --labels lv=1,myo=2,rv=3"
+            f"{path} has the wall (label 2) around label 3, not around label 1: it seems to number the structures as "
+            f"ACDC does (1 RV, 3 LV): give --labels acdc, or, if 1 is the LV, --labels lv=1,myo=2,rv=3"
         )
-    return found, ()
+    return structures, ()
 
 
-def _doubt(found: NDArray[np.uint8]) -> tuple[Finding, ...]:
-    if not _is_turned_round(found):
+def _doubt(structures: NDArray[np.uint8]) -> tuple[Finding, ...]:
+    if not _wall_around_rv(structures):
         return ()
-    message = "in the label file the wall lies round what --labels calls the RV, and not round the LV"
+    message = "in the label file the wall surrounds the structure that --labels calls the RV, not the LV"
     return (Finding(Code.LABELS_DOUBTED, Severity.WARNING, message),)
 
 
-def _is_turned_round(labels: NDArray[np.uint8]) -> bool:
-    """Whether the wall lies round the RV: nothing but it tells files that count from the right from the others."""
+def _wall_around_rv(labels: NDArray[np.uint8]) -> bool:
+    """Whether the wall surrounds the RV rather than the LV: the only sign of a file that numbers from the RV."""
     wall = labels == Structure.MYOCARDIUM
     if not wall.any() or not np.any(labels == Structure.RV_CAVITY):
         return False
     near_wall = ndimage.binary_dilation(wall, np.ones((1, 1, 3, 3))) & ~wall
     walled = {}
-    for one in (Structure.CAVITY, Structure.RV_CAVITY):
-        inside = labels == one
+    for blood in (Structure.CAVITY, Structure.RV_CAVITY):
+        inside = labels == blood
         border = inside & ~ndimage.binary_erosion(inside, np.ones((1, 1, 3, 3)))
-        walled[one] = float((border & near_wall).sum() / max(border.sum(), 1))
+        walled[blood] = float((border & near_wall).sum() / max(border.sum(), 1))
     return walled[Structure.RV_CAVITY] > max(0.5, walled[Structure.CAVITY])
 
 
 def _in_phases(
     files: Sequence[NiftiFile], values: Sequence[NDArray[Any]], cine: Cine, phase: int | None
 ) -> NDArray[Any]:
-    """(phase, slice, row, column): the values of files at the phases of the cine that they are of."""
-    counts, phases = [len(one) for one in values], cine.n_phases
+    """(phase, slice, row, column): the values of the files at their phases of the cine."""
+    counts, phases = [len(stack) for stack in values], cine.n_phases
     if phase is not None and not 0 <= phase < phases:
-        raise UsageError(f"--segmentation-phase must lie in 0 to {phases - 1} (counted from 0), seen {phase}")
+        raise UsageError(f"--segmentation-phase must be from 0 to {phases - 1} (counted from 0), seen {phase}")
     if phase is not None and (len(files) > 1 or counts[0] > 1):
-        raise UsageError(f"{files[0].path} is not of one phase only: leave --segmentation-phase out")
+        raise UsageError(f"{files[0].path} holds more than one phase: leave --segmentation-phase out")
     if len(files) > 1:
         if set(counts) != {1} or len(files) != phases:
             raise GeometryError(
-                f"{len(files)} label files of {max(counts)} phases do not make the {phases} phases of the exam: give "
+                f"{len(files)} label files of {max(counts)} phases do not match the {phases} phases of the exam: give "
                 "one file of one phase for each"
             )
         return np.concatenate(list(values))
@@ -131,33 +133,32 @@ def _in_phases(
         return whole
     if counts[0] == 1:
         raise GeometryError(
-            f"{files[0].path} holds labels of one phase where the exam has {phases}: say which with "
-            "--segmentation-phase"
+            f"{files[0].path} holds labels of one phase, but the exam has {phases}: say which with --segmentation-phase"
         )
-    raise GeometryError(f"{files[0].path} has labels of {counts[0]} phases where the cine has {phases}")
+    raise GeometryError(f"{files[0].path} has labels of {counts[0]} phases, but the cine has {phases}")
 
 
 def _of_place(file: NiftiFile, cine: Cine) -> tuple[Finding, ...]:
-    """A file without a place may count its slices from the other end, and nothing in it would show that."""
+    """A finding for a file without a position: it may list its slices in reverse, and nothing in it would show that."""
     if file.place.oriented or cine.grid is None or cine.source.stored_axes is not None or cine.n_slices == 1:
         return ()
-    message = "the label file does not say where it lies: its slices were taken to be in the order of the exam's"
+    message = "the label file has no position: its slices are assumed to be in the order of the exam's slices"
     return (Finding(Code.LABELS_WITHOUT_PLACE, Severity.WARNING, message),)
 
 
 def _on_cine(file: NiftiFile, cine: Cine) -> NDArray[Any]:
     """(phase, slice, row, column): the values of a file on the grid of a cine.
 
-    Where both have a place, the affines say which axis is which. Else the file's axes are those of the cine's own file,
-    or, of a cine from DICOM, column, row, slice.
+    If both have a position, the affines say which axis is which. Else the file has the axis order of the cine's own
+    file or, if the cine is from DICOM, column, row, slice.
     """
     by_place = cine.grid if file.place.oriented else None
     axes = (cine.source.stored_axes or (1, 2, 3)) if by_place is None else axes_onto(file.affine_lps, by_place)
     seen, expected = _shape(file.values, axes or (1, 2, 3)), cine.pixels.shape[1:]
     if seen != expected:
-        raise GeometryError(f"{file.path} has shape {seen} (slice, row, column) where the cine has {expected}")
+        raise GeometryError(f"{file.path} has shape {seen} (slice, row, column), but the cine has {expected}")
     if axes is None or (by_place is not None and not _lies_on(file, axes, by_place)):
-        raise GeometryError(f"{file.path} does not lie where the cine lies: the labels are of another grid")
+        raise GeometryError(f"{file.path} has another position than the cine: the labels belong to another grid")
     return arrange(file.values, axes)
 
 
@@ -167,7 +168,7 @@ def _shape(values: NDArray[Any], axes: Axes) -> tuple[int, ...]:
 
 
 def _lies_on(file: NiftiFile, axes: Axes, of_cine: Grid) -> bool:
-    """Whether a file's grid is that of the cine, or what one affine makes of it where slices are not evenly placed."""
+    """Whether a file's grid is that of the cine, or its approximation by one affine if slices are not evenly spaced."""
     try:
         grid = grid_of(file.values.shape, file.affine_lps, axes)
     except GeometryError:

@@ -1,4 +1,4 @@
-"""What the names of NIfTI files say: labels or images, ED or ES, which phase, which slice."""
+"""Reads the names of NIfTI files: labels or image, ED or ES, phase, slice."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -12,34 +12,34 @@ _PHASE = re.compile(r"(?<![a-z])(?:phase|ph|frame|fr|time|tp|t|p|volume|vol|v)[-
 
 
 def is_labels(path: Path) -> bool:
-    """Whether a name is that of labels rather than of an image."""
+    """Whether the name is that of labels, not of an image."""
     return _LABELS.search(_stem(path)) is not None
 
 
 def moment(path: Path) -> int | None:
-    """0 of a name that says ED, 1 of one that says ES, else None."""
+    """0 if the name says ED, 1 if it says ES, else None."""
     stem = _stem(path)
     ed, es = _ED.search(stem) is not None, _ES.search(stem) is not None
     return None if ed == es else int(es)
 
 
 def slice_number(path: Path) -> int | None:
-    """The number of the slice, where the name has one and no second."""
+    """The slice number in the name; None if the name has no or several slice numbers."""
     return _number(_SLICE, path)
 
 
 def phase_number(path: Path) -> int | None:
-    """The number of the phase, where the name has one and no second."""
+    """The phase number in the name; None if the name has no or several phase numbers."""
     return _number(_PHASE, path)
 
 
 def order(paths: Sequence[Path]) -> list[int] | None:
     """The order of files of one phase each.
 
-    ED before ES, else by the number of the phase, else by the only number in which the names differ.
+    ED before ES; else by phase number; else by the only number in which the names differ.
 
     Returns:
-        Their indices, in order; None where the names do not tell.
+        Their indices, in order; None if the names do not give an order.
     """
     readings: tuple[Callable[[Path], int | None], ...] = (moment, phase_number, _differing(paths))
     for reading in readings:
@@ -51,7 +51,7 @@ def order(paths: Sequence[Path]) -> list[int] | None:
 
 
 def _differing(paths: Sequence[Path]) -> Callable[[Path], int | None]:
-    """A reading of the one number in which names that are otherwise the same differ."""
+    """A function that reads the one number in which otherwise equal names differ."""
     numbers = {path: [int(number) for number in re.findall(r"\d+", _stem(path))] for path in paths}
     if len({re.sub(r"\d+", "#", _stem(path)) for path in paths}) != 1:
         return lambda path: None
@@ -61,8 +61,8 @@ def _differing(paths: Sequence[Path]) -> Callable[[Path], int | None]:
 
 
 def _number(pattern: re.Pattern[str], path: Path) -> int | None:
-    found = {int(number) for number in pattern.findall(_stem(path))}
-    return found.pop() if len(found) == 1 else None
+    numbers = {int(number) for number in pattern.findall(_stem(path))}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def _stem(path: Path) -> str:

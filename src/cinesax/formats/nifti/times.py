@@ -1,7 +1,7 @@
-"""When the phases of a NIfTI file lie in the heart beat: from the JSON file beside it, else from pixdim[4].
+"""The times of the phases of a NIfTI file, from the JSON file next to it, else from pixdim[4].
 
 NIfTI has one number for time, and converters often put the repetition time (TR) there: dcm2niix writes 34 ms for phases
-33.2 ms apart, and 3.3 ms for phases 40 ms apart. A heart rate from that number is a guess, and is said to be one.
+33.2 ms apart, and 3.3 ms for phases 40 ms apart. A heart rate from that number is a guess, and a finding says so.
 """
 
 import json
@@ -17,8 +17,8 @@ from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
 from cinesax.formats.nifti.header import phase_step_ms
 
-# Keys that converters and the Brain Imaging Data Structure (BIDS) use, and the ms in one of their unit. Those named
-# after a DICOM attribute keep its unit.
+# Keys of converters and of the Brain Imaging Data Structure (BIDS), and their unit in ms. Keys named after a DICOM
+# attribute have its unit.
 _TIMES_OF_PHASES = {
     "TriggerTime": 1.0,
     "TriggerDelayTime": 1.0,
@@ -40,7 +40,7 @@ class PhaseTimes:
     Attributes:
         triggers_ms: (phase,), ms after the R wave, or None.
         beat_ms: length of the heart beat, or None.
-        findings: how much they are to be believed.
+        findings: doubts about the times.
     """
 
     triggers_ms: Floats | None = None
@@ -52,84 +52,84 @@ def phase_times(path: Path, header: Any, phases: int) -> PhaseTimes:
     """The times of the phases of a file.
 
     Args:
-        path: of the NIfTI file: its JSON file has the same name.
-        header: of nibabel.
-        phases: how many it has.
+        path: the NIfTI file; its JSON file has the same name.
+        header: the header from nibabel.
+        phases: the number of its phases.
     """
     if phases < 2:
         return PhaseTimes()
-    beside, findings = _beside(path)
-    beat, listed = _beat_ms(beside), _listed_ms(beside, phases)
+    sidecar, findings = _sidecar(path)
+    beat, listed = _beat_ms(sidecar), _listed_ms(sidecar, phases)
     if listed is not None:
         step = float(listed[-1] - listed[0]) / (phases - 1)
         return PhaseTimes(listed, beat or _plausible(step * phases), findings)
-    found = phase_step_ms(header, phases)
+    step_ms = phase_step_ms(header, phases)
     if beat is not None:
-        if found is not None and abs(found * phases - beat) <= _AGREE * beat:
-            return PhaseTimes(_evenly(found, phases), beat, findings)
+        if step_ms is not None and abs(step_ms * phases - beat) <= _AGREE * beat:
+            return PhaseTimes(_evenly(step_ms, phases), beat, findings)
         message = "the JSON file gives the length of the beat but not the times of the phases: rates are not known"
         return PhaseTimes(None, beat, (*findings, Finding(Code.MISSING_TRIGGER_TIMES, Severity.NOTE, message)))
-    if found is None:
+    if step_ms is None:
         message = "the file does not give the time between phases: heart rate and rates are not known"
         return PhaseTimes(None, None, (*findings, Finding(Code.MISSING_TRIGGER_TIMES, Severity.WARNING, message)))
-    return PhaseTimes(_evenly(found, phases), found * phases, (*findings, _doubt(found, phases, beside)))
+    return PhaseTimes(_evenly(step_ms, phases), step_ms * phases, (*findings, _doubt(step_ms, phases, sidecar)))
 
 
 def _evenly(step_ms: float, phases: int) -> Floats:
     return np.arange(phases, dtype=np.float64) * np.float64(step_ms)
 
 
-def _doubt(step: float, phases: int, beside: Mapping[str, Any]) -> Finding:
-    repetition = _number(beside.get(_REPETITION_TIME), 1000.0)
-    called = "which converters often fill with the repetition time"
+def _doubt(step: float, phases: int, sidecar: Mapping[str, Any]) -> Finding:
+    repetition = _number(sidecar.get(_REPETITION_TIME), 1000.0)
+    meaning = "which converters often fill with the repetition time"
     if repetition is not None and abs(repetition - step) <= 0.01 * step:
-        called = "which the JSON file calls the repetition time, so phases may lie closer or farther"
+        meaning = "which the JSON file calls the repetition time, so the true distance of phases may differ"
     message = (
-        "heart rate ({heart_rate_bpm:.0f}/min), cardiac output and rates rest on pixdim[4] = {step_ms:.5g} ms from "
-        f"phase to phase, {called}: compare them with the exam"
+        "heart rate ({heart_rate_bpm:.0f}/min), cardiac output and rates use pixdim[4] = {step_ms:.5g} ms from phase "
+        f"to phase, {meaning}: compare them with the exam"
     )
     numbers = {"step_ms": step, "heart_rate_bpm": 60_000 / (step * phases)}
     return Finding(Code.TIMES_UNCERTAIN, Severity.WARNING, message, numbers=numbers)
 
 
-def _beside(path: Path) -> tuple[Mapping[str, Any], tuple[Finding, ...]]:
-    """What the JSON file beside says; nothing where there is none, or one that cannot be read."""
+def _sidecar(path: Path) -> tuple[Mapping[str, Any], tuple[Finding, ...]]:
+    """The JSON file next to a NIfTI file; empty if there is none, or if it cannot be read."""
     stem = path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
-    side = path.with_name(f"{stem}.json")
+    json_path = path.with_name(f"{stem}.json")
     try:
-        if not side.is_file():
+        if not json_path.is_file():
             return {}, ()
-        if side.stat().st_size > _MAX_BYTES:
+        if json_path.stat().st_size > _MAX_BYTES:
             raise ValueError("too large")
-        held = json.loads(side.read_text(encoding="utf-8-sig"))
+        held = json.loads(json_path.read_text(encoding="utf-8-sig"))
         if not isinstance(held, dict):
-            raise ValueError("no object")
+            raise ValueError("not an object")
     except (OSError, ValueError, RecursionError):
-        message = "the JSON file beside the image cannot be read: its times are not used"
+        message = "the JSON file next to the image cannot be read: its times are not used"
         return {}, (Finding(Code.UNREADABLE_FILE, Severity.NOTE, message),)
     return held, ()
 
 
-def _beat_ms(beside: Mapping[str, Any]) -> float | None:
+def _beat_ms(sidecar: Mapping[str, Any]) -> float | None:
     for key, unit in _LENGTHS_OF_BEAT.items():
-        beat = _plausible(_number(beside.get(key), unit))
+        beat = _plausible(_number(sidecar.get(key), unit))
         if beat is not None:
             return beat
-    rate = _number(beside.get("HeartRate"), 1.0)
+    rate = _number(sidecar.get("HeartRate"), 1.0)
     return None if rate is None or rate <= 0 else _plausible(60_000 / rate)
 
 
-def _listed_ms(beside: Mapping[str, Any], phases: int) -> Floats | None:
+def _listed_ms(sidecar: Mapping[str, Any], phases: int) -> Floats | None:
     for key, unit in _TIMES_OF_PHASES.items():
-        listed = beside.get(key)
+        listed = sidecar.get(key)
         if not isinstance(listed, list) or len(listed) != phases:
             continue
         times = [_number(value, unit) for value in listed]
         if None in times:
             continue
-        found = np.array(times, dtype=np.float64)
-        if np.all(np.diff(found) > 0) and 0 <= found[0] and found[-1] <= _BEAT_MS[1]:
-            return found
+        in_order = np.array(times, dtype=np.float64)
+        if np.all(np.diff(in_order) > 0) and 0 <= in_order[0] and in_order[-1] <= _BEAT_MS[1]:
+            return in_order
     return None
 
 
