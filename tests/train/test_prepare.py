@@ -46,7 +46,7 @@ def test_any_number_of_processes_gives_the_same_files(tmp_path, monkeypatch):
     found = find_sources([_pairs(tmp_path / "pairs", {"A": 1, "B": 2, "C": 3})]).sources
     (whole,) = found
     assert isinstance(whole, PairsSource)
-    sources = [PairsSource((pair,), whole.looked_for) for pair in whole.pairs]
+    sources = [PairsSource((pair,), whole.labelled) for pair in whole.pairs]
     told: list[tuple[int, int]] = []
     for workers in (1, 2):
         prepare(
@@ -122,7 +122,7 @@ def test_a_sound_set_is_verified(tmp_path, capsys):
 def test_one_patient_by_two_spellings_stops_the_set(tmp_path, capsys):
     train, validation = _pairs(tmp_path / "t", {"SC-HF-I-1": 1}), _pairs(tmp_path / "v", {"SC-HF-I-01": 2})
     assert main(["prepare", str(train), "--validation", str(validation), "-o", str(tmp_path / "set")]) == 3
-    assert "SC-HF-I-1 (train, fold 0) and SC-HF-I-01 (validation, fold 0) are one" in capsys.readouterr().err
+    assert "SC-HF-I-1 (train, fold 0) and SC-HF-I-01 (validation, fold 0) are the same" in capsys.readouterr().err
 
 
 def test_the_manifest_says_what_was_not_used(tmp_path):
@@ -132,7 +132,7 @@ def test_the_manifest_says_what_was_not_used(tmp_path):
     assert done.unused == ()  # what readers left; the command adds what belongs to no source
     assert main(["prepare", str(source), "-o", str(tmp_path / "by-command")]) == 0
     manifest = json.loads((tmp_path / "by-command" / "dataset.json").read_text())
-    assert manifest["unused"] == {"no picture of a pair": 1}
+    assert manifest["unused"] == {"not a picture of a pair": 1}
     verify(done.dataset)
 
 

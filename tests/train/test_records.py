@@ -225,7 +225,7 @@ def test_a_class_that_was_not_looked_for_stays_possible():
 
 
 def test_an_example_that_contradicts_itself_cannot_be_made():
-    with pytest.raises(DatasetError, match="holds \\[2\\], which is not among the classes that were looked for"):
+    with pytest.raises(DatasetError, match="holds \\[2\\], which is not among its labelled classes"):
         _labelled("a", {CAVITY}, np.where(_rings() == WALL, WALL, 0))
     with pytest.raises(DatasetError, match="of one shape"):
         Example("a", "a", Kind.PAIRS, np.zeros((4, 4), np.uint16), np.zeros((4, 5), np.uint8))

@@ -89,7 +89,7 @@ def test_a_study_gives_ed_and_es_and_lists_the_rest(tmp_path, capsys):
     assert len(unused) == len(reasons) == (PHASES - 2) * SLICES - 2 + 3
     assert sum("no label at this phase" in reason for reason in reasons.values()) == (PHASES - 2) * SLICES - 2
     assert "papillary" in reasons["contours/P-01/IM-0001-0002-p1contour-manual.txt"]
-    assert "no images here" in reasons["contours/P-99/IM-0001-0002-icontour-manual.txt"]
+    assert "without images here" in reasons["contours/P-99/IM-0001-0002-icontour-manual.txt"]
     assert "dicom/P-01/notes.txt" in reasons
     assert "18  a frame of the cine with no label at this phase" in capsys.readouterr().out
 
@@ -234,7 +234,7 @@ def test_acdc_has_three_classes_and_negative_slices(tmp_path):
     assert full.known == {CAVITY, WALL, RV} and full.spacing_mm == pytest.approx((1.5625, 1.5625))
     assert np.count_nonzero(full.label == RV) == 200 and full.label[108 + 20, 103 + 30] == CAVITY
     assert sorted(unused) == [
-        ("training/MANDATORY_CITATION.md", "no file of a labelled ACDC patient"),
+        ("training/MANDATORY_CITATION.md", "not a file of a labelled ACDC patient"),
         ("training/patient001/patient001_4d.nii.gz", "the whole cine: only its labelled frames are used"),
         ("training/patient002/patient002_4d.nii.gz", "the whole cine: only its labelled frames are used"),
     ]
@@ -279,7 +279,7 @@ def test_of_twins_the_dicom_is_kept_and_the_pictures_are_listed(tmp_path):
     unused = _prepare(tmp_path, *sources, "--allow-leaks")
     examples = {e.name: e.kind for e in read_examples(open_dataset(tmp_path / "set"), "train")}
     assert examples[name] is Kind.STUDY and examples["Q-01-IM-0001-0001"] is Kind.PAIRS
-    twins = [file for file, reason in unused if reason == "the same frame comes as DICOM"]
+    twins = [file for file, reason in unused if reason == "the same frame is there as DICOM"]
     assert twins == [f"pairs/images/{name}.png", f"pairs/labels/{name}.png"]
 
 

@@ -29,10 +29,9 @@ def rays(cavity: NDArray[np.bool_], ventricle: NDArray[np.bool_] | None) -> NDAr
         (2 + 2 ANGLES,): row and column of the centre, radii of the cavity, radii of the outer border of the wall, in
         pixels. All 0 if there is no cavity, or a tiny one.
     """
-    found = np.zeros(2 + 2 * ANGLES, np.float32)
     rows, columns = np.nonzero(cavity)
     if len(rows) < _FEWEST_PX:
-        return found
+        return np.zeros(2 + 2 * ANGLES, np.float32)
     middle = np.array([rows.mean(), columns.mean()])
     inner = _radii(cavity, middle)
     outer = inner + _RIM_PX if ventricle is None else np.maximum(_radii(ventricle, middle), inner + _LEAST_WALL_PX)
@@ -45,8 +44,8 @@ def _radii(mask: NDArray[np.bool_], middle: NDArray[np.float64]) -> NDArray[np.f
     far = np.hypot(away[:, 0], away[:, 1])
     radii = np.zeros(ANGLES)
     np.maximum.at(radii, np.rint(turn).astype(int) % ANGLES, far + 0.5)
-    there = np.flatnonzero(radii)
-    radii = np.interp(np.arange(ANGLES), there, radii[there], period=ANGLES)
+    hit = np.flatnonzero(radii)
+    radii = np.interp(np.arange(ANGLES), hit, radii[hit], period=ANGLES)
     return np.asarray((np.roll(radii, 1) + 2 * radii + np.roll(radii, -1)) / 4)
 
 
@@ -67,11 +66,11 @@ def neighbours(places: Sequence[Place], areas: Sequence[float]) -> NDArray[np.in
     """
     index = {place: number for number, place in enumerate(places) if min(place[1:]) >= 0}
     towards_apex = _towards_apex(places, areas)
-    found = np.full((len(places), 2), -1, np.int32)
+    pairs = np.full((len(places), 2), -1, np.int32)
     for (stack, phase, place), number in index.items():
         for side, step in enumerate((-1, 1)):
-            found[number, side] = index.get((stack, phase, place + step * towards_apex.get(stack, 1)), -1)
-    return found
+            pairs[number, side] = index.get((stack, phase, place + step * towards_apex.get(stack, 1)), -1)
+    return pairs
 
 
 def _towards_apex(places: Sequence[Place], areas: Sequence[float]) -> Mapping[str, int]:

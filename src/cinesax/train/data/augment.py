@@ -70,8 +70,8 @@ def draw_geometry(
         settings: how widely.
         size: rows and columns of the framed image.
         crop: rows and columns of the augmented image.
-        about: centre of the crop, (row, column), and the standard deviation around it in pixels; None: the crop's place
-            is uniform over the framed image.
+        about: centre of the crop, (row, column), and the standard deviation around it in pixels; None: the position of
+            the crop is uniform over the framed image.
         anatomy: anatomy of the heart in the image (see `cinesax.train.data.anatomy`); None: the wall is not changed.
 
     Returns:
@@ -229,8 +229,7 @@ def augment(
     geometry, contrast = _seeds(seed, 2)
     places = draw_geometry(geometry, settings, size=image.shape[0], crop=crop, about=about, anatomy=anatomy)
     channels = image.shape[-1]
-    # Outside of the frame, background must be 1 but sampling gives 0. So background is not sampled; it is added
-    # afterwards.
+    # Outside the frame, background must be 1, but sampling gives 0. So background is not sampled but added afterwards.
     moved = sample(tf.concat([image, label[..., 1:]], axis=-1), places)
     structures = moved[..., channels:]
     background = 1.0 - tf.reduce_sum(structures, axis=-1, keepdims=True)

@@ -23,7 +23,7 @@ def system_errors() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        reason = next((one for one in _REASONS if os.strerror(one) in str(error.message)), None)
+        reason = next((code for code in _REASONS if os.strerror(code) in str(error.message)), None)
         if reason is None:
             raise
         raise OSError(reason, os.strerror(reason)) from None

@@ -32,11 +32,11 @@ class Kind(StrEnum):
 
 
 UNKNOWN = 255
-"""In a label: nobody has said what this pixel is."""
+"""In a label: it is not known what this pixel is."""
 
 _BEFORE = 16
 _THICK_EVERY = 3
-# Phases used from slices without LV at any phase; neighbours in time are near copies.
+# Slices without LV at any phase give every fourth phase only: neighbours in time are near copies.
 _OTHER_PHASES_EVERY = 4
 
 
@@ -80,11 +80,9 @@ class Example:
                 f"{image.shape} and {label.dtype} {label.shape}"
             )
         present = set(np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist())
-        wrong = present - {int(one) for one in self.known} - {0, UNKNOWN}
+        wrong = present - {int(structure) for structure in self.known} - {0, UNKNOWN}
         if wrong:
-            raise DatasetError(
-                f"{self.name}: the label holds {sorted(wrong)}, which is not among the classes that were looked for"
-            )
+            raise DatasetError(f"{self.name}: the label holds {sorted(wrong)}, which is not among its labelled classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ class LabelledFrame:
         phase: index of the phase.
         slice: index of the slice.
         label: (row, column), uint8: 0 or values of Structure.
-        known: the classes that were looked for.
+        known: the labelled classes.
     """
 
     phase: int
@@ -129,47 +127,47 @@ def _framed_label(label: NDArray[np.uint8], framing: Framing, placement: Placeme
     return framed
 
 
-def known_in(label: NDArray[np.uint8], looked_for: Iterable[Structure]) -> frozenset[Structure]:
+def known_in(label: NDArray[np.uint8], labelled: Iterable[Structure]) -> frozenset[Structure]:
     """The known classes of a label, among those that were labelled anywhere in its source.
 
     Every cavity in a short-axis frame has a wall, so a cavity without a wall means that the wall was not drawn.
     """
-    classes, present = frozenset(looked_for), {Structure(int(one)) for one in np.unique(label) if one in {*Structure}}
-    return classes - {one.enclosing for one in present if one.enclosing not in present}
+    present = {Structure(int(value)) for value in np.unique(label) if value in {*Structure}}
+    return frozenset(labelled) - {inner.enclosing for inner in present if inner.enclosing not in present}
 
 
 def from_pairs(
-    found: Path | Sequence[pairs.Pair],
+    source: Path | Sequence[pairs.Pair],
     framing: Framing,
     *,
-    looked_for: frozenset[Structure] | None = None,
+    labelled: frozenset[Structure] | None = None,
     phases: int | None = None,
 ) -> Iterator[Example]:
     """Every image of a `pairs` folder (`images/NAME.png`, `labels/NAME.png`), or those given.
 
     Args:
-        found: the folder, or its pairs.
+        source: the folder, or its pairs.
         framing: how the network sees them.
-        looked_for: the labelled classes; None: those that occur in at least one label of `found`, and the LV cavity.
+        labelled: the labelled classes; None: those that occur in at least one label of `source`, and the LV cavity.
         phases: phases per slice, for names that count the frames of a study; None: derived from the names.
 
     Raises:
         InputError: the folder does not exist, an image has no label, or sizes differ.
     """
-    chosen = pairs.read_pairs(found) if isinstance(found, Path) else found
-    if looked_for is None:
-        looked_for = classes_in(chosen)
+    chosen = pairs.read_pairs(source) if isinstance(source, Path) else source
+    if labelled is None:
+        labelled = classes_in(chosen)
     phases = phases or pair_studies.phases_by_numbers([pair.name for pair in chosen], [pair.case for pair in chosen])
     for pair in chosen:
         image, label = pairs.load_classes(pair)
         phase, place = pair_studies.place_of(pair.name, phases) or (-1, -1)
-        facts = {"name": pair.name, "case": pair.case, "kind": Kind.PAIRS, "known": known_in(label, looked_for)}
+        facts = {"name": pair.name, "case": pair.case, "kind": Kind.PAIRS, "known": known_in(label, labelled)}
         yield _framed(image, label, framing, slice=place, phase=phase, **facts)
 
 
-def classes_in(found: Iterable[pairs.Pair]) -> frozenset[Structure]:
+def classes_in(listed: Iterable[pairs.Pair]) -> frozenset[Structure]:
     """The LV cavity, and every other class in at least one label of the pairs."""
-    chosen = list(found)
+    chosen = list(listed)
     values = {value for pair in chosen for value in pairs.label_values(pair.label)}
     walls = {Structure.MYOCARDIUM} if any(pair.wall for pair in chosen) else set()
     return frozenset(Structure(value) for value in values - {0, UNKNOWN}) | walls | {Structure.CAVITY}
@@ -189,12 +187,12 @@ def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tupl
     """
     cavity = np.any(truth.labels == Structure.CAVITY, axis=(2, 3))
     wall = np.any(truth.labels == Structure.MYOCARDIUM, axis=(2, 3))
-    cavity_phases = _looked_for(cavity | wall, truth, Structure.CAVITY)
+    cavity_phases = _complete_phases(cavity | wall, truth, Structure.CAVITY)
     never = _never(cavity | wall, cavity_phases)
-    wall_phases = _looked_for(wall, truth, Structure.MYOCARDIUM)
-    others = [one for one in truth.known_phases if one not in (Structure.CAVITY, Structure.MYOCARDIUM)]
-    seen = {one: np.any(truth.labels == one, axis=(2, 3)) for one in others}
-    looked = {one: _looked_for(seen[one], truth, one) for one in others}
+    wall_phases = _complete_phases(wall, truth, Structure.MYOCARDIUM)
+    others = [other for other in truth.known_phases if other not in (Structure.CAVITY, Structure.MYOCARDIUM)]
+    drawn = {other: np.any(truth.labels == other, axis=(2, 3)) for other in others}
+    complete = {other: _complete_phases(drawn[other], truth, other) for other in others}
     frames: list[LabelledFrame] = []
     skipped: dict[tuple[int, int], str] = {}
     for phase, index in np.ndindex(*cavity.shape):
@@ -207,40 +205,40 @@ def labelled_frames(truth: Segmentation) -> tuple[list[LabelledFrame], dict[tupl
         known = {Structure.CAVITY}
         if wall[phase, index] or (wall_phases[phase] and not cavity[phase, index]):
             known.add(Structure.MYOCARDIUM)
-        known |= {one for one in others if seen[one][phase, index] or looked[one][phase]}
+        known |= {other for other in others if drawn[other][phase, index] or complete[other][phase]}
         frames.append(LabelledFrame(phase, index, truth.labels[phase, index], frozenset(known)))
     return frames, skipped
 
 
-def _looked_for(seen: NDArray[np.bool_], truth: Segmentation, structure: Structure) -> NDArray[np.bool_]:
+def _complete_phases(drawn: NDArray[np.bool_], truth: Segmentation, structure: Structure) -> NDArray[np.bool_]:
     """(phase,): phases at which an unlabelled frame is known to lack the structure."""
     known = truth.known_phases.get(structure)
     if known is None:
-        return np.zeros(len(seen), dtype=bool)
-    counts = seen.sum(axis=1)
+        return np.zeros(len(drawn), dtype=bool)
+    counts = drawn.sum(axis=1)
     return np.asarray(known & (2 * counts >= counts.max()) & (counts > 0))
 
 
-def _never(seen: NDArray[np.bool_], looked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _never(drawn: NDArray[np.bool_], complete: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(slice,): slices without LV in the whole beat: empty at every labelled phase (at least two, ED and ES)."""
-    if np.count_nonzero(looked) < 2:
-        return np.zeros(seen.shape[1], dtype=bool)
-    return np.asarray(~np.any(seen[looked], axis=0))
+    if np.count_nonzero(complete) < 2:
+        return np.zeros(drawn.shape[1], dtype=bool)
+    return np.asarray(~np.any(drawn[complete], axis=0))
 
 
 def _not_learned(
-    truth: Segmentation, seen: NDArray[np.bool_], looked: NDArray[np.bool_], *, phase: int, index: int
+    truth: Segmentation, drawn: NDArray[np.bool_], complete: NDArray[np.bool_], *, phase: int, index: int
 ) -> str | None:
-    if seen[phase, index]:
+    if drawn[phase, index]:
         outlines = truth.contours
         if outlines is not None and (Structure.CAVITY, phase, index) not in outlines:
             return "an epicardium without an endocardium: the cavity is not known"
         return None
     if not truth.known_phases[Structure.CAVITY][phase]:
         return "no label at this phase"
-    if not looked[phase]:
+    if not complete[phase]:
         return "no label, at a phase where few slices are labelled"
-    labelled = np.flatnonzero(seen[phase])
+    labelled = np.flatnonzero(drawn[phase])
     if labelled[0] < index < labelled[-1]:
         return "no label, between two slices that are labelled"
     return None
@@ -311,7 +309,7 @@ def from_chla(patient: chla.ChlaPatient, framing: Framing) -> Iterator[Example]:
 
 
 def from_label_map(stack: label_maps.LabelledStack, framing: Framing) -> Iterator[Example]:
-    """Every slice of a stack with a map of labels: LV cavity, myocardium and RV are known in all.
+    """Every slice of a stack with a label map: LV cavity, myocardium and RV are known in all slices.
 
     The affine of these files has only the axis lengths. All seven patients were checked by eye: the files are stored
     upside down, with the diaphragm on top.

@@ -53,7 +53,7 @@ class Leak:
 
     Attributes:
         cases: the patients on the first and second side; equal if one patient is on both.
-        sides: the two.
+        sides: the two sides.
         pairs: number of near-identical image pairs; 0 if only the names agree.
         names: names of the most similar pair, or ().
         likeness: likeness of that pair, at most 1.
@@ -70,7 +70,7 @@ class Leak:
         if self.cases[0] == self.cases[1]:
             where = f"patient {self.cases[0]} is in {self.sides[0]} and in {self.sides[1]}"
         elif not self.pairs:
-            return f"{where} are one patient by their names"
+            return f"{where} are the same patient by their names"
         if not self.pairs:
             return where
         alike = f"{self.names[0]} and {self.names[1]} (likeness {self.likeness:.2f})"
@@ -121,11 +121,11 @@ def find_leaks(seen: Sequence[Seen], images: NDArray[np.float32], *, limit: floa
     Returns:
         One leak per pair of patients, the clearest first: same patient, then most image pairs.
     """
-    real = [i for i, one in enumerate(seen) if one.kind is not Kind.PHANTOM]
-    found: dict[tuple[str, ...], Leak] = {}
+    real = [i for i, example in enumerate(seen) if example.kind is not Kind.PHANTOM]
+    leaks: dict[tuple[str, ...], Leak] = {}
     for leak in (*_by_name([seen[i] for i in real]), *_by_image(seen, images, real, limit)):
-        found[*leak.cases, *leak.sides] = leak
-    return sorted(found.values(), key=lambda leak: (leak.cases[0] != leak.cases[1], -leak.pairs, leak.cases))
+        leaks[*leak.cases, *leak.sides] = leak
+    return sorted(leaks.values(), key=lambda leak: (leak.cases[0] != leak.cases[1], -leak.pairs, leak.cases))
 
 
 def patient_key(case: str) -> tuple[str, ...]:
@@ -135,8 +135,8 @@ def patient_key(case: str) -> tuple[str, ...]:
 
 def _by_name(seen: Iterable[Seen]) -> Iterator[Leak]:
     sides: dict[tuple[str, ...], dict[tuple[str, str], None]] = defaultdict(dict)
-    for one in seen:
-        sides[patient_key(one.case)][one.case, one.side] = None
+    for example in seen:
+        sides[patient_key(example.case)][example.case, example.side] = None
     for places in sides.values():
         (first, side), *others = sorted(places, key=lambda place: (place[1], place[0]))
         for case, other in others:
@@ -149,7 +149,7 @@ def _by_image(seen: Sequence[Seen], images: NDArray[np.float32], real: Sequence[
     for i, j in _candidates(seen, images, real):
         value = likeness(images[i], images[j])
         if value >= limit:
-            a, b = sorted((seen[i], seen[j]), key=lambda one: (one.side, one.case, one.name))
+            a, b = sorted((seen[i], seen[j]), key=lambda example: (example.side, example.case, example.name))
             pairs[a.case, b.case, a.side, b.side].append((value, a.name, b.name))
     for (case, other, side, far), alike in pairs.items():
         best = max(alike)

@@ -125,17 +125,20 @@ def prepare(
     with new_set(folder) as work:
         run = _Run(work, framing, classes, frozenset(without), workers, progress, sum(map(len, splits.values())))
         # Studies come first: their frames are known only after reading, and they win over pictures of the same name.
-        studies = {split: [one for one in some if isinstance(one, StudySource)] for split, some in splits.items()}
+        studies = {
+            split: [source for source in sources if isinstance(source, StudySource)]
+            for split, sources in splits.items()
+        }
         done = run.through(studies, first=0)
-        taken = {row.name for one in done for row in (one.shard.rows if one.shard else ())}
+        taken = {row.name for result in done for row in (result.shard.rows if result.shard else ())}
         twins: list[Leftover] = []
-        others = {split: list(_others(some, taken, twins)) for split, some in splits.items()}
+        others = {split: list(_others(sources, taken, twins)) for split, sources in splits.items()}
         done += run.through(others, first=max(map(len, studies.values()), default=0))
-        shards = _in_order([one.shard for one in done if one.shard], list(splits))
-        strangers = run.without - {case for one in done for case in one.left_out}
+        shards = _in_order([result.shard for result in done if result.shard], list(splits))
+        strangers = run.without - {case for result in done for case in result.left_out}
         if strangers:
             raise DatasetError(f"no source has a case {min(strangers)!r} to leave out")
-        left = [*(pair for one in done for pair in one.unused), *twins]
+        left = [*(pair for result in done for pair in result.unused), *twins]
         listed = sorted(set(unused(left) if unused else (Unused(str(file), why) for file, why in left)))
         if not shards:
             raise DatasetError(_nothing(listed))
@@ -143,7 +146,7 @@ def prepare(
         leaks = _leaks(done, manifest)
         if leaks and not allow_leaks:
             raise DatasetError(
-                f"{len(leaks)} leak(s) between splits or folds, the first: {leaks[0]}; leave one of the two out, or "
+                f"{len(leaks)} leak(s) between splits or folds, the first: {leaks[0]}; leave out one of the two, or "
                 "add --allow-leaks, which lists them all"
             )
         manifest = write_tables(work, manifest, shards, unused=listed)
@@ -187,15 +190,15 @@ class _Run:
 
 
 def _work(job: _Job) -> _Done:
-    found, unused = produce(job.source, job.framing)
-    examples = [one for one in found if one.case not in job.without]
-    left_out = [one for one in found if one.case in job.without]
-    unused += [(Path(one.name), "its patient was to be left out") for one in left_out]
-    named = frozenset(one.case for one in left_out)
+    produced, unused = produce(job.source, job.framing)
+    examples = [example for example in produced if example.case not in job.without]
+    left_out = [example for example in produced if example.case in job.without]
+    unused += [(Path(example.name), "its patient was left out by --without") for example in left_out]
+    named = frozenset(example.case for example in left_out)
     if not examples:
         return _Done(None, unused, np.zeros((0, 0, 0), np.float16), named)
     shard = write_shard(examples, job.path, split=job.split, classes=job.classes)
-    fine = [] if isinstance(job.source, PhantomSource) else [fine_structure(one.image) for one in examples]
+    fine = [] if isinstance(job.source, PhantomSource) else [fine_structure(example.image) for example in examples]
     return _Done(shard, unused, np.array(fine, np.float16), named)
 
 
@@ -203,9 +206,10 @@ def _others(sources: Iterable[Source], taken: set[str], twins: list[Leftover]) -
     for source in sources:
         if isinstance(source, PairsSource):
             doubled = [pair for pair in source.pairs if pair.name in taken]
-            twins += [(file, "the same frame comes as DICOM") for pair in doubled for file in (pair.image, pair.label)]
-            rest = tuple(pair for pair in source.pairs if pair.name not in taken)
-            yield PairsSource(rest, source.looked_for, source.phases)
+            why = "the same frame is there as DICOM"
+            twins += [(file, why) for pair in doubled for file in (pair.image, pair.label)]
+            kept = tuple(pair for pair in source.pairs if pair.name not in taken)
+            yield PairsSource(kept, source.labelled, source.phases)
         elif not isinstance(source, StudySource):
             yield source
 
@@ -217,16 +221,17 @@ def _in_order(shards: Iterable[Shard], splits: Sequence[str]) -> list[Shard]:
 def _nothing(unused: Sequence[Unused]) -> str:
     message = "there are no examples in the sources"
     if unused:
-        message += f": {len(unused)} files were looked at; {unused[0].file}: {unused[0].reason}"
-    return f"{message}; for DICOM studies, name the folder of their contours by --contours"
+        message += f": {len(unused)} files were checked; {unused[0].file}: {unused[0].reason}"
+    return f"{message}; for DICOM studies, give the folder of their contours with --contours"
 
 
 def _leaks(done: Iterable[_Done], manifest: Manifest) -> list[Leak]:
-    real = [one for one in done if one.shard and len(one.fine)]
+    real = [result for result in done if result.shard and len(result.fine)]
     if not real:
         return []
-    seen = [_seen(row.name, row.case, row.kind, manifest) for one in real if one.shard for row in one.shard.rows]
-    return find_leaks(seen, np.concatenate([one.fine.astype(np.float32) for one in real]))
+    rows = [row for result in real if result.shard for row in result.shard.rows]
+    seen = [_seen(row.name, row.case, row.kind, manifest) for row in rows]
+    return find_leaks(seen, np.concatenate([result.fine.astype(np.float32) for result in real]))
 
 
 def _seen(name: str, case: str, kind: Kind, manifest: Manifest) -> Seen:

@@ -28,9 +28,9 @@ def of_dataset(
 ) -> Iterator[LabelledStudy]:
     """The framed examples of a prepared set; those of one patient become one study without geometry.
 
-    As in a pairs folder. Slice and phase come from the record, for pairs from their names. Each phantom frame, drawn at
-    random from stack and beat, is a study of its own, and so is a frame whose place is unknown or taken. Frames whose
-    cavity was not labelled are segmented but not compared.
+    This is as for a pairs folder. Slice and phase come from the record, for pairs from their names. Each phantom frame,
+    drawn at random from stack and beat, is a separate study, and so is a frame whose place is unknown or taken. Frames
+    whose cavity was not labelled are segmented but not compared.
 
     Args:
         dataset: the set.
@@ -65,12 +65,12 @@ def _chosen(
     """The set's split, and the names of its examples to compare."""
     from cinesax.train.data.splits import is_name, split_examples
 
-    there = dataset.manifest.splits
-    if split is not None and split not in there and is_name(split):
+    splits = dataset.manifest.splits
+    if split is not None and split not in splits and is_name(split):
         if fold is not None:
             raise UsageError(f"the split {split} already says what is held out: leave out the fold")
         return "train", frozenset(split_examples(dataset, split, seed=seed).held_out)
-    split = split or ("validation" if "validation" in there else "train")
+    split = split or ("validation" if "validation" in splits else "train")
     cases = set(dataset.cases(split, fold=fold, held_out=fold is not None))
     return split, frozenset(row.name for row in listed if row.split == split and row.case in cases)
 
@@ -84,9 +84,9 @@ def _groups(listed: Sequence["Row"], phases: int | None) -> Mapping[str, tuple[_
     for row in listed:
         alone: tuple[_Group, Place] = (row.case, str(row.kind), row.name), (0, 0)
         place = _place(row, count)
-        found = alone if place is None else ((row.case, str(row.kind)), place)
-        groups[row.name] = alone if found in taken else found
-        taken.add(found)
+        in_study = alone if place is None else ((row.case, str(row.kind)), place)
+        groups[row.name] = alone if in_study in taken else in_study
+        taken.add(in_study)
     return groups
 
 
@@ -104,12 +104,12 @@ def _together(frames: Mapping[Place, "Example"]) -> LabelledStudy:
     whole = (*layout.shape, *pixels.shape[1:])
     labels = np.zeros(whole, np.uint8)
     own = {index: frames[place] for index, place in layout.own.items()}
-    known = {one: _known(one, own, whole[0]) for one in Structure}
-    known = {one: phases for one, phases in known.items() if phases.any()}
+    known = {structure: _known(structure, own, whole[0]) for structure in Structure}
+    known = {structure: phases for structure, phases in known.items() if phases.any()}
     known[Structure.CAVITY] = np.ones(whole[0], dtype=bool)
     for (phase, index), example in own.items():
-        there = [one for one in known if known[one][phase]]
-        labels[phase, index] = np.where(np.isin(example.label, there), example.label, 0)
+        labelled = [structure for structure in known if known[structure][phase]]
+        labels[phase, index] = np.where(np.isin(example.label, labelled), example.label, 0)
     names = {index: example.name for index, example in own.items() if _cavity_known(example)}
     truth = Segmentation(labels, known, author="manual")
     return LabelledStudy(next(iter(frames.values())).case, names, Cine(pixels.reshape(whole), None), truth)
@@ -121,5 +121,5 @@ def _cavity_known(example: "Example") -> bool:
 
 def _known(structure: Structure, own: Mapping[Place, "Example"], phases: int) -> NDArray[np.bool_]:
     """(phase,): phases at which the structure was labelled in all frames."""
-    at = [[structure in one.known for (p, _), one in own.items() if p == phase] for phase in range(phases)]
+    at = [[structure in frame.known for (p, _), frame in own.items() if p == phase] for phase in range(phases)]
     return np.array([bool(every) and all(every) for every in at])

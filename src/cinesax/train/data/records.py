@@ -67,10 +67,10 @@ FEATURES = {
     "kind": tf.io.FixedLenFeature([], tf.string),
     "image_png": tf.io.FixedLenFeature([], tf.string),  # 16 bit grey, lossless
     "label_png": tf.io.FixedLenFeature([], tf.string),  # 8 bit, values are indices of the set's classes, or 255
-    "known": tf.io.FixedLenFeature([], tf.int64, _ALL_KNOWN),  # bit i: class i was looked for
+    "known": tf.io.FixedLenFeature([], tf.int64, _ALL_KNOWN),  # bit i: class i was labelled
     "slice": tf.io.FixedLenFeature([], tf.int64),
     "phase": tf.io.FixedLenFeature([], tf.int64),
-    "spacing_mm": tf.io.FixedLenFeature([2], tf.float32),  # NaN where it is not known
+    "spacing_mm": tf.io.FixedLenFeature([2], tf.float32),  # NaN if not known
 }
 
 
@@ -91,10 +91,10 @@ def _integer(value: int) -> tf.train.Feature:
 def by_index(label: NDArray[np.uint8], classes: Classes) -> NDArray[np.uint8]:
     """A label of Structures as indices of the set's classes, from 1; structures without a class become background."""
     table = np.zeros(256, np.uint8)
-    table[[int(one) for one in classes]] = np.arange(1, len(classes) + 1, dtype=np.uint8)
-    for one in Structure:
-        if one not in classes and one.facts.part is Part.MUSCLE and one.enclosing in classes:
-            table[one] = table[one.enclosing]  # muscles in the blood count as blood, as in what networks learn from
+    table[[int(structure) for structure in classes]] = np.arange(1, len(classes) + 1, dtype=np.uint8)
+    for structure in Structure:
+        if structure not in classes and structure.facts.part is Part.MUSCLE and structure.enclosing in classes:
+            table[structure] = table[structure.enclosing]  # networks learn muscles in the blood as blood
     table[UNKNOWN] = UNKNOWN
     return np.asarray(table[label])
 
@@ -108,7 +108,7 @@ def serialise(example: Example, classes: Classes = CAVITY_ONLY) -> bytes:
         "kind": _bytes(example.kind.encode()),
         "image_png": _bytes(_png(example.image)),
         "label_png": _bytes(_png(by_index(example.label, classes))),
-        "known": _integer(1 + sum(1 << index for index, one in enumerate(classes, 1) if one in example.known)),
+        "known": _integer(1 + sum(1 << bit for bit, structure in enumerate(classes, 1) if structure in example.known)),
         "slice": _integer(example.slice),
         "phase": _integer(example.phase),
         "spacing_mm": tf.train.Feature(float_list=tf.train.FloatList(value=spacing)),
@@ -147,8 +147,8 @@ def possible_classes(label: tf.Tensor, known: tf.Tensor, count: int) -> tf.Tenso
     Returns:
         (row, column, count), float32, of 0 and 1.
     """
-    looked_for = tf.bitwise.bitwise_and(tf.bitwise.right_shift(known, tf.range(count, dtype=tf.int64)), 1) > 0
-    open_to = tf.cast(tf.logical_not(looked_for), tf.float32)
+    labelled = tf.bitwise.bitwise_and(tf.bitwise.right_shift(known, tf.range(count, dtype=tf.int64)), 1) > 0
+    open_to = tf.cast(tf.logical_not(labelled), tf.float32)
     possible = tf.one_hot(label, count)
     possible = tf.maximum(possible, tf.cast(label == 0, tf.float32)[..., None] * open_to)
     return tf.maximum(possible, tf.cast(label == UNKNOWN, tf.float32)[..., None])
@@ -178,7 +178,7 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the checksums of its shards: equal data have equal digests."""
+        """SHA-256 of the checksums of its shards: equal data have equal digests."""
         return self.manifest.digest
 
     def cases(self, split: str, *, fold: int | None = None, held_out: bool = False) -> list[str]:
@@ -228,8 +228,8 @@ def open_dataset(folder: Path) -> Dataset:
 
 def verify(dataset: Dataset) -> None:
     """Compare every file with its checksum; DatasetError if they differ."""
-    shards = [(one.file, one.sha256) for one in dataset.manifest.shards]
-    tables = [(one.file, one.sha256) for one in dataset.manifest.tables]
+    shards = [(shard.file, shard.sha256) for shard in dataset.manifest.shards]
+    tables = [(table.file, table.sha256) for table in dataset.manifest.tables]
     for name, sha256 in (*shards, *tables):
         path = dataset.folder / name
         if not path.is_file() or file_sha256(path) != sha256:
@@ -376,5 +376,5 @@ def _example(fields: dict[str, Any], table: NDArray[np.uint8], classes: Classes)
         slice=int(fields["slice"]),
         phase=int(fields["phase"]),
         spacing_mm=None if np.isnan(spacing).any() else (float(spacing[0]), float(spacing[1])),
-        known=frozenset(one for i, one in enumerate(classes, 1) if int(fields["known"]) >> i & 1),
+        known=frozenset(structure for bit, structure in enumerate(classes, 1) if int(fields["known"]) >> bit & 1),
     )

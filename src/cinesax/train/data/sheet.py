@@ -68,10 +68,10 @@ def _tile(example: Example, tile_px: int, zoom: bool) -> Image.Image:
     grey = Image.fromarray((image >> 8).astype(np.uint8)).resize((inner, inner), Image.Resampling.BICUBIC)
     coloured = np.asarray(grey.convert("RGB")).copy()
     sharp = np.asarray(Image.fromarray(label).resize((inner, inner), Image.Resampling.NEAREST))
-    # Only the outer border of the wall: its inner border is that of the cavity, which is drawn later.
-    for one in painting_order(Structure):
-        if np.any(sharp == one):
-            coloured[_border(np.isin(sharp, one.region), inner // tile_px)] = one.facts.line_rgb
+    # Only the outer border of the wall: its inner border is the border of the cavity, which is drawn later.
+    for structure in painting_order(Structure):
+        if np.any(sharp == structure):
+            coloured[_border(np.isin(sharp, structure.region), inner // tile_px)] = structure.facts.line_rgb
     coloured[_border(sharp == UNKNOWN, inner // tile_px)] = _UNKNOWN_COLOUR
     return Image.fromarray(coloured).resize((tile_px, tile_px), Image.Resampling.LANCZOS)
 
@@ -92,9 +92,9 @@ def _window(label: NDArray[np.uint8], zoom: bool) -> tuple[slice, slice]:
 
 def _caption(example: Example) -> tuple[str, str]:
     parts = [
-        f"{one.facts.class_name.replace('lv_', '')} {np.count_nonzero(example.label == one)}"
-        for one in Structure
-        if one in example.known
+        f"{structure.facts.class_name.replace('lv_', '')} {np.count_nonzero(example.label == structure)}"
+        for structure in Structure
+        if structure in example.known
     ]
     if not np.any(example.label):
         parts = ["no LV"]

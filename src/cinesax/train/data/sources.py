@@ -41,13 +41,13 @@ class PairsSource:
     """Some pairs of a folder, and the classes in the labels of the whole folder.
 
     Attributes:
-        pairs: some of the folder's.
-        looked_for: the classes that occur in the folder's labels.
+        pairs: some of the folder's pairs.
+        labelled: the classes that occur in the folder's labels.
         phases: phases per slice, if the names of the folder's pictures count the frames of a study; None: unknown.
     """
 
     pairs: tuple[pairs.Pair, ...]
-    looked_for: frozenset[Structure]
+    labelled: frozenset[Structure]
     phases: int | None = None
 
 
@@ -137,7 +137,7 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: L
 
     A patient folder and a label folder belong together if their names agree apart from zeros and case (SC-HF-I-1,
     SC-HF-I-01), if a CSV file with the columns PatientID and OriginalID says so (SCD0000101, SC-HF-I-1), or if the
-    PatientID in the DICOM headers is that of the labels.
+    PatientID in the DICOM headers equals the name of the labels.
 
     Args:
         folders: the sources.
@@ -174,23 +174,23 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: L
 
 def _add_pairs(found: Found, folder: Path, files: Sequence[Path]) -> None:
     listed = pairs.read_pairs(folder)
-    looked_for = classes_in(listed)
+    labelled = classes_in(listed)
     phases = pair_studies.phases_by_numbers([pair.name for pair in listed], [pair.case for pair in listed])
     for start in range(0, len(listed), PAIRS_EACH):
-        found.sources.append(PairsSource(tuple(listed[start : start + PAIRS_EACH]), looked_for, phases))
+        found.sources.append(PairsSource(tuple(listed[start : start + PAIRS_EACH]), labelled, phases))
     taken = {path for pair in listed for path in (pair.image, pair.label, pair.wall)}
-    found.unused.extend((file, "no picture of a pair") for file in files if file not in taken)
+    found.unused.extend((file, "not a picture of a pair") for file in files if file not in taken)
 
 
 def _add_files(
     found: Found, files: Sequence[Path], is_one: Callable[[Path], bool], kind: type[ChlaSource] | type[LabelMapSource]
 ) -> None:
     """Add a source for each source file; the files next to a stack are listed when the stack is read."""
-    mine = [file for file in files if is_one(file)]
-    found.sources.extend(kind(file) for file in mine)
-    places = {file.parent for file in mine} if kind is LabelMapSource else set()
-    rest = [file for file in files if file not in set(mine) and file.parent not in places]
-    found.unused.extend((file, "no file that holds labelled images") for file in rest)
+    of_kind = [file for file in files if is_one(file)]
+    found.sources.extend(kind(file) for file in of_kind)
+    places = {file.parent for file in of_kind} if kind is LabelMapSource else set()
+    others = [file for file in files if file not in set(of_kind) and file.parent not in places]
+    found.unused.extend((file, "not a file of labelled images") for file in others)
 
 
 def _add_acdc(found: Found, files: Sequence[Path]) -> None:
@@ -198,7 +198,7 @@ def _add_acdc(found: Found, files: Sequence[Path]) -> None:
     found.sources.extend(AcdcSource(folder) for folder in patients)
     for file in files:
         if not any(folder in file.parents for folder in patients):
-            found.unused.append((file, "no file of a labelled ACDC patient"))
+            found.unused.append((file, "not a file of a labelled ACDC patient"))
 
 
 def _add_studies(found: Found, folder: Path, files: Sequence[Path], labels: Path | None) -> None:
@@ -226,8 +226,8 @@ def unmatched_labels(files: Iterable[Path], used: Iterable[Path]) -> list[Leftov
 
 def _why_no_labels(file: Path) -> str:
     if _is_contour(file) or _is_label_file(file):
-        return "labels of a patient of whom there are no images here"
-    return "a table of patients" if file.suffix.lower() == ".csv" else "no contour or label file"
+        return "labels of a patient without images here"
+    return "a table of patients" if file.suffix.lower() == ".csv" else "not a contour or label file"
 
 
 def _is_contour(file: Path) -> bool:
@@ -243,7 +243,7 @@ Key = tuple[str, ...]
 
 def _labels_by_patient(files: Sequence[Path], root: Path, *, any_kind: bool) -> dict[Key, tuple[str, Path]]:
     """Key of the patient -> (name of the patient, its folder of contours or its label file)."""
-    found: dict[Key, tuple[str, Path]] = {}
+    by_patient: dict[Key, tuple[str, Path]] = {}
     for file in files:
         if _is_contour(file):
             parents = [folder for folder in (file, *file.parents) if root in folder.parents]
@@ -256,15 +256,15 @@ def _labels_by_patient(files: Sequence[Path], root: Path, *, any_kind: bool) -> 
                 name = file.parent.name
         else:
             continue
-        earlier = found.setdefault(patient_key(name), (name, place))
+        earlier = by_patient.setdefault(patient_key(name), (name, place))
         if earlier[1] != place:
             raise InputError(f"{place} and {earlier[1]} are labels of the same patient: keep only one")
-    return found
+    return by_patient
 
 
 def _aliases(files: Iterable[Path]) -> dict[Key, Key]:
     """PatientID -> OriginalID, from the tables of the distribution."""
-    found: dict[Key, Key] = {}
+    aliases: dict[Key, Key] = {}
     for file in files:
         if file.suffix.lower() != ".csv":
             continue
@@ -272,10 +272,10 @@ def _aliases(files: Iterable[Path]) -> dict[Key, Key]:
             with file.open(encoding="utf-8-sig", newline="") as stream:
                 for line in csv.DictReader(stream):
                     if line.get("PatientID") and line.get("OriginalID"):
-                        found[patient_key(line["PatientID"])] = patient_key(line["OriginalID"])
+                        aliases[patient_key(line["PatientID"])] = patient_key(line["OriginalID"])
         except (OSError, UnicodeDecodeError, csv.Error):
-            continue  # no table of patients; it is listed as unused like any other file
-    return found
+            continue  # not a table of patients; it is listed as unused like any other file
+    return aliases
 
 
 Groups = dict[tuple[str, Path, Path | None], list[Path]]
@@ -358,8 +358,8 @@ def produce(source: Source, framing: Framing) -> tuple[list[Example], list[Lefto
     """
     match source:
         case PairsSource():
-            found = from_pairs(source.pairs, framing, looked_for=source.looked_for, phases=source.phases)
-            return list(found), []
+            examples = from_pairs(source.pairs, framing, labelled=source.labelled, phases=source.phases)
+            return list(examples), []
         case PhantomSource():
             return list(from_phantoms(source.seeds, framing, frames_each=source.frames_each)), []
         case AcdcSource():
@@ -391,10 +391,10 @@ def _produce_chla(source: ChlaSource, framing: Framing) -> tuple[list[Example], 
 
 
 def _produce_label_map(source: LabelMapSource, framing: Framing) -> tuple[list[Example], list[Leftover]]:
-    beside = [path for path in sorted(source.file.parent.iterdir()) if path.is_file()]
+    in_folder = [path for path in sorted(source.file.parent.iterdir()) if path.is_file()]
     try:
         stack = label_maps.read_stack(source.file)
     except InputError as error:
-        return [], [(path, f"patient left out: {error}") for path in beside]
-    unused = [path for path in beside if path not in stack.files and not label_maps.is_image(path)]
+        return [], [(path, f"patient left out: {error}") for path in in_folder]
+    unused = [path for path in in_folder if path not in stack.files and not label_maps.is_image(path)]
     return list(from_label_map(stack, framing)), [(path, "no labels on the grid of the stack") for path in unused]

@@ -65,7 +65,7 @@ def split_examples(dataset: Dataset, name: str, *, seed: int = 0) -> ExampleSpli
     Args:
         dataset: a prepared set.
         name: one of these.
-        seed: of the draw; folds do not depend on it.
+        seed: seed of the draw; folds do not depend on it.
 
     Raises:
         DatasetError: the name or the fold does not exist, the set does not have the 260 labelled slices of the course's
@@ -154,7 +154,7 @@ def _by_patient(name: str, labelled: Sequence[Row], count: int, seed: int) -> Ex
     rng = np.random.default_rng(seed)
     order = [str(case) for case in rng.permutation(np.array(sorted(slices)))]
     cases = _adding_up({case: len(slices[case]) for case in order}, count)
-    held = [one for case in cases for one in sorted(slices[case])]
+    held = [name for case in cases for name in sorted(slices[case])]
     if not len(held) < len(labelled):
         raise DatasetError(f"{name} leaves no patient to train on: there are {len(slices)}")
     dropped = set(rng.permutation(np.array(held))[count:].tolist())

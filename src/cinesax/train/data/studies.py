@@ -24,8 +24,8 @@ from cinesax.train.data.examples import Example, from_study, labelled_frames
 Leftover = tuple[Path, str]
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
-# The share of the pixels 2 to 5 pixels outside of the cavity that are darker than the blood. Measured: 0.97 to 1.00 in
-# three Sunnybrook studies with their own contours, 0.52 to 0.75 with contours of another of them.
+# The share of pixels 2 to 5 pixels outside the cavity that are darker than the blood. Measured: 0.97 to 1.00 in three
+# Sunnybrook studies with their own contours, 0.52 to 0.75 with those of another of the three.
 FIT = 0.85
 _RING_PX = (2.0, 5.0)
 
@@ -64,16 +64,17 @@ def read_study(
 
 
 def _segmentation_object(exam: Exam) -> Path:
-    found = [
+    objects = [
         header.file.path
         for series in exam.series
         for header in series.headers
         if header.sop_class_uid in SEGMENTATION_CLASSES
     ]
-    if len(found) != 1:
-        many = f"{len(found)} DICOM SEG files: keep one" if found else "no contours, label file or DICOM SEG"
-        raise DatasetError(f"there are {many} for it" if found else f"there are {many} of it")
-    return found[0]
+    if not objects:
+        raise DatasetError("it has no contours, label file or DICOM SEG")
+    if len(objects) > 1:
+        raise DatasetError(f"it has {len(objects)} DICOM SEG files: keep one")
+    return objects[0]
 
 
 def _fitting(exam: Exam, labels: Path, reading: LabelReading) -> tuple[Pick, Cine, Segmentation]:
@@ -118,8 +119,8 @@ def check_fit(cine: Cine, truth: Segmentation) -> None:
         raise DatasetError("its labels have no LV cavity")
     if np.mean(parts) < FIT:
         raise DatasetError(
-            f"its labels do not lie on LV blood: {100 * np.mean(parts):.0f} % of what surrounds them is "
-            f"darker, expected at least {100 * FIT:.0f} %; do they belong to this series?"
+            f"its labels do not lie on LV blood: {100 * np.mean(parts):.0f} % of their surroundings are darker, "
+            f"expected at least {100 * FIT:.0f} %; do they belong to this series?"
         )
 
 
@@ -135,10 +136,10 @@ def _unused_images(pick: Pick, truth: Segmentation, files: Sequence[Path], label
                 used.add(header.file.path)
     for series, _ in pick.rejections:
         for header in series.headers:
-            reasons[header.file.path] = f"of another series: {series.kind}"
-    ignored = {pick.exam.path / one.file: one.explanation for one in pick.exam.ignored}
+            reasons[header.file.path] = f"from another series: {series.kind}"
+    ignored = {pick.exam.path / file.file: file.explanation for file in pick.exam.ignored}
     return [
-        (file, reasons.get(file) or ignored.get(file) or "of another orientation than the cine")
+        (file, reasons.get(file) or ignored.get(file) or "with another orientation than the cine")
         for file in files
         if file not in used
     ]
@@ -160,7 +161,7 @@ def _unused_labels(place: Path | None) -> list[Leftover]:
 
 def _why_not(file: Path) -> str:
     if contours.is_contour_file(file):
-        return "an automatic contour beside a manual one"
+        return "an automatic contour next to a manual one"
     if "contour" in file.name.lower():
-        return "no contour of endocardium or epicardium: papillary muscles belong to the cavity"
-    return "no contour file"
+        return "not a contour of endocardium or epicardium: papillary muscles belong to the cavity"
+    return "not a contour file"

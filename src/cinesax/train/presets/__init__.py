@@ -20,8 +20,8 @@ def load(which: str) -> "TrainConfig":
         which: one of `NAMES`, or the path of a Python file of your own with a function `config() -> TrainConfig`.
 
     Raises:
-        UsageError: no such preset.
-        InputError: the file cannot be read, or gives no TrainConfig.
+        UsageError: there is no such preset.
+        InputError: the file cannot be read, or does not return a TrainConfig.
     """
     from cinesax.train.fit.config import TrainConfig
 
@@ -30,7 +30,7 @@ def load(which: str) -> "TrainConfig":
     elif which.endswith(".py"):
         config = _own(Path(which))
     else:
-        raise UsageError(f"there is no preset {which!r}; there are {', '.join(NAMES)}, or name a Python file (.py)")
+        raise UsageError(f"there is no preset {which!r}: use {', '.join(NAMES)}, or the path of a Python file (.py)")
     if not isinstance(config, TrainConfig):
         raise InputError(f"{which}: config() must return a TrainConfig, it returned a {type(config).__name__}")
     return config
@@ -48,5 +48,5 @@ def _own(path: Path) -> object:
         return module.config()
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001 - the user's own code: any exception is his, reported in one line
+    except Exception as error:  # noqa: BLE001 - the user's own code: any exception in it is reported in one line
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None

@@ -1,9 +1,10 @@
 """The sequential FCN of the course.
 
-Purpose: a first network to study, and the baseline that every other network must beat; not for measurements. Command:
-cinesax train DATA -o RUN --preset fcn Time: 24,000 images; 15 to 30 minutes on one or two cores. Score to expect: mean
-Dice by slice 0.88 on the held-out patients of fold 0 of Sunnybrook's `train`, where `unet` reaches 0.91 in the same
-time (benchmarks/networks.py).
+Purpose: a first network to study, and the baseline that every other network must beat; not for measurements.
+Command: cinesax train DATA -o RUN --preset fcn
+Time: 24,000 images; 15 to 30 minutes on one or two cores.
+Score to expect: mean Dice by slice 0.88 on the held-out patients of fold 0 of Sunnybrook's `train`, where `unet`
+    reaches 0.91 in the same time (benchmarks/networks.py).
 """
 
 from cinesax.train.data.augment import Augmentation

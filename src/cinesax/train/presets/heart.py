@@ -1,10 +1,10 @@
-"""The refiner of the network that ships: a U-Net at full resolution, on a crop around the heart.
+"""A refiner without neighbouring slices: a U-Net at full resolution, on a crop around the heart.
 
 Purpose: draw the LV cavity after a finder (preset `unet`) has located the heart.
 Command: cinesax train DATA -o RUN --preset heart; then cinesax export RUN -o BUNDLE --finder FINDER_RUN
 Time: 52,800 images; 30 to 50 minutes on one core.
 Score to expect with the finder of the preset `unet`, both trained on the 15 training patients of Sunnybrook and 150
-phantoms: mean Dice by slice 0.882 on the 226 slices of the 13 validation patients, all with the labels before they were
+    phantoms: mean Dice by slice 0.882 on the 226 slices of the 13 validation patients, with the labels before they were
     re-made.
 """
 
