@@ -19,7 +19,7 @@ from cinesax.core.grid import Floats, Grid
 Value = TypeVar("Value")
 
 # From base to apex in a usual heart: to the left, to the front, to the feet (LPS). The three Sunnybrook exams
-# lie 3 to 5 degrees from it, the Siemens exam 16.
+# lie 1 to 5 degrees from it, the Siemens exam 16.
 USUAL_LONG_AXIS: Final[Floats] = np.array([0.65, -0.65, -0.40]) / np.linalg.norm([0.65, -0.65, -0.40])
 USUAL_LONG_AXIS.setflags(write=False)
 
