@@ -122,6 +122,15 @@ def test_either_network_of_a_halved_bundle_can_be_trained_further(network, run, 
     )
 
 
+def test_what_was_not_validated_is_named_at_export(quick_run, tmp_path, capsys):
+    words = ["export", str(quick_run), "-o", str(tmp_path / "out"), "--unvalidated"]
+    assert main([*words, "wall"]) == 2
+    assert "there is no class 'wall'" in capsys.readouterr().err
+    assert main([*words, "myocardium"]) == 3
+    assert "this network draws LV cavity" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_runs_that_do_not_fit_are_refused(quick_run, heart_run, tmp_path):
     out = tmp_path / "bundle"
     with pytest.raises(InputError, match="trained on crops around the heart: give --finder RUN"):

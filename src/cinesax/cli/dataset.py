@@ -2,6 +2,7 @@
 
 cinesax dataset verify SET              check checksums, every record, and leaks between splits and folds
 cinesax dataset list SET [--examples]   list its patients, or each of its examples as CSV
+cinesax dataset walls SET -o NEW        have a network draw the wall where experts drew only the cavity
 cinesax dataset show SET -o SHEET.png   draw a contact sheet of its images with their labels
 """
 
@@ -30,9 +31,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     verify = actions.add_parser("verify", help="check checksums, every record, and leaks between splits and folds")
     listing = actions.add_parser("list", help="list its patients, or each of its examples")
     show = actions.add_parser("show", help="draw a contact sheet of its images with their labels")
-    for action in (verify, listing, show):
+    walls = actions.add_parser(
+        "walls",
+        help="have a network draw the wall where experts drew only the cavity",
+        description="Write a copy of a set in which a network has drawn the wall (myocardium) where experts drew only "
+        "the cavity. The expert's cavity stays. Patients whose volume of wall differs at ED and ES are left as they "
+        "are.",
+    )
+    for action in (verify, listing, walls, show):
         action.add_argument("data", type=Path, metavar="SET", help="the set's folder")
     listing.add_argument("--examples", action="store_true", help="each example, as CSV")
+    walls.add_argument("-o", "--out", type=Path, required=True, metavar="NEW", help="the folder of the new set")
+    walls.add_argument("--model", default="default", metavar="BUNDLE", help="the network (default: the shipped one)")
     for action in (listing, show):
         action.add_argument("--split", help="only this split")
         action.add_argument("--case", action="append", metavar="NAME", help="only this patient; may be repeated")
@@ -54,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.train.data.records import open_dataset
 
     dataset = open_dataset(args.data)
-    {"verify": _verify, "list": _list, "show": _show}[args.action](dataset, args)
+    {"verify": _verify, "list": _list, "walls": _walls, "show": _show}[args.action](dataset, args)
 
 
 def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
@@ -136,6 +146,16 @@ def _as_csv(chosen: "list[Row]", dataset: "Dataset") -> None:
         known = " ".join(structure.name.lower() for structure in sorted(row.known))
         place = (row.name, row.case, row.kind, row.split, row.slice, row.phase)
         writer.writerow([*place, known, *row.pixels.values()])
+
+
+def _walls(dataset: "Dataset", args: argparse.Namespace) -> None:
+    from cinesax.network.segmenter import load_segmenter
+    from cinesax.train.fit.self_training import label_walls
+
+    new, report = label_walls(dataset, args.out, load_segmenter(args.model))
+    sys.stdout.write(f"{report.labelled} frames got a wall, drawn by {new.manifest.walls_drawn_by}\n")
+    for case, ratio in sorted(report.refused.items()):
+        sys.stdout.write(f"{case}: no wall, its volume at ES would be {ratio:.2f} times that at ED\n")
 
 
 def _show(dataset: "Dataset", args: argparse.Namespace) -> None:

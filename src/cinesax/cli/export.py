@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from cinesax.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from cinesax.core.structures import Structure
     from cinesax.train.data.records import Dataset
     from cinesax.train.export.formats import Precision
 
@@ -60,6 +61,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model-version", help="version of the network (default: the version in the replaced bundle, else 1)"
     )
+    parser.add_argument(
+        "--unvalidated",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="onnx: a class that the network draws but that was not validated: analyze leaves it out unless asked; "
+        "may be repeated",
+    )
     parser.add_argument("--scores", type=Path, help="a JSON file of measured scores for the manifest and the card")
 
 
@@ -87,7 +96,8 @@ def run(args: argparse.Namespace) -> None:
         "slices": args.slices,
     }
     if args.to == Format.ONNX:
-        export(args.run_folder, args.out, half=args.half, int8=args.int8, **facts)
+        unvalidated = _structures(args.unvalidated)
+        export(args.run_folder, args.out, half=args.half, int8=args.int8, unvalidated=unvalidated, **facts)
     else:
         export_files(args.run_folder, args.out, Format(args.to), precisions=_precisions(args.precision), **facts)
     console = Console()
@@ -119,8 +129,21 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--int8 is for onnx, needs --data, and does not go with --half; litert has --precision int8")
     if args.precision is not None and args.to != "litert":
         raise UsageError(f"--precision is for litert, not for {args.to}")
+    if args.unvalidated and args.to != "onnx":
+        raise UsageError(f"--unvalidated is for onnx, which analyze runs, not for {args.to}")
+    _structures(args.unvalidated)
     if args.slices < 1:
         raise UsageError(f"--slices is {args.slices}; give 1 or more")
+
+
+def _structures(names: Iterable[str]) -> "tuple[Structure, ...]":
+    from cinesax.core.structures import Structure
+
+    by_name = {one.facts.class_name: one for one in Structure}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise UsageError(f"--unvalidated: there is no class {unknown[0]!r}; there are {', '.join(by_name)}")
+    return tuple(sorted({by_name[name] for name in names}))
 
 
 def _precisions(text: str | None) -> "list[Precision]":

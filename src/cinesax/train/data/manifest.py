@@ -196,6 +196,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         shards: the files.
         unused: reason -> number of source files without examples.
         tables: examples.csv and unused.csv.
+        walls_drawn_by: the network that drew the wall where experts drew only the cavity (see
+            `cinesax.train.fit.self_training`); None: every wall is an expert's.
     """
 
     schema: str
@@ -213,6 +215,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     shards: tuple[ShardFacts, ...]
     unused: Mapping[str, int] = {}
     tables: tuple[TableFacts, ...] = ()
+    walls_drawn_by: str | None = None
 
 
 def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, folds: int, seed: int) -> Manifest:

@@ -30,6 +30,8 @@ class PipelineConfig:
         phantom_share: share of phantoms among the training images, if the set has any.
         kind_shares: (kind, share) of other kinds of source with a fixed share of the training images; the remaining
             kinds divide the rest in proportion to their examples.
+        systole_weight: how many times as often as others a frame of a patient is drawn in which the cavity of its slice
+            has lost a tenth of its largest area or more; phantoms are not counted. 1: all alike.
         context: whether images have three channels instead of one: the next slice towards the base at the same phase,
             the slice itself, and the next slice towards the apex; a missing slice is 0.
         lose_neighbour: share of the neighbours that are left out in training, because a network must cope without.
@@ -42,6 +44,7 @@ class PipelineConfig:
     jitter_px: float | None = None
     phantom_share: float = 0.2
     kind_shares: tuple[tuple[str, float], ...] = ()
+    systole_weight: float = 1.0
     context: bool = False
     lose_neighbour: float = 0.25
     swap_neighbours: float = 0.15
@@ -186,7 +189,7 @@ def training_batches(
     parts = _parts(dataset, cases, config)
     size, classes = dataset.framing.size, len(dataset.manifest.classes)
     memory = _in_memory(dataset, [part for part, _ in parts], only)
-    draw = _Draw(memory.sources, [weight for _, weight in parts], seed)
+    draw = _Draw(memory.sources, [weight for _, weight in parts], seed, _cumulated(memory, config.systole_weight))
     place = _place_of(dataset, memory.cases, only) if config.at_the_heart else None
 
     def make(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -247,20 +250,25 @@ class _Draw:
     sources: list[tuple[int, int]]  # (first, count) of each source
     weights: list[float]
     seed: int
+    cumulated: list[NDArray[np.float32]] | None = None  # of each source, if its examples are not drawn alike
 
     def __call__(self, key: tf.Tensor) -> tf.Tensor:
         keys = tf.unstack(tf.random.split(tf.cast(key, tf.int32) + 7919, 2))
         chosen = tf.random.stateless_categorical(tf.math.log([self.weights]), 1, keys[0])[0, 0]
         first = tf.gather([first for first, _ in self.sources], chosen)
         count = tf.gather([count for _, count in self.sources], chosen)
-        return first + tf.random.stateless_uniform([], keys[1], 0, count, dtype=tf.int32)
+        if self.cumulated is None:
+            return first + tf.random.stateless_uniform([], keys[1], 0, count, dtype=tf.int32)
+        shares = tf.ragged.constant([list(one) for one in self.cumulated], dtype=tf.float32)[chosen]
+        place = tf.searchsorted(shares, tf.random.stateless_uniform([1], keys[1]), side="right")[0]
+        return first + tf.minimum(place, count - 1)
 
 
 @dataclass(frozen=True)
 class _Memory:
     """All decoded examples: images (example, size, size), uint16, labels, uint8, and facts about each.
 
-    `neighbours` and `anatomy` are those of `cinesax.train.data.anatomy`.
+    `neighbours` and `anatomy` are those of `cinesax.train.data.anatomy`; `systole` is of `_in_systole`.
     """
 
     images: tf.Tensor
@@ -270,6 +278,7 @@ class _Memory:
     sources: list[tuple[int, int]]
     neighbours: tf.Tensor
     anatomy: tf.Tensor
+    systole: NDArray[np.bool_]
 
     def image(self, index: tf.Tensor, beside: tf.Tensor | None) -> tf.Tensor:
         """(size, size, 1), float32, 0 to 1; with neighbours, indices towards base and apex, (size, size, 3)."""
@@ -311,7 +320,33 @@ def _in_memory(
         tf.ensure_shape(tf.constant(np.stack(labels)), shape),
     )
     beside = tf.constant(neighbours(places, areas))
-    return _Memory(*together, tf.constant(known, tf.int64), cases, sources, beside, tf.constant(polar))
+    drawn = [_cavity_of(dataset) >= 0 and bool(looked_for >> _cavity_of(dataset) & 1) for looked_for in known]
+    systole = _in_systole(places, areas, drawn)
+    return _Memory(*together, tf.constant(known, tf.int64), cases, sources, beside, tf.constant(polar), systole)
+
+
+def _cumulated(memory: _Memory, systole_weight: float) -> list[NDArray[np.float32]] | None:
+    """For each source, the cumulated shares of its examples; None if all are drawn alike."""
+    if systole_weight == 1:
+        return None
+    weights = np.where(memory.systole, systole_weight, 1.0)
+    parts = [np.cumsum(weights[first : first + count]) for first, count in memory.sources]
+    return [(part / part[-1]).astype(np.float32) for part in parts]
+
+
+def _in_systole(places: Sequence[Place], areas: Sequence[float], known: Sequence[bool]) -> NDArray[np.bool_]:
+    """(example,): whether the cavity of the slice is a tenth smaller than at the phase where it is largest.
+
+    A slice that the base has left is among them. Phantoms are not: their frames are of all phases.
+    """
+    largest: dict[tuple[str, int], float] = {}
+    for (stack, _, place), area in zip(places, areas, strict=True):
+        largest[stack, place] = max(area, largest.get((stack, place), 0.0))
+    small = [
+        seen and place >= 0 and not stack.startswith(f"{Kind.PHANTOM}/") and area < 0.9 * largest[stack, place]
+        for (stack, _, place), area, seen in zip(places, areas, known, strict=True)
+    ]
+    return np.array(small, dtype=bool)
 
 
 def _cavity_of(dataset: Dataset) -> int:

@@ -205,6 +205,7 @@ def export(
     images: Sequence[str] = (),
     half: bool = False,
     int8: bool = False,
+    unvalidated: Sequence[Structure] = (),
     data: Dataset | None = None,
     slices: int = SLICES,
 ) -> Bundle:
@@ -220,6 +221,7 @@ def export(
         images: fingerprints of the images that it learned from (see `cinesax.network.fingerprint`).
         half: store the weights in half precision.
         int8: compute convolutions in 8 bits, calibrated on training images of `data`.
+        unvalidated: classes that it draws but that were not validated: `analyze` leaves them out unless asked.
         data: a prepared set; the graphs are compared with Keras on its slices, and the result goes into the bundle as
             parity.json.
         slices: largest number of slices to compare.
@@ -230,6 +232,13 @@ def export(
     """
     passes = open_passes(run_folder, finder)
     bundle = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
+    undrawn = [one for one in unvalidated if one not in bundle.classes.values() or one is Structure.CAVITY]
+    if undrawn:
+        raise InputError(
+            f"{undrawn[0].facts.words} cannot be left out as not validated: this network draws "
+            f"{', '.join(one.facts.words for one in bundle.classes.values())}, and the LV cavity is always drawn"
+        )
+    bundle = replace(bundle, unvalidated=tuple(unvalidated))
     with tempfile.TemporaryDirectory() as folder:
         graphs = [Path(folder) / f"{one.stem}.onnx" for one in passes]
         for one, graph in zip(passes, graphs, strict=True):

@@ -7,6 +7,7 @@ from cinesax.files.typed_json import JsonObject
 from cinesax.network.bundle import Bundle
 
 _KINDS = {"unet": "U-Net", "fcn": "sequential network without skips", "slim": "U-Net that standardises its image"}
+_CHILD = re.compile(r"sbj_\d+")
 # Public sets by the names of their patients, and what whoever uses a network that learned from them is to cite.
 _SETS = (
     (
@@ -16,7 +17,7 @@ _SETS = (
         "(GE Signa 1.5 T), expert contours at end-diastole and end-systole.",
     ),
     (
-        re.compile(r"sbj_\d+"),
+        _CHILD,
         "Patients named sbj_* are children and young people with congenital heart disease (Children's Hospital Los\n"
         "Angeles; Philips 1.5 and 3 T; LV and RV cavity; may be used if source and study are cited: Karimi-Bidhendi\n"
         'S et al., "Fully-automated deep-learning segmentation of pediatric cardiovascular magnetic resonance of\n'
@@ -60,7 +61,8 @@ Synthetic hearts: {bundle.training.phantoms or 0}.{_cited(cases)}
 
 ## Intended use and limits
 Research on short-axis balanced-SSFP cine. {_seen(cases)}
-Not for long-axis views, late enhancement, or children. {_not_drawn(bundle)}
+Not for long-axis views or late enhancement. {_not_drawn(bundle)}{_doubtful(bundle)}
+{_young(cases)}
 """
 
 
@@ -78,6 +80,21 @@ def _seen(cases: list[str]) -> str:
     if _of_sunnybrook(cases) == cases:
         return "It has learned from one vendor's images: look at the contours on others."
     return "Look at the contours on images of scanners that it has not learned from."
+
+
+def _young(cases: list[str]) -> str:
+    young = [case for case in cases if _CHILD.fullmatch(case)]
+    if not young:
+        return "It has learned from adults only, and was not tested on children."
+    return (
+        f"{len(young)} of its patients are children and young people (2 to 18 years) with congenital heart disease,\n"
+        "labelled in the cavities alone. On children that it has not learned from it was not tested."
+    )
+
+
+def _doubtful(bundle: Bundle) -> str:
+    names = " and ".join(one.facts.words for one in bundle.unvalidated)
+    return f"Not validated, and drawn only when asked for: {names}." if names else ""
 
 
 def _drawn(bundle: Bundle) -> str:

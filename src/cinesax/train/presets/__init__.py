@@ -10,7 +10,7 @@ from cinesax.core.errors import InputError, UsageError
 if TYPE_CHECKING:
     from cinesax.train.fit.config import TrainConfig
 
-NAMES = ("finder", "refiner", "unet", "heart", "fcn", "unet_finish", "heart_finish")
+NAMES = ("finder", "refiner", "unet", "heart", "fcn", "unet_finish", "heart_finish", "refiner_finish")
 
 
 def load(which: str) -> "TrainConfig":

@@ -1,0 +1,212 @@
+"""Self-training: a network labels the wall where experts drew only the cavity, and a new set is written with it.
+
+Experts draw the wall at ED. A network that learns from them alone forgets the wall at ES. So a trained network draws
+it there, the expert's cavity always wins, and what it drew is kept only where it can be checked: muscle can hardly be
+compressed, so a heart has the same volume of wall at ED and at ES.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cinesax.core.errors import DatasetError
+from cinesax.core.structures import Structure
+from cinesax.network.bundle import HeartPass
+from cinesax.network.framing import crop_corner
+from cinesax.network.passes import share
+from cinesax.network.presence import enclosed
+from cinesax.network.segmenter import NetworkSegmenter
+from cinesax.train.data.anatomy import Place, neighbours
+from cinesax.train.data.examples import Example, Kind
+from cinesax.train.data.manifest import describe
+from cinesax.train.data.records import Dataset, new_set, read_examples, rows, write_shard, write_tables
+
+Flags = NDArray[np.bool_]
+
+LEVELS = (0.5, 0.4, 0.6, 0.3, 0.7)
+"""Scores of cavity and wall together at which the outer border may be drawn, the preferred one first."""
+
+MOST_DIFFERENCE = 0.25
+"""The volumes of wall at ED and ES may differ by this part. Experts themselves differ by 10 %."""
+
+_LEAST_ENCLOSED = 0.75
+"""Part of the cavity's border that must have wall outside: at the base a network often leaves it out."""
+
+_BATCH = 16
+
+
+@dataclass
+class Walls:
+    """What became of the stacks whose wall was not drawn.
+
+    Attributes:
+        labelled: number of frames that got a wall.
+        refused: case -> ratio of the volumes of wall at ES and ED, of those that differ too much.
+    """
+
+    labelled: int = 0
+    refused: dict[str, float] = field(default_factory=dict)
+
+
+def label_walls(dataset: Dataset, folder: Path, network: NetworkSegmenter) -> tuple[Dataset, Walls]:
+    """Write a copy of a set in which frames with a cavity but no wall have one, drawn by a network.
+
+    Args:
+        dataset: the set.
+        folder: the folder of the new set; it must not exist yet.
+        network: draws cavity and wall on crops; framed as the set is. What a network learned from must not be held
+            out by a training on the new set: its labels would carry it over.
+
+    Raises:
+        DatasetError: the set has no myocardium, or is framed in another way than the network needs.
+        OutputError: the folder exists or cannot be written.
+    """
+    bundle = network.bundle
+    if Structure.MYOCARDIUM not in dataset.classes or Structure.CAVITY not in dataset.classes:
+        raise DatasetError(f"{dataset.folder} has the classes {', '.join(dataset.manifest.classes)}; the wall of the "
+                           "LV needs lv_cavity and myocardium: prepare the set with both")  # fmt: skip
+    if bundle.framing != dataset.framing:
+        raise DatasetError(f"{dataset.folder} was framed differently from what {bundle.name} needs: prepare it again")
+    if Structure.MYOCARDIUM not in bundle.classes.values():
+        raise DatasetError(f"{bundle.name} draws no wall")
+    report = Walls()
+    files = [(shard.split, shard.file) for shard in dataset.manifest.shards]
+    place_of = {(row.split, row.name): row.shard for row in rows(dataset)}
+    with new_set(folder) as work:
+        written = []
+        for split in dataset.manifest.splits:
+            drawn = _drawn(dataset, split, network, report)
+            by_shard: dict[str, list[Example]] = defaultdict(list)
+            for example in read_examples(dataset, split):
+                by_shard[place_of[split, example.name]].append(drawn.get(example.name, example))
+            mine = [file for part, file in files if part == split]
+            written += [write_shard(by_shard[f], work / f, split=split, classes=dataset.classes) for f in mine]
+        before = dataset.manifest
+        manifest = describe(
+            written, framing=dataset.framing, classes=dataset.classes, folds=before.folds, seed=before.seed
+        )
+        author = f"{bundle.name} {bundle.version}"
+        manifest = msgspec.structs.replace(manifest, walls_drawn_by=author, cases=before.cases)
+        manifest = write_tables(work, manifest, written)
+    return Dataset(folder, manifest), report
+
+
+def _drawn(dataset: Dataset, split: str, network: NetworkSegmenter, report: Walls) -> dict[str, Example]:
+    """Name -> example with its wall, for the frames that got one."""
+    heart = network.bundle.heart
+    if heart is None:
+        raise DatasetError(f"{network.bundle.name} has no refiner that draws the wall")
+    found: dict[str, Example] = {}
+    for stack in _stacks(dataset, split):
+        lacking = [one for one in stack if _lacks_wall(one)]
+        if not lacking:
+            continue
+        scores = _scores(stack, lacking, network, heart)
+        level, ratio = _level(stack, scores)
+        if level is None:
+            report.refused[stack[0].case] = ratio
+            continue
+        for example in lacking:
+            wall = _wall(example, scores[example.name], level)
+            if wall is not None:
+                label = np.where(wall, np.uint8(Structure.MYOCARDIUM), example.label)
+                known = example.known | {Structure.MYOCARDIUM}
+                found[example.name] = replace(example, label=label, known=known)
+    report.labelled += len(found)
+    return found
+
+
+def _stacks(dataset: Dataset, split: str) -> Iterator[list[Example]]:
+    """The examples of one patient and one kind of source, as soon as all of them were read."""
+    missing = Counter((row.case, row.kind) for row in rows(dataset) if row.split == split)
+    waiting: dict[tuple[str, Kind], list[Example]] = defaultdict(list)
+    for example in read_examples(dataset, split):
+        key = example.case, example.kind
+        waiting[key].append(example)
+        if len(waiting[key]) == missing[key]:
+            yield waiting.pop(key)
+
+
+def _lacks_wall(example: Example) -> bool:
+    """Whether a cavity was drawn and its wall was not."""
+    there = bool(np.any(example.label == Structure.CAVITY))
+    return there and Structure.CAVITY in example.known and Structure.MYOCARDIUM not in example.known
+
+
+def _scores(
+    stack: Sequence[Example], lacking: Sequence[Example], network: NetworkSegmenter, heart: HeartPass
+) -> dict[str, NDArray[np.float32]]:
+    """Name -> scores of cavity and wall together, (size, size), 0 outside of the crop round the heart."""
+    cavities = [one.label == Structure.CAVITY for one in stack]
+    middle = np.argwhere(np.sum(cavities, axis=0, dtype=int)).mean(axis=0)
+    size = network.bundle.framing.size
+    row, column = crop_corner(middle, heart.crop, size)
+    window = slice(row, row + heart.crop), slice(column, column + heart.crop)
+    places: list[Place] = [(one.case, one.phase, one.slice) for one in stack]
+    beside = neighbours(places, [float(np.count_nonzero(cavity)) for cavity in cavities])
+    images = {one.name: (one.image[window] / np.float32(65535)).astype(np.float32) for one in stack}
+    empty = np.zeros((heart.crop, heart.crop), np.float32)
+
+    def shown(number: int) -> NDArray[np.float32]:
+        own = images[stack[number].name]
+        if heart.context == 1:
+            return own[..., None]
+        towards = [images[stack[other].name] if other >= 0 else empty for other in beside[number]]
+        return np.stack([towards[0], own, towards[1]], axis=-1)
+
+    channels = [c for c, one in network.bundle.classes.items() if one in (Structure.CAVITY, Structure.MYOCARDIUM)]
+    wanted = [number for number, one in enumerate(stack) if one in lacking]
+    found: dict[str, NDArray[np.float32]] = {}
+    for start in range(0, len(wanted), _BATCH):
+        part = wanted[start : start + _BATCH]
+        seen = share(network.refiner.run(np.stack([shown(number) for number in part])), channels)
+        for number, scores in zip(part, seen, strict=True):
+            whole = np.zeros((size, size), np.float32)
+            whole[window] = scores
+            found[stack[number].name] = whole
+    return found
+
+
+def _level(stack: Sequence[Example], scores: Mapping[str, NDArray[np.float32]]) -> tuple[float | None, float]:
+    """The level of the outer border at which ED and ES have the most similar volume of wall, and ES / ED there.
+
+    Slices of a stack are equally thick, so areas are summed. ED and ES are the phases with the largest and the smallest
+    cavity.
+
+    Returns:
+        The level, None if the volumes differ by more than MOST_DIFFERENCE or there are not two phases; and the ratio.
+    """
+    cavity: Counter[int] = Counter()
+    for one in stack:
+        cavity[one.phase] += int(np.count_nonzero(one.label == Structure.CAVITY))
+    phases = [phase for phase in cavity if phase >= 0 and cavity[phase]]
+    if len(phases) < 2:
+        return None, float("nan")
+    ed, es = max(phases, key=lambda phase: cavity[phase]), min(phases, key=lambda phase: cavity[phase])
+    ratios = {}
+    for level in LEVELS:
+        areas = Counter({ed: 0, es: 0})
+        for one in stack:
+            if one.phase in (ed, es):
+                drawn = _wall(one, scores[one.name], level) if one.name in scores else one.label == Structure.MYOCARDIUM
+                areas[one.phase] += 0 if drawn is None else int(np.count_nonzero(drawn))
+        ratios[level] = areas[es] / max(1, areas[ed])
+    best = min(LEVELS, key=lambda level: abs(np.log(max(ratios[level], 1e-3))))
+    fits = 1 - MOST_DIFFERENCE <= ratios[best] <= 1 / (1 - MOST_DIFFERENCE)
+    return (best if fits else None), ratios[best]
+
+
+def _wall(example: Example, scores: NDArray[np.float32], level: float) -> Flags | None:
+    """The wall outside of the expert's cavity, (size, size); None if it surrounds too little of the cavity."""
+    cavity = example.label == Structure.CAVITY
+    regions, _ = ndimage.label((scores >= level) | cavity)
+    mine = np.unique(regions[cavity])
+    ventricle = ndimage.binary_fill_holes(np.isin(regions, mine[mine > 0]))
+    wall = ventricle & (example.label == 0)
+    return wall if enclosed(cavity, wall) >= _LEAST_ENCLOSED else None
