@@ -605,8 +605,8 @@ class TestResultsBesideTheExam:
         exams.edit(files, **changes)
         cine = open_cine(parent / "exam")
         analysis = analyze(cine, segmentation=objects.ring(cine))
-        write_results(analysis, parent / "OUT", dicom=DicomOptions(rtstruct=True))
-        assert len(list((parent / "OUT").glob("*.dcm"))) == 5
+        write_results(analysis, parent / "OUT", dicom=DicomOptions(rtstruct=True, captures=True))
+        assert len(list((parent / "OUT").glob("*.dcm"))) == 8
         return cine.pixels
 
     @pytest.mark.parametrize(
@@ -621,7 +621,7 @@ class TestResultsBesideTheExam:
         np.testing.assert_array_equal(cine.pixels, pixels)
         assert exams.codes(cine) == alone
         assert {reason for _, reason in cine.source.not_picked} == {
-            f"modality {modality}, not MR" for modality in ("SEG", "SR", "RTSTRUCT")
+            f"modality {modality}, not MR" for modality in ("SEG", "SR", "RTSTRUCT", "DOC", "OT")
         }
 
     def test_of_another_patient(self, tmp_path):

@@ -81,8 +81,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     given.add_argument("--height-cm", type=float, metavar="CM", help="body height")
     given.add_argument("--weight-kg", type=float, metavar="KG", help="body weight")
     dicom = parser.add_argument_group("DICOM objects, which carry the patient's data")
-    dicom.add_argument("--dicom", action="store_true", help="write SEG and SR into OUT as well")
+    dicom.add_argument("--dicom", action="store_true", help="write SEG, SR and the report as PDF into OUT as well")
     dicom.add_argument("--labelmap", action="store_true", help="SEG as label maps (DICOM 2024d) instead of BINARY")
+    dicom.add_argument(
+        "--secondary-captures", action="store_true", help="write pictures of ED and ES with contours for plain viewers"
+    )
     dicom.add_argument("--rtstruct", action="store_true", help="write an RT Structure Set as well")
     dicom.add_argument(
         "--content-time",
@@ -245,6 +248,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
         chosen = {
             "--labelmap": args.labelmap,
             "--rtstruct": args.rtstruct,
+            "--secondary-captures": args.secondary_captures,
             "--content-time": args.content_time,
             "--repair-uids": args.repair_uids,
         }
@@ -263,6 +267,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
     return DicomOptions(
         SegmentationType.LABELMAP if args.labelmap else SegmentationType.BINARY,
         rtstruct=args.rtstruct,
+        captures=args.secondary_captures,
         content_time=args.content_time,
         repair_uids=args.repair_uids,
     )
@@ -310,6 +315,18 @@ def _report(analysis: "Analysis", args: argparse.Namespace, written: Path | None
         sys.stdout.write(tables.to_json(shown))
     else:
         _print(shown, written)
+    if args.dicom:
+        _tell_of_pdf()
+
+
+def _tell_of_pdf() -> None:
+    """Say so where the report was not written as PDF."""
+    from cinesax.dicom.write.options import PDF_NAME
+    from cinesax.results.pdf import pdf_problem
+
+    problem = pdf_problem()
+    if problem is not None:
+        sys.stderr.write(f"cinesax: {PDF_NAME} was not written: {problem}\n")
 
 
 def _print(analysis: "Analysis", written: Path | None) -> None:

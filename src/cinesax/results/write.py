@@ -15,6 +15,7 @@ Everything is written into a hidden folder beside OUT, read again to check the p
 that nobody ever sees half a result.
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -27,13 +28,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import InputError, NoObjectsError, OutputError
 from cinesax.dicom.write.options import (
+    CAPTURE_ED_NAME,
+    CAPTURE_ES_NAME,
     DICOM_NAMES,
     IMAGES_NAME,
+    PDF_NAME,
     RTSTRUCT_NAME,
     SEG_CINE_NAME,
     SEG_ED_NAME,
@@ -48,6 +52,11 @@ from cinesax.results import tables
 from cinesax.results.presence import PRESENCE_NAME, write_presence
 from cinesax.results.privacy import pseudonymise
 from cinesax.results.workbook import check_tables_extra, sheets_of, write_workbook
+
+if TYPE_CHECKING:
+    from cinesax.dicom.write.objects import Shown
+
+_LOG = logging.getLogger(__name__)
 
 JSON_NAME = "analysis.json"
 CSV_NAME = "measurements.csv"
@@ -256,8 +265,24 @@ def _write_dicom(stage: Path, analysis: Analysis, dicom: DicomOptions) -> Analys
         from cinesax.dicom.write.repair import repair_uids
 
         analysis = replace(analysis, cine=repair_uids(analysis.cine, stage))
-    write_objects(analysis, stage, dicom)
+    write_objects(analysis, stage, dicom, _shown(analysis, dicom))
     return analysis
+
+
+def _shown(analysis: Analysis, dicom: DicomOptions) -> "Shown":
+    """The report as PDF, if the extra for it is there, and the pictures that were asked for."""
+    from cinesax.dicom.write.objects import Shown
+    from cinesax.results.pdf import TITLE, pdf_problem, report_pdf
+    from cinesax.results.pictures import contact_sheet
+
+    m = analysis.measurements
+    moments = (("End diastole", m.ed_phase, CAPTURE_ED_NAME), ("End systole", m.es_phase, CAPTURE_ES_NAME))
+    sheets = {file: (phase, contact_sheet(analysis, phase, name)) for name, phase, file in moments if phase is not None}
+    problem = pdf_problem()
+    if problem is not None:
+        _LOG.warning("%s was not written: %s", PDF_NAME, problem)
+    pdf = None if problem is not None else report_pdf(analysis, [sheet for _, sheet in sheets.values()])
+    return Shown(pdf, TITLE, sheets if dicom.captures else {})
 
 
 def _prove(stage: Path, analysis: Analysis) -> None:

@@ -121,7 +121,7 @@ class _Found:
 
 
 # Modalities of objects derived from images.
-_RESULTS = frozenset({"SEG", "SR", "RTSTRUCT"})
+_RESULTS = frozenset({"SEG", "SR", "RTSTRUCT", "DOC", "OT"})
 
 
 def _is_named_dicom(file: StoredFile) -> bool:

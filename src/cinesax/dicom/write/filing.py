@@ -48,6 +48,8 @@ class ObjectKind(Enum):
     SEG = ("SEG", 7001, "cinesax left ventricle, segmentation")
     SR = ("SR", 7002, "cinesax left ventricle, measurements")
     RTSTRUCT = ("RTSTRUCT", 7003, "cinesax left ventricle, contours")
+    PDF = ("DOC", 7004, "cinesax left ventricle, report")
+    CAPTURE = ("OT", 7005, "cinesax left ventricle, pictures")
 
     @property
     def modality(self) -> str:

@@ -1,0 +1,213 @@
+"""The report as PDF, to be encapsulated in DICOM: for archives whose viewers show documents and pictures only.
+
+Needs the extra `pdf` (ReportLab). It holds the numbers, the volume-time curve, all findings, and the contact sheets of
+ED and ES. It names the patient as the exam does: a document in an archive must say whose it is.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cinesax.core.analysis import Analysis
+from cinesax.core.errors import MissingExtraError, install_hint
+from cinesax.results import figures, summary
+from cinesax.results.pictures import Picture
+from cinesax.results.tables import RESEARCH_USE
+
+if TYPE_CHECKING:
+    from reportlab.platypus import Flowable
+
+_SHEET_QUALITY = 90
+_MARGIN_MM = 15
+_CURVE_MM = 120
+_PADDING = 12.0
+"""What ReportLab leaves free inside of a frame, both sides together, in points."""
+_FONT, _BOLD = "Helvetica", "Helvetica-Bold"
+"""Fonts that every PDF reader has, for the letters of Western Europe (Windows code page 1252)."""
+_ENCODING = "cp1252"
+
+TITLE = "Left ventricle from short-axis cine MRI"
+
+
+def pdf_problem() -> str | None:
+    """Why no PDF can be made, and what to do about it; None if it can."""
+    try:
+        import reportlab  # noqa: F401
+    except ImportError:
+        return f"it needs ReportLab; {install_hint('pdf')}"
+    return None
+
+
+def report_pdf(analysis: Analysis, sheets: Iterable[Picture]) -> bytes:
+    """The report as the bytes of a PDF file (A4). The same analysis gives the same bytes.
+
+    Args:
+        analysis: what to report, with the patient as in the exam.
+        sheets: (row, column, 3), RGB: pictures that follow the numbers.
+
+    Raises:
+        MissingExtraError: ReportLab is not installed.
+    """
+    if problem := pdf_problem():
+        raise MissingExtraError(f"the report as PDF cannot be made: {problem}")
+    from reportlab.lib.pagesizes import A4
+    from reportlab.lib.units import mm
+    from reportlab.platypus import SimpleDocTemplate
+
+    stream = BytesIO()
+    margin = _MARGIN_MM * mm
+    document = SimpleDocTemplate(
+        stream,
+        pagesize=A4,
+        leftMargin=margin,
+        rightMargin=margin,
+        topMargin=margin + 6 * mm,
+        bottomMargin=margin,
+        title=TITLE,
+        author=_plain(analysis.provenance.software),
+        subject=RESEARCH_USE,
+        # No clock and no random file identifier.
+        invariant=1,
+    )
+
+    def header(canvas: Any, page: Any) -> None:
+        canvas.saveState()
+        top = A4[1] - margin + 2 * mm
+        canvas.setFont(_BOLD, 8)
+        canvas.drawString(margin, top, _whose(analysis))
+        canvas.setFillColorRGB(0.6, 0.1, 0.1)
+        canvas.drawRightString(A4[0] - margin, top, RESEARCH_USE)
+        canvas.setFillColorRGB(0.35, 0.35, 0.35)
+        canvas.setFont(_FONT, 8)
+        canvas.drawString(margin, margin - 5 * mm, _made_by(analysis))
+        canvas.drawRightString(A4[0] - margin, margin - 5 * mm, f"page {page.page}")
+        canvas.restoreState()
+
+    document.build(_story(analysis, sheets, document.width - _PADDING), onFirstPage=header, onLaterPages=header)
+    return stream.getvalue()
+
+
+def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list["Flowable"]:
+    from reportlab.lib.styles import ParagraphStyle
+    from reportlab.platypus import KeepTogether, PageBreak, Paragraph, Spacer
+
+    text = ParagraphStyle("text", fontName=_FONT, fontSize=9, leading=12)
+    title = ParagraphStyle("title", parent=text, fontName=_BOLD, fontSize=15, leading=20)
+    heading = ParagraphStyle("heading", parent=text, fontName=_BOLD, fontSize=11, leading=14, spaceBefore=9)
+    m = analysis.measurements
+
+    def line(said: str) -> Paragraph:
+        return Paragraph(escape(_plain(said)), text)
+
+    def table(rows: Sequence[tuple[str, str]]) -> "Flowable":
+        return _table([[line(name), line(value)] for name, value in rows], width)
+
+    story: list[Flowable] = [Paragraph(TITLE, title)]
+    story += [Paragraph(f"<b>{RESEARCH_USE}</b> No person has checked it. Phases and slices are counted from 0.", text)]
+    story += [Paragraph("Findings", heading)]
+    story += [line(str(finding)) for finding in analysis.findings] or [line("Nothing to doubt was found.")]
+    story += [
+        Paragraph("Numbers", heading),
+        table(_numbers([*summary.main_numbers(m), *summary.more_numbers(analysis)])),
+    ]
+    for name, values in summary.other_chambers(m):
+        story += [KeepTogether([Paragraph(escape(_plain(name.capitalize())), heading), table(_numbers(values))])]
+    curve = None if m.volumes_ml is None else figures.curve(m.volumes_ml, m.phase_times_ms)
+    if curve is not None:
+        story += [
+            KeepTogether(
+                [
+                    Paragraph("Volume over the heart beat", heading),
+                    _drawing(curve, {"ED": m.ed_phase, "ES": m.es_phase}),
+                ]
+            )
+        ]
+    story += [Paragraph("What was read", heading), table(summary.what_was_read(analysis))]
+    pictures = [part for sheet in sheets for part in (_picture(sheet, width), Spacer(1, 10))]
+    return [*story, PageBreak(), *pictures] if pictures else story
+
+
+def _numbers(numbers: Iterable[summary.Number]) -> list[tuple[str, str]]:
+    return [
+        (one.name, f"{one.value} {one.unit}" if one.value is not None else f"not known: {one.why_not}")
+        for one in numbers
+    ]
+
+
+def _table(rows: list[list[Any]], width: float) -> "Flowable":
+    from reportlab.lib import colors
+    from reportlab.platypus import Table
+
+    style = [
+        ("LINEBELOW", (0, 0), (-1, -1), 0.25, colors.lightgrey),
+        ("VALIGN", (0, 0), (-1, -1), "TOP"),
+        ("TOPPADDING", (0, 0), (-1, -1), 1),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
+        ("LEFTPADDING", (0, 0), (-1, -1), 0),
+    ]
+    return Table(rows, colWidths=[0.3 * width, 0.7 * width], style=style)
+
+
+def _drawing(curve: figures.Curve, marked: Mapping[str, int | None]) -> "Flowable":
+    """The volume-time curve, with names at some phases; ReportLab's y axis points up, that of the curve down."""
+    from reportlab.graphics.shapes import Circle, Drawing, Line, String
+    from reportlab.lib import colors
+    from reportlab.lib.units import mm
+
+    left, _, right, bottom = figures.CURVE_BOX
+    height = 300.0
+    drawing = Drawing(640, height)
+    for y, label in curve.y_ticks:
+        drawing.add(Line(left, height - y, right, height - y, strokeColor=colors.lightgrey, strokeWidth=0.8))
+        drawing.add(String(left - 8, height - y - 4, label, fontName=_FONT, fontSize=14, textAnchor="end"))
+    for x, label in curve.x_ticks:
+        drawing.add(String(x, height - bottom - 20, label, fontName=_FONT, fontSize=14, textAnchor="middle"))
+    middle = (left + right) / 2
+    drawing.add(String(middle, 6, f"{curve.x_title}; volume in ml", fontName=_FONT, fontSize=14, textAnchor="middle"))
+    for one, other in zip(curve.dots, curve.dots[1:], strict=False):
+        if one is not None and other is not None:
+            ends = one[0], height - one[1], other[0], height - other[1]
+            drawing.add(Line(*ends, strokeColor=colors.HexColor("#0b5394"), strokeWidth=2))
+    for dot in curve.dots:
+        if dot is not None:
+            drawing.add(Circle(dot[0], height - dot[1], 3, fillColor=colors.HexColor("#0b5394"), strokeWidth=0))
+    for name, phase in marked.items():
+        dot = None if phase is None else curve.dots[phase]
+        if dot is not None:
+            drawing.add(String(dot[0], height - dot[1] + 9, name, fontName=_BOLD, fontSize=14, textAnchor="middle"))
+    factor = _CURVE_MM * mm / 640
+    drawing.scale(factor, factor)
+    drawing.width, drawing.height = 640 * factor, height * factor
+    return drawing
+
+
+def _picture(sheet: Picture, width: float) -> "Flowable":
+    from PIL import Image as Pillow
+    from reportlab.platypus import Image
+
+    stream = BytesIO()
+    Pillow.fromarray(np.ascontiguousarray(sheet)).save(stream, "JPEG", quality=_SHEET_QUALITY)
+    stream.seek(0)
+    return Image(stream, width, width * sheet.shape[0] / sheet.shape[1])
+
+
+def _whose(analysis: Analysis) -> str:
+    patient, source = analysis.cine.patient, analysis.cine.source
+    known = [patient.name, patient.patient_id, patient.birth_date, source.study_date]
+    # A name in other letters than the fonts have would become question marks, which could be anybody's.
+    shown = [text for text in known if text and _plain(text) == text]
+    return " | ".join([*shown, analysis.case])
+
+
+def _made_by(analysis: Analysis) -> str:
+    made = analysis.provenance
+    by = f"network {made.model}" if made.model is not None else analysis.segmentation.author
+    return _plain(f"{made.software}, segmentation by {by}")
+
+
+def _plain(text: str) -> str:
+    """A text in the letters that the fonts have; others become question marks."""
+    return text.encode(_ENCODING, "replace").decode(_ENCODING)
