@@ -8,6 +8,7 @@ from cinesax._views import views
 from cinesax.core.cine import Cine
 from cinesax.core.findings import Finding
 from cinesax.core.measurements import Measurements
+from cinesax.core.origins import Approval
 from cinesax.core.segmentation import Segmentation
 
 
@@ -37,6 +38,7 @@ class Analysis:
     Attributes:
         pseudonym: the case key, if `cinesax.results.privacy.pseudonymise` has removed what identifies the patient; else
             None.
+        approval: the signature of the person who approved it; None where nobody has.
     """
 
     cine: Cine
@@ -45,6 +47,7 @@ class Analysis:
     findings: tuple[Finding, ...]
     provenance: Provenance
     pseudonym: str | None = None
+    approval: Approval | None = None
 
     @property
     def case(self) -> str:

@@ -1,7 +1,10 @@
-"""Where a contour comes from: what made it, who made it, and whether a person approved it."""
+"""Where a contour comes from: what made it, who made it, and whether a person approved it; and signatures."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+
+from cinesax.core.errors import InputError
 
 
 class Origin(StrEnum):
@@ -29,3 +32,39 @@ class Drawn:
     origin: Origin
     by: str
     approved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who approved an analysis, and when.
+
+    Attributes:
+        by: the person's name, as typed.
+        at: when, UTC, such as "2026-03-01T14:30:00Z".
+        comment: what the person said, or "".
+        number: of this version, counted from 1.
+        organization: where the person works, or "not stated".
+
+    Raises:
+        InputError: there is no name, or the time is none.
+    """
+
+    by: str
+    at: str
+    comment: str = ""
+    number: int = 1
+    organization: str = "not stated"
+
+    def __post_init__(self) -> None:
+        if not self.by.strip():
+            raise InputError("an approval needs the name of a person")
+        try:
+            self.moment.astimezone(UTC)
+        except (ValueError, OverflowError) as error:
+            raise InputError(f"the time of an approval is such as 2026-03-01T14:30:00Z, seen {self.at!r}") from error
+
+    @property
+    def moment(self) -> datetime:
+        """When, as a time with its zone."""
+        moment = datetime.fromisoformat(self.at)
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

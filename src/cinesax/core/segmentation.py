@@ -4,7 +4,7 @@ A polygon is an array (point, 2) of x (column) and y (row) in pixels, whole numb
 (the last point joins the first). Coordinates in Sunnybrook contour files are half a pixel larger: `formats.contours`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -203,6 +203,58 @@ class Segmentation(ArrayValue):
         }
         return self._changed(origins=MappingProxyType({**self.origins, **decided}))
 
+    def with_frames(
+        self,
+        frames: Mapping[tuple[int, int], Mapping[Structure, Polygons]],
+        origins: Mapping[ContourKey, Drawn | None],
+        known_phases: Mapping[Structure, NDArray[np.bool_]],
+        *,
+        first: "Segmentation | None" = None,
+    ) -> "Segmentation":
+        """A copy with other contours in several frames at once; the rest is shared, and not computed again.
+
+        Args:
+            frames: (phase, slice) -> all contours of that frame.
+            origins: what changes in `origins`; None removes an entry.
+            known_phases: for each segmented structure, (phase,) bool; all of them.
+            first: the segmentation that this one was made from. In the changed frames, pixels keep the labels of
+                `first` where its contours and the new ones agree. So the result follows from its contours alone,
+                whatever the order of changes, and a change that is taken back leaves no trace.
+
+        Raises:
+            GeometryError: no such frame, or a polygon that is not valid.
+        """
+        first = first or self
+        labels = self.labels.copy()
+        kept = None if self.contours is None else {k: p for k, p in self.contours.items() if k[1:] not in frames}
+        for frame, given in frames.items():
+            drawn = _checked({(structure, *frame): polygons for structure, polygons in given.items()}, labels.shape[:2])
+            labels[frame] = first._labels_with(frame, {structure: line for (structure, _, _), line in drawn.items()})
+            if kept is not None:
+                kept |= drawn
+        merged = {key: drawn for key, drawn in {**self.origins, **origins}.items() if drawn is not None}
+        contours = None if kept is None else MappingProxyType(kept)
+        known = MappingProxyType({structure: frozen(array) for structure, array in known_phases.items()})
+        return self._changed(
+            frozenset(frames),
+            labels=frozen(labels),
+            contours=contours,
+            origins=MappingProxyType(merged),
+            known_phases=known,
+        )
+
+    def _labels_with(self, frame: tuple[int, int], outlines: Mapping[Structure, Polygons]) -> NDArray[np.uint8]:
+        """(row, column): the labels of a frame, painted again where its outlines differ from the present ones."""
+        labels = self.labels[frame].copy()
+        changed = np.zeros(labels.shape, dtype=bool)
+        present = self._outlines(*frame)
+        for structure in {*present, *outlines}:
+            before, after = present.get(structure, ()), outlines.get(structure, ())
+            if len(before) != len(after) or not all(map(np.array_equal, before, after)):
+                changed |= rasterise(after, _size(labels)) != np.isin(labels, structure.region)
+        labels[changed] = _painted(outlines, _size(labels))[changed]
+        return np.asarray(labels, dtype=np.uint8)
+
     def _outlines(self, phase: int, slice_index: int) -> dict[Structure, Polygons]:
         """The contours of one frame, or those traced around its labels."""
         outlines = {member: self.outline(member, phase, slice_index) for member in self.known_phases}
@@ -243,22 +295,22 @@ class Segmentation(ArrayValue):
         labels = self.labels.copy()
         labels[frame][changed] = _painted(outlines, _size(labels[frame]))[changed]
         if self.contours is None:
-            return self._changed(frame, labels=frozen(labels))
+            return self._changed({frame}, labels=frozen(labels))
         kept = {key: polygons for key, polygons in self.contours.items() if key[1:] != frame}
         kept |= {(structure, *frame): polygons for structure, polygons in outlines.items()}
-        return self._changed(frame, labels=frozen(labels), contours=MappingProxyType(kept))
+        return self._changed({frame}, labels=frozen(labels), contours=MappingProxyType(kept))
 
-    def _changed(self, frame: tuple[int, int] | None = None, **changed: Any) -> "Segmentation":
+    def _changed(self, frames: Set[tuple[int, int]] = frozenset(), **changed: Any) -> "Segmentation":
         """A copy with other values of some fields. They must be frozen and valid: nothing is checked again.
 
         Args:
-            frame: the frame whose contours or labels have changed.
+            frames: the frames whose contours or labels have changed.
             **changed: the new values, by field.
         """
         made = object.__new__(Segmentation)
         for entry in fields(self):
             object.__setattr__(made, entry.name, changed.get(entry.name, getattr(self, entry.name)))
-        made._of_frames.update((key, value) for key, value in dict(self._of_frames).items() if key[1:] != frame)
+        made._of_frames.update((key, value) for key, value in dict(self._of_frames).items() if key[1:] not in frames)
         return made
 
     def counted_as(self, structure: Structure) -> tuple[Structure, ...]:

@@ -1,0 +1,316 @@
+"""Exams that are open: the cine, the reading as it is now, and the edits that led to it, all in memory.
+
+The store is the truth: what is here can be made again from the results folder and the edits at any time.
+"""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cinesax.analyze import remeasure
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Cine
+from cinesax.core.errors import UsageError
+from cinesax.core.measurements import Measurements
+from cinesax.core.selection import Overrides, SelectionFields
+from cinesax.measure.volumes import measure
+from cinesax.reader import messages
+from cinesax.reader.editing.change import Change, Frame, Reading, apply, opposite
+from cinesax.reader.editing.plans import plan
+from cinesax.reader.long_axis import LongAxis, read_long_axis
+from cinesax.reader.shown import Pixels, listed
+from cinesax.reader.store.changes import packed, unpacked
+from cinesax.reader.store.database import READABLE, ExamRow, StaleError, Store, StoredEdit, UnknownError, now
+from cinesax.results.privacy import pseudonymise
+from cinesax.results.read import read_results
+
+KEPT_OPEN = 3
+"""An exam of 240 frames takes about 80 MB."""
+
+_LOW, _HIGH = 1.0, 99.5
+
+
+class BusyError(Exception):
+    """An exam that cannot be opened now: it waits, runs or has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a change has led to.
+
+    Attributes:
+        version: of the exam, afterwards.
+        frames: in which contours changed.
+    """
+
+    version: int
+    frames: tuple[Frame, ...]
+
+
+class OpenExam:
+    """One exam in memory. Use it inside of `with exam.lock`."""
+
+    def __init__(self, row: ExamRow, store: Store, cine: Cine, given: Analysis) -> None:
+        self.lock = threading.RLock()
+        self.id = row.id
+        self.cine = cine
+        self.first = given
+        self.pixels = _pixels(cine)
+        self._store = store
+        self._path = row.path
+        self._long_axis: list[LongAxis] | None = None
+        self._follow(row)
+
+    def _follow(self, row: ExamRow) -> None:
+        """Make the reading that the store says."""
+        line = self._store.edits(row.id)
+        reading = Reading(self.first.segmentation, given_overrides(self.first))
+        merged = _merged([unpacked(edit.change) for edit in line[: row.applied]])
+        self.reading = apply(reading, merged, self.first.segmentation)
+        self.analysis = _measured(self.first, self.first, self.reading)
+        self.version, self.applied = row.version, row.applied
+        self._line = line
+
+    def refresh(self) -> None:
+        """Follow the store where another request, or process, went on."""
+        row = self._store.exam(self.id)
+        if row is None:
+            raise BusyError("the exam is no longer in the list")
+        if row.version != self.version:
+            self._follow(row)
+
+    @property
+    def undo_what(self) -> str | None:
+        """What undo would take back."""
+        return self._line[self.applied - 1].what if self.applied else None
+
+    @property
+    def redo_what(self) -> str | None:
+        """What redo would do again."""
+        return self._line[self.applied].what if self.applied < len(self._line) else None
+
+    @property
+    def long_axis_count(self) -> int | None:
+        """How many long-axis images there are; None where nobody has asked for them yet."""
+        return None if self._long_axis is None else len(self._long_axis)
+
+    def long_axis(self) -> list[LongAxis]:
+        """The long-axis images of the exam, read when they are asked for first."""
+        if self._long_axis is None:
+            self._long_axis = read_long_axis(self.cine, self._path)
+        return self._long_axis
+
+    def edit(self, version: int, edit: messages.Edit, by: str) -> Changed:
+        """Do an edit: measured, then written, then in force.
+
+        Raises:
+            StaleError: of another version.
+            CinesaxError: an edit that cannot be meant.
+        """
+        if version != self.version:
+            raise StaleError
+        change, what = plan(self.analysis, self.reading, edit, by)
+        reading = apply(self.reading, change, self.first.segmentation)
+        analysis = _measured(self.first, self.analysis, reading)
+        back = opposite(self.reading, change)
+        stored = StoredEdit(self.applied + 1, by, now(), what, packed(change), packed(back))
+        self.version = self._store.add_edit(self.id, version, stored, listed(analysis))
+        self._line = [*self._line[: self.applied], stored]
+        self.applied += 1
+        self.reading, self.analysis = reading, analysis
+        return Changed(self.version, tuple(change.frames))
+
+    def undo(self, version: int, by: str) -> Changed:
+        """Take the last edit back.
+
+        Raises:
+            StaleError, UsageError: of another version; there is none.
+        """
+        if version != self.version:
+            raise StaleError
+        if not self.applied:
+            raise UsageError("there is nothing to undo")
+        return self._move(version, self.applied - 1, unpacked(self._line[self.applied - 1].opposite), by)
+
+    def redo(self, version: int, by: str) -> Changed:
+        """Do the edit again that was taken back last.
+
+        Raises:
+            StaleError, UsageError: of another version; there is none.
+        """
+        if version != self.version:
+            raise StaleError
+        if self.applied >= len(self._line):
+            raise UsageError("there is nothing to redo")
+        return self._move(version, self.applied + 1, unpacked(self._line[self.applied].change), by)
+
+    def _move(self, version: int, applied: int, change: Change, by: str) -> Changed:
+        reading = apply(self.reading, change, self.first.segmentation)
+        analysis = _measured(self.first, self.analysis, reading)
+        self.version = self._store.move(self.id, version, applied, by=by, shown=listed(analysis))
+        self.applied, self.reading, self.analysis = applied, reading, analysis
+        return Changed(self.version, tuple(change.frames))
+
+    def preview(self, asked: messages.PreviewBody) -> Measurements:
+        """The numbers if a contour were another one. Nothing is kept.
+
+        Raises:
+            CinesaxError: a contour that cannot be meant.
+        """
+        edit = messages.SetContour(asked.structure, asked.phase, asked.slice, asked.polygons)
+        change, _ = plan(self.analysis, self.reading, edit, "preview")
+        reading = apply(self.reading, change, self.first.segmentation)
+        return measure(self.analysis.cine, reading.segmentation, _settled(self.analysis, reading).overrides)
+
+    def frames(self, place: int, phase: int | None) -> NDArray[np.uint16]:
+        """(phase, row, column) of a slice, or (row, column) of one frame, as the page takes them.
+
+        Raises:
+            UsageError: no such slice or phase.
+        """
+        cine = self.cine
+        if not 0 <= place < cine.n_slices or (phase is not None and not 0 <= phase < cine.n_phases):
+            raise UsageError(f"there is no such frame: {cine.n_phases} phases, {cine.n_slices} slices")
+        stored = cine.pixels[:, place] if phase is None else cine.pixels[phase, place]
+        return as_sent(stored, self.pixels)
+
+
+def given_overrides(analysis: Analysis) -> Overrides:
+    """The phases and body sizes that were given when an analysis was made."""
+    m, patient = analysis.measurements, analysis.cine.patient
+    return Overrides(
+        ed_phase=None if m.ed_phase == m.curve_ed_phase else m.ed_phase,
+        es_phase=None if m.es_phase == m.curve_es_phase else m.es_phase,
+        height_cm=None if m.height_cm == patient.height_cm else m.height_cm,
+        weight_kg=None if m.weight_kg == patient.weight_kg else m.weight_kg,
+    )
+
+
+def _settled(analysis: Analysis, reading: Reading) -> Reading:
+    """The reading, with ES given too where only ED is and the curve's ES would be the same phase, and the reverse.
+
+    A stroke may move the curve's ES to the phase that a person gave as ED. That must not refuse the stroke.
+    """
+    given = reading.overrides
+    if (given.ed_phase is None) == (given.es_phase is None):
+        return reading
+    try:
+        measure(analysis.cine, reading.segmentation, given)
+    except UsageError:
+        m = analysis.measurements
+        both = replace(given, ed_phase=m.ed_phase, es_phase=m.es_phase)
+        if both.ed_phase is None or both.es_phase is None or both.ed_phase == both.es_phase:
+            raise
+        return replace(reading, overrides=both)
+    return reading
+
+
+def _measured(first: Analysis, before: Analysis, reading: Reading) -> Analysis:
+    same = reading.segmentation is first.segmentation and reading.overrides == given_overrides(first)
+    # What was read back is what was written, findings in their order included.
+    return first if same else remeasure(before, reading.segmentation, _settled(before, reading).overrides)
+
+
+def _merged(changes: list[Change]) -> Change:
+    """Several changes as one: the last word on each frame."""
+    merged = Change()
+    for change in changes:
+        merged = Change(
+            {**merged.frames, **change.frames},
+            {**merged.origins, **change.origins},
+            change.known or merged.known,
+            change.overrides or merged.overrides,
+            merged.papillary_muscles_included
+            if change.papillary_muscles_included is None
+            else change.papillary_muscles_included,
+        )
+    return merged
+
+
+def _pixels(cine: Cine) -> Pixels:
+    """How to send pixels as uint16, and a window: between percentiles of every fourth pixel."""
+    low, high = float(cine.pixels.min()), float(cine.pixels.max())
+    whole = cine.pixels.dtype.kind in "iu" and high - min(low, 0.0) <= np.iinfo(np.uint16).max
+    offset = min(low, 0.0) if whole else low
+    scale = 1.0 if whole or high <= low else (high - low) / np.iinfo(np.uint16).max
+    sample = cine.pixels[::2, :, ::4, ::4]
+    dark, bright = ((float(np.percentile(sample, part)) - offset) / scale for part in (_LOW, _HIGH))
+    return Pixels(dark, max(bright, dark + 1), offset, scale)
+
+
+def as_sent(stored: NDArray[np.generic], pixels: Pixels) -> NDArray[np.uint16]:
+    """Stored pixels of any shape as uint16, little endian."""
+    if pixels.offset == 0 and pixels.scale == 1:
+        return np.ascontiguousarray(stored, dtype="<u2")
+    moved = (stored.astype(np.float64) - pixels.offset) / pixels.scale
+    return np.ascontiguousarray(np.rint(moved), dtype="<u2")
+
+
+class Desk:
+    """The exams that are open; the one used longest ago is put away where there are too many."""
+
+    def __init__(self, store: Store, *, show_patient: bool) -> None:
+        self._store = store
+        self._show_patient = show_patient
+        self._lock = threading.Lock()
+        self._opening: dict[str, threading.Lock] = {}
+        self._open: OrderedDict[str, OpenExam] = OrderedDict()
+
+    def open(self, exam: str) -> OpenExam:
+        """An exam, read where it is not open yet.
+
+        Raises:
+            UnknownError: there is no such exam.
+            BusyError: it has no results yet.
+            CinesaxError: exam or results cannot be read.
+        """
+        row = self._store.exam(exam)
+        if row is None:
+            raise UnknownError
+        if row.results is None or (row.state not in READABLE and row.before_exclusion not in READABLE):
+            raise BusyError(row.error or f"the exam is {row.state}")
+        with self._lock:
+            opening = self._opening.setdefault(exam, threading.Lock())
+        with opening:  # one exam is read once, and others meanwhile
+            with self._lock:
+                found = self._open.get(exam)
+                if found is not None:
+                    self._open.move_to_end(exam)
+            if found is None:
+                found = self._read(row)
+                with self._lock:
+                    self._open[exam] = found
+                    while len(self._open) > KEPT_OPEN:
+                        self._open.popitem(last=False)
+        return found
+
+    def forget(self, exam: str) -> None:
+        """Read the exam again when it is asked for next."""
+        with self._lock:
+            self._open.pop(exam, None)
+
+    def _read(self, row: ExamRow) -> OpenExam:
+        given = read_stored(row, row.results or "")
+        shown = given if self._show_patient else pseudonymise(given)
+        return OpenExam(row, self._store, given.cine, shown)
+
+
+def read_stored(row: ExamRow, folder: str, cine: Cine | None = None) -> Analysis:
+    """The results of an exam in a folder.
+
+    Raises:
+        CinesaxError: exam or results cannot be read.
+    """
+    if cine is not None:
+        return read_results(folder, cine)
+    choices: SelectionFields = {}
+    if row.series_uid:
+        choices["series_uid"] = row.series_uid
+    elif row.study_uid:
+        choices["study_uid"] = row.study_uid
+    if not row.path:
+        return read_results(folder)
+    return read_results(folder, row.path, **choices)

@@ -1,0 +1,144 @@
+"""Start the page: the store, the queue, the server; and stop them in order."""
+
+import logging
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import uvicorn
+
+from cinesax.core.errors import CinesaxError, UsageError
+from cinesax.reader import worklist
+from cinesax.reader.exams import Desk
+from cinesax.reader.store.database import Store
+from cinesax.reader.uploads import Uploads
+from cinesax.reader.web.app import make_app
+from cinesax.reader.web.context import Reader, Settings, Windows
+from cinesax.reader.web.security import Access, Guard, is_loopback
+from cinesax.reader.worker import Queue
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where the server listens.
+
+    Attributes:
+        host: the address.
+        port: 0: any free one.
+        password: asked for on another address than loopback.
+        browser: whether to open a browser.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    password: str | None = None
+    browser: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Analyses:
+    """How exams are analyzed.
+
+    Attributes:
+        model: the bundle folder of the network; None: the one that ships.
+        threads: for the network.
+    """
+
+    model: Path | None = None
+    threads: int | None = None
+
+
+def serve(store: Store, settings: Settings, where: Where, *, analyses: Analyses, tell: Callable[[str], None]) -> None:
+    """Serve the page until the process is interrupted.
+
+    Args:
+        store: what is known of the exams.
+        settings: what the page shows.
+        where: the address.
+        analyses: how exams are analyzed.
+        tell: called with the address of the page, when it can be opened.
+
+    Raises:
+        UsageError: the address cannot be listened on, or is not loopback and there is no password.
+    """
+    if where.password is None and not is_loopback(where.host):
+        raise UsageError(f"{where.host} can be reached from other machines: give a password too (--password-file)")
+    listener = _listen(where)
+    port = int(listener.getsockname()[1])
+    access = Access(port, _hosts(where.host), password=where.password)
+    queue = Queue(store, model=analyses.model, threads=analyses.threads, show_patient=settings.show_patient)
+    desk = Desk(store, show_patient=settings.show_patient)
+    reader = Reader(store, desk, queue, Uploads(store.folder / "uploads"), Windows(), settings, access)
+    store.restart()
+    queue.start()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Guard(make_app(reader), access),
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=3,
+            ws="none",
+            lifespan="off",
+        )
+    )
+    shown = "127.0.0.1" if where.host in ("0.0.0.0", "::") else f"[{where.host}]" if ":" in where.host else where.host
+    address = f"http://{shown}:{port}/?token={access.token}"
+    tell(address)
+    if settings.root is not None:
+        threading.Thread(target=_add_root, args=(reader, settings.root, settings.exam), daemon=True).start()
+    if where.browser:
+        threading.Timer(0.3, webbrowser.open, (address,)).start()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        queue.stop()
+        store.close()
+
+
+def _add_root(reader: Reader, root: Path, exam: Path | None) -> None:
+    try:
+        found = worklist.find(root)
+        if exam is not None:
+            found = [replace(one, path=str(exam)) for one in found]
+        worklist.add(reader.store, found)
+    except CinesaxError as error:
+        _LOG.error("%s", error)
+    reader.queue.wake()
+
+
+def _listen(where: Where) -> socket.socket:
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((where.host, where.port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise UsageError(f"{where.host} port {where.port} cannot be used: {error}; give another --port") from error
+    return listener
+
+
+def _hosts(host: str) -> tuple[str, ...]:
+    """The names under which the page may be asked for."""
+    own = ("127.0.0.1", "localhost", "[::1]")
+    if is_loopback(host):
+        return own
+    if host in ("0.0.0.0", "::"):
+        name = socket.gethostname().lower()
+        return (*own, name, *_addresses(name))
+    return (*own, f"[{host}]" if ":" in host else host.lower())
+
+
+def _addresses(name: str) -> list[str]:
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+    except OSError:
+        return []
+    return [f"[{address}]" if ":" in address else address for address in sorted(found)]

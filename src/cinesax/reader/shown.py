@@ -1,0 +1,275 @@
+"""What the page is shown of an exam, as types that become JSON. Numbers are those of `measure`, and nothing else."""
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from cinesax.core.analysis import Analysis
+from cinesax.core.cine import Cine
+from cinesax.core.findings import Finding, Severity
+from cinesax.core.grid import Floats
+from cinesax.core.measurements import Measurements
+from cinesax.core.segmentation import Segmentation
+from cinesax.core.structures import Part, Structure
+from cinesax.reader.editing.change import Frame
+from cinesax.reader.store.database import Shown
+
+_POINT_DECIMALS = 3
+"""A thousandth of a pixel: the page draws, and sends back only what a person has changed."""
+
+Curve = list[float | None]
+
+
+class ChamberNumbers(Struct, frozen=True):
+    """Numbers of another chamber than the LV."""
+
+    ed_phase: int | None
+    es_phase: int | None
+    edv_ml: float | None
+    esv_ml: float | None
+    sv_ml: float | None
+    ef_percent: float | None
+    volumes_ml: Curve | None
+
+
+class Numbers(Struct, frozen=True):
+    """Numbers of a reading."""
+
+    ed_phase: int | None
+    es_phase: int | None
+    edv_ml: float | None
+    esv_ml: float | None
+    sv_ml: float | None
+    ef_percent: float | None
+    ef_basis: str | None
+    lv_mass_g: float | None
+    heart_rate_bpm: float | None
+    cardiac_output_l_per_min: float | None
+    volumes_ml: Curve | None
+    areas_px: Curve
+    slice_ml: list[Curve] | None
+    chambers: dict[str, ChamberNumbers]
+
+
+class ShownFinding(Struct, frozen=True):
+    """A finding."""
+
+    code: str
+    severity: str
+    message: str
+    phase: int | None
+    slice: int | None
+
+
+class ShownContour(Struct, frozen=True):
+    """The contour of a structure in a frame."""
+
+    structure: str
+    phase: int
+    slice: int
+    polygons: list[list[float]]
+    origin: str
+    by: str
+    approved: bool
+
+
+class Decided(Struct, frozen=True):
+    """The decision that a frame has no contour of a structure."""
+
+    structure: str
+    phase: int
+    slice: int
+    origin: str
+    by: str
+    approved: bool
+
+
+class ShownFrame(Struct, frozen=True):
+    """All that lies in one frame."""
+
+    phase: int
+    slice: int
+    contours: list[ShownContour]
+    decided: list[Decided]
+
+
+class ShownStructure(Struct, frozen=True):
+    """A structure that can be drawn."""
+
+    key: str
+    label: int
+    name: str
+    border: str
+    chamber: str
+    color: str
+    inside_of: str | None
+    known: bool
+
+
+class Pixels(Struct, frozen=True):
+    """How pixels are sent, and the window that suits them."""
+
+    low: float
+    high: float
+    offset: float
+    scale: float
+
+
+class ShownExam(Struct, frozen=True):
+    """The cine."""
+
+    phases: int
+    slices: int
+    rows: int
+    columns: int
+    spacing_mm: tuple[float, float] | None
+    slice_distance_mm: float | None
+    slice_positions_mm: list[float] | None
+    extents_mm: Curve | None
+    base_first: bool | None
+    times_ms: Curve | None
+    description: str | None
+    pixels: Pixels
+    long_axis: int | None
+
+
+def finite(value: float | None) -> float | None:
+    """A number for JSON; None where it is not finite."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def curve(values: Floats | None) -> Curve | None:
+    """Numbers for JSON."""
+    return None if values is None else [finite(value) for value in values]
+
+
+def numbers_of(m: Measurements) -> Numbers:
+    """The numbers of a reading."""
+    slice_ml = None
+    if m.cavity_areas_mm2 is not None and m.slice_extents_mm is not None:
+        slice_ml = [curve(row) or [] for row in m.cavity_areas_mm2 * m.slice_extents_mm / 1000]
+    return Numbers(
+        ed_phase=m.ed_phase,
+        es_phase=m.es_phase,
+        edv_ml=finite(m.edv_ml),
+        esv_ml=finite(m.esv_ml),
+        sv_ml=finite(m.sv_ml),
+        ef_percent=finite(m.ef_percent),
+        ef_basis=None if m.ef_basis is None else m.ef_basis.value,
+        lv_mass_g=finite(m.lv_mass_g),
+        heart_rate_bpm=finite(m.heart_rate_bpm),
+        cardiac_output_l_per_min=finite(m.cardiac_output_l_per_min),
+        volumes_ml=curve(m.volumes_ml),
+        areas_px=curve(m.cavity_areas_px.sum(axis=1)) or [],
+        slice_ml=slice_ml,
+        chambers={one.chamber.key: _chamber(one) for one in m.others},
+    )
+
+
+def _chamber(m: Measurements) -> ChamberNumbers:
+    return ChamberNumbers(
+        m.ed_phase,
+        m.es_phase,
+        finite(m.edv_ml),
+        finite(m.esv_ml),
+        finite(m.sv_ml),
+        finite(m.ef_percent),
+        curve(m.volumes_ml),
+    )
+
+
+def findings_of(findings: Iterable[Finding]) -> list[ShownFinding]:
+    """The findings, without files."""
+    return [ShownFinding(f.code.value, f.severity.value, f.message, f.phase, f.slice) for f in findings]
+
+
+def frames_of(segmentation: Segmentation, frames: Iterable[Frame]) -> list[ShownFrame]:
+    """What lies in frames."""
+    return [ShownFrame(phase, place, *_in_frame(segmentation, (phase, place))) for phase, place in sorted(set(frames))]
+
+
+def _in_frame(segmentation: Segmentation, frame: Frame) -> tuple[list[ShownContour], list[Decided]]:
+    contours, decided = [], []
+    for structure in segmentation.known_phases:
+        polygons = segmentation.outline(structure, *frame)
+        if polygons:
+            drawn = segmentation.drawn(structure, *frame)
+            lines = [np.round(polygon.ravel(), _POINT_DECIMALS).tolist() for polygon in polygons]
+            contours.append(ShownContour(structure.key, *frame, lines, drawn.origin.value, drawn.by, drawn.approved))
+        elif (structure, *frame) in segmentation.origins:
+            drawn = segmentation.origins[structure, *frame]
+            decided.append(Decided(structure.key, *frame, drawn.origin.value, drawn.by, drawn.approved))
+    return contours, decided
+
+
+def contours_of(segmentation: Segmentation) -> tuple[list[ShownContour], list[Decided]]:
+    """All contours, and all decisions that there is none."""
+    phases, slices = segmentation.labels.shape[:2]
+    shown = [_in_frame(segmentation, (phase, place)) for phase in range(phases) for place in range(slices)]
+    return [one for contours, _ in shown for one in contours], [one for _, decided in shown for one in decided]
+
+
+def known_of(segmentation: Segmentation) -> dict[str, list[int]]:
+    """The known phases of each structure."""
+    return {one.key: np.flatnonzero(known).tolist() for one, known in segmentation.known_phases.items()}
+
+
+def structures_of(segmentation: Segmentation) -> list[ShownStructure]:
+    """All structures that can be drawn."""
+    return [
+        ShownStructure(
+            key=one.key,
+            label=int(one),
+            name=one.facts.words,
+            border=one.facts.border,
+            chamber=one.facts.chamber.key,
+            color="#{:02x}{:02x}{:02x}".format(*one.facts.line_rgb),
+            inside_of=None if one.enclosing is None else one.enclosing.key,
+            known=one in segmentation.known_phases and bool(segmentation.known_phases[one].any()),
+        )
+        for one in sorted(Structure, key=lambda entry: entry.facts.part is Part.MUSCLE)
+    ]
+
+
+def exam_of(cine: Cine, m: Measurements, *, pixels: Pixels, long_axis: int | None) -> ShownExam:
+    """The cine, without its pixels and without the patient."""
+    grid = cine.grid
+    return ShownExam(
+        phases=cine.n_phases,
+        slices=cine.n_slices,
+        rows=int(cine.pixels.shape[2]),
+        columns=int(cine.pixels.shape[3]),
+        spacing_mm=None if grid is None else grid.spacing_mm,
+        slice_distance_mm=None if grid is None else finite(grid.slice_distance_mm),
+        slice_positions_mm=None if grid is None else [float(value) for value in grid.positions_mm],
+        extents_mm=curve(m.slice_extents_mm),
+        base_first=cine.base_first,
+        times_ms=curve(m.phase_times_ms),
+        description=cine.source.description,
+        pixels=pixels,
+        long_axis=long_axis,
+    )
+
+
+def listed(analysis: Analysis) -> Shown:
+    """What the worklist shows of an analysis."""
+    m = analysis.measurements
+    return listed_of(
+        (m.ef_percent, m.edv_ml, m.esv_ml), [(finding.severity, finding.message) for finding in analysis.findings]
+    )
+
+
+def listed_of(
+    numbers: tuple[float | None, float | None, float | None], findings: Iterable[tuple[Severity, str]]
+) -> Shown:
+    """The same from numbers (EF, EDV, ESV) and findings, errors first."""
+    order = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+    told = sorted(findings, key=lambda one: order.index(one[0]))
+    counts = [sum(severity is one for severity, _ in told) for one in order]
+    doubts = [message for severity, message in told if severity is not Severity.NOTE][:8]
+    ef, edv, esv = (finite(value) for value in numbers)
+    errors, warnings, notes = counts
+    return Shown(ef, edv, esv, errors, warnings, notes, msgspec.json.encode(doubts).decode())

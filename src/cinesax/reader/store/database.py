@@ -1,0 +1,446 @@
+"""The store: what is known of each exam, every edit, and every signature, in one SQLite file.
+
+    STORE/reader.sqlite      write-ahead log: a commit is on the disk before it is answered
+    STORE/results/ID/        what the network gave (as `cinesax analyze` writes it), and approved-1, approved-2, ...
+    STORE/uploads/           what was dropped on the page
+
+An edit holds the change and its opposite. Those up to `applied` are in force; undo and redo move that number. An edit
+after an undo drops the ones that were taken back from the line, and keeps them in the file.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from cinesax.core.errors import InputError, OutputError, UsageError
+
+NAME = "reader.sqlite"
+_BUSY_S = 10.0
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS exams (
+    id TEXT PRIMARY KEY, path TEXT NOT NULL, study_uid TEXT, series_uid TEXT, results TEXT, case_key TEXT,
+    state TEXT NOT NULL, before_exclusion TEXT, version INTEGER NOT NULL DEFAULT 0, applied INTEGER NOT NULL DEFAULT 0,
+    error TEXT, reason TEXT, comment TEXT, sent_back INTEGER NOT NULL DEFAULT 0, by TEXT, patient TEXT,
+    ef_percent REAL, edv_ml REAL, esv_ml REAL, first_ef_percent REAL, first_edv_ml REAL, first_esv_ml REAL,
+    author TEXT, errors INTEGER NOT NULL DEFAULT 0, warnings INTEGER NOT NULL DEFAULT 0,
+    notes INTEGER NOT NULL DEFAULT 0, doubts TEXT NOT NULL DEFAULT '[]', changed TEXT, pixels_sha256 TEXT,
+    model_sha256 TEXT, added_at TEXT NOT NULL, updated_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS edits (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, exam TEXT NOT NULL, number INTEGER NOT NULL, by TEXT NOT NULL,
+    at TEXT NOT NULL, what TEXT NOT NULL, change BLOB NOT NULL, opposite BLOB NOT NULL,
+    dropped INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS edits_of_exam ON edits (exam, dropped, number);
+CREATE TABLE IF NOT EXISTS signatures (
+    exam TEXT NOT NULL, number INTEGER NOT NULL, by TEXT NOT NULL, at TEXT NOT NULL, comment TEXT NOT NULL,
+    folder TEXT NOT NULL, pixels_sha256 TEXT NOT NULL, model_sha256 TEXT, ef_percent REAL, edv_ml REAL, esv_ml REAL,
+    PRIMARY KEY (exam, number));
+CREATE TABLE IF NOT EXISTS moves (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, exam TEXT NOT NULL, by TEXT NOT NULL, at TEXT NOT NULL, what TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT OR IGNORE INTO counters VALUES ('list', 1);
+"""
+
+
+class State(StrEnum):
+    """How far an exam is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    EDITED = "edited"
+    APPROVED = "approved"
+    FAILED = "failed"
+    EXCLUDED = "excluded"
+
+
+READABLE = (State.DONE, State.EDITED, State.APPROVED)
+"""There are results to look at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamRow:
+    """What the store knows of an exam; the columns of the table."""
+
+    id: str
+    path: str
+    study_uid: str | None
+    series_uid: str | None
+    results: str | None
+    case_key: str | None
+    state: State
+    before_exclusion: str | None
+    version: int
+    applied: int
+    error: str | None
+    reason: str | None
+    comment: str | None
+    sent_back: bool
+    by: str | None
+    patient: str | None
+    ef_percent: float | None
+    edv_ml: float | None
+    esv_ml: float | None
+    first_ef_percent: float | None
+    first_edv_ml: float | None
+    first_esv_ml: float | None
+    author: str | None
+    errors: int
+    warnings: int
+    notes: int
+    doubts: str
+    changed: str | None
+    pixels_sha256: str | None
+    model_sha256: str | None
+    added_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEdit:
+    """One edit: who, when, what."""
+
+    number: int
+    by: str
+    at: str
+    what: str
+    change: bytes
+    opposite: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One approved version."""
+
+    number: int
+    by: str
+    at: str
+    comment: str
+    folder: str
+    pixels_sha256: str
+    model_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the worklist shows of a reading."""
+
+    ef_percent: float | None
+    edv_ml: float | None
+    esv_ml: float | None
+    errors: int
+    warnings: int
+    notes: int
+    doubts: str
+
+
+class StaleError(Exception):
+    """A change of a version that is no longer the present one."""
+
+
+class UnknownError(Exception):
+    """There is no such exam, version or upload."""
+
+
+_COLUMNS = tuple(field.name for field in fields(ExamRow))
+
+
+def now() -> str:
+    """The time, UTC, in seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Store:
+    """The file and the folders around it. Methods may be called from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or make a store, for one process.
+
+        Raises:
+            OutputError: the folder cannot be written, or holds a damaged store.
+            UsageError: another process has it open.
+        """
+        self.folder = folder
+        self._lock = threading.RLock()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._claim = _claimed(folder / "in-use.sqlite")
+            self._db = sqlite3.connect(folder / NAME, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(f"the store {folder} cannot be used: {error}; give another with --store") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()
+            self._claim.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, on the disk at the end; the worklist's version grows."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("UPDATE counters SET value = value + 1 WHERE name = 'list'")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def list_version(self) -> int:
+        """Grows with every change."""
+        with self._lock:
+            return int(self._db.execute("SELECT value FROM counters WHERE name = 'list'").fetchone()[0])
+
+    def exams(self) -> list[ExamRow]:
+        """All exams, in the order in which they were added."""
+        with self._lock:
+            found = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM exams ORDER BY added_at, rowid").fetchall()
+        return [_row(one) for one in found]
+
+    def exam(self, exam: str) -> ExamRow | None:
+        """One exam; None if there is none."""
+        with self._lock:
+            found = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM exams WHERE id = ?", (exam,)).fetchone()
+        return None if found is None else _row(found)
+
+    def add(
+        self,
+        exam: str,
+        path: str,
+        *,
+        study_uid: str | None,
+        results: str | None,
+        case_key: str | None,
+        name: str | None,
+    ) -> bool:
+        """Add an exam to the list, unless it is there: waiting, or done where results exist already."""
+        with self._transaction() as db:
+            done = db.execute(
+                "INSERT OR IGNORE INTO exams (id, path, study_uid, results, case_key, state, patient, added_at, "
+                "updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    exam,
+                    path,
+                    study_uid,
+                    results,
+                    case_key,
+                    State.DONE if results else State.WAITING,
+                    name,
+                    now(),
+                    now(),
+                ),
+            )
+            return done.rowcount == 1
+
+    def set_fields(self, exam: str, **values: object) -> None:
+        """Set columns of an exam."""
+        unknown = set(values) - set(_COLUMNS)
+        if unknown:
+            raise TypeError(f"no column is called {', '.join(unknown)}")
+        names = ", ".join(f"{name} = ?" for name in values)
+        with self._transaction() as db:
+            db.execute(f"UPDATE exams SET {names}, updated_at = ? WHERE id = ?", (*values.values(), now(), exam))
+
+    def next_version(self, exam: str, version: int, who: str, what: str, **values: object) -> int:
+        """A change that is no edit (approve, exclude, ...): set columns where the version is still the present one.
+
+        Raises:
+            StaleError: it is not.
+        """
+        with self._transaction() as db:
+            made = _advance(db, exam, version)
+            db.execute("INSERT INTO moves (exam, by, at, what) VALUES (?, ?, ?, ?)", (exam, who, now(), what))
+            for name, value in values.items():
+                if name not in _COLUMNS:
+                    raise TypeError(f"no column is called {name}")
+                db.execute(f"UPDATE exams SET {name} = ? WHERE id = ?", (value, exam))
+        return made
+
+    def claim_next(self) -> ExamRow | None:
+        """The next waiting exam, now running; None if there is none."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT id FROM exams WHERE state = ? ORDER BY added_at, rowid LIMIT 1", (State.WAITING,)
+            ).fetchone()
+            if found is None:
+                return None
+            self.set_fields(found[0], state=State.RUNNING, error=None)
+            return self.exam(found[0])
+
+    def restart(self) -> None:
+        """What ran when the process ended waits again."""
+        with self._transaction() as db:
+            db.execute("UPDATE exams SET state = ? WHERE state = ?", (State.WAITING, State.RUNNING))
+
+    def edits(self, exam: str) -> list[StoredEdit]:
+        """The edits on the line, those that were taken back included."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT number, by, at, what, change, opposite FROM edits WHERE exam = ? AND dropped = 0 "
+                "ORDER BY number",
+                (exam,),
+            ).fetchall()
+        return [StoredEdit(*one) for one in found]
+
+    def line(self, exam: str) -> list[tuple[int, str, str, str]]:
+        """Number, who, when, what of each edit on the line."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT number, by, at, what FROM edits WHERE exam = ? AND dropped = 0 ORDER BY number", (exam,)
+            ).fetchall()
+        return [(int(one[0]), str(one[1]), str(one[2]), str(one[3])) for one in found]
+
+    def add_edit(self, exam: str, version: int, edit: StoredEdit, shown: Shown) -> int:
+        """Write an edit; its number is set here.
+
+        Returns:
+            The new version.
+
+        Raises:
+            StaleError: the exam has another version.
+        """
+        with self._transaction() as db:
+            made = _advance(db, exam, version)
+            applied = int(db.execute("SELECT applied FROM exams WHERE id = ?", (exam,)).fetchone()[0])
+            db.execute("UPDATE edits SET dropped = 1 WHERE exam = ? AND dropped = 0 AND number > ?", (exam, applied))
+            db.execute(
+                "INSERT INTO edits (exam, number, by, at, what, change, opposite) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (exam, applied + 1, edit.by, edit.at, edit.what, edit.change, edit.opposite),
+            )
+            _set_applied(db, exam, applied + 1, by=edit.by, shown=shown)
+        return made
+
+    def move(self, exam: str, version: int, applied: int, *, by: str, shown: Shown) -> int:
+        """Undo or redo: so many edits are in force.
+
+        Returns:
+            The new version.
+
+        Raises:
+            StaleError: the exam has another version.
+        """
+        with self._transaction() as db:
+            made = _advance(db, exam, version)
+            _set_applied(db, exam, applied, by=by, shown=shown)
+            db.execute(
+                "INSERT INTO moves (exam, by, at, what) VALUES (?, ?, ?, ?)",
+                (exam, by, now(), f"{applied} edits apply"),
+            )
+        return made
+
+    def sign(self, exam: str, version: int, signature: Signature) -> int:
+        """Write a signature; the exam is approved.
+
+        Returns:
+            The new version.
+
+        Raises:
+            StaleError: the exam has another version.
+        """
+        with self._transaction() as db:
+            made = _advance(db, exam, version)
+            db.execute(
+                "INSERT INTO signatures (exam, number, by, at, comment, folder, pixels_sha256, model_sha256, "
+                "ef_percent, edv_ml, esv_ml) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ef_percent, edv_ml, esv_ml FROM exams "
+                "WHERE id = ?",
+                (
+                    *(exam, signature.number, signature.by, signature.at, signature.comment, signature.folder),
+                    *(signature.pixels_sha256, signature.model_sha256, exam),
+                ),
+            )
+            db.execute(
+                "UPDATE exams SET state = ?, by = ?, comment = ?, sent_back = 0, changed = NULL, updated_at = ? "
+                "WHERE id = ?",
+                (State.APPROVED, signature.by, signature.comment, now(), exam),
+            )
+        return made
+
+    def signatures(self, exam: str) -> list[Signature]:
+        """The approved versions, in order."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT number, by, at, comment, folder, pixels_sha256, model_sha256 FROM signatures WHERE exam = ? "
+                "ORDER BY number",
+                (exam,),
+            ).fetchall()
+        return [Signature(*one) for one in found]
+
+    def signature_counts(self) -> dict[str, int]:
+        """Exam -> number of approved versions."""
+        with self._lock:
+            return dict(self._db.execute("SELECT exam, count(*) FROM signatures GROUP BY exam").fetchall())
+
+    def results_folder(self, exam: str, name: str) -> Path:
+        """Where results of an exam go."""
+        return self.folder / "results" / exam / name
+
+
+def _row(found: sqlite3.Row) -> ExamRow:
+    values = dict(zip(found.keys(), tuple(found), strict=True))
+    return ExamRow(**{**values, "state": State(values["state"]), "sent_back": bool(values["sent_back"])})
+
+
+def _advance(db: sqlite3.Connection, exam: str, version: int) -> int:
+    done = db.execute("UPDATE exams SET version = version + 1 WHERE id = ? AND version = ?", (exam, version))
+    if done.rowcount != 1:
+        raise StaleError
+    return version + 1
+
+
+def _set_applied(db: sqlite3.Connection, exam: str, applied: int, *, by: str, shown: Shown) -> None:
+    signed = db.execute("SELECT count(*) FROM signatures WHERE exam = ?", (exam,)).fetchone()[0]
+    state = State.EDITED if applied or signed else State.DONE
+    values: Sequence[object] = (
+        *(applied, state, by, now(), shown.ef_percent, shown.edv_ml, shown.esv_ml),
+        *(shown.errors, shown.warnings, shown.notes, shown.doubts, exam),
+    )
+    db.execute(
+        "UPDATE exams SET applied = ?, state = ?, by = ?, updated_at = ?, ef_percent = ?, edv_ml = ?, esv_ml = ?, "
+        "errors = ?, warnings = ?, notes = ?, doubts = ? WHERE id = ?",
+        tuple(values),
+    )
+
+
+def _claimed(path: Path) -> sqlite3.Connection:
+    """A connection that holds the store for this process, until it ends in any way.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    claim = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
+    try:
+        claim.execute("PRAGMA locking_mode=EXCLUSIVE")
+        claim.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        claim.close()
+        if "lock" not in str(error):
+            raise
+        raise UsageError(
+            f"another cinesax view has the store {path.parent} open: use its page, end it, or give another --store"
+        ) from error
+    return claim
+
+
+def refuse_inside(store: Path, exam: Path) -> None:
+    """Refuse a store inside of an exam's folder: the source stays as it is.
+
+    Raises:
+        UsageError: it lies there.
+    """
+    try:
+        inside = exam.is_dir() and store.resolve().is_relative_to(exam.resolve())
+    except OSError as error:
+        raise InputError(f"{exam} cannot be read: {error.strerror or error}") from error
+    if inside:
+        raise UsageError(f"the store {store} is inside {exam}, where cinesax never writes: give another with --store")

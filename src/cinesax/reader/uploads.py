@@ -1,0 +1,144 @@
+"""What is dropped on the page: kept below the store, under numbers. No name of a file that comes in is ever used."""
+
+import secrets
+import shutil
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cinesax.core.errors import InputError, OutputError, UsageError
+from cinesax.files.stored_files import list_files
+from cinesax.reader.store.database import UnknownError
+
+MAX_FILES = 50_000
+MAX_BYTES = 8 * 1024**3
+_MOST_OPEN = 20
+_NIFTI_MAGIC = (b"n+1\0", b"ni1\0", b"n+2\0")
+
+
+@dataclass
+class _Upload:
+    folder: Path
+    files: int = 0
+    size: int = 0
+
+
+class Uploads:
+    """The folders of what was dropped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._open: dict[str, _Upload] = {}
+
+    def start(self) -> str:
+        """Begin an upload of single files; its name.
+
+        Raises:
+            UsageError: too many were begun and not finished.
+            OutputError: the store cannot be written.
+        """
+        name = f"u{secrets.token_hex(8)}"
+        with self._lock:
+            if len(self._open) >= _MOST_OPEN:
+                raise UsageError("too many uploads were begun and not finished: start cinesax view again")
+            self._open[name] = _Upload(self._made(name))
+        return name
+
+    async def put(self, name: str, number: int, chunks: AsyncIterator[bytes]) -> None:
+        """Take one file.
+
+        Raises:
+            UnknownError: no such upload.
+            UsageError: too many files or bytes.
+            OutputError: the store cannot be written.
+        """
+        with self._lock:
+            upload = self._of(name)
+            upload.files += 1
+            if upload.files > MAX_FILES or number >= MAX_FILES:
+                raise UsageError(f"more than {MAX_FILES} files were dropped: drop the folder of one exam")
+        part = upload.folder / f"{number:06}.part"
+        size = await self._write(part, chunks, MAX_BYTES - upload.size)
+        with self._lock:
+            upload.size += size
+        if size:
+            part.rename(part.with_suffix(_suffix(part)))
+        else:
+            part.unlink()
+
+    def finish(self, name: str) -> Path:
+        """The folder of an upload, which takes no more files.
+
+        Raises:
+            UnknownError: no such upload.
+            InputError: it holds nothing.
+        """
+        with self._lock:
+            upload = self._of(name)
+            del self._open[name]
+        if not any(upload.folder.iterdir()):
+            shutil.rmtree(upload.folder, ignore_errors=True)
+            raise InputError("what was dropped holds no file with anything in it")
+        return upload.folder
+
+    async def zipped(self, chunks: AsyncIterator[bytes]) -> Path:
+        """Take a zip; its path. It is checked, and never unpacked to disk.
+
+        Raises:
+            InputError: it is no zip, or not a safe one.
+            UsageError: too many bytes.
+            OutputError: the store cannot be written.
+        """
+        folder = self._made(f"z{secrets.token_hex(8)}")
+        path = folder / "exam.zip"
+        try:
+            await self._write(path, chunks, MAX_BYTES)
+            with path.open("rb") as stream:
+                if stream.read(4) != b"PK\x03\x04":
+                    raise InputError("what was dropped is no zip, or an empty one: drop a zip of DICOM files")
+            list_files(path)
+        except InputError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise InputError(str(error).replace(str(path), "that was dropped")) from error
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return path
+
+    def _of(self, name: str) -> _Upload:
+        if name not in self._open:
+            raise UnknownError
+        return self._open[name]
+
+    def _made(self, name: str) -> Path:
+        try:
+            (self._folder / name).mkdir(parents=True)
+        except OSError as error:
+            raise OutputError(f"the store cannot be written: {error.strerror or error}") from error
+        return self._folder / name
+
+    async def _write(self, path: Path, chunks: AsyncIterator[bytes], room: int) -> int:
+        size = 0
+        try:
+            with path.open("wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > room:
+                        raise UsageError(f"more than {MAX_BYTES // 1024**3} GiB were dropped: drop one exam")
+                    file.write(chunk)
+        except OSError as error:
+            raise OutputError(f"the store cannot be written: {error.strerror or error}") from error
+        return size
+
+
+def _suffix(path: Path) -> str:
+    """By content: names that come in are not used, and NIfTI is known by its name."""
+    with path.open("rb") as stream:
+        head = stream.read(348)
+    if head[:2] == b"\x1f\x8b":
+        return ".nii.gz"
+    if head[344:348] in _NIFTI_MAGIC or head[4:8] in _NIFTI_MAGIC:
+        return ".nii"
+    return ".zip" if head[:4] == b"PK\x03\x04" else ".dcm"

@@ -1,0 +1,1 @@
+"""The page as the browser sees it: addresses, and who may ask."""

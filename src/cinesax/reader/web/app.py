@@ -1,0 +1,98 @@
+"""The application: errors as answers, the files of the page, and the addresses of the other modules."""
+
+from importlib import resources
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from cinesax.core.errors import CinesaxError, printable
+from cinesax.reader import worklist
+from cinesax.reader.exams import BusyError
+from cinesax.reader.messages import BadBodyError
+from cinesax.reader.store.database import StaleError, UnknownError
+from cinesax.reader.web import changing, listing, looking, signing
+from cinesax.reader.web.context import Reader, Told, Trouble, answer, line_of, state_of, trouble
+
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+}
+_CODES = {401: "not-allowed", 403: "not-allowed", 404: "not-found", 405: "not-found", 413: "too-large"}
+
+
+def make_app(reader: Reader) -> FastAPI:
+    """The application; `security.Guard` goes around it."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.reader = reader
+    app.add_exception_handler(HTTPException, _http)
+    for error in (BadBodyError, UnknownError, CinesaxError, BusyError, StaleError):
+        app.add_exception_handler(error, _refused)
+    app.add_api_route("/", _index)
+    app.add_api_route("/static/{path:path}", _file)
+    for module in (listing, looking, changing, signing):
+        app.include_router(module.router)
+    return app
+
+
+def _http(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 400
+    detail = error.detail if isinstance(error, HTTPException) else error
+    return trouble(status, _CODES.get(status, "bad-request"), str(detail))
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    reader: Reader = request.app.state.reader
+    match error:
+        case BadBodyError():
+            return trouble(400, "bad-request", str(error))
+        case UnknownError():
+            return trouble(404, "not-found", "there is no such exam, version or upload")
+        case BusyError():
+            row = reader.store.exam(request.path_params.get("exam", ""))
+            told = Told("busy", _hidden(reader, printable(str(error))))
+            return answer(Trouble(told, exam=None if row is None else line_of(reader, row)), 409)
+        case StaleError():
+            return _stale(reader, request.path_params["exam"])
+        case _:
+            return trouble(422, "refused", _hidden(reader, str(error)))
+
+
+def _stale(reader: Reader, exam: str) -> Response:
+    told = Told("stale", "the exam was changed elsewhere: this is how it is now; your last change was not done")
+    try:
+        state = state_of(reader, exam)
+    except (BusyError, CinesaxError, UnknownError):
+        state = None
+    return answer(Trouble(told, state), 409)
+
+
+def _hidden(reader: Reader, message: str) -> str:
+    """A message without paths, which are named after patients."""
+    if reader.settings.show_patient or not ("/" in message or "\\" in message):
+        return message
+    for row in reader.store.exams():
+        message = worklist.without_paths(row, message) or ""
+    return message
+
+
+def _index() -> Response:
+    return _file("index.html")
+
+
+def _file(path: str) -> Response:
+    parts = path.split("/")
+    suffix = Path(parts[-1]).suffix
+    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts) or suffix not in _KINDS:
+        raise HTTPException(404, "there is no such file")
+    file = resources.files("cinesax.reader").joinpath("static").joinpath(*parts)
+    if len(path) > 200 or not file.is_file():
+        raise HTTPException(404, "there is no such file")
+    return Response(file.read_bytes(), media_type=_KINDS[suffix])

@@ -1,0 +1,50 @@
+"""Addresses of edits: each is stored before it is answered."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter, Response
+
+from cinesax.reader import answers, messages, shown
+from cinesax.reader.exams import BusyError, Changed, OpenExam
+from cinesax.reader.messages import parsed
+from cinesax.reader.store.database import State
+from cinesax.reader.web.context import Body, Context, Reader, answer, opened, row_of
+
+router = APIRouter()
+
+
+def _done(reader: Reader, exam: str, change: Callable[[OpenExam], Changed]) -> Response:
+    row = row_of(reader, exam)
+    if row.state is State.EXCLUDED:
+        raise BusyError("the exam is excluded: include it first")
+    found = opened(reader, exam)
+    with found.lock:
+        found.refresh()
+        changed = change(found)
+        return answer(answers.change(found, changed, row_of(reader, exam)))
+
+
+@router.post("/api/exams/{exam}/edits")
+def _edit(reader: Context, exam: str, body: Body) -> Response:
+    asked = parsed(body, messages.EditBody)
+    return _done(reader, exam, lambda found: found.edit(asked.version, asked.edit, asked.by.strip() or "reader"))
+
+
+@router.post("/api/exams/{exam}/undo")
+def _undo(reader: Context, exam: str, body: Body) -> Response:
+    asked = parsed(body, messages.VersionBody)
+    return _done(reader, exam, lambda found: found.undo(asked.version, asked.by.strip() or "reader"))
+
+
+@router.post("/api/exams/{exam}/redo")
+def _redo(reader: Context, exam: str, body: Body) -> Response:
+    asked = parsed(body, messages.VersionBody)
+    return _done(reader, exam, lambda found: found.redo(asked.version, asked.by.strip() or "reader"))
+
+
+@router.post("/api/exams/{exam}/preview")
+def _preview(reader: Context, exam: str, body: Body) -> Response:
+    asked = parsed(body, messages.PreviewBody)
+    found = opened(reader, exam)
+    with found.lock:
+        return answer({"numbers": shown.numbers_of(found.preview(asked))})

@@ -1,0 +1,167 @@
+"""What all addresses share: what they work on, and how they answer."""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from fastapi import Depends, Request, Response
+from msgspec import Struct
+
+from cinesax.core.errors import InputError, printable
+from cinesax.reader import answers, worklist
+from cinesax.reader.exams import Desk, OpenExam
+from cinesax.reader.messages import BadBodyError
+from cinesax.reader.store.database import ExamRow, State, Store, UnknownError
+from cinesax.reader.uploads import Uploads
+from cinesax.reader.web.security import Access
+from cinesax.reader.worker import Queue
+
+_HERE_S = 15.0
+_LONGEST_NUMBER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the page was started.
+
+    Attributes:
+        show_patient: whether it shows who the patient is.
+        organization: where the readers work, for signatures in DICOM.
+        root: what was given on the command line.
+        exam: where the exam of these results lies, where they do not say it.
+        only_below: the folder from which exams may be added by path; None: from anywhere.
+    """
+
+    show_patient: bool = False
+    organization: str = "not stated"
+    root: Path | None = None
+    exam: Path | None = None
+    only_below: Path | None = None
+
+
+class Windows:
+    """Which windows show which exam."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seen: dict[tuple[str, str], float] = {}
+
+    def others(self, exam: str, window: str) -> int:
+        """Note a window; how many others show the exam."""
+        now = time.monotonic()
+        with self._lock:
+            self._seen = {key: at for key, at in self._seen.items() if now - at < _HERE_S}
+            if len(self._seen) < 1000:
+                self._seen[exam, window] = now
+            return sum(key[0] == exam and key[1] != window for key in self._seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """All that the addresses share."""
+
+    store: Store
+    desk: Desk
+    queue: Queue
+    uploads: Uploads
+    windows: Windows
+    settings: Settings
+    access: Access
+
+
+class Told(Struct, frozen=True):
+    """What went wrong."""
+
+    code: str
+    message: str
+
+
+class Trouble(Struct, frozen=True, omit_defaults=True):
+    """An answer that says what went wrong, and how things are."""
+
+    error: Told
+    state: answers.State | None = None
+    exam: worklist.Listed | None = None
+
+
+def _reader(request: Request) -> Reader:
+    reader: Reader = request.app.state.reader
+    return reader
+
+
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
+Context = Annotated[Reader, Depends(_reader)]
+Body = Annotated[bytes, Depends(_body)]
+
+
+def answer(value: object, status: int = 200) -> Response:
+    """JSON."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def trouble(status: int, code: str, message: str) -> Response:
+    """An error."""
+    return answer(Trouble(Told(code, printable(message))), status)
+
+
+def whole(text: str | None) -> int:
+    """A number from an address.
+
+    Raises:
+        BadBodyError: it is none.
+    """
+    if text is None or not (text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER):
+        raise BadBodyError(f"expected a number from 0, seen {text!r}")
+    return int(text)
+
+
+def line_of(reader: Reader, row: ExamRow) -> worklist.Listed:
+    """The exam in the worklist."""
+    return worklist.line(
+        row,
+        len(reader.store.signatures(row.id)),
+        show_patient=reader.settings.show_patient,
+        progress=reader.queue.progress.get(row.id),
+    )
+
+
+def state_of(reader: Reader, exam: str) -> answers.State:
+    """The state of an exam, opened for it."""
+    found = opened(reader, exam)
+    with found.lock:
+        found.refresh()
+        listed = line_of(reader, row_of(reader, exam))
+        return answers.state(found, listed, reader.store.signatures(exam), show_patient=reader.settings.show_patient)
+
+
+def row_of(reader: Reader, exam: str) -> ExamRow:
+    """An exam in the store.
+
+    Raises:
+        UnknownError: there is none.
+    """
+    row = reader.store.exam(exam)
+    if row is None:
+        raise UnknownError
+    return row
+
+
+def opened(reader: Reader, exam: str) -> OpenExam:
+    """An open exam.
+
+    Raises:
+        UnknownError, BusyError, CinesaxError: see `Desk.open`.
+    """
+    try:
+        return reader.desk.open(exam)
+    except InputError as error:
+        row = row_of(reader, exam)
+        if row.state in (State.APPROVED, State.EDITED):
+            reader.store.set_fields(exam, changed=f"it can no longer be opened: {error}")
+        raise

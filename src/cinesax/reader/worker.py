@@ -1,0 +1,225 @@
+"""Analyses, one after the other, in a process of its own that loads the network once.
+
+A damaged exam may cost that process its life (memory, a crash in a library). The page and the queue live on: the exam
+is marked as failed, with one line, and the next gets a new process.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from cinesax.core.errors import CinesaxError, printable
+from cinesax.core.selection import Selection
+from cinesax.reader.shown import listed
+from cinesax.reader.store.database import ExamRow, Shown, State, Store
+from cinesax.reader.worklist import first_fields
+
+if TYPE_CHECKING:
+    from cinesax.core.analysis import Analysis
+    from cinesax.network.segmenter import Segmenter
+
+_LOG = logging.getLogger(__name__)
+_TICK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One exam to analyze."""
+
+    exam: str
+    path: str
+    study_uid: str | None
+    series_uid: str | None
+    out: str
+    show_patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Frames done, and their total."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the worklist needs of an analysis that is written."""
+
+    shown: Shown
+    author: str
+    case: str
+    pixels_sha256: str
+    model_sha256: str | None
+    patient: dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why there is no analysis, in one line."""
+
+    message: str
+
+
+def work(connection: Connection, model: str | None, threads: int | None) -> None:
+    """The worker process: takes jobs until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which ends this
+    segmenter: Segmenter | None = None
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            job: Job = connection.recv()
+            try:
+                if segmenter is None:
+                    from cinesax.network.segmenter import load_segmenter
+
+                    segmenter = load_segmenter(model, threads=threads)
+                connection.send(_analyzed(job, segmenter, lambda *seen: connection.send(Progress(*seen))))
+            except CinesaxError as error:
+                connection.send(Failed(printable(str(error))))
+            except (MemoryError, OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
+                _LOG.exception("the analysis failed")
+                connection.send(Failed(printable(f"the analysis failed: {type(error).__name__}: {error}")))
+
+
+def _analyzed(job: Job, segmenter: "Segmenter", progress: Callable[[int, int], None]) -> Done:
+    from cinesax.analyze import analyze
+    from cinesax.results.privacy import pseudonymise
+    from cinesax.results.write import write_results
+
+    selection = Selection(series_uid=job.series_uid, study_uid=None if job.series_uid else job.study_uid)
+    analysis = analyze(job.path, segmenter=segmenter, selection=selection, progress=progress)
+    write_results(analysis, job.out, show_patient=job.show_patient)
+    shown = analysis if job.show_patient else pseudonymise(analysis)
+    return Done(
+        listed(shown),
+        analysis.segmentation.author,
+        analysis.case,
+        analysis.cine.pixels_sha256,
+        analysis.provenance.model_checksum,
+        patient_of(shown),
+    )
+
+
+def patient_of(analysis: "Analysis") -> dict[str, str | None]:
+    """Who the patient is, as far as an analysis tells."""
+    patient, source = analysis.cine.patient, analysis.cine.source
+    named = {"name": patient.name, "patient_id": patient.patient_id, "birth_date": patient.birth_date}
+    return {**named, "study_date": source.study_date}
+
+
+class Queue:
+    """Runs what waits in the store, one exam after the other."""
+
+    def __init__(self, store: Store, *, model: Path | None, threads: int | None, show_patient: bool) -> None:
+        self._store = store
+        self._model, self._threads = None if model is None else str(model), threads
+        self._show_patient = show_patient
+        self._wake, self._end = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
+        self._worker: tuple[BaseProcess, Connection] | None = None
+        self.progress: dict[str, tuple[int, int]] = {}
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look again for what waits."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End; what runs is given up, and waits in the store."""
+        self._end.set()
+        self._wake.set()
+        self._stop_worker()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            row = self._store.claim_next()
+            if row is None:
+                self._wake.wait(timeout=5)
+                self._wake.clear()
+                continue
+            outcome, out = self._analyze(row)
+            if self._end.is_set():
+                return
+            self._write(row, outcome, out)
+
+    def _write(self, row: ExamRow, outcome: Done | Failed, out: Path) -> None:
+        self.progress.pop(row.id, None)
+        if isinstance(outcome, Failed):
+            self._store.set_fields(row.id, state=State.FAILED, error=outcome.message)
+            return
+        patient = msgspec.json.encode(outcome.patient).decode() if self._show_patient else None
+        self._store.set_fields(
+            row.id,
+            **first_fields(outcome.shown, outcome.author),
+            state=State.DONE,
+            results=str(out),
+            case_key=outcome.case,
+            patient=patient,
+            pixels_sha256=outcome.pixels_sha256,
+            model_sha256=outcome.model_sha256,
+            error=None,
+            version=row.version + 1,
+        )
+
+    def _analyze(self, row: ExamRow) -> tuple[Done | Failed, Path]:
+        out = _free(self._store.results_folder(row.id, "network"))
+        job = Job(row.id, row.path, row.study_uid, row.series_uid, str(out), self._show_patient)
+        process, connection = self._worker or self._start_worker()
+        try:
+            connection.send(job)
+            while not self._end.is_set():
+                if connection.poll(_TICK_S):
+                    answer = connection.recv()
+                    if not isinstance(answer, Progress):
+                        return answer, out
+                    self.progress[row.id] = answer.done, answer.total
+        except (EOFError, OSError):
+            process.join(timeout=5)
+            self._stop_worker()
+            code = process.exitcode
+            return Failed(f"the analysis ended without a result (exit code {code}): too little memory, or a crash"), out
+        return Failed("the program ended"), out
+
+    def _start_worker(self) -> tuple[BaseProcess, Connection]:
+        # A new interpreter: a fork would take over the threads and the open store of the server.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=work, args=(theirs, self._model, self._threads), name=f"cinesax-worker-{os.getpid()}", daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._worker = process, ours
+        return self._worker
+
+    def _stop_worker(self) -> None:
+        if self._worker is None:
+            return
+        process, connection = self._worker
+        self._worker = None
+        connection.close()
+        process.terminate()
+        process.join(timeout=5)
+
+
+def _free(path: Path) -> Path:
+    """The path with the first number that is not in use: nothing is ever replaced."""
+    number = 1
+    while (numbered := path.with_name(f"{path.name}-{number}")).exists():
+        number += 1
+    return numbered

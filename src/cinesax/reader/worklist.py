@@ -1,0 +1,276 @@
+"""What lies below a folder: exams to analyze, and results that exist already. And the list that the page shows."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from cinesax.core.cine import Patient, StoredFile
+from cinesax.core.errors import CinesaxError, InputError
+from cinesax.core.findings import Severity
+from cinesax.core.identity import identifying_texts, remove_texts
+from cinesax.files.stored_files import opener
+from cinesax.reader.shown import listed_of
+from cinesax.reader.store.database import NAME, ExamRow, Shown, State, Store
+from cinesax.results import tables
+from cinesax.results.write import JSON_NAME, check_output
+
+_MOST_FOLDERS = 20_000
+_WARNING_WEIGHT, _ERROR_WEIGHT = 1.0, 5.0
+_FAILED_DOUBT = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An exam, or results of one.
+
+    Attributes:
+        path: of the exam; "" where results do not say it.
+        study_uid: the study, where the path holds several.
+        results: the folder of results, if there are any.
+        case: the case key, where it is known before the analysis.
+    """
+
+    path: str
+    study_uid: str | None = None
+    results: str | None = None
+    case: str | None = None
+
+    @property
+    def id(self) -> str:
+        """Always the same for the same place."""
+        named = f"{self.results}" if self.results else f"{self.path}\0{self.study_uid or ''}"
+        return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+class Listed(Struct, frozen=True):
+    """One line of the worklist."""
+
+    id: str
+    name: str
+    patient: dict[str, str | None] | None
+    folder: str | None
+    state: str
+    version: int
+    progress: dict[str, int] | None
+    error: str | None
+    reason: str | None
+    ef_percent: float | None
+    edv_ml: float | None
+    esv_ml: float | None
+    findings: dict[str, int]
+    doubts: list[str]
+    doubt: float
+    by: str | None
+    comment: str | None
+    sent_back: bool
+    updated_at: str
+    approved_versions: int
+    changed: str | None
+
+
+def find(root: Path) -> list[Found]:
+    """The exams and results at a path or below it.
+
+    Raises:
+        InputError: nothing is there, or it cannot be read.
+    """
+    try:
+        root = root.expanduser().resolve()
+        if not root.exists():
+            raise InputError(f"{root} does not exist: give an exam, results, or a folder of them")
+        if not root.is_dir():
+            return [Found(str(root))]
+        if (root / JSON_NAME).is_file():
+            return [_results(root)]
+        return _below(root)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{root} cannot be read: {error}") from error
+
+
+def _results(folder: Path) -> Found:
+    told = tables.read_json(folder / JSON_NAME)
+    exam = told.get("exam")
+    paths = exam.get("paths") if isinstance(exam, dict) else None
+    path = str(paths[0]) if isinstance(paths, list) and len(paths) == 1 else ""
+    case = told.get("case")
+    return Found(path, results=str(folder), case=case if isinstance(case, str) else None)
+
+
+def _below(root: Path) -> list[Found]:
+    results: list[Found] = []
+    zips: list[Path] = []
+    nifti: list[Path] = []
+    by_study: dict[str, set[Path]] = {}
+    for folder, names in _folders(root):
+        if JSON_NAME in names:
+            results.append(_results(folder))
+            continue
+        zips += [folder / name for name in names if name.lower().endswith(".zip")]
+        if any(name.lower().endswith((".nii", ".nii.gz")) for name in names):
+            nifti.append(folder)
+            continue
+        for study in _studies(folder, names):
+            by_study.setdefault(study, set()).add(folder)
+    if len(by_study) == 1 and not results and not zips and not nifti:
+        # The folder of one exam, whatever lies in its folders.
+        return [Found(str(root), case=_case(next(iter(by_study))))]
+    found = [_exam(study, folders, by_study) for study, folders in by_study.items()]
+    exams = [*found, *(Found(str(path)) for path in (*zips, *nifti))]
+    return sorted([*results, *exams], key=lambda one: one.results or one.path)
+
+
+def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    for count, (folder, inner, names) in enumerate(os.walk(root), 1):
+        if count > _MOST_FOLDERS:
+            raise InputError(f"{root} holds more than {_MOST_FOLDERS} folders: give one further down")
+        if JSON_NAME in names:
+            inner.clear()  # contours/ and images/ are parts of the results
+        # Hidden folders are being written, and stores hold copies.
+        inner[:] = sorted(name for name in inner if not name.startswith(".") and not _is_store(Path(folder) / name))
+        yield Path(folder), sorted(name for name in names if not name.startswith("."))
+
+
+def _is_store(folder: Path) -> bool:
+    return (folder / NAME).is_file()
+
+
+def _studies(folder: Path, names: list[str]) -> set[str]:
+    """The studies of a folder, as three of its files tell, and where these differ, all."""
+    some = [names[place] for place in sorted({0, len(names) // 2, len(names) - 1})] if names else []
+    studies = set(_uids(folder, some))
+    return set(_uids(folder, names)) if len(studies) > 1 else studies
+
+
+def _uids(folder: Path, names: Iterable[str]) -> Iterator[str]:
+    from cinesax.dicom.read.frames import read_headers
+    from cinesax.dicom.read.header import NotDicomError
+
+    with opener() as open_file:
+        for name in names:
+            file = StoredFile(folder / name)
+            try:
+                with open_file(file) as stream:
+                    yield read_headers(file, stream)[0].study_uid or ""
+            except (NotDicomError, OSError, CinesaxError):
+                continue
+
+
+def _exam(study: str, folders: set[Path], by_study: dict[str, set[Path]]) -> Found:
+    """The folder above all folders of a study; with its UID, where that holds others too."""
+    above = Path(os.path.commonpath([str(folder) for folder in folders]))
+    shared = any(
+        other != study and any(folder.is_relative_to(above) for folder in others) for other, others in by_study.items()
+    )
+    return Found(str(above), study_uid=study if shared and study else None, case=_case(study))
+
+
+def _case(study: str) -> str | None:
+    return f"case-{hashlib.sha256(study.encode()).hexdigest()[:10]}" if study else None
+
+
+def add(store: Store, found: Iterable[Found]) -> list[str]:
+    """Put exams on the list; the ids, also of those that were there."""
+    ids = []
+    for one in found:
+        ids.append(one.id)
+        added = store.add(one.id, one.path, study_uid=one.study_uid, results=one.results, case_key=one.case, name=None)
+        if added and one.results is not None:
+            _take_numbers(store, one.id, Path(one.results))
+    return ids
+
+
+def _take_numbers(store: Store, exam: str, folder: Path) -> None:
+    """What the worklist shows of results that exist: from analysis.json, without opening the exam."""
+    try:
+        told = tables.read_json(folder / JSON_NAME)
+        m, model = told["measurements"], told["model"] or {}
+        numbers = (m["ef_percent"], m["edv_ml"], m["esv_ml"])
+        named = told["patient"]
+        patient = Patient(named.get("name"), named.get("patient_id"), named.get("birth_date"))
+        texts = identifying_texts(patient)
+        findings = [(Severity(one["severity"]), remove_texts(str(one["message"]), texts)) for one in told["findings"]]
+        shown = listed_of(numbers, findings)
+        author, pixels = str(told["segmentation"]["author"]), str(told["exam"]["pixels_sha256"])
+        checksum = model.get("sha256")
+    except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
+        store.set_fields(exam, state=State.FAILED, error=f"{folder / JSON_NAME} cannot be read back: {error}")
+        return
+    store.set_fields(exam, **first_fields(shown, author), pixels_sha256=pixels, model_sha256=checksum)
+
+
+def first_fields(shown: Shown, author: str) -> dict[str, object]:
+    """Columns for what was measured first."""
+    values = asdict(shown)
+    return {
+        **values,
+        **{f"first_{name}": values[name] for name in ("ef_percent", "edv_ml", "esv_ml")},
+        "author": author,
+    }
+
+
+def lines(store: Store, *, show_patient: bool, progress: dict[str, tuple[int, int]]) -> list[Listed]:
+    """The worklist."""
+    signed = store.signature_counts()
+    return [
+        line(row, signed.get(row.id, 0), show_patient=show_patient, progress=progress.get(row.id))
+        for row in store.exams()
+    ]
+
+
+def line(row: ExamRow, signatures: int, *, show_patient: bool, progress: tuple[int, int] | None) -> Listed:
+    """One exam of the worklist."""
+    doubt = _ERROR_WEIGHT * row.errors + _WARNING_WEIGHT * row.warnings
+    running = row.state is State.RUNNING and progress is not None
+    return Listed(
+        id=row.id,
+        name=name_of(row),
+        patient=msgspec.json.decode(row.patient, type=dict[str, str | None]) if show_patient and row.patient else None,
+        folder=(row.path or row.results) if show_patient else None,
+        state=row.state.value,
+        version=row.version,
+        progress={"done": progress[0], "total": progress[1]} if running and progress else None,
+        error=None if row.state is not State.FAILED else row.error if show_patient else without_paths(row, row.error),
+        reason=row.reason if row.state is State.EXCLUDED else None,
+        ef_percent=row.ef_percent,
+        edv_ml=row.edv_ml,
+        esv_ml=row.esv_ml,
+        findings={"error": row.errors, "warning": row.warnings, "note": row.notes},
+        doubts=msgspec.json.decode(row.doubts, type=list[str]),
+        doubt=_FAILED_DOUBT if row.state is State.FAILED else doubt,
+        by=row.by,
+        comment=row.comment,
+        sent_back=row.sent_back,
+        updated_at=row.updated_at,
+        approved_versions=signatures,
+        changed=row.changed if show_patient else without_paths(row, row.changed),
+    )
+
+
+def without_paths(row: ExamRow, text: str | None) -> str | None:
+    """A message without the places of the exam and its results: folders are named after patients."""
+    if text is None:
+        return None
+    for place, words in ((row.results, "the results"), (row.path, "the exam")):
+        if place:
+            text = text.replace(f"{place}{os.sep}", "").replace(place, words)
+    return text
+
+
+def name_of(row: ExamRow) -> str:
+    """What an exam is called where the patient is not shown: folders are named after patients."""
+    return row.case_key or f"exam-{row.id[:6]}"
+
+
+def default_store(path: Path) -> Path:
+    """Where the store of a path lies: beside it.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    store = path.expanduser().resolve().parent / "cinesax-reader"
+    return check_output(store, force=True)
