@@ -183,7 +183,7 @@ def test_runs_of_other_classes_are_refused(whole_run, heart_run, tmp_path):
     with pytest.raises(InputError, match="background, myocardium, rv, the LV cavity is not among them"):
         export(blind, tmp_path / "bundle")
     finder = with_classes(whole_run, tmp_path / "finder", "lv_cavity")
-    with pytest.raises(InputError, match="tells apart lv_cavity, and .* lv_cavity, myocardium, rv"):
+    with pytest.raises(InputError, match="draws lv_cavity, but .* lv_cavity, myocardium, rv"):
         export(heart_run, tmp_path / "bundle", finder=finder)
     assert not (tmp_path / "bundle").exists()
 

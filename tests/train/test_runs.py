@@ -120,7 +120,7 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(
 def test_a_finished_run_is_extended_without_a_jump_of_the_learning_rate(discs, quick_run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(quick_run, folder)
-    with pytest.raises(UsageError, match="is to have 3 epochs"):
+    with pytest.raises(UsageError, match="is planned for 3 epochs"):
         train(discs, folder, replace(QUICK, epochs=2), fold=0, resume=True)
     longer = replace(QUICK, epochs=5)
     train(discs, folder, longer, fold=0, resume=True)

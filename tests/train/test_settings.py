@@ -65,7 +65,7 @@ def test_what_belongs_together_is_checked_together():
         ("zzz=4", "there are inner.channels, inner.window"),
         ("inner=4", "set its parts, such as inner.channels"),
         ("maybe=4", "set its parts or none"),
-        ("steps.deep=4", "steps is 10, it has no parts"),
+        ("steps.deep=4", "steps is 10 and has no parts"),
         ("steps", "expected key=value"),
     ],
 )

@@ -69,8 +69,8 @@ def test_a_run_by_slices_says_what_it_held_out_and_goes_on_with_the_same(discs, 
     assert {name for name, seen in asked.items() if seen} == set(split.train)
 
     for wrong, words in (
-        (None, "another split: it was slices-5 of seed 2, and is none now"),
-        (split_examples(discs, "slices-5"), "is slices-5 of seed 0 now"),
+        (None, "another split: it was slices-5 with seed 2, and is none now"),
+        (split_examples(discs, "slices-5"), "is slices-5 with seed 0 now"),
         (replace(split, train=split.train[1:]), "another split: other slices were drawn"),
     ):
         with pytest.raises(UsageError, match=words):
@@ -101,7 +101,7 @@ def test_on_the_command_line(discs, tmp_path, capsys):
     assert main([*command, "--epochs", "1"]) == 0
     assert json.loads((run / "config.json").read_text())["split"]["seed"] == 7
     assert main([*command[:-1], "8", "--epochs", "1", "--resume"]) == 2
-    assert "is slices-4 of seed 8 now" in capsys.readouterr().err.replace("\n", " ")
+    assert "is slices-4 with seed 8 now" in capsys.readouterr().err.replace("\n", " ")
     for more, code, words in (
         (["--split", "slices-4", "--fold", "0"], 2, "leave out --fold and --folds"),
         (["--split-seed", "3"], 2, "needs --split"),

@@ -78,7 +78,7 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
         (["--preset", "vnet"], 2, "there are finder, refiner, unet, "),
         (["--preset", "absent.py"], 3, "does not exist"),
         (["--fold", "0", "--folds", "2"], 2, "give only one of them"),
-        (["--folds", "5"], 2, "is dealt into 2 folds: give --folds 2, or prepare it with --folds 5"),
+        (["--folds", "5"], 2, "is divided into 2 folds: give --folds 2, or prepare it with --folds 5"),
         (["--from", "absent"], 3, "not a run folder"),
         (["--set", "patience=2"], 2, "needs held-out cases"),
     ],
@@ -94,9 +94,9 @@ def test_a_second_stage_never_holds_out_whom_the_first_has_seen(quick_run, discs
     with pytest.raises(UsageError, match="which this training holds out"):
         train(discs, tmp_path / "leak", QUICK, fold=1, start_from=quick_run)
     other = replace(QUICK, model=FCNConfig(channels=(4,), bottom=(8,), kernel=3))
-    with pytest.raises(UsageError, match=r"another network: its bottom is \[4\], and \[8\] is asked for"):
+    with pytest.raises(UsageError, match=r"another network: its bottom is \[4\], but \[8\] is requested"):
         train(discs, tmp_path / "other", other, fold=0, start_from=quick_run)
-    with pytest.raises(UsageError, match="its network is fcn, and unet"):
+    with pytest.raises(UsageError, match="its network is fcn, but unet"):
         train(discs, tmp_path / "other", TINY, fold=0, start_from=quick_run)
     with pytest.raises(InputError, match="not a run folder"):
         train(discs, tmp_path / "none", QUICK, fold=0, start_from=tmp_path)
@@ -156,7 +156,7 @@ def test_other_classes_are_told_of_and_not_mixed(quick_run, discs, tmp_path, cap
     with pytest.raises(UsageError, match="keep_start=0.5 mixes .*background, lv_cavity.* background, rv"):
         train(other, tmp_path / "mixed", replace(QUICK, keep_start=0.5), fold=0, start_from=quick_run)
     train(other, tmp_path / "run", replace(QUICK, epochs=1), fold=0, start_from=quick_run)
-    assert "begins anew: logits" in capsys.readouterr().err
+    assert "starts from scratch: logits" in capsys.readouterr().err
 
 
 def test_a_bundle_that_has_seen_the_held_out_is_refused(tiny_bundle, discs, tmp_path):
@@ -190,7 +190,7 @@ def test_any_network_comes_back_from_onnx(config, tmp_path):
         replace(config, **({"channels": (6,)} if isinstance(config, FCNConfig) else {"stem": 2})),
         size=size,
     )
-    with pytest.raises(BundleError, match="of another size"):
+    with pytest.raises(BundleError, match="have another size"):
         read_weights(tmp_path / "graph.onnx", wrong)
 
 

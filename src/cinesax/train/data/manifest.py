@@ -186,7 +186,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         classes: names, the background first; a label value is an index of them.
         framing: how the images were framed.
         framing_digest: digest of the framing.
-        folds: number of folds that the patients of each split were dealt into.
+        folds: number of folds into which the patients of each split were divided.
         seed: seed of the dealing.
         counts: split -> number of examples.
         class_pixels: class -> number of its pixels.

@@ -130,7 +130,7 @@ class Pass:
     Attributes:
         stem: stem of its file: "graph" sees whole frames, "heart" a crop around the heart.
         run: the run that trained the network.
-        model: of one input size.
+        model: the network, for one input size.
         crop: rows and columns of its crop; None: whole frames.
     """
 
@@ -145,7 +145,7 @@ def open_passes(run_folder: Path, finder: Path | None = None) -> list[Pass]:
 
     Args:
         run_folder: a finished run.
-        finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
+        finder: a finished run on whole frames, which finds the heart for a network that learned on crops around it.
 
     Raises:
         InputError: a run is not finished, the two do not fit, or a finder is missing.
@@ -168,7 +168,7 @@ def classes_of(run: Run) -> dict[int, Structure]:
     classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(run.classes) if channel}
     if Structure.CAVITY not in classes.values():
         raise InputError(
-            f"{run.folder} was trained on {', '.join(run.classes)}, the LV cavity is not among them, and without it "
+            f"{run.folder} was trained on {', '.join(run.classes)} without the LV cavity, and without the LV cavity "
             "nothing is measured; train on a set with lv_cavity among its --classes"
         )
     return classes
@@ -189,7 +189,7 @@ def describe(
         output_name=PROBABILITIES,
         graph_sha256="",
         heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES, int(passes[-1].model.input_shape[-1])),
-        training=_training([one.run for one in passes], images),
+        training=_training([network.run for network in passes], images),
         scores=dict(scores),
     )
 
@@ -217,7 +217,7 @@ def export(
         name: name of the network.
         version: version of the network.
         scores: measured scores, e.g. {"validation": {...}}; they go into bundle.json and the card.
-        finder: a finished run on whole frames, which finds the heart for a network that learned on crops round it.
+        finder: a finished run on whole frames, which finds the heart for a network that learned on crops around it.
         images: fingerprints of the images that it learned from (see `cinesax.network.fingerprint`).
         half: store the weights in half precision.
         int8: compute convolutions in 8 bits, calibrated on training images of `data`.
@@ -240,11 +240,11 @@ def export(
         )
     bundle = replace(bundle, unvalidated=tuple(unvalidated))
     with tempfile.TemporaryDirectory() as folder:
-        graphs = [Path(folder) / f"{one.stem}.onnx" for one in passes]
-        for one, graph in zip(passes, graphs, strict=True):
-            to_onnx(one.model, graph, half=half and not int8)
+        graphs = [Path(folder) / f"{network.stem}.onnx" for network in passes]
+        for network, graph in zip(passes, graphs, strict=True):
+            to_onnx(network.model, graph, half=half and not int8)
             if int8:
-                _quantise(one, graph, data)
+                _quantise(network, graph, data)
         names = [_names(graph) for graph in graphs]
         bundle = replace(bundle, input_name=names[0][0], output_name=names[0][1])
         if bundle.heart is not None:
@@ -258,14 +258,14 @@ def export(
 
 def parameters(passes: Sequence[Pass]) -> int:
     """The number of parameters of all networks together."""
-    return sum(int(one.model.count_params()) for one in passes)
+    return sum(int(network.model.count_params()) for network in passes)
 
 
-def _quantise(one: Pass, graph: Path, data: Dataset | None) -> None:
+def _quantise(network: Pass, graph: Path, data: Dataset | None) -> None:
     if data is None:
         raise InputError("int8 is calibrated on training images: give --data SET, the prepared set")
-    inputs = int(one.model.input_shape[-1])
-    images = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=one.crop, inputs=inputs).images
+    inputs = int(network.model.input_shape[-1])
+    images = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=network.crop, inputs=inputs).images
     single = graph.with_suffix(".float32.onnx")
     graph.rename(single)
     to_int8(single, graph, images)
@@ -274,8 +274,8 @@ def _quantise(one: Pass, graph: Path, data: Dataset | None) -> None:
 def _parity(passes: Sequence[Pass], graphs: Sequence[Path], data: Dataset, *, precision: Precision, slices: int) -> str:
     threads = processors()
     exports = [
-        Exported(graph, onnx_runner(graph, threads=threads), one.model, precision, one.crop)
-        for one, graph in zip(passes, graphs, strict=True)
+        Exported(graph, onnx_runner(graph, threads=threads), network.model, precision, network.crop)
+        for network, graph in zip(passes, graphs, strict=True)
     ]
     return json.dumps(report(exports, data, count=slices, threads=threads), indent=1) + "\n"
 
@@ -300,10 +300,10 @@ def _check_passes(whole: Run, close: Run | None) -> None:
             f"{whole.folder} and {close.folder} were trained on differently framed images; train both on one set"
         )
     if classes_of(close) != classes:
-        names = [", ".join(one.facts.class_name for one in told.values()) for told in (classes, classes_of(close))]
+        names = [", ".join(part.facts.class_name for part in seen.values()) for seen in (classes, classes_of(close))]
         raise InputError(
-            f"{whole.folder} tells apart {names[0]}, and {close.folder} {names[1]}: the one has to find "
-            "what the other draws; train both on one set"
+            f"{whole.folder} draws {names[0]}, but {close.folder} draws {names[1]}: the finder has to find "
+            "what the refiner draws; train both on one set"
         )
 
 

@@ -8,7 +8,7 @@ from cinesax.network.bundle import Bundle
 
 _KINDS = {"unet": "U-Net", "fcn": "sequential network without skips", "slim": "U-Net that standardises its image"}
 _CHILD = re.compile(r"sbj_\d+")
-# Public sets by the names of their patients, and what whoever uses a network that learned from them is to cite.
+# Public sets, by the names of their patients, and what users of a network trained on them must cite.
 _SETS = (
     (
         re.compile(r"SC-.+"),
@@ -52,7 +52,7 @@ def card(bundle: Bundle, parameters: int) -> str:
 {_given(bundle)}. Frames with pixels outside of {bundle.framing.native_range_mm[0]} to
 {bundle.framing.native_range_mm[1]} mm are resampled to {bundle.framing.spacing_mm} mm.
 
-## What it learned from
+## Training data
 {len(cases)} patients: {", ".join(cases) or "none"}.
 Synthetic hearts: {bundle.training.phantoms or 0}.{_cited(cases)}
 
@@ -76,29 +76,29 @@ def _of_sunnybrook(cases: list[str]) -> list[str]:
 
 def _seen(cases: list[str]) -> str:
     if not cases:
-        return "It has learned from no patient: look at the contours."
+        return "It was trained on no patients: look at the contours."
     if _of_sunnybrook(cases) == cases:
-        return "It has learned from one vendor's images: look at the contours on others."
-    return "Look at the contours on images of scanners that it has not learned from."
+        return "It was trained on one vendor's images: look at the contours on others."
+    return "Look at the contours on images of scanners that it was not trained on."
 
 
 def _young(cases: list[str]) -> str:
     young = [case for case in cases if _CHILD.fullmatch(case)]
     if not young:
-        return "It has learned from adults only, and was not tested on children."
+        return "It was trained on adults only, and was not tested on children."
     return (
         f"{len(young)} of its patients are children and young people (2 to 18 years) with congenital heart disease,\n"
-        "labelled in the cavities alone. On children that it has not learned from it was not tested."
+        "with labels of the cavities alone. It was not tested on other children."
     )
 
 
 def _doubtful(bundle: Bundle) -> str:
-    names = " and ".join(one.facts.words for one in bundle.unvalidated)
-    return f"Not validated, and drawn only when asked for: {names}." if names else ""
+    names = " and ".join(part.facts.words for part in bundle.unvalidated)
+    return f"Not validated, and drawn only on request: {names}." if names else ""
 
 
 def _drawn(bundle: Bundle) -> str:
-    others = [one.facts.words for one in sorted(bundle.classes.values()) if one is not Structure.CAVITY]
+    others = [part.facts.words for part in sorted(bundle.classes.values()) if part is not Structure.CAVITY]
     drawn = ["Left ventricular cavity (papillary muscles included)", *others]
     return drawn[0] if not others else f"{', '.join(drawn[:-1])} and {drawn[-1]}"
 
@@ -106,13 +106,13 @@ def _drawn(bundle: Bundle) -> str:
 def _given(bundle: Bundle) -> str:
     if list(bundle.classes.values()) == [Structure.CAVITY]:
         return "a probability of LV cavity for each"
-    listed = ", ".join(f"{channel} {one.facts.words}" for channel, one in sorted(bundle.classes.items()))
+    listed = ", ".join(f"{channel} {part.facts.words}" for channel, part in sorted(bundle.classes.items()))
     return f"the probability of each class for each (0 background, {listed}); the highest one counts"
 
 
 def _not_drawn(bundle: Bundle) -> str:
     asked = {Structure.MYOCARDIUM: "myocardium", Structure.RV_CAVITY: "right ventricle"}
-    missing = [f"no {words}" for one, words in asked.items() if one not in bundle.classes.values()]
+    missing = [f"no {words}" for part, words in asked.items() if part not in bundle.classes.values()]
     return f"It draws {' and '.join(missing)}." if missing else ""
 
 
@@ -123,14 +123,14 @@ def _passes(bundle: Bundle) -> str:
         return f"A {_KINDS.get(kind, kind)} with transposed convolutions."
     size = bundle.heart.crop
     return (
-        "Two U-Nets: the finder sees whole frames, coarsely, and says where the heart is; the refiner sees\n"
-        f"{size} x {size} pixels round it and draws."
+        "Two U-Nets: the finder sees whole frames at low resolution and locates the heart; the refiner sees\n"
+        f"{size} x {size} pixels around it and draws."
     )
 
 
 def _beside(bundle: Bundle) -> str:
     if bundle.heart is not None and bundle.heart.context > 1:
-        return ", with the slices next to it at the same phase where there are any"
+        return ", with its neighbouring slices at the same phase, if any"
     return f", {bundle.framing.size} x {bundle.framing.size} pixels"
 
 

@@ -1,8 +1,8 @@
-"""Export to other runtimes: a finished run -> a folder with SavedModels or LiteRT files and all that they need.
+"""Export to other runtimes: a finished run -> a folder with SavedModels or LiteRT files and everything that they need.
 
 network.json   format, files, framing, classes, names of input and outputs, training data, scores, checksums
-graph...       the network for whole frames; with a second pass heart..., that for a crop round the heart
-parity.json    how the files differ from Keras on real slices, where a prepared set was given
+graph...       the network for whole frames; with a second pass also heart..., the network for a crop around the heart
+parity.json    how the files differ from Keras on real slices, if a prepared set was given
 CARD.md        the model card
 """
 
@@ -56,10 +56,10 @@ def export_files(
         kind: SAVEDMODEL or LITERT; for a bundle use `cinesax.train.export.bundle.export`.
         name: name of the network.
         version: version of the network.
-        scores: its measured scores.
-        finder: as in `export`.
+        scores: measured scores of the network.
+        finder: see `export`.
         images: fingerprints of the images that it learned from.
-        precisions: one LiteRT file is written per precision; empty: all that are possible (int8 needs `data`).
+        precisions: one LiteRT file is written per precision; empty: all possible ones (int8 needs `data`).
         data: the prepared set that it learned from: int8 is calibrated on it, and all files are compared on it.
         slices: largest number of slices to compare.
 
@@ -76,8 +76,8 @@ def export_files(
     with new_set(out) as work:
         passes = open_passes(run_folder, finder)
         exports = [
-            _write(one, work, kind, precision=precision, data=data, threads=threads)
-            for one in passes
+            _write(network, work, kind, precision=precision, data=data, threads=threads)
+            for network in passes
             for precision in wanted
         ]
         if data is None:
@@ -86,9 +86,9 @@ def export_files(
         else:
             compared = report(exports, data, count=slices, threads=threads)
             (work / PARITY).write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
-        told = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
-        (work / CARD).write_text(card(told, parameters(passes)), encoding="utf-8")
-        manifest = _manifest(told, kind, exports) | {"checksums": _checksums(work)}
+        bundle = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
+        (work / CARD).write_text(card(bundle, parameters(passes)), encoding="utf-8")
+        manifest = _manifest(bundle, kind, exports) | {"checksums": _checksums(work)}
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return out
 
@@ -100,34 +100,36 @@ def _precisions(kind: Format, asked: Sequence[Precision], data: Dataset | None) 
         return [Precision.FLOAT32]
     if Precision.INT8 in asked and data is None:
         raise UsageError("int8 is calibrated on training images: give --data SET, the prepared set")
-    return list(dict.fromkeys(asked)) or [one for one in Precision if data is not None or one is not Precision.INT8]
+    return list(dict.fromkeys(asked)) or [
+        precision for precision in Precision if data is not None or precision is not Precision.INT8
+    ]
 
 
 def _write(
-    one: Pass, folder: Path, kind: Format, *, precision: Precision, data: Dataset | None, threads: int
+    network: Pass, folder: Path, kind: Format, *, precision: Precision, data: Dataset | None, threads: int
 ) -> Exported:
     if kind is Format.SAVEDMODEL:
-        path = folder / one.stem
-        to_savedmodel(one.model, path)
-        return Exported(path, savedmodel_runner(path), one.model, precision, one.crop)
-    path = folder / f"{one.stem}-{precision}.tflite"
+        path = folder / network.stem
+        to_savedmodel(network.model, path)
+        return Exported(path, savedmodel_runner(path), network.model, precision, network.crop)
+    path = folder / f"{network.stem}-{precision}.tflite"
     calibration = None
     if precision is Precision.INT8 and data is not None:
-        inputs = int(one.model.input_shape[-1])
-        calibration = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=one.crop, inputs=inputs).images
-    to_litert(one.model, path, precision, calibration=calibration)
-    return Exported(path, litert_runner(path, threads=threads), one.model, precision, one.crop)
+        inputs = int(network.model.input_shape[-1])
+        calibration = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=network.crop, inputs=inputs).images
+    to_litert(network.model, path, precision, calibration=calibration)
+    return Exported(path, litert_runner(path, threads=threads), network.model, precision, network.crop)
 
 
-def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[str, Json]:
+def _manifest(bundle: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[str, Json]:
     return {
         "schema": SCHEMA,
         "format": str(kind),
-        "name": told.name,
-        "version": told.version,
-        "classes": told.class_names,
-        "framing": told.framing.to_dict(),
-        "framing_digest": told.framing.digest,
+        "name": bundle.name,
+        "version": bundle.version,
+        "classes": bundle.class_names,
+        "framing": bundle.framing.to_dict(),
+        "framing_digest": bundle.framing.digest,
         "input": {"name": INPUT, "axes": "batch, row, column, 1", "type": "float32", "from": 0, "to": 1},
         "outputs": {
             PROBABILITIES: {"axes": "batch, row, column, class", "type": "float32"},
@@ -135,15 +137,15 @@ def _manifest(told: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[s
         },
         "networks": [
             {
-                "file": one.path.name,
-                "sees": "whole frames" if one.crop is None else "a crop round the heart",
-                "size": one.crop or told.framing.size,
-                "precision": str(one.precision),
+                "file": exported.path.name,
+                "sees": "whole frames" if exported.crop is None else "a crop round the heart",
+                "size": exported.crop or bundle.framing.size,
+                "precision": str(exported.precision),
             }
-            for one in exports
+            for exported in exports
         ],
-        "training": plain(told.training),
-        "scores": dict(told.scores),
+        "training": plain(bundle.training),
+        "scores": dict(bundle.scores),
     }
 
 

@@ -52,7 +52,7 @@ def to_savedmodel(model: keras.Model, path: Path, *, batch: int | None = None) -
     """Write a network as a SavedModel; its signature is "serving_default".
 
     Args:
-        model: of one input size.
+        model: the network, for one input size.
         path: path of the folder.
         batch: frames per call; None: any number.
     """
@@ -73,7 +73,7 @@ def to_litert(model: keras.Model, path: Path, precision: Precision, *, calibrati
     """Write a network as a LiteRT (.tflite) file.
 
     Args:
-        model: of one input size.
+        model: the network, for one input size.
         path: path of the file.
         precision: precision of its weights. With int8, everything between the frame and the probabilities is computed
             in integers; frames and probabilities stay float32.

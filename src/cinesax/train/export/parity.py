@@ -88,7 +88,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Milliseconds for one frame, alone in its batch: the median of frames computed in turns.
+    """Milliseconds for one frame, alone in its batch: the median of several frames, computed in turns.
 
     Attributes:
         keras_ms: Keras, as a compiled function.
@@ -122,13 +122,13 @@ def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = 
     if crop is not None and crop > dataset.framing.size:
         raise DatasetError(f"a crop of {crop} pixels cannot be cut out of frames of {dataset.framing.size}")
     wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
-    chosen = [one for k, one in enumerate(read_examples(dataset, split, patients)) if k in wanted]
-    windows = [_window(one, crop) for one in chosen]
+    chosen = [example for k, example in enumerate(read_examples(dataset, split, patients)) if k in wanted]
+    windows = [_window(example, crop) for example in chosen]
     return Slices(
-        tuple(one.name for one in chosen),
-        np.stack([np.float32(one.image[w] / 65535) for one, w in zip(chosen, windows, strict=True)])[..., None],
-        np.stack([one.label[w] == Structure.CAVITY for one, w in zip(chosen, windows, strict=True)]),
-        np.stack([_known(one)[w] for one, w in zip(chosen, windows, strict=True)]),
+        tuple(example.name for example in chosen),
+        np.stack([np.float32(example.image[w] / 65535) for example, w in zip(chosen, windows, strict=True)])[..., None],
+        np.stack([example.label[w] == Structure.CAVITY for example, w in zip(chosen, windows, strict=True)]),
+        np.stack([_known(example)[w] for example, w in zip(chosen, windows, strict=True)]),
     )
 
 
@@ -148,15 +148,15 @@ def _with_neighbours(dataset: Dataset, split: str, patients: Sequence[str], *, c
     )
 
 
-def _known(one: Example) -> NDArray[np.bool_]:
-    return np.asarray((one.label != UNKNOWN) & (Structure.CAVITY in one.known))
+def _known(example: Example) -> NDArray[np.bool_]:
+    return np.asarray((example.label != UNKNOWN) & (Structure.CAVITY in example.known))
 
 
-def _window(one: Example, crop: int | None) -> tuple[slice, slice]:
-    size = one.image.shape[0]
+def _window(example: Example, crop: int | None) -> tuple[slice, slice]:
+    size = example.image.shape[0]
     if crop is None:
         return slice(None), slice(None)
-    places = np.argwhere(one.label == Structure.CAVITY)
+    places = np.argwhere(example.label == Structure.CAVITY)
     middle = places.mean(axis=0) if len(places) else (size / 2, size / 2)
     row, column = crop_corner(middle, crop, size)
     return slice(row, row + crop), slice(column, column + crop)
@@ -181,9 +181,9 @@ def compare(reference: Runner, exported: Runner, slices: Slices, *, channel: int
         changed += int((labels != seen_labels).sum())
         for number in range(1, expected.shape[-1]):
             both[number] += _dice(labels == number, seen_labels == number)
-        one, other, known = labels == channel, seen_labels == channel, slices.known[part]
-        ours += _dice(one & known, slices.cavity[part] & known)
-        theirs += _dice(other & known, slices.cavity[part] & known)
+        in_keras, in_export, known = labels == channel, seen_labels == channel, slices.known[part]
+        ours += _dice(in_keras & known, slices.cavity[part] & known)
+        theirs += _dice(in_export & known, slices.cavity[part] & known)
     pixels = int(slices.cavity.size)
     means = {number: float(np.mean(values)) for number, values in both.items()}
     return Parity(
@@ -199,8 +199,8 @@ def compare(reference: Runner, exported: Runner, slices: Slices, *, channel: int
     )
 
 
-def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> list[float]:
-    shared, total = (one & other).sum(axis=(1, 2)), one.sum(axis=(1, 2)) + other.sum(axis=(1, 2))
+def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> list[float]:
+    shared, total = (first & second).sum(axis=(1, 2)), first.sum(axis=(1, 2)) + second.sum(axis=(1, 2))
     return [2 * float(s) / float(t) if t else 1.0 for s, t in zip(shared, total, strict=True)]
 
 
@@ -233,7 +233,7 @@ def speed(
     """
     seconds: tuple[list[float], list[float]] = ([], [])
     for runner in (reference, exported):
-        runner(images[:1])  # the first one plans
+        runner(images[:1])  # the first call plans
     for turn in range(_TIMED):
         frame = images[turn % len(images)][None]
         for runner, taken in zip((reference, exported), seconds, strict=True):
@@ -288,16 +288,16 @@ def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads
     """
     split = "validation" if dataset.manifest.splits.get("validation") else "train"
     networks = []
-    for one in exports:
-        inputs = int(one.model.input_shape[-1])
+    for export in exports:
+        inputs = int(export.model.input_shape[-1])
         slices, reference = (
-            real_slices(dataset, split, count=count, crop=one.crop, inputs=inputs),
-            keras_runner(one.model),
+            real_slices(dataset, split, count=count, crop=export.crop, inputs=inputs),
+            keras_runner(export.model),
         )
-        parity = compare(reference, one.runner, slices)
-        check(parity, one.precision, one.path.name)
-        timed = speed(reference, one.runner, slices.images)
-        facts = {"file": one.path.name, "precision": str(one.precision), "bytes": bytes_of(one.path)}
+        parity = compare(reference, export.runner, slices)
+        check(parity, export.precision, export.path.name)
+        timed = speed(reference, export.runner, slices.images)
+        facts = {"file": export.path.name, "precision": str(export.precision), "bytes": bytes_of(export.path)}
         networks.append(facts | asdict(parity) | asdict(timed))
     return {
         "schema": SCHEMA,
@@ -332,4 +332,4 @@ def bytes_of(path: Path) -> int:
     """Size of a file, or of all files in a folder."""
     if path.is_file():
         return path.stat().st_size
-    return sum(os.path.getsize(one) for one in path.rglob("*") if one.is_file())
+    return sum(os.path.getsize(file) for file in path.rglob("*") if file.is_file())

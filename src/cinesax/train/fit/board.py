@@ -48,9 +48,9 @@ class Pictures:
 
     def draw(self, model: keras.Model, epoch: int) -> None:
         """Write input, truth, prediction and difference of every slice."""
-        found = np.argmax(np.asarray(model(self.images, training=False)), axis=-1)
+        predicted = np.argmax(np.asarray(model(self.images, training=False)), axis=-1)
         with self.writer.as_default(step=epoch):
-            for number, (image, truth, guess) in enumerate(zip(self.images, self.truth, found, strict=True)):
+            for number, (image, truth, guess) in enumerate(zip(self.images, self.truth, predicted, strict=True)):
                 drawn = panel(np.asarray(image)[..., image.shape[-1] // 2], truth, guess)
                 words = "input, truth, prediction, difference (orange: too much, blue: missed)"
                 tf.summary.image(f"{self.tag}/{number}", drawn[None], description=words)

@@ -98,13 +98,13 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> "TrainConfig":
-        """The inverse of `to_dict`, also of earlier versions: a setting that came later has its default.
+        """The inverse of `to_dict`, also for earlier versions: a setting that did not exist yet gets its default.
 
-        Therefore the default of a new setting must be what trainings did without it.
+        Therefore the default of a new setting must reproduce trainings without it.
 
         Raises:
-            InputError: a network that this version does not know, or a value of another type.
-            UsageError: values that do not go together.
+            InputError: a network unknown to this version, or a value of another type.
+            UsageError: values that contradict each other.
         """
         try:
             return typed(values, cls, {NetworkConfig: from_dict})

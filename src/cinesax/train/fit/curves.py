@@ -28,7 +28,7 @@ def draw_curves(history: Path, picture: Path) -> None:
     if not columns:
         return
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # matplotlib's, of fonts and caches
+        warnings.simplefilter("ignore")  # matplotlib warns about fonts and caches
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(10, 7), layout="constrained")

@@ -25,10 +25,10 @@ class FoldResult(msgspec.Struct, frozen=True):
     """One fold of a summary.
 
     Attributes:
-        fold: its number.
-        held_out_cases: its patients.
-        epoch: that of the kept network, counted from 0.
-        network: its file, from the folder of all folds.
+        fold: number of the fold.
+        held_out_cases: the patients of the fold.
+        epoch: epoch of the kept network, counted from 0.
+        network: path of its file, relative to the folder of all folds.
         measures: name -> value on the held-out patients.
     """
 
@@ -73,9 +73,9 @@ def cross_validate(
         folder: gets a run folder for each fold (fold-0, fold-1, ...), summary.json and summary.md.
         config: settings of every training.
         folds: number of folds; the set must have the same number, so that `cinesax evaluate --fold` means the same.
-        start_from: as in `train`.
+        start_from: see `train`.
         resume: keep finished folds, continue an interrupted one, and start the others.
-        execution: as in `train`.
+        execution: see `train`.
         console: where to print progress.
 
     Returns:
@@ -88,7 +88,7 @@ def cross_validate(
     dealt = dataset.manifest.folds
     if folds != dealt or folds < 2:
         raise UsageError(
-            f"{dataset.folder} is dealt into {dealt} folds: give --folds {dealt}, or prepare it with --folds {folds}"
+            f"{dataset.folder} is divided into {dealt} folds: give --folds {dealt}, or prepare it with --folds {folds}"
             if folds >= 2
             else f"cross-validation needs at least 2 folds, seen {folds}"
         )

@@ -13,7 +13,7 @@ _COVER = 0.45
 UNKNOWN = -1
 
 
-def panel(image: NDArray[Any], truth: NDArray[Any], found: NDArray[Any]) -> NDArray[np.uint8]:
+def panel(image: NDArray[Any], truth: NDArray[Any], predicted: NDArray[Any]) -> NDArray[np.uint8]:
     """Four pictures in a row: input, truth over input, prediction over input, and the difference over a darker input.
 
     In the difference, orange is predicted but not in the truth, blue is in the truth but not predicted, and yellow is
@@ -22,21 +22,21 @@ def panel(image: NDArray[Any], truth: NDArray[Any], found: NDArray[Any]) -> NDAr
     Args:
         image: (row, column), 0 to 1.
         truth: (row, column), classes; -1 means unknown and never counts as a difference.
-        found: (row, column), classes.
+        predicted: (row, column), classes.
 
     Returns:
         (row, 4 * column, 3), uint8, RGB.
     """
     grey = np.repeat(np.clip(image, 0, 1)[..., None], 3, axis=-1).astype(np.float32) * 255
-    differs = (truth != found) & (truth != UNKNOWN)
+    differs = (truth != predicted) & (truth != UNKNOWN)
     difference = grey * 0.5
     for where, colour in (
         (differs & (truth == 0), _TOO_MUCH),
-        (differs & (found == 0), _MISSED),
-        (differs & (truth > 0) & (found > 0), _OTHER),
+        (differs & (predicted == 0), _MISSED),
+        (differs & (truth > 0) & (predicted > 0), _OTHER),
     ):
         difference[where] = colour
-    parts = [grey, _coloured(grey, truth), _coloured(grey, found), difference]
+    parts = [grey, _coloured(grey, truth), _coloured(grey, predicted), difference]
     return np.concatenate(parts, axis=1).round().astype(np.uint8)
 
 

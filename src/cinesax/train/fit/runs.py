@@ -40,9 +40,9 @@ _SAME = ("config", "fold", "split", "dataset", "train_cases", "deterministic", "
 
 
 class DatasetFacts(msgspec.Struct, frozen=True):
-    """What a run says of its set: digest, framing, and the names of its classes, the background first.
+    """What a run records about its set: digest, framing, and the names of its classes, background first.
 
-    Sets of before there were other classes have the LV cavity alone.
+    Early sets do not name their class, the LV cavity.
     """
 
     digest: str
@@ -54,21 +54,21 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """config.json.
 
     Attributes:
-        schema: of the run.
-        config: the settings.
-        stages: what was asked, and added later; () in early runs, which had one stage.
+        schema: schema of the file.
+        config: the settings of the training.
+        stages: the requested epochs, and those added later; () in early runs, which had one stage.
         dataset: the set.
-        train_cases: patients that train.
-        held_out_cases: patients that are held out.
-        cases_seen: all that the weights have learned from, also before this training; None in early runs.
+        train_cases: training patients.
+        held_out_cases: held-out patients.
+        cases_seen: all patients that the weights were trained on, also before this training; None in early runs.
         deterministic: whether the same seed gives the same weights.
-        command: that began it.
-        device: that it ran on.
+        command: the command that started it.
+        device: the device it ran on.
         software: versions by name.
-        fold: that is held out, or None.
-        split: by name instead of a fold, or None.
-        started_from: what the run or bundle says that gave the first weights.
-        started_from_sha256: of its network.
+        fold: the held-out fold, or None.
+        split: a named split instead of a fold, or None.
+        started_from: the record of the run or bundle that gave the first weights.
+        started_from_sha256: checksum of that network.
     """
 
     schema: str
@@ -112,7 +112,7 @@ class State:
         last: the file with the whole state after them; None if no epoch is finished.
         best: the best validation so far.
         waited: validations since then.
-        stopped: whether `patience` has ended it.
+        stopped: whether `patience` has ended the training.
     """
 
     epochs: int = 0
@@ -152,7 +152,7 @@ class Run:
         return None if self.record.split is None else list(self.record.split.held_out)
 
     def has_learned_from(self, case: str, name: str) -> bool:
-        """Whether an example of a patient is among what its weights have learned from, also before this training."""
+        """Whether the weights were trained on an example of a patient, also before this training."""
         if self.train_names is None:
             return case in self.cases_seen
         return name in self.train_names or (case in self.cases_seen and case not in self.record.train_cases)
@@ -164,7 +164,7 @@ class Run:
 
     @property
     def cases_seen(self) -> list[str]:
-        """All cases that its weights have learned from, also before this training."""
+        """All cases that its weights were trained on, also before this training."""
         seen = self.record.cases_seen
         return list(self.record.train_cases if seen is None else seen)
 
@@ -191,7 +191,7 @@ def open_run(folder: Path) -> Run:
 def _read_state(folder: Path) -> State:
     try:
         values = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        # Early runs had one file for the last state, and did not say its name.
+        # Early runs kept the last state in one file, and did not record its name.
         return typed({"last": "last.keras", **values}, State)
     except FileNotFoundError:
         return State()
@@ -221,7 +221,7 @@ def go_on(folder: Path, record: RunRecord, extension_rate: float | None) -> Run:
     """
     run = open_run(folder)
     before, config = run.record, record.config
-    # These two describe how it is extended.
+    # These two describe the extension.
     asked = replace(config, epochs=before.config.epochs, learning_rate=before.config.learning_rate)
     wanted = msgspec.structs.replace(record, config=asked)
     for key in _SAME:
@@ -230,7 +230,9 @@ def go_on(folder: Path, record: RunRecord, extension_rate: float | None) -> Run:
             raise UsageError(f"{folder} was started with another {key}{difference}")
     more = config.epochs - run.epochs
     if more < 0:
-        raise UsageError(f"{folder} is to have {run.epochs} epochs: give --epochs {run.epochs}, or more to extend it")
+        raise UsageError(
+            f"{folder} is planned for {run.epochs} epochs: give --epochs {run.epochs}, or more to extend it"
+        )
     rates = [stage.learning_rate for stage in run.stages]
     if more == 0:
         if config.learning_rate not in rates and extension_rate not in rates:
@@ -245,7 +247,9 @@ def go_on(folder: Path, record: RunRecord, extension_rate: float | None) -> Run:
 
 def _difference(key: str, before: RunRecord, now: RunRecord) -> str:
     if key == "split":
-        words = ["none" if one is None else f"{one.name} of seed {one.seed}" for one in (before.split, now.split)]
+        words = [
+            "none" if split is None else f"{split.name} with seed {split.seed}" for split in (before.split, now.split)
+        ]
         unlike = f": it was {words[0]}, and is {words[1]} now" if words[0] != words[1] else ": other slices were drawn"
         return f"{unlike}; resume with the same data and options"
     old, new = (record.to_dict().get(key) for record in (before, now))

@@ -35,8 +35,8 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
     Source: Loshchilov and Hutter, SGDR, ICLR 2017 (cosine).
 
     Args:
-        stages: of each, (steps, highest rate or None).
-        warmup_steps: of a rise; at most a quarter of the stage.
+        stages: (steps, highest rate or None) of each stage.
+        warmup_steps: steps of the rise; at most a quarter of the stage.
     """
 
     def __init__(self, stages: Sequence[Sequence[Any]], warmup_steps: int) -> None:
@@ -46,20 +46,20 @@ class Rate(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """The rate at this step, counted from 0 over all stages."""
         step = ops.cast(step, "float32")
-        first, found, rate = 0, 0.0, ops.zeros_like(step)
+        first, start, rate = 0, 0.0, ops.zeros_like(step)
         for steps, peak in self.stages:
-            here = self._stage(step - first, steps, found, peak)
-            rate = ops.where(step >= first, here, rate)
-            first, found = first + steps, found if peak is None else peak * FINAL_PART
+            staged = self._stage(step - first, steps, start, peak)
+            rate = ops.where(step >= first, staged, rate)
+            first, start = first + steps, start if peak is None else peak * FINAL_PART
         return rate
 
-    def _stage(self, step: Any, steps: int, found: float, peak: float | None) -> Any:
+    def _stage(self, step: Any, steps: int, start: float, peak: float | None) -> Any:
         if peak is None:
-            return ops.zeros_like(step) + found
+            return ops.zeros_like(step) + start
         rise = min(self.warmup_steps, steps // 4)
         part = ops.clip((step - rise) / max(1, steps - rise), 0.0, 1.0)
         fall = peak * (FINAL_PART + (1 - FINAL_PART) * 0.5 * (1 + ops.cos(math.pi * part)))
-        return ops.where(step < rise, found + (peak - found) * step / max(1, rise), fall)
+        return ops.where(step < rise, start + (peak - start) * step / max(1, rise), fall)
 
     def get_config(self) -> dict[str, Any]:
         """For saving."""

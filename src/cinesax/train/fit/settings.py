@@ -1,4 +1,4 @@
-"""--set key=value: typed overrides of a config, however deep."""
+"""--set key=value: typed overrides of a config, at any depth."""
 
 import difflib
 import types
@@ -16,18 +16,18 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def override(config: Config, settings: Sequence[str]) -> Config:
-    """A config with other values.
+    """A config with some values replaced.
 
     Args:
-        config: a frozen dataclass, perhaps of dataclasses.
-        settings: "key=value"; a key has dots where it is deep: "pipeline.batch=4", "model.channels=16,32". A value
-            is read as its field is typed: numbers, true or false, names of enums, lists with commas, none.
+        config: a frozen dataclass, possibly nested.
+        settings: "key=value"; keys of nested fields have dots: "pipeline.batch=4", "model.channels=16,32". The
+            field's type says how its value is read: numbers, true or false, names of enums, lists with commas, none.
 
     Returns:
-        A new config; its own checks are made with all values in place.
+        A new config. Its own checks run after all values are replaced.
 
     Raises:
-        UsageError: no such key, or a value of another type; the message says which keys and values there are.
+        UsageError: no such key, or a value of another type; the message lists valid keys or values.
     """
     tree: dict[str, Any] = {}
     for setting in settings:
@@ -74,7 +74,7 @@ def _apply(config: Any, tree: Mapping[str, Any], whole: Any, prefix: str) -> Any
         elif is_dataclass(now):
             values[name] = _apply(now, wanted, whole, key + ".")
         else:
-            raise UsageError(f"--set {key}.{next(iter(wanted))}: {key} is {_shown(now)}, it has no parts")
+            raise UsageError(f"--set {key}.{next(iter(wanted))}: {key} is {_shown(now)} and has no parts")
     return replace(config, **values)
 
 

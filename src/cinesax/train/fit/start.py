@@ -32,8 +32,8 @@ class Start:
         model: the network with its weights.
         config: the network's config.
         classes: names of its channels, background first, as in a set.
-        framing: of its images.
-        cases_seen: the cases that it has learned from.
+        framing: the framing of its images.
+        cases_seen: the cases that it was trained on.
         record: what the new run records about it.
         sha256: checksum of its file.
         folded: whether its normalisation must be measured again (see `onnx_weights`).
@@ -51,7 +51,7 @@ class Start:
 
 
 def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
-    """Open a finished run or a bundle ("default": the one that ships) to start from.
+    """Open a finished run or a bundle ("default": the shipped one) to start from.
 
     Args:
         which: the folder of the run or the bundle.
@@ -106,7 +106,7 @@ def _from_bundle(bundle: bundles.Bundle, wanted: NetworkConfig | None) -> Start:
     passes = _passes(bundle)
     if not passes:
         raise BundleError(f"{bundle.folder} does not describe its network: start from its run folder")
-    like = [one for one in passes if wanted is not None and _fixed(one.network) == _fixed(wanted)]
+    like = [part for part in passes if wanted is not None and _fixed(part.network) == _fixed(wanted)]
     chosen = [*like, *passes][0]
     config = chosen.network
     model = build(config, size=chosen.size)
@@ -157,8 +157,8 @@ def check_start(
     if before != now:
         changed = next(key for key in [*before, *now] if before.get(key) != now.get(key))
         raise UsageError(
-            f"{start.source} holds another network: its {changed} is {before.get(changed)}, and {now.get(changed)} is "
-            "asked for; start from one with the same settings of the model"
+            f"{start.source} holds another network: its {changed} is {before.get(changed)}, but {now.get(changed)} is "
+            "requested; start from a network with the same model settings"
         )
     if config.keep_start and (start.folded or start.classes != tuple(classes)):
         raise UsageError(

@@ -102,7 +102,7 @@ def train(
         fold: the fold of the split to hold out and validate on; None: train on all, without validation (the split
             "validation" is for one evaluation at the end, with `cinesax evaluate`).
         split: used instead of a fold: exactly which examples to train and to validate on (see `splits`).
-        start_from: a finished run or a bundle ("default": the one that ships) whose weights to start from. It must have
+        start_from: a finished run or a bundle ("default": the shipped one) whose weights to start from. It must have
             the same network (apart from classes) and framing, and must not have seen the patients that this training
             holds out.
         resume: continue an interrupted run of the same config, or extend it if the config has more epochs.
@@ -309,14 +309,14 @@ def _fit(
             model = _compile(run, config, execution)
             if start is not None:
                 _begin_with(start, model, source, classes=run.classes, console=console)
-        told = preflight(
+        estimate = preflight(
             model,
             source,
             steps=(run.epochs - done) * config.steps,
             images_bytes=_images_bytes(dataset, run),
             threads=execution.threads,
         )
-        console.print(told.line(), highlight=False, soft_wrap=True)
+        console.print(estimate.line(), highlight=False, soft_wrap=True)
         display = Display(console, steps=config.steps, epochs=run.epochs, done=done)
         callbacks = [*_callbacks(dataset, run, config, lambda step: next(iter(batches(step)))), display]
         try:
@@ -330,7 +330,8 @@ def _fit(
                 verbose=0,
             )
         finally:
-            display.on_train_end()  # Keras says so only where nothing interrupts; the terminal's cursor is hidden
+            # Keras calls it only if nothing interrupts; without it the terminal's cursor stays hidden.
+            display.on_train_end()
 
 
 def _begin_with(
@@ -339,7 +340,11 @@ def _begin_with(
     images = np.concatenate([np.asarray(image) for image, _ in batches.take(4)])
     anew = take_over(start, model, images, classes=classes)
     if anew:
-        console.print(f"begins anew: {', '.join(anew)}; the rest as in {start.source}", highlight=False, soft_wrap=True)
+        console.print(
+            f"starts from scratch: {', '.join(anew)}; all other layers as in {start.source}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _images_bytes(dataset: Dataset, run: Run) -> int:
@@ -380,7 +385,7 @@ def _check_finished(run: Run) -> None:
     if run.state.epochs < run.epochs and not run.state.stopped:
         raise UsageError(
             f"the loss is not a number in epoch {run.state.epochs + 1}; {run.folder} keeps the state before it, and "
-            f"the batch in {NAN_BATCH}: lower the learning rate and begin again in a new folder"
+            f"the batch in {NAN_BATCH}: lower the learning rate and start again in a new folder"
         )
 
 

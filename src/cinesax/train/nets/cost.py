@@ -32,7 +32,7 @@ def cost(model: keras.Model, size: int) -> Cost:
     counted = tf.compat.v1.profiler.ProfileOptionBuilder(options).with_empty_output()
     kinds = counted.with_node_names(start_name_regexes=[".*"]).build()
     logger, level = tf.get_logger(), tf.get_logger().level
-    logger.setLevel("ERROR")  # the profiler warns of its own age
+    logger.setLevel("ERROR")  # the profiler warns that it is deprecated
     try:
         total = tf.compat.v1.profiler.profile(graph, options=kinds)
     finally:

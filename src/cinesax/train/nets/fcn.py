@@ -11,7 +11,7 @@ class FCNConfig:
     """A fully convolutional network without skips.
 
     The defaults are the network of NVIDIA's course "Image Segmentation with TensorFlow", which learns the LV from the
-    same Sunnybrook images; except that its scores pass no ReLU here.
+    same Sunnybrook images, except that here no ReLU follows the scores.
 
     Attributes:
         channels: channels of the strided convolutions; each convolution with its pooling divides the resolution by 4.

@@ -2,7 +2,7 @@
 
 Labels are vectors over the classes. One 1 is a known class. All zeros, or all ones, are an unknown pixel, which never
 counts. Otherwise the ones are the classes that the pixel may have: if only the cavity of a slice was drawn, every pixel
-outside of it is "background or myocardium", and the network learns only that it is not cavity.
+outside it is "background or myocardium", and the network learns only that it is not cavity.
 """
 
 from collections.abc import Sequence

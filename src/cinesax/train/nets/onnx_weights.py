@@ -38,7 +38,7 @@ def read_weights(graph: Path, model: keras.Model) -> None:
         model: a network of the same config and of the graph's size.
 
     Raises:
-        BundleError: the graph is of another network: a layer's weights are missing, or the output differs.
+        BundleError: the graph belongs to another network: a layer's weights are missing, or the output differs.
     """
     nodes = _Nodes(graph)
     last: NDArray[Any] | None = None
@@ -82,14 +82,14 @@ def _kernel(layer: keras.Layer, nodes: _Nodes) -> NDArray[Any] | None:
     kinds = {"ConvTranspose"} if isinstance(layer, layers.Conv2DTranspose) else {"Conv", "MatMul", "Gemm"}
     weights = nodes.find(layer, kinds)
     if weights is None:
-        raise BundleError(f"{nodes.path} holds no weights of the layer {layer.name}: it is of another network")
+        raise BundleError(f"{nodes.path} holds no weights of the layer {layer.name}: it belongs to another network")
     shape = tuple(layer.weights[0].shape)
     if isinstance(layer, layers.DepthwiseConv2D):
         kernel = weights[0].transpose(2, 3, 0, 1).reshape(shape) if weights[0].size == np.prod(shape) else None
     else:
         kernel = weights[0].transpose(2, 3, 1, 0) if weights[0].ndim == 4 else weights[0]
     if kernel is None or kernel.shape != shape:
-        raise BundleError(f"{nodes.path}: the weights of {layer.name} are of another size than the network's")
+        raise BundleError(f"{nodes.path}: the weights of {layer.name} have another size than the network's")
     bias = weights[1] if len(weights) > 1 else None
     if not layer.use_bias:
         layer.set_weights([kernel])
@@ -105,8 +105,9 @@ def _normalise(layer: keras.Layer, nodes: _Nodes, shift: NDArray[Any] | None) ->
     if own is not None:
         layer.set_weights(own)
         return
-    one = np.ones(layer.weights[0].shape, np.float32)
-    layer.set_weights([one, 0 * one if shift is None else shift, 0 * one, one - layer.epsilon])
+    ones = np.ones(layer.weights[0].shape, np.float32)
+    # Keras adds epsilon to the variance, so this normalisation does nothing but add the shift.
+    layer.set_weights([ones, 0 * ones if shift is None else shift, 0 * ones, ones - layer.epsilon])
 
 
 def _compare(graph: Path, model: keras.Model) -> None:
@@ -117,4 +118,6 @@ def _compare(graph: Path, model: keras.Model) -> None:
     expected = session.run(None, {session.get_inputs()[0].name: image})[0]
     worst = float(np.abs(np.asarray(model(image, training=False)) - expected).max())
     if not worst <= _TOLERANCE:
-        raise BundleError(f"{graph} is of another network than it tells: probabilities differ by {worst:.3f}")
+        raise BundleError(
+            f"{graph} does not hold the network that its manifest describes: probabilities differ by {worst:.3f}"
+        )
