@@ -69,11 +69,13 @@ def pair(
     _refuse_few(counts, usual)
     _refuse_missing(slices, times_ms, usual)
     unit, positions = _positions(slices, times_ms, intervals_ms, gating)
+    # The median slice gives the phases their times, so that one slice with another beat does not shift them.
     axis = np.median([times for times in positions if len(times) == usual], axis=0)
     as_near = _AS_NEAR_MS if unit == "ms" else _AS_NEAR
     columns = [np.arange(usual) if len(times) == usual else _nearest(axis, times, as_near) for times in positions]
     apart = np.array([np.abs(times[column] - axis).max() for times, column in zip(positions, columns, strict=True)])
     odd = [index for index, count in enumerate(counts) if count != usual]
+    # The limit is a part of the beat. In ms the beat is not known, or prospective gating ends earlier in some slices.
     if unit != "ms":
         _refuse_distant(apart, odd, counts, usual)
     worst = max(odd, key=lambda index: apart[index])
@@ -97,12 +99,13 @@ def pair(
 
 
 def _usual(slices: Slices) -> int:
-    """How many phases the volumes have: the usual number, or a few more if slices lost some of them."""
+    """The number of phases of the volumes: the usual number, or slightly more if slices lost some phases."""
     numbers = Counter(len(part) for part in slices)
     stated = {stated_phases(part) for part in slices}
     agreed = next(iter(stated)) if len(stated) == 1 else None
     if agreed in numbers:
         return int(agreed or 0)
+    # Arrhythmia rejection only ever removes phases: a slightly larger number that many slices have is the true one.
     frequent = usual_count(numbers.elements())
     near = [
         count
@@ -116,6 +119,8 @@ def _positions(
     slices: Slices, times_ms: Sequence[Floats] | None, intervals_ms: Floats | None, gating: Gating | None
 ) -> tuple[str, list[Floats]]:
     """The time of each frame in the beat: in ms, or as a fraction (of the RR interval, or of the phases)."""
+    # Systole hardly changes with the heart rate. Prospective gating shows it at the same ms in every slice, whereas
+    # retrospective gating stretches each beat over the same number of phases: there the fraction of the beat counts.
     if times_ms is not None and (gating is Gating.PROSPECTIVE or intervals_ms is None):
         return "ms", list(times_ms)
     if times_ms is not None and intervals_ms is not None:
@@ -152,10 +157,10 @@ def _listed(counts: Sequence[int], usual: int) -> str:
     """Which slices hold how many phases: "slice 3 has 5, slices 8, 9 have 2, the others 20"."""
     parts = []
     for count in sorted(set(counts) - {usual}, reverse=True):
-        places = [index for index, one in enumerate(counts) if one == count]
+        places = [index for index, own in enumerate(counts) if own == count]
         parts.append(f"{_places(places)} {'has' if len(places) == 1 else 'have'} {count}")
-    rest = [index for index, one in enumerate(counts) if one == usual]
-    return ", ".join([*parts, f"the others {usual}" if len(rest) > 1 else f"{_places(rest)} has {usual}"])
+    complete = [index for index, own in enumerate(counts) if own == usual]
+    return ", ".join([*parts, f"the others {usual}" if len(complete) > 1 else f"{_places(complete)} has {usual}"])
 
 
 def _places(slices: Sequence[int]) -> str:
@@ -169,6 +174,7 @@ def _refuse_missing(slices: Slices, times_ms: Sequence[Floats] | None, usual: in
     CardiacNumberOfImages and no gap in time.
     """
     short = [index for index, part in enumerate(slices) if len(part) < usual]
+    # A gap shows that files are lost, but not whose: then every short slice is suspect.
     gaps = _lost_numbers([header for part in slices for header in part])
     ended = [index for index in short if _ends_early(slices, index, None if times_ms is None else times_ms[index])]
     missing = short if gaps else ended
@@ -185,7 +191,7 @@ def _lost_numbers(headers: Sequence[Header]) -> list[int]:
     lost: list[int] = []
     for series in {header.series_uid for header in headers}:
         numbers = {int(h.instance_number or 0) for h in headers if h.series_uid == series and h.frame_number is None}
-        # Numbers that were never consecutive (two stacks in one series) show nothing.
+        # Many absent numbers were never consecutive (two stacks in one series), and show nothing.
         absent = sorted(set(range(min(numbers), max(numbers))) - numbers) if numbers and min(numbers) > 0 else []
         lost += absent if len(absent) < len(numbers) / 4 else []
     return lost
@@ -193,10 +199,12 @@ def _lost_numbers(headers: Sequence[Header]) -> list[int]:
 
 def _ends_early(slices: Slices, index: int, times: Floats | None) -> bool:
     part = slices[index]
+    # Frames of one multi-frame instance cannot be lost one by one.
     if (stated_phases(part) or 0) <= len(part) or part[0].frame_number is not None:
         return False
     series = part[0].series_uid
     numbers = [header.instance_number or 0 for part in slices for header in part if header.series_uid == series]
+    # Files lost at the end of a series leave no gap in its numbers, so only its last slice can have lost them.
     last = max(header.instance_number or 0 for header in part) == max(numbers)
     steps = np.array([]) if times is None else np.diff(times)
     return last and (len(steps) < 2 or float(steps.max()) <= _LONG_GAP_STEPS * float(np.median(steps)))

@@ -69,7 +69,7 @@ def pick_short_axis(exam: Exam, selection: Selection = BY_ITSELF) -> Pick:
 
     Args:
         exam: the exam.
-        selection: which series, study or patient of it.
+        selection: which series, study or patient to read.
 
     Raises:
         UsageError: no series, study or patient has the given name.
@@ -183,7 +183,7 @@ def _far_off_axis(exam: Exam) -> str:
     return (
         f"{_plane(nearest)} stack of {nearest.n_slices} slices{several} across an axis "
         f"{off_axis_degrees(nearest.normal):.1f} degrees off the usual long axis of the heart (a short axis lies "
-        f"within {MAX_UNASKED_OFF_AXIS_DEGREES:.0f} degrees of it; if series {series[0].name} is one all the same, "
+        f"within {MAX_UNASKED_OFF_AXIS_DEGREES:.0f} degrees of it; if series {series[0].name} is a short axis anyway, "
         f"read it with --series {series[0].uid}); "
     )
 
@@ -198,6 +198,7 @@ def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool
     if not chosen:
         known = ", ".join(dict.fromkeys(entry.uid for entry in exam.series))
         raise UsageError(f"no series {series_uid} in {exam.path}; there are {known}")
+    # Several series may share the UID: a series is one SeriesInstanceUID and SeriesNumber.
     chosen.sort(key=lambda entry: (entry.kind is not SeriesKind.SHORT_AXIS, -entry.n_instances))
     series = chosen[0]
     if series.kind in (SeriesKind.NO_PIXELS, SeriesKind.MULTI_FRAME, SeriesKind.NOT_MR_IMAGE):
@@ -214,10 +215,10 @@ def _picked_by_hand(exam: Exam, series_uid: str, ignore_frame_of_reference: bool
 
 
 def _with_its_slices(exam: Exam, series: Series) -> tuple[tuple[Series, ...], Stack]:
-    """A series far off the axis with those that hold the other slices of its stack, else alone.
+    """A series far off the axis, with the series that hold the other slices of its stack; any other series alone.
 
-    Such a stack is never picked unasked, so naming a slice of it is the only way to read it. One of the usual
-    orientation is joined unasked: who names a slice of that means the slice.
+    A stack far off the axis is only read if the user names it, and naming one of its series is the only way to do so. A
+    stack of the usual orientation is read unasked: a user who names one of its series means that slice alone.
     """
     if series.stack is None:
         raise GeometryError(f"series {series.name} has {series.kind}: {series.explanation}")
@@ -284,14 +285,16 @@ def _left_out(series: Series, stack: Stack) -> list[Finding]:
     Phase, real and imaginary images are ignored here.
     """
     chosen = {id(header) for header in stack.headers}
-    rest = [header for header in magnitude_only(series.headers) if id(header) not in chosen]
-    problems = [problem for problem in map(geometry_problem, rest) if problem]
+    others = [header for header in magnitude_only(series.headers) if id(header) not in chosen]
+    problems = [problem for problem in map(geometry_problem, others) if problem]
     if problems:
         raise GeometryError(
             f"{len(problems)} of {series.n_instances} files of series {series.name} have {problems[0]}: "
             "the stack would not be complete"
         )
-    for other in split_into_stacks(rest):
+    for other in split_into_stacks(others):
+        # A slice of the stack that is slightly off would be missing from the volume without a word; a long-axis view
+        # in the same series is not part of it.
         turned = float(np.degrees(np.arccos(np.clip(abs(other.normal @ stack.normal), 0, 1))))
         if turned < _OTHER_VIEW_DEGREES:
             raise GeometryError(
@@ -299,11 +302,11 @@ def _left_out(series: Series, stack: Stack) -> list[Finding]:
                 f"{other.matrix}, spacing {other.spacing_mm} mm, turned by {turned:.1f} degrees against the "
                 f"{stack.n_slices} of matrix {stack.matrix}, spacing {stack.spacing_mm} mm"
             )
-    if not rest:
+    if not others:
         return []
     sentence = "series {series} also holds {frames} frames in other orientations, which were left out"
     texts = {"series": series.name}
-    return [Finding(Code.OTHER_CANDIDATES, Severity.NOTE, sentence, numbers={"frames": len(rest)}, texts=texts)]
+    return [Finding(Code.OTHER_CANDIDATES, Severity.NOTE, sentence, numbers={"frames": len(others)}, texts=texts)]
 
 
 def read_cine(source: Exam | Pick) -> Cine:

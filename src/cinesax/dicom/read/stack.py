@@ -98,6 +98,7 @@ class Stack:
     @cached_property
     def slices(self) -> tuple[tuple[int, ...], ...]:
         """Indices of the frames at each position, positions in order along the normal."""
+        # Positions along the normal, not SliceLocation: that is rounded, or left from before anonymisation.
         positions = self.origins_mm @ self.normal
         order = np.argsort(positions, kind="stable")
         breaks = np.flatnonzero(np.diff(positions[order]) > _SAME_SLICE_MM) + 1
@@ -128,7 +129,7 @@ class OrderedStack:
 
     Attributes:
         frames: (phase, slice).
-        grid: where they lie.
+        grid: the positions of the frames.
         trigger_times_ms: (phase, slice), or None.
         rr_intervals_ms: (slice,), or None.
         findings: what the reader should know about the stack.
@@ -201,6 +202,7 @@ def _angle_degrees(first: Floats, second: Floats) -> float:
 
 
 def _stack(headers: Sequence[Header]) -> Stack:
+    # The mean of slightly different directions is neither of unit length nor quite at right angles.
     row, column = np.mean([_unit_orientation(header) for header in headers], axis=0)
     row = row / np.linalg.norm(row)
     column = column - (column @ row) * row
@@ -220,10 +222,10 @@ def order(stack: Stack) -> OrderedStack:
     stored = [tuple(stack.headers[i] for i in part) for part in stack.slices]
     slices = []
     for index, (part, expected) in enumerate(zip(stored, expected_phases(stored), strict=True)):
-        kept, found = without_doubles(part, index, expected)
+        kept, doubles = without_doubles(part, index, expected)
         slices.append(kept)
-        findings += found
-    ordered, by_trigger, found = in_order_of_time(slices)
+        findings += doubles
+    ordered, by_trigger, order_findings = in_order_of_time(slices)
     times, units = in_milliseconds(ordered, trigger_times(ordered)) if by_trigger else (None, [])
     intervals = rr_intervals_ms(ordered, times)
     gating = gating_of(ordered, times, intervals)
@@ -231,16 +233,16 @@ def order(stack: Stack) -> OrderedStack:
     frames = tuple(tuple(ordered[i][int(k)] for i, k in enumerate(phase)) for phase in pairing.places)
     grid, paddings = _grid(stack, frames[0])
     triggers = None if times is None else np.stack([t[k] for t, k in zip(times, pairing.places.T, strict=True)], axis=1)
-    findings += [*found, *units, *pairing.findings, *timing_oddities(ordered, times, intervals)]
+    findings += [*order_findings, *units, *pairing.findings, *timing_oddities(ordered, times, intervals)]
     findings += [*_distances(grid), *_shifts(grid), *_matrices(frames[0])]
     return OrderedStack(frames, grid, triggers, intervals, tuple(findings), gating, paddings)
 
 
 def _grid(stack: Stack, first_phase: Sequence[Header]) -> tuple[Grid, tuple[tuple[int, int], ...]]:
-    """The grid, and the (rows, columns) before each slice on the largest matrix, if the matrices of slices differ.
+    """The grid; if matrices differ, also the (rows, columns) before each slice on the largest matrix.
 
-    Slices with a smaller matrix are placed to the nearest pixel; the remaining part of a pixel goes into the origin of
-    the slice.
+    Slices with a smaller matrix are placed to the nearest pixel; the remaining fraction of a pixel goes into the origin
+    of the slice.
     """
     place = {id(header): index for index, header in enumerate(stack.headers)}
     origins = stack.origins_mm[[place[id(header)] for header in first_phase]]
@@ -248,6 +250,7 @@ def _grid(stack: Stack, first_phase: Sequence[Header]) -> tuple[Grid, tuple[tupl
     matrices = [(header.rows or 0, header.columns or 0) for header in first_phase]
     if set(matrices) == {stack.matrix}:
         return Grid(origins, stack.along_row, stack.along_column, stack.spacing_mm, shape), ()
+    # Slices with the full matrix say where its corner is; if there are none, the mean is as good a place as any.
     full = np.array([origin for origin, matrix in zip(origins, matrices, strict=True) if matrix == stack.matrix])
     reference = full.mean(axis=0) if len(full) else origins.mean(axis=0)
     paddings = []
@@ -332,9 +335,10 @@ def _distances(grid: Grid) -> list[Finding]:
     if grid.is_even():
         return []
     median = grid.slice_distance_mm or 0.0
-    found = []
+    findings = []
     for index, distance in enumerate(grid.slice_distances_mm):
         if abs(distance - median) > 0.02 * median:
+            # A gap of two distances is one missing slice.
             missing = round(float(distance) / median) - 1
             guess = ": {missing} seem(s) to be missing" if missing >= 1 else ""
             sentence = (
@@ -344,8 +348,8 @@ def _distances(grid: Grid) -> list[Finding]:
             numbers = {"first": index, "second": index + 1, "distance_mm": float(distance), "usual_mm": median}
             numbers |= {"missing": max(missing, 0)}
             code = Code.UNEVEN_SLICE_DISTANCE
-            found.append(Finding(code, Severity.WARNING, sentence, slice=index, numbers=numbers))
-    return found
+            findings.append(Finding(code, Severity.WARNING, sentence, slice=index, numbers=numbers))
+    return findings
 
 
 def _shifts(grid: Grid) -> list[Finding]:
@@ -363,7 +367,7 @@ def _shifts(grid: Grid) -> list[Finding]:
         return []
     sentence = (
         "slices are shifted in their plane, slice {worst_slice} by {shift_mm:.1f} mm against the line of the others: "
-        "volumes do not depend on this, but a single affine (NIfTI) cannot express their places"
+        "volumes do not depend on this, but a single affine (NIfTI) cannot express their positions"
     )
     moved = {"worst_slice": worst, "shift_mm": float(off[worst])}
     return [Finding(Code.SHIFTED_SLICES, Severity.WARNING, sentence, slice=worst, numbers=moved)]

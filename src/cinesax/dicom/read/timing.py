@@ -21,12 +21,12 @@ _SAME_TRIGGER_PART = 1e-5
 _COMPLETE = 0.85
 # Retrospective gating covers the whole beat; prospective gating must leave time to wait for the next R wave.
 _WHOLE_BEAT = 0.92
-# Times that cover so many stated beats show several. A little less, and they contradict one another.
+# Times that cover this many stated beats show several beats. Times between one and this many contradict the beat.
 _SEVERAL_BEATS = 1.5
-# Where no beat is stated: the least that shows an ejection, and a beat to count by.
+# If no beat is stated: the shortest span that shows an ejection, and the beat to compare with.
 _LEAST_SPAN_MS, _USUAL_BEAT_MS = 120.0, 800.0
-# Of a stated beat: less than this shows no ejection. In ms a minute of real-time images is believed, in another unit a
-# few beats.
+# The part of a stated beat below which times show no ejection. For each unit: its name, factor, and the most beats that
+# times may span. In ms a minute of real-time images is plausible, in another unit only a few beats.
 _LEAST_OF_BEAT = 0.25
 _UNITS = (("ms", 1.0, 100.0), ("seconds", 1000.0, 12.0), ("microseconds", 0.001, 12.0))
 
@@ -63,6 +63,7 @@ def _moment(header: Header) -> tuple[str, str, float, float]:
     return *times, header.series_number or 0, header.instance_number or 0
 
 
+# What may distinguish two acquisitions of a slice, the most reliable first.
 _ACQUISITIONS: tuple[Callable[[Header], object], ...] = (
     lambda header: header.series_uid,
     lambda header: None if header.frame_number is None else header.sop_instance_uid,
@@ -93,6 +94,7 @@ def _later_acquisition(frames: tuple[Header, ...], expected: int) -> tuple[Heade
         # Acquisition times may differ from frame to frame: such a group is not one acquisition of a slice.
         if len(groups) < 2 or fullest < _COMPLETE * expected:
             continue
+        # The later acquisition was made because the earlier one failed; but it may have been stopped itself.
         complete = [group for group in groups.values() if len(group) >= _COMPLETE * fullest]
         return tuple(max(complete, key=lambda group: max(_moment(frame) for frame in group)))
     return None
@@ -104,7 +106,7 @@ def _one_a_trigger(frames: tuple[Header, ...]) -> tuple[Header, ...]:
     for frame in sorted(frames, key=_moment):
         if frame.trigger_time_ms is None:
             return frames
-        # In parts of the longest: times may be stored in seconds.
+        # Relative to the longest time, because times may be stored in seconds.
         latest[round(frame.trigger_time_ms / (_SAME_TRIGGER_PART * longest or 1.0))] = frame
     # If most frames share their trigger time, it says nothing, and the frames are not duplicates.
     return tuple(latest.values()) if len(latest) >= max(2, len(frames) / 2) else frames
@@ -137,6 +139,7 @@ def in_order_of_time(slices: Sequence[Sequence[Header]]) -> tuple[list[list[Head
     """
     for name, clue in _CLUES:
         values = [[clue(frame) for frame in part] for part in slices]
+        # A clue that repeats within any slice would leave the order of its phases to chance: try the next clue.
         if any(None in part or len(set(part)) != len(part) for part in values):
             continue
         ordered = [sorted(part, key=lambda frame: clue(frame) or 0.0) for part in slices]
@@ -156,17 +159,18 @@ def trigger_times(slices: Sequence[Sequence[Header]]) -> list[Floats]:
 def in_milliseconds(
     slices: Sequence[Sequence[Header]], times: Sequence[Floats]
 ) -> tuple[list[Floats] | None, list[Finding]]:
-    """Trigger times in ms, whatever unit they are stored in; None where no unit makes them times of a beat.
+    """Trigger times in ms, whatever unit they are stored in; None if no unit makes them times in a beat.
 
-    They are compared with the stated RR interval, or where there is none, with what any beat lasts.
+    They are compared with the stated RR interval or, without one, with the possible lengths of a beat.
     """
-    if min(len(one) for one in times) < 3:
+    if min(len(part) for part in times) < 3:
         return list(times), []
-    # The first plausible one of each slice: NominalInterval is exact, HeartRate is a whole number of beats.
+    # The first plausible interval of each slice: NominalInterval is exact, HeartRate is rounded to whole beats.
     plausible = (next(filter(_is_interval, _stated_intervals(part)), None) for part in slices)
     stated = [interval for interval in plausible if interval is not None]
     beat = float(np.median(stated)) if stated else None
-    span = float(np.median([float(np.ptp(one)) * len(one) / (len(one) - 1) for one in times]))
+    # n phases have n - 1 steps between them; the last phase lasts a step too.
+    span = float(np.median([float(np.ptp(part)) * len(part) / (len(part) - 1) for part in times]))
     least = _LEAST_SPAN_MS if beat is None else _LEAST_OF_BEAT * beat
     fits = (
         (name, factor)
@@ -182,11 +186,11 @@ def in_milliseconds(
     if factor == 1.0:
         return list(times), []
     sentence = f"TriggerTime spans {{span:.4g}}, and {compared} takes ms: it is taken to be in {unit}"
-    return [one * factor for one in times], [Finding(Code.TIME_UNITS, Severity.WARNING, sentence, numbers=numbers)]
+    return [part * factor for part in times], [Finding(Code.TIME_UNITS, Severity.WARNING, sentence, numbers=numbers)]
 
 
 def rr_intervals_ms(slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None) -> Floats | None:
-    """For each slice NominalInterval, else 60000 / HeartRate, else trigger step x phases: the first plausible one."""
+    """For each slice the first plausible of NominalInterval, 60000 / HeartRate, and trigger step x phases."""
     intervals: list[float] = []
     for index, part in enumerate(slices):
         times = None if times_ms is None else times_ms[index]
@@ -196,6 +200,7 @@ def rr_intervals_ms(slices: Sequence[Sequence[Header]], times_ms: Sequence[Float
         if times is not None and len(times) > 2:
             candidates.append(float(np.median(np.diff(times))) * len(times))
         possible = [value for value in candidates if _is_interval(value) and _may_be_beat(value, span, covered)]
+        # All or nothing: a Cine has an interval for each slice, or none at all.
         if not possible:
             return None
         intervals.append(possible[0])
@@ -203,12 +208,18 @@ def rr_intervals_ms(slices: Sequence[Sequence[Header]], times_ms: Sequence[Float
 
 
 def _is_interval(value_ms: float) -> bool:
-    """Whether any heart beat lasts so long."""
+    """Whether a heart beat can have this length."""
     return 200 <= value_ms <= 3000
 
 
 def _may_be_beat(interval_ms: float, span_ms: float, covered_ms: float) -> bool:
-    """Whether times that span so much, and cover a step more, show a beat of this length, or several (real time)."""
+    """Whether times may show one beat of this length or, in real time, several.
+
+    Args:
+        interval_ms: the length of the beat.
+        span_ms: from the first time to the last.
+        covered_ms: the span and one more step.
+    """
     return interval_ms >= 0.9 * span_ms or covered_ms >= _SEVERAL_BEATS * interval_ms
 
 
@@ -235,7 +246,7 @@ def gating_of(
         if len(times) > 2
     ]
     if not covered or float(np.median(covered)) >= _SEVERAL_BEATS:
-        # Real-time images wait for no R wave.
+        # Real-time images are not gated.
         return None
     return Gating.RETROSPECTIVE if float(np.median(covered)) >= _WHOLE_BEAT else Gating.PROSPECTIVE
 
@@ -246,41 +257,41 @@ _GATING: dict[str | None, Gating] = {"RETROSPECTIVE": Gating.RETROSPECTIVE, "PRO
 def timing_oddities(
     slices: Sequence[Sequence[Header]], times_ms: Sequence[Floats] | None, intervals_ms: Floats | None
 ) -> list[Finding]:
-    """Findings: phases missing in all slices, beats that differ, slices that start at another point of the beat."""
-    found = []
+    """Findings: phases missing in all slices, different beats, slices that start at different points of the beat."""
+    findings = []
     counts = {len(part) for part in slices}
     stated = {stated_phases(part) for part in slices}
     count = next(iter(stated)) or 0 if len(stated) == 1 else 0
     if count > max(counts):
-        sentence = "no slice has more than {phases} phases where CardiacNumberOfImages says {stated}"
+        sentence = "no slice has more than {phases} phases, although CardiacNumberOfImages says {stated}"
         numbers = {"phases": max(counts), "stated": count}
-        found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, sentence, numbers=numbers))
+        findings.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, sentence, numbers=numbers))
     if intervals_ms is not None and float(intervals_ms.max()) > 1.15 * float(intervals_ms.min()):
         sentence = (
             "the heart beat differs between slices, {shortest_ms:.0f} to {longest_ms:.0f} ms: "
             "so phases of one volume lie at different times"
         )
         beats = {"shortest_ms": float(intervals_ms.min()), "longest_ms": float(intervals_ms.max())}
-        found.append(Finding(Code.RR_INTERVALS_DIFFER, Severity.NOTE, sentence, numbers=beats))
+        findings.append(Finding(Code.RR_INTERVALS_DIFFER, Severity.NOTE, sentence, numbers=beats))
     # If slices have different numbers of phases, the pairing handles gaps and the start of each slice.
     if times_ms is not None and len(counts) == 1 and len(times_ms[0]) > 2:
-        found += _trigger_oddities(np.stack(times_ms, axis=1))
-    return found
+        findings += _trigger_oddities(np.stack(times_ms, axis=1))
+    return findings
 
 
 def _trigger_oddities(triggers: Floats) -> list[Finding]:
-    found = []
+    findings = []
     steps = np.median(np.diff(triggers, axis=0), axis=0)
     for index in np.flatnonzero(np.diff(triggers, axis=0).max(axis=0) > 1.6 * steps):
         sentence = "the trigger times skip a step: a phase seems to be missing"
-        found.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, sentence, slice=int(index)))
+        findings.append(Finding(Code.INCOMPLETE_SLICE, Severity.WARNING, sentence, slice=int(index)))
     # Pairing by index needs the slices to start at the same point of the beat, within half a phase.
     starts = triggers[0] / steps
     if float(np.ptp(starts)) > 0.5:
         sentence = (
             "slices start at different points of the beat ({earliest_ms:.0f} to {latest_ms:.0f} ms "
-            "after the R wave): their phases are paired by index all the same"
+            "after the R wave): their phases are paired by index anyway"
         )
         numbers = {"earliest_ms": float(triggers[0].min()), "latest_ms": float(triggers[0].max())}
-        found.append(Finding(Code.PHASE_ORDER, Severity.WARNING, sentence, numbers=numbers))
-    return found
+        findings.append(Finding(Code.PHASE_ORDER, Severity.WARNING, sentence, numbers=numbers))
+    return findings
