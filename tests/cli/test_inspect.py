@@ -149,8 +149,51 @@ def test_all_patients_are_shown_when_asked_for(tmp_path, capsys):
     _two_studies(tmp_path)
     main(["inspect", str(tmp_path), "--show-patient"])
     said = capsys.readouterr().out
-    assert "patient: name DOE^JANE, id ID-77" in said
-    assert "patient: name ROE^RICHARD, id ID-99" in said
+    assert "patient 1: name DOE^JANE, id ID-77" in said
+    assert "patient 2: name ROE^RICHARD, id ID-99" in said
+
+
+def test_each_row_says_whose_it_is(tmp_path, capsys):
+    _two_studies(tmp_path)
+    main(["inspect", str(tmp_path)])
+    said = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("│")] for line in said.splitlines() if "parallel slices" in line]
+    assert [row[2:4] for row in rows] == [["1", "1"], ["2", "2"]]
+    assert "study 1: 1.2.3.4" in said and "study 2: 1.2.8" in said
+    assert "ID-77" not in said and "ID-99" not in said
+    main(["inspect", str(tmp_path), "--format", "json"])
+    series = json.loads(capsys.readouterr().out)["series"]
+    assert [(one["patient_numbers"], one["study_number"]) for one in series] == [([1], 1), ([2], 2)]
+
+
+def test_a_series_of_two_patients_says_so(tmp_path, capsys):
+    files = exams.write_exam(tmp_path)
+    exams.edit(files[exams.PHASES :], PatientID="ID-99")
+    main(["inspect", str(tmp_path)])
+    (row,) = [line.split("│") for line in capsys.readouterr().out.splitlines() if "parallel slices" in line]
+    assert row[2].strip() in ("1, 2", "2, 1")
+    main(["inspect", str(tmp_path), "--format", "json"])
+    assert sorted(json.loads(capsys.readouterr().out)["series"][0]["patient_numbers"]) == [1, 2]
+
+
+@pytest.mark.parametrize("columns", [60, 40])
+def test_a_narrow_terminal_gets_whole_words(tmp_path, capsys, monkeypatch, columns):
+    _two_studies(tmp_path)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    main(["inspect", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    text = " ".join(" ".join(lines).split())
+    assert "patient 2, study 2: 30 images, 5 slices, 6 phases" in text
+    assert "short-axis cine" in text and "5 parallel slices 9.0 mm apart of 6 phases, across an axis" in text
+
+
+def test_nifti_files_on_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    path = saved(tmp_path / "cine.nii.gz", image_of(exams.small_cine()))
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["inspect", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("-> cine.nii.gz:") and "5 slices, 6 phases" in " ".join(lines)
 
 
 def test_frames_of_reference_are_ignored_on_request_only(tmp_path, capsys):

@@ -6,13 +6,15 @@ birth dates and patient IDs are shown only with --show-patient.
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from cinesax.cli import add_selection, selection_from
@@ -20,6 +22,7 @@ from cinesax.core.errors import CinesaxError, UsageError
 from cinesax.core.findings import Finding
 from cinesax.core.selection import Selection
 from cinesax.dicom.read.exam import Exam, chosen_part, open_exam
+from cinesax.dicom.read.header import Header
 from cinesax.dicom.read.pick import Pick, pick_short_axis
 from cinesax.dicom.read.series import Series
 from cinesax.dicom.read.stack import order
@@ -92,9 +95,11 @@ def _verdict(series: Series, pick: Pick | None) -> tuple[bool, str]:
 
 def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *, show_patient: bool) -> dict[str, Any]:
     rows = []
-    for series in exam.series:
+    for series, owner in zip(exam.series, _owners(exam), strict=True):
         picked, reason = _verdict(series, pick)
         row: dict[str, Any] = {
+            "patient_numbers": list(owner.patients),
+            "study_number": owner.study,
             "series_uid": series.uid,
             "study_uid": series.study_uid,
             "number": series.number,
@@ -108,7 +113,7 @@ def _inspection(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *,
             "reason": reason,
         }
         if show_patient:
-            row["patient"] = _patient(series)
+            row["patient"] = _patient(series.headers[0])
         rows.append(row)
     return {
         "schema": SCHEMA,
@@ -130,42 +135,147 @@ def _fields(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _patient(series: Series) -> dict[str, str | None]:
-    header = series.headers[0]
+def _patient(header: Header) -> dict[str, str | None]:
     return {"name": header.patient_name, "id": header.patient_id, "birth_date": header.patient_birth_date}
 
 
 def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *, show_patient: bool) -> None:
-    # A pipe has no width, and rich would fold the table at 80 columns.
-    console = Console() if sys.stdout.isatty() else Console(file=sys.stdout, width=_PIPED_WIDTH)
-    table = Table(title=None, pad_edge=False)
-    for name in ("", "no.", "series", "images", "slices", "phases", "kind", "because"):
-        table.add_column(name, justify="right" if name in ("no.", "images", "slices", "phases") else "left")
-    for series in exam.series:
+    console = _console()
+    owners = _owners(exam)
+    several = len({(owner.patients, owner.study) for owner in owners}) > 1 or any(len(o.patients) > 1 for o in owners)
+    rows = []
+    for series, owner in zip(exam.series, owners, strict=True):
         picked, reason = _verdict(series, pick)
-        counts = (series.number, series.n_instances, series.n_slices, series.n_phases)
-        number, images, slices, phases = ("-" if count is None else str(count) for count in counts)
+        counts = {"images": series.n_instances, "slices": series.n_slices, "phases": series.n_phases}
         description = series.description if show_patient else series.pseudonymous_description
-        mark, name = "->" if picked else "", _plain(description or "-")
-        table.add_row(mark, number, name, images, slices, phases, str(series.kind), _plain(reason))
-    console.print(table)
+        rows.append(
+            _Row(
+                picked,
+                {
+                    **({"patient": ", ".join(map(str, owner.patients)), "study": str(owner.study)} if several else {}),
+                    "no.": "-" if series.number is None else str(series.number),
+                    "series": _plain(description or "-"),
+                    **{name: "-" if count is None else str(count) for name, count in counts.items()},
+                    "kind": str(series.kind),
+                    "because": _plain(reason),
+                },
+            )
+        )
+    _print_rows(console, rows)
     if show_patient:
-        for patient in {tuple(_patient(series).items()): None for series in exam.series}:
-            shown = ", ".join(f"{name} {_plain(value or '-')}" for name, value in patient)
-            console.print(f"patient: {shown}", markup=False)
+        named = {
+            number: _patient(header)
+            for series, owner in zip(exam.series, owners, strict=True)
+            for number, header in zip(owner.patients, _by_patient(series).values(), strict=True)
+        }
+        for number, patient in named.items():
+            shown = ", ".join(f"{name} {value or '-'}" for name, value in patient.items())
+            console.print(f"patient{f' {number}' if several else ''}: {_printed(shown)}", markup=False)
+    if several:
+        studies = {owner.study: series.study_uid for series, owner in zip(exam.series, owners, strict=True)}
+        for number, uid in studies.items():
+            line = f"study {number}: {_printed(uid) or 'without UID'}"
+            # A UID that is broken into two lines cannot be copied.
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     if exam.ignored:
         first = exam.ignored[0]
         shown = f"{first.file} ({first.explanation})"
         console.print(f"{len(exam.ignored)} file(s) ignored, the first: {shown}", markup=False)
     if pick is not None:
-        console.print(f"picked: {', '.join(series.uid for series in pick.series)}", markup=False, highlight=False)
+        console.print(
+            f"picked: {', '.join(series.uid for series in pick.series)}", markup=False, highlight=False, soft_wrap=True
+        )
     for finding in findings:
         console.print(str(finding), markup=False, highlight=False)
 
 
+def _console() -> Console:
+    """Where tables go. A pipe has no width, and rich would fold them at 80 columns unless COLUMNS says otherwise."""
+    if sys.stdout.isatty():
+        return Console()
+    told = os.environ.get("COLUMNS", "")
+    return Console(file=sys.stdout, width=int(told) if told.isdigit() and int(told) > 0 else _PIPED_WIDTH)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Whose a series is: numbers of its patients and its study, from 1, which say nothing of either.
+
+    A series has several patients where an anonymiser gave them all the same UIDs.
+    """
+
+    patients: tuple[int, ...]
+    study: int
+
+
+def _owners(exam: Exam) -> list[_Owner]:
+    """Whose each series is; patients are told apart by PatientID."""
+    patients: dict[str, int] = {}
+    studies: dict[tuple[tuple[int, ...], str], int] = {}
+    owners = []
+    for series in exam.series:
+        numbers = tuple(patients.setdefault(name, len(patients) + 1) for name in _by_patient(series))
+        owners.append(_Owner(numbers, studies.setdefault((numbers, series.study_uid), len(studies) + 1)))
+    return owners
+
+
+def _by_patient(series: Series) -> dict[str, Header]:
+    """PatientID -> a header of a series, for each patient in it."""
+    return {header.patient_id or "": header for header in reversed(series.headers)}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a table: whether it is what `analyze` reads, and its cells by the names of their columns."""
+
+    picked: bool
+    cells: Mapping[str, str]
+
+
+_COUNTS = ("patient", "study", "no.", "images", "slices", "phases")
+_NARROW = 100
+"""Columns: below, a table leaves its last columns a few letters a line, and rows are printed as paragraphs."""
+
+
+def _print_rows(console: Console, rows: Sequence[_Row]) -> None:
+    """Print rows as a table, or as a paragraph each where the terminal is narrow."""
+    if not rows:
+        return
+    if console.width < _NARROW:
+        for row in rows:
+            _print_paragraph(console, row)
+        return
+    table = Table(title=None, pad_edge=False)
+    for name in ("", *rows[0].cells):
+        table.add_column(name, justify="right" if name in _COUNTS else "left")
+    for row in rows:
+        table.add_row("->" if row.picked else "", *row.cells.values())
+    console.print(table)
+
+
+def _print_paragraph(console: Console, row: _Row) -> None:
+    """One row as lines: what it is, its counts, and why."""
+    cells = dict(row.cells)
+    because = cells.pop("because")
+    number, name = cells.pop("no.", ""), cells.pop("series", "") or cells.pop("file", "")
+    whose = ", ".join(f"{name} {cells.pop(name)}" for name in ("patient", "study") if name in cells)
+    counted = ((cells.pop(name), name) for name in ("images", "slices", "phases") if name in cells)
+    counts = ", ".join(f"{count} {name.removesuffix('s') if count == '1' else name}" for count, name in counted)
+    others = ", ".join(value for value in cells.values() if value)
+    first = f"{'->' if row.picked else '  '} {f'{number} ' if number else ''}{name}"
+    console.print(Padding(f"{first}: {others}", (0, 0)), highlight=False)
+    for line in (f"{whose}: {counts}" if whose else counts, because):
+        console.print(Padding(line, (0, 0, 0, 5)), highlight=False)
+
+
+def _printed(text: str) -> str:
+    """The text without control characters: a header may hold any."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _plain(text: str) -> str:
-    """The text without control characters (a header may hold any) and rich's markup."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")
+    """The text without control characters and rich's markup."""
+    return _printed(text).replace("[", r"\[")
 
 
 @dataclass(frozen=True)
@@ -254,15 +364,23 @@ def _nifti_inspection(
 
 
 def _print_nifti(rows: Sequence[_NiftiRow], findings: Sequence[Finding]) -> None:
-    console = Console() if sys.stdout.isatty() else Console(file=sys.stdout, width=_PIPED_WIDTH)
-    table = Table(title=None, pad_edge=False)
-    for name in ("", "file", "array", "slices", "phases", "header", "because"):
-        table.add_column(name, justify="right" if name in ("slices", "phases") else "left")
-    for row in rows:
-        stored = " x ".join(map(str, row.stored))
-        counts = str(row.slices), str(row.phases)
-        table.add_row("->" if row.picked else "", _plain(row.name), stored, *counts, row.header, _plain(row.reason))
-    if rows:
-        console.print(table)
+    console = _console()
+    _print_rows(
+        console,
+        [
+            _Row(
+                row.picked,
+                {
+                    "file": _plain(row.name),
+                    "array": " x ".join(map(str, row.stored)),
+                    "slices": str(row.slices),
+                    "phases": str(row.phases),
+                    "header": _plain(row.header),
+                    "because": _plain(row.reason),
+                },
+            )
+            for row in rows
+        ],
+    )
     for finding in findings:
         console.print(str(finding), markup=False, highlight=False)
