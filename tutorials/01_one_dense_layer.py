@@ -134,12 +134,12 @@ for axes, name in zip(figure.subplots(1, 3), ("loss", "accuracy", "dice"), stric
     axes.legend()
 course.show(figure, lesson, "01-curves")
 
-found = course.probabilities(network, test_images)
-nothing = np.zeros_like(found)
+predicted = course.probabilities(network, test_images)
+nothing = np.zeros_like(predicted)
 course.table(
     course.COLUMNS,
     [
-        course.judge(found, test_labels[..., 1]).row("one dense layer"),
+        course.judge(predicted, test_labels[..., 1]).row("one dense layer"),
         course.judge(nothing, test_labels[..., 1]).row("says background everywhere"),
     ],
 )
@@ -158,8 +158,8 @@ print(f"weights: {network.count_params():,}; pixels of cavity to learn from: {sm
 
 # %%
 order = course.examples(test_labels[..., 1])
-parts = [("one dense layer", test_images[n, ..., 0], test_labels[n, ..., 1], found[n]) for n in order]
-course.show(course.pictures(parts), lesson, "01-found")
+parts = [("one dense layer", test_images[n, ..., 0], test_labels[n, ..., 1], predicted[n]) for n in order]
+course.show(course.pictures(parts), lesson, "01-predicted")
 
 # %% [markdown]
 # ## What the network has learned, and what it has not

@@ -164,8 +164,8 @@ for name in ("3 convolutions", "6 convolutions"):
 # %%
 order = course.examples(truth)
 for name in ("3 convolutions", "6 convolutions"):
-    found = course.probabilities(networks[name][0], test_images)
-    parts = [(name, test_images[n, ..., 0], truth[n], found[n]) for n in order]
+    predicted = course.probabilities(networks[name][0], test_images)
+    parts = [(name, test_images[n, ..., 0], truth[n], predicted[n]) for n in order]
     course.show(course.pictures(parts), lesson, f"02-{name[0]}-convolutions")
 
 # %% [markdown]

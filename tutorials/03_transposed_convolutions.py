@@ -129,8 +129,8 @@ network.summary(line_length=90)
 # %%
 price = cost(network, 256)
 print(f"{price.parameters:,} parameters; {price.multiply_adds / 1e6:,.0f} million multiplications for a frame")
-found = course.probabilities(network, test_images)
-judged = course.judge(found, truth)
+predicted = course.probabilities(network, test_images)
+judged = course.judge(predicted, truth)
 course.table(
     course.COLUMNS,
     [judged.row("FCN"), course.judge(np.zeros_like(truth), truth).row("says background everywhere")],
@@ -144,8 +144,8 @@ course.table(
 
 # %%
 order = course.examples(truth)
-parts = [(f"FCN: Dice {judged.dice[n]:.2f}", test_images[n, ..., 0], truth[n], found[n]) for n in order]
-course.show(course.pictures(parts, crop=96), lesson, "03-found")
+parts = [(f"FCN: Dice {judged.dice[n]:.2f}", test_images[n, ..., 0], truth[n], predicted[n]) for n in order]
+course.show(course.pictures(parts, crop=96), lesson, "03-predicted")
 
 # %% [markdown]
 # The probability along one row of the first frame shows the same in numbers. In the truth, each step between background
@@ -157,12 +157,12 @@ row = int(np.argmax(truth[number].sum(axis=1)))
 figure = Figure(figsize=(8, 3), layout="constrained")
 axes = figure.subplots()
 axes.plot(truth[number, row], label="truth", drawstyle="steps-mid")
-axes.plot(found[number, row], label="FCN")
+axes.plot(predicted[number, row], label="FCN")
 axes.set(xlabel="column", ylabel="probability of cavity")
 axes.grid(alpha=0.3)
 axes.legend()
 course.show(figure, lesson, "03-row")
-between = ((found[number, row] > 0.1) & (found[number, row] < 0.9)).sum()
+between = ((predicted[number, row] > 0.1) & (predicted[number, row] < 0.9)).sum()
 print(f"{between} pixels of this row have a probability between 0.1 and 0.9")
 
 # %% [markdown]

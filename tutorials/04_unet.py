@@ -55,8 +55,8 @@ networks = {name: course.trained(lesson, name)[1] for name in ("fcn", "unet")}
 networks["unet"].summary(line_length=100)
 
 # %%
-found = {name: course.probabilities(network, test_images) for name, network in networks.items()}
-judged = {name: course.judge(one, truth) for name, one in found.items()}
+predicted = {name: course.probabilities(network, test_images) for name, network in networks.items()}
+judged = {name: course.judge(masks, truth) for name, masks in predicted.items()}
 areas = truth.sum(axis=(1, 2))
 small = (areas > 0) & (areas <= np.quantile(areas[areas > 0], 0.25))
 rows = []
@@ -74,8 +74,8 @@ course.table(columns, rows)
 
 # %%
 order = course.examples(truth)
-for name, one in found.items():
-    parts = [(f"{name}: Dice {judged[name].dice[n]:.2f}", test_images[n, ..., 0], truth[n], one[n]) for n in order]
+for name, masks in predicted.items():
+    parts = [(f"{name}: Dice {judged[name].dice[n]:.2f}", test_images[n, ..., 0], truth[n], masks[n]) for n in order]
     course.show(course.pictures(parts, crop=96), lesson, f"04-{name}")
 
 # %% [markdown]
@@ -89,7 +89,7 @@ for name, one in found.items():
 config = course.networks(lesson)["unet"]
 cut = keras.models.clone_model(networks["unet"])
 cut.set_weights(networks["unet"].get_weights())
-rows, seen = [judged["unet"].row("all skips")], {"all skips": found["unet"]}
+rows, seen = [judged["unet"].row("all skips")], {"all skips": predicted["unet"]}
 for level in range(len(config.channels) - 1):
     layer = cut.get_layer(f"merge{level}_conv1")
     kernel = layer.get_weights()[0]
@@ -103,8 +103,8 @@ course.table(course.COLUMNS, rows)
 # %%
 number = order[0]
 figure = Figure(figsize=(11, 3.2), layout="constrained")
-for axes, (name, one) in zip(figure.subplots(1, len(seen)), seen.items(), strict=True):
-    axes.imshow(one[number], cmap="magma", vmin=0, vmax=1)
+for axes, (name, masks) in zip(figure.subplots(1, len(seen)), seen.items(), strict=True):
+    axes.imshow(masks[number], cmap="magma", vmin=0, vmax=1)
     axes.contour(truth[number], [0.5], colors="cyan", linewidths=0.8)
     axes.set_title(name, fontsize=9)
     axes.set_axis_off()
@@ -118,8 +118,9 @@ course.show(figure, lesson, "04-skips")
 # ## How sure is it, and where?
 
 # %%
-doubt = [((one > 0.1) & (one < 0.9)).sum(axis=(1, 2))[areas > 0].mean() for one in found.values()]
-course.table(["", "pixels in doubt in a frame with LV"], [[n, f"{d:.0f}"] for n, d in zip(found, doubt, strict=True)])
+doubt = [((p > 0.1) & (p < 0.9)).sum(axis=(1, 2))[areas > 0].mean() for p in predicted.values()]
+rows = [[name, f"{pixels:.0f}"] for name, pixels in zip(predicted, doubt, strict=True)]
+course.table(["", "pixels in doubt in a frame with LV"], rows)
 
 # %% [markdown]
 # **Next:** two numbers judged both networks, and one of them hardly moved. [Lesson 5](05_accuracy_and_dice.py) asks

@@ -47,18 +47,18 @@ areas = truth.sum(axis=(1, 2))
 # %%
 wide = np.stack([ndimage.binary_dilation(mask, iterations=2) for mask in truth])
 narrow = np.stack([ndimage.binary_erosion(mask, iterations=2) for mask in truth])
-beside = np.roll(truth, 40, axis=2)
+shifted = np.roll(truth, 40, axis=2)
 answers = {
-    "finds nothing": np.zeros_like(truth),
+    "predicts nothing": np.zeros_like(truth),
     "two pixels too wide": wide,
     "two pixels too narrow": narrow,
-    "right size, 40 pixels beside": beside,
+    "right size, 40 pixels off": shifted,
 }
 rows = []
 for name, answer in answers.items():
     of_cavity = (answer & truth).sum() / truth.sum()
     rows.append([*course.judge(answer, truth).row(name), f"{100 * of_cavity:.1f} %"])
-course.table([*course.COLUMNS, "of the cavity found"], rows)
+course.table([*course.COLUMNS, "part of the cavity"], rows)
 print(f"background: {100 * (1 - truth.mean()):.2f} % of all pixels")
 
 # %% [markdown]
@@ -73,10 +73,11 @@ print(f"background: {100 * (1 - truth.mean()):.2f} % of all pixels")
 # %%
 empty = areas == 0
 print(f"{empty.sum()} of {len(truth)} frames have no LV")
-nothing = course.judge(answers["finds nothing"], truth).dice
+nothing = course.judge(answers["predicts nothing"], truth).dice
 if empty.any():
     print(
-        f"'finds nothing': mean Dice {nothing.mean():.3f} of all frames, {nothing[~empty].mean():.3f} of those with LV"
+        f"'predicts nothing': mean Dice {nothing.mean():.3f} of all frames, "
+        f"{nothing[~empty].mean():.3f} of those with LV"
     )
 
 # %% [markdown]
@@ -117,7 +118,7 @@ course.table(
 one_pixel_off, missed_small = off.copy(), truth.copy()
 missed_small[(areas > 0) & (areas <= np.quantile(areas[~empty], 0.25))] = False
 rows = []
-for name, answer in {"all borders a pixel off": one_pixel_off, "smallest quarter not found": missed_small}.items():
+for name, answer in {"all borders a pixel off": one_pixel_off, "smallest quarter missed": missed_small}.items():
     pooled = 2 * (answer & truth).sum() / (answer.sum() + truth.sum())
     rows.append([name, f"{course.judge(answer, truth).dice.mean():.3f}", f"{pooled:.3f}"])
 course.table(["", "mean over slices", "all pixels at once"], rows)
@@ -173,10 +174,10 @@ course.table(course.COLUMNS, rows)
 
 # %% [markdown]
 # On the left, the two trainings are lines at the top that hardly differ: from accuracy alone you could not say which
-# one to stop. The right panel shows it. A plateau at the Dice of "finds nothing" means that the network has so far only
-# learned how much background there is. With cross-entropy alone it lasts long, because saying "background" everywhere
-# is already nearly right. The plateau does end, after many more epochs, but this time is lost. So lesson 2 trained on
-# the sum.
+# one to stop. The right panel shows it. A plateau at the Dice of "predicts nothing" means that the network has so far
+# only learned how much background there is. With cross-entropy alone it lasts long, because saying "background"
+# everywhere is already nearly right. The plateau does end, after many more epochs, but this time is lost. So lesson 2
+# trained on the sum.
 #
 # **Next:** how to watch all this while it happens: [TensorBoard](06_tensorboard.py).
 #

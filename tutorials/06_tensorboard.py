@@ -54,9 +54,9 @@ print(f"tensorboard --logdir {course.shown(lesson.work)}")
 # %%
 def logs(run, part):
     folder = run.folder / "tensorboard" / part
-    found = EventAccumulator(str(folder), size_guidance={"tensors": 0})
-    found.Reload()
-    return found
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    return events
 
 
 def is_picture(log, tag):

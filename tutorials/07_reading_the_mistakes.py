@@ -109,15 +109,16 @@ print(
 # look at the sign, and at the numbers that a clinic asks for:
 
 # %%
-found_px, truth_px = (np.array([getattr(one, name) for one in with_lv]) for name in ("found_px", "truth_px"))
-print(f"area found: {100 * found_px.sum() / truth_px.sum() - 100:+.1f} % of the truth, over all slices with LV")
+predicted_px, truth_px = (np.array([getattr(score, name) for score in with_lv]) for name in ("found_px", "truth_px"))
+print(f"predicted area: {100 * predicted_px.sum() / truth_px.sum() - 100:+.1f} % of the truth, over all slices with LV")
 rows = []
-for one in evaluation.functions:
-    dice = np.mean([score.dice for score in evaluation.by_case()[one.case]])
-    ef = [f"{one.truth.ef_percent:.1f}", f"{one.found.ef_percent:.1f}", f"{one.ef_error_points:+.1f}"]
-    rows.append([one.case, f"{dice:.3f}", f"{one.ed_error_percent:+.1f} %", *ef])
+for patient in evaluation.functions:
+    dice = np.mean([score.dice for score in evaluation.by_case()[patient.case]])
+    true, predicted = patient.truth.ef_percent, patient.predicted.ef_percent
+    ef = [f"{true:.1f}", f"{predicted:.1f}", f"{patient.ef_error_points:+.1f}"]
+    rows.append([patient.case, f"{dice:.3f}", f"{patient.ed_error_percent:+.1f} %", *ef])
 rows.sort(key=lambda row: float(row[1]))
-course.table(["patient", "mean Dice", "error at ED", "EF true", "EF found", "points"], rows)
+course.table(["patient", "mean Dice", "error at ED", "EF true", "EF predicted", "points"], rows)
 
 # %% [markdown]
 # The patients are sorted, the worst first. A single patient far below the rest is worth more of your time than the
@@ -139,14 +140,14 @@ course.table(["patient", "mean Dice", "error at ED", "EF true", "EF found", "poi
 
 
 # %%
-def kind(one):
-    if one.false_positive:
+def kind(score):
+    if score.false_positive:
         return "LV where there is none"
-    if one.missed:
-        return "nothing found"
-    if one.dice < 0.05:
+    if score.missed:
+        return "nothing predicted"
+    if score.dice < 0.05:
         return "another place"
-    ratio = one.found_px / one.truth_px
+    ratio = score.found_px / score.truth_px
     return "much too large" if ratio > 1.5 else "much too small" if ratio < 0.67 else "border or place"
 
 
@@ -157,9 +158,10 @@ for number, chosen in enumerate(np.argsort(place_in_kind, kind="stable")[:6]):
     score, shape = picture.score, picture.pixels.shape
     window = np.percentile(picture.pixels, (0.5, 98))
     image = np.clip((picture.pixels - window[0]) / max(window[1] - window[0], 1), 0, 1)
-    masks = [rasterise(polygons, shape) for polygons in (picture.truth, picture.found)]
+    masks = [rasterise(polygons, shape) for polygons in (picture.truth, picture.predicted)]
     title = (
-        f"{score.name}: {kind(score)}. Dice {score.dice:.2f}, {score.truth_px} pixels in truth, {score.found_px} found"
+        f"{score.name}: {kind(score)}. Dice {score.dice:.2f}, {score.truth_px} pixels in truth, "
+        f"{score.found_px} predicted"
     )
     course.show(course.pictures([(title, image, *masks)]), lesson, f"07-worst-{number}")
 

@@ -60,8 +60,8 @@ class Course:
 
 def begin(data: str | None = None) -> Course:
     """A lesson's course, from `data` or from the environment (see README.md); seeds every random number."""
-    found = data or os.environ.get("CINESAX_TUTORIAL_DATA")
-    folder = Path(found).expanduser().resolve() if found else None
+    given = data or os.environ.get("CINESAX_TUTORIAL_DATA")
+    folder = Path(given).expanduser().resolve() if given else None
     small = os.environ.get("CINESAX_TUTORIAL_SMALL", "") not in ("", "0")
     name = "phantom" if folder is None else f"{folder.name}-{zlib.crc32(str(folder).encode()):08x}"
     top = Path(os.environ.get("CINESAX_TUTORIAL_WORK", HERE.parent / "runs" / "tutorials"))
@@ -146,15 +146,15 @@ class Judgement:
 COLUMNS = ["", "accuracy", "Dice"]
 
 
-def judge(found: NDArray, truth: NDArray) -> Judgement:
+def judge(predicted: NDArray, truth: NDArray) -> Judgement:
     """Compare masks, both (frame, row, column), frame by frame, without leaving any out."""
-    found, truth = np.asarray(found) >= 0.5, np.asarray(truth) >= 0.5
-    each = np.array([dice(one, other) for one, other in zip(truth, found, strict=True)])
-    return Judgement((found == truth).mean(axis=(1, 2)), each)
+    predicted, truth = np.asarray(predicted) >= 0.5, np.asarray(truth) >= 0.5
+    each = np.array([dice(true, drawn) for true, drawn in zip(truth, predicted, strict=True)])
+    return Judgement((predicted == truth).mean(axis=(1, 2)), each)
 
 
 def recipe(course: Course, model: NetworkConfig) -> TrainConfig:
-    """The recipe of lessons 3 to 7, the same for every network: 128 x 128 crops, a quarter of the work of a frame.
+    """The recipe of lessons 3 to 7, the same for every network: 128 x 128 crops, a quarter of the work of whole frames.
 
     A crop lies anywhere in the frame, and is turned, stretched and given another contrast, differently each time: so
     the network hardly ever sees the same image twice, and learns less by heart.
@@ -250,15 +250,17 @@ def examples(truth: NDArray, count: int = 3) -> NDArray:
 
 
 def pictures(rows: Sequence[tuple[str, NDArray, NDArray, NDArray]], *, crop: int | None = None) -> Figure:
-    """Input, truth, prediction and difference, a row for each (title, image, truth mask, found mask).
+    """Input, truth, prediction and difference, a row for each (title, image, truth mask, predicted mask).
 
     Args:
         rows: images and masks, (row, column).
         crop: only that many rows and columns round the middle of truth and prediction.
     """
     figure = Figure(figsize=(10, 2.9 * len(rows)), layout="constrained")
-    for axes, (title, image, truth, found) in zip(figure.subplots(len(rows), 1, squeeze=False).flat, rows, strict=True):
-        parts = [np.asarray(part) for part in (image, np.asarray(truth) >= 0.5, np.asarray(found) >= 0.5)]
+    for axes, (title, image, truth, predicted) in zip(
+        figure.subplots(len(rows), 1, squeeze=False).flat, rows, strict=True
+    ):
+        parts = [np.asarray(part) for part in (image, np.asarray(truth) >= 0.5, np.asarray(predicted) >= 0.5)]
         if crop is not None:
             parts = [part[_window(parts[1] | parts[2], crop)] for part in parts]
         axes.imshow(panel(parts[0], parts[1].astype(int), parts[2].astype(int)), interpolation="nearest")
