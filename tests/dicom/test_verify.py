@@ -199,8 +199,8 @@ def no_orientation(dataset: Dataset) -> None:
         (a_tenth_of_a_millimetre, r"0\.10 mm from where it was meant"),
         (swap_slices, "mm from where it was meant|pixels where"),
         (swap_segments, "pixels where"),
-        (next_phase, "none of the source frames that were meant"),
-        (foreign_source, r"refers to 1\.2\.3, which is none of the source frames"),
+        (next_phase, "not one of the intended source frames"),
+        (foreign_source, r"refers to 1\.2\.3, which is not one of the intended source frames"),
         (last_frame_lost, "is missing"),
         (no_orientation, "cannot be read"),
     ],
@@ -222,7 +222,7 @@ def test_a_spoilt_segmentation_is_found_out(
         (280, "mm from where it was meant"),  # srow_x
         (292, "mm from where it was meant"),  # its offset
         (70, "no NIfTI-1 file of labels"),  # datatype
-        (352 + 4000, "labels are not those"),
+        (352 + 4000, "labels differ from those"),
     ],
 )
 def test_a_spoilt_label_file_is_found_out(analysis: Analysis, tmp_path: Path, at: int, message: str) -> None:
@@ -317,5 +317,5 @@ def test_a_label_file_is_proved_without_geometry_too(tmp_path: Path) -> None:
     path = tmp_path / "labels.nii.gz"
     write_segmentation(hearts.labels(), bare, path)
     prove_nifti(path, hearts.labels(), bare)
-    with pytest.raises(OutputError, match="labels are not those"):
+    with pytest.raises(OutputError, match="labels differ from those"):
         prove_nifti(path, hearts.labels(sides=(8,) * 10), bare)

@@ -82,7 +82,7 @@ def _web(text: str, token: str | None) -> DicomWeb:
         url = urlsplit(text)
         host, _ = url.hostname, url.port
     except ValueError as error:
-        raise UsageError(f"{text!r} is no URL ({error}): {_SPELLINGS}") from error
+        raise UsageError(f"{text!r} is not a URL ({error}): {_SPELLINGS}") from error
     if not host:
         raise UsageError(f"{text!r} has no host: {_SPELLINGS}")
     if url.username is not None or url.password is not None:

@@ -123,7 +123,7 @@ def copied_elements(source: Dataset, keywords: tuple[str, ...]) -> Dataset:
             alone[tag] = element
             encoded(alone)
         except DICOM_ERRORS:
-            continue  # damaged: there is nothing that could be copied
+            continue  # damaged: nothing can be copied
         copied[tag] = element
     return copied
 
@@ -202,7 +202,7 @@ def identifiers(copied: bytes) -> Identifiers:
 
 
 def _texts(elements: Elements, charsets: tuple[str, ...]) -> Iterator[tuple[int, str, str]]:
-    """(tag, value representation, text) of all elements, those inside of sequences too."""
+    """(tag, value representation, text) of all elements, also inside sequences."""
     if _CHARACTER_SET in elements:
         charsets = texts(elements[_CHARACTER_SET].value, True)
     for tag, element in elements.items():

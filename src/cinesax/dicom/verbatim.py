@@ -1,4 +1,4 @@
-"""Elements of a file as the bytes of a data set in explicit little endian, their values as they are stored."""
+"""Elements of a file as the bytes of a data set in explicit little endian, with values as stored."""
 
 import struct
 from collections.abc import Iterable
@@ -12,29 +12,29 @@ _LONGEST = 0xFFFE
 # Values of these are the same bytes in every encoding of DICOM.
 _TEXTS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI", "UC", "UT"})
 _SIZES = {"US": 2, "SS": 2, "OW": 2, "AT": 2, "UL": 4, "SL": 4, "FL": 4, "OF": 4, "OL": 4, "FD": 8, "OD": 8, "OV": 8}
-"""Bytes of a number, whose order is that of the file."""
+"""Bytes of one number, by value representation: their order follows the file's byte order."""
 
 
 def verbatim(elements: Elements, tags: Iterable[int]) -> bytes:
-    """The bytes of those of the elements that are there, in the order of their tags; without what is damaged."""
+    """The bytes of the elements with these tags, in the order of tags; absent and damaged elements are left out."""
     written = b""
     for tag in sorted(set(tags) & elements.keys()):
         try:
             written += _written(tag, elements[tag]) or b""
         except DICOM_ERRORS:
-            continue  # there is nothing that could be copied
+            continue  # damaged: nothing can be copied
     return written
 
 
 def _written(tag: int, element: Element) -> bytes | None:
-    """One element; None where it is too long, or not what its tag says."""
+    """The bytes of one element; None if it is too long, or contradicts its tag."""
     vr = dictionary_VR(tag)
     if vr == "SQ":
         if element.read_items is None and element.vr not in ("SQ", "UN", ""):
             return None
         value = b"".join(_item(item) for item in items(element))
     else:
-        # Numbers may be of one of several kinds, and the file says of which.
+        # The dictionary allows several types for some numbers ("US or SS"); the file says which one it uses.
         vr = vr if vr in _TEXTS else element.vr or vr.split(" ")[0]
         value = element.value if vr in _TEXTS or element.encoding.little else _turned(element.value, _SIZES.get(vr, 1))
         if len(value) % 2:

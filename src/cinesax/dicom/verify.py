@@ -104,7 +104,7 @@ def _source_place(path: Path, frame: Any, cine: Cine, phases: tuple[int, ...]) -
             numbers = cine.source.frame_numbers
             if instance == uid and (not numbers or numbers[phase][place] == number):
                 return phase, place
-    raise _mismatch(path, f"a frame refers to {uid}, which is none of the source frames that were meant")
+    raise _mismatch(path, f"a frame refers to {uid}, which is not one of the intended source frames")
 
 
 def _patient_points(frame: Any, shared: Any) -> Any:
@@ -134,7 +134,7 @@ def prove_nifti(path: Path, segmentation: Segmentation, cine: Cine) -> None:
     except (struct.error, ValueError, EOFError, gzip.BadGzipFile) as error:
         raise _mismatch(path, f"it cannot be read ({error})") from error
     if labels.shape != segmentation.labels.shape or np.any(labels != segmentation.labels):
-        raise _mismatch(path, "its labels are not those that were written")
+        raise _mismatch(path, "its labels differ from those that were written")
     if cine.grid is None:
         return
     slices, rows, columns = (np.ascontiguousarray(axis) for axis in np.nonzero(labels.any(axis=0)))
@@ -156,7 +156,7 @@ def _read_nifti(path: Path) -> tuple[NDArray[np.uint8], Floats]:
     (kind,), (offset,) = struct.unpack_from("<h", data, 70), struct.unpack_from("<f", data, 108)
     (sform_code,) = struct.unpack_from("<h", data, 254)
     if size != 348 or kind != _UINT8 or sform_code < 1 or count not in (3, 4):
-        raise _mismatch(path, "it is no NIfTI-1 file of labels with an affine")
+        raise _mismatch(path, "it is not a NIfTI-1 file of labels with an affine")
     shape = shape[:count] + [1] * (4 - count)
     voxels = np.frombuffer(data, np.uint8, int(np.prod(shape)), int(offset)).reshape(shape[::-1])
     return voxels, np.array(struct.unpack_from("<12f", data, 280), dtype=np.float64).reshape(3, 4)

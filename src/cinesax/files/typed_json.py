@@ -36,7 +36,7 @@ def typed(value: object, kind: type[T], others: Mapping[type, Callable[[JsonObje
     Args:
         value: what `json.loads` gives.
         kind: the type.
-        others: what parses the fields of a type that msgspec does not know, such as one of several by name.
+        others: parsers of field types that msgspec does not know, such as one of several configs by name.
 
     Raises:
         ValueError: the values do not match the type, with a readable message.

@@ -1,4 +1,4 @@
-"""A whole file as a pydicom Dataset, for what needs pydicom; its values are decoded here, without warnings."""
+"""A whole file as a pydicom Dataset, for code that needs pydicom. Values are decoded here, without warnings."""
 
 import struct
 from typing import Any, BinaryIO
@@ -28,10 +28,10 @@ def read_dataset(stream: BinaryIO) -> Dataset:
     """Read a file with its pixels. Private elements are left out.
 
     Args:
-        stream: at its start.
+        stream: at the start of the file.
 
     Raises:
-        NotDicomError, EOFError, ValueError, struct.error, RecursionError: damaged.
+        NotDicomError, EOFError, ValueError, struct.error, RecursionError: the file is damaged or not DICOM.
     """
     stream = inflated(stream)
     parsed = parse_file(stream)
@@ -47,7 +47,7 @@ def _dataset(elements: Elements, charsets: tuple[str, ...]) -> Dataset:
         charsets = texts(elements[_CHARACTER_SET].value, True)
     dataset = Dataset()
     for tag, element in elements.items():
-        # Texts are decoded already: with the character set pydicom would do it once more.
+        # Texts are decoded already: given the character set, pydicom would decode them again.
         if tag != _CHARACTER_SET and not tag >> 16 & 1:
             dataset[tag] = _decoded(tag, element, charsets)
     return dataset

@@ -104,7 +104,7 @@ def _load(path: Path) -> _Object:
     with path.open("rb") as stream:
         dataset = read_dataset(stream)
     if dataset.get("SOPClassUID") != RTStructureSetStorage:
-        raise InputError(f"{path} is no RT Structure Set")
+        raise InputError(f"{path} is not an RT Structure Set")
     rois = {int(item.ROINumber): item for item in dataset.get("StructureSetROISequence", ())}
     codes = _codes(dataset)
     structures = {
@@ -188,7 +188,7 @@ def _frames_of(
         raise GeometryError(f"{path}: a contour lies on no slice of this cine")
     if phase is None and cine.n_phases > 1:
         raise GeometryError(
-            f"{path}: a contour refers to no frame of this cine and so does not say of which phase it is: "
+            f"{path}: a contour refers to no frame of this cine, so its phase is not known: "
             "give it with --segmentation-phase"
         )
     return [(phase or 0, near[0])]

@@ -33,7 +33,7 @@ from cinesax.dicom.read.parse import parse, parse_file
 
 _PIXEL_DATA = 0x7FE00010
 _OFFSETS = (0x7FE00001, 0x7FE00002)
-"""Where each frame lies in the pixel data, in tables beside it."""
+"""Tables with the position of each frame in the pixel data."""
 
 EXTRA = install_hint("decoders")
 
@@ -123,7 +123,7 @@ def _by_gdcm(header: Header, dataset: Dataset, number: int, jpeg: JpegDecoder) -
 
 
 def _dataset(header: Header, stream: BinaryIO) -> Dataset:
-    """The pixels of a file and what decoders ask of them; pydicom would warn of other odd elements."""
+    """The pixels of a file and the elements that decoders need; pydicom would warn about other odd elements."""
     parsed = parse_file(stream, ())
     elements = parse(stream, parsed.encoding, wanted=(*_OFFSETS, _PIXEL_DATA))
     if _PIXEL_DATA not in elements:
@@ -160,7 +160,7 @@ def _installed_decoders(header: Header) -> list[str]:
     """
     syntax = UID(header.transfer_syntax_uid, config.IGNORE)
     try:
-        # pydicom would warn of what is no UID.
+        # pydicom would warn about an invalid UID.
         known = get_decoder(syntax) if syntax.is_valid else None
     except NotImplementedError:
         known = None
@@ -181,7 +181,7 @@ def _installed_decoders(header: Header) -> list[str]:
 
 
 def _silence_decoders() -> None:
-    """Silence warnings that decoders write to standard error: what matters they raise."""
+    """Silence warnings that decoders write to standard error: they raise errors for everything that matters."""
     for name in ("openjpeg", "pylibjpeg", "pydicom"):
         logger = logging.getLogger(name)
         if not logger.handlers:

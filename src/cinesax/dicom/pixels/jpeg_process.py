@@ -27,7 +27,7 @@ class Codestream:
     """One compressed frame, and what its header says about it.
 
     Attributes:
-        transfer_syntax_uid: one of the JPEG ones.
+        transfer_syntax_uid: one of the JPEG transfer syntaxes.
         pixel_representation: 0 for unsigned, 1 for signed.
         data: SOI to EOI.
     """
@@ -110,7 +110,7 @@ def work(asked: BinaryIO, answers: BinaryIO) -> None:
     while (message := receive(asked)) is not None:
         try:
             send(answers, bytes([Answer.PIXELS]) + decode(Codestream.from_bytes(message)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other end is told
+        except Exception as error:  # noqa: BLE001 - the other end gets every error
             send(answers, bytes([Answer.FAILED]) + str(error).encode("utf-8", "replace")[:300])
 
 

@@ -92,7 +92,7 @@ def _refuse_contradictory_bits(header: Header) -> None:
         )
     if stored is not None and (not 0 < stored <= (allocated or stored) or high not in (None, stored - 1)):
         raise InputError(
-            f"{header.file}: BitsAllocated {allocated}, BitsStored {stored} and HighBit {high} contradict one another: "
+            f"{header.file}: BitsAllocated {allocated}, BitsStored {stored} and HighBit {high} contradict each other: "
             "the file is damaged"
         )
 
@@ -102,7 +102,7 @@ def _refuse_other_than_grey(header: Header) -> None:
     if header.photometric_interpretation not in (None, "MONOCHROME1", "MONOCHROME2"):
         raise InputError(
             f"{header.file}: PhotometricInterpretation is {printable(header.photometric_interpretation)!r}, expected "
-            "MONOCHROME1 or MONOCHROME2: these are no grey values, or the file is damaged"
+            "MONOCHROME1 or MONOCHROME2: these are not grey values, or the file is damaged"
         )
 
 

@@ -1,6 +1,6 @@
-"""Texts of DICOM in their character sets (PS3.5, 6.1), without a warning for what is odd in real files.
+"""Decode DICOM texts by their character sets (PS3.5, 6.1), without warnings about oddities of real files.
 
-The tables are pydicom's. What cannot be decoded is shown by replacement characters.
+The tables are pydicom's. Bytes that cannot be decoded become replacement characters.
 """
 
 import codecs
@@ -18,15 +18,15 @@ from pydicom.charset import (
 _ESCAPE = b"\x1b"
 _FRAGMENTS = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
 _RESETS = re.compile(rb"[\\^=]")
-"""Each of these lets the first character set count again."""
+"""After each of these the first character set applies again."""
 
 
 def decode_text(raw: bytes, charsets: Sequence[str]) -> str:
     """Decode a text.
 
     Args:
-        raw: as it is stored.
-        charsets: the values of SpecificCharacterSet; () where there is none.
+        raw: the stored bytes.
+        charsets: the values of SpecificCharacterSet; () if there is none.
     """
     encodings = _encodings(charsets)
     if _ESCAPE not in raw:
@@ -56,7 +56,7 @@ def _encoding(name: str) -> str:
 
 
 def _fragment(part: bytes, encodings: Sequence[str]) -> str:
-    """A part of a text that is in one character set; an escape sequence at its beginning says in which."""
+    """A part of a text in a single character set, which an escape sequence at its beginning names."""
     length = 4 if part.startswith((b"\x1b$(", b"\x1b$)")) else 3
     encoding = CODES_TO_ENCODINGS.get(part[:length]) if part.startswith(_ESCAPE) else encodings[0]
     if encoding not in (*encodings, default_encoding):

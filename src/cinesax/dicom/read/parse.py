@@ -1,7 +1,7 @@
-"""From the bytes of a DICOM file to its elements, with their values as they are stored (PS3.5, chapter 7; PS3.10).
+"""From the bytes of a DICOM file to its elements, with values as stored (PS3.5, chapter 7; PS3.10).
 
-pydicom reads the same, and warns of what is odd in real files. Warnings can only be silenced for the whole process, and
-that is not safe where several threads read. Here nothing is judged: `elements` decodes what is wanted.
+pydicom could read them too, but warns about oddities of real files. Warnings can only be silenced for the whole
+process, which is not safe if several threads read. Values are not checked here: `elements` decodes those needed.
 """
 
 import struct
@@ -18,9 +18,9 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _UNDEFINED = 0xFFFFFFFF
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-"""Value representations whose length takes four bytes, after two that are empty."""
+"""Value representations whose length takes four bytes, after two empty bytes."""
 _ENCAPSULATED = ("OB", "OW")
-"""Value representations of compressed pixels, which come in items that hold no elements."""
+"""Value representations of compressed pixels, which come in items without elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element as it is stored.
+    """One element as stored.
 
     Attributes:
-        vr: its value representation; "" where none is written.
-        value: its bytes, and b"" for a sequence of undefined length.
-        encoding: of the value.
-        read_items: those of a sequence of undefined length, which has to be read to find its end; None otherwise.
+        vr: value representation; "" if the file has none.
+        value: the bytes; b"" for a sequence of undefined length.
+        encoding: encoding of the value.
+        read_items: the items of a sequence of undefined length, which must be read to find its end; otherwise None.
     """
 
     vr: str
@@ -49,7 +49,7 @@ class Element:
 
 
 Elements = Mapping[int, Element]
-"""The elements of a data set by their tags."""
+"""The elements of a data set, by tag."""
 
 Stop = Callable[[int], bool]
 """Whether to stop before the element of this tag."""
@@ -57,12 +57,12 @@ Stop = Callable[[int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
-        meta: the file meta information; empty where the file is a bare data set.
+        meta: the file meta information; empty if the file is a bare data set.
         elements: the data set, up to the pixels.
-        encoding: of the data set.
+        encoding: encoding of the data set.
     """
 
     meta: Elements
@@ -71,19 +71,19 @@ class Parsed:
 
 
 def parse_file(stream: BinaryIO, wanted: Collection[int] | None = None) -> Parsed:
-    """Read the elements of a file up to its pixels, where the stream then is.
+    """Read the elements of a file up to its pixels; the stream stops there.
 
     Args:
-        stream: at its start; not deflated.
-        wanted: tags at the top level to keep; None: all.
+        stream: at the start of the file; not deflated.
+        wanted: top-level tags to keep; None: all.
 
     Raises:
-        EOFError, ValueError, struct.error, RecursionError: damaged.
+        EOFError, ValueError, struct.error, RecursionError: the file is damaged.
     """
     start = stream.read(132)
     stream.seek(132 if start[128:132] == b"DICM" else 0)
     meta = parse(stream, Encoding(explicit=True, little=True), stop=lambda tag: tag >> 16 != 2)
-    # Some files keep elements of the network protocol.
+    # Some files begin with elements of the network protocol.
     parse(stream, Encoding(explicit=False, little=True), stop=lambda tag: tag >> 16 != 0, wanted=())
     encoding = _encoding(meta, stream)
     return Parsed(meta, parse(stream, encoding, stop=lambda tag: tag in _PIXELS, wanted=wanted), encoding)
@@ -111,7 +111,8 @@ def parse(
 
     Args:
         stream: at the first element.
-        encoding: as the file says; where the first element contradicts it as to value representations, that counts.
+        encoding: the encoding that the file declares. If the first element shows the opposite for value
+            representations, the element counts.
         length: bytes of the data set; undefined: up to the end of the item or file.
         stop: where to stop, before an element.
         wanted: tags to keep; None: all.
@@ -146,7 +147,7 @@ def parse(
 
 
 def items(element: Element | None) -> tuple[Elements, ...]:
-    """The items of a sequence; () where the element is none, or is not there."""
+    """The items of a sequence; () if there is no element, or it is not a sequence."""
     if element is None or element.vr not in ("SQ", "UN", ""):
         return ()
     if element.read_items is not None:
@@ -171,7 +172,7 @@ def _items(stream: BinaryIO, encoding: Encoding, length: int) -> tuple[Elements,
 
 
 def _fragments(stream: BinaryIO) -> bytes:
-    """Compressed pixels: the items that hold them, without the delimiter, which is read."""
+    """The items of compressed pixels; the delimiter is read, but left out."""
     start = stream.tell()
     while True:
         head = stream.read(8)
