@@ -221,7 +221,7 @@ def test_a_spoilt_segmentation_is_found_out(
     [
         (280, "mm from where it was meant"),  # srow_x
         (292, "mm from where it was meant"),  # its offset
-        (70, "no NIfTI-1 file of labels"),  # datatype
+        (70, "not a NIfTI-1 file of labels"),  # datatype
         (352 + 4000, "labels differ from those"),
     ],
 )
