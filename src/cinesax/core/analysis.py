@@ -38,7 +38,7 @@ class Analysis:
     Attributes:
         pseudonym: the case key, if `cinesax.results.privacy.pseudonymise` has removed what identifies the patient; else
             None.
-        approval: the signature of the person who approved it; None where nobody has.
+        approval: the signature of the person who approved it; None if it is not approved.
     """
 
     cine: Cine

@@ -83,8 +83,8 @@ class Beat:
         ef_as_stored_percent: EF from the sums of the areas as stored; None if it was not computed.
         ef_in_step_percent: EF from these sums with each slice shifted in time to empty with the others. An estimate:
             the shift also removes true differences between slices (0 to 3 points of EF in failing hearts).
-        ef_evened_percent: the same with each slice shifted only by what its timing differs from a steady drift along
-            the axis, which true differences mostly follow.
+        ef_evened_percent: EF with each slice shifted only by the difference of its timing from a steady drift along the
+            axis, because true differences mostly follow such a drift.
     """
 
     phases: tuple[int, int]

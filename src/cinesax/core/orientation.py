@@ -122,9 +122,9 @@ _BODY_PLANE_DEGREES = 3.0
 
 
 def body_plane(normal: Floats) -> str | None:
-    """The plane of the body in which slices lie, to within 3 degrees, by their normal (3,), LPS; None if oblique.
+    """The body plane of slices, within 3 degrees, from their normal (3,), LPS; None if they are oblique.
 
-    No short axis is one: the heart lies askew in the chest.
+    A short-axis stack is never in a body plane, because the heart lies obliquely in the chest.
     """
     axis = int(np.argmax(np.abs(normal)))
     in_plane = abs(float(normal[axis])) >= np.cos(np.deg2rad(_BODY_PLANE_DEGREES))

@@ -1,4 +1,4 @@
-"""Where a contour comes from: what made it, who made it, and whether a person approved it; and signatures."""
+"""The origin of a contour: what made it, who made it, and whether a person approved it; and signatures."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,13 +40,13 @@ class Approval:
 
     Attributes:
         by: the person's name, as typed.
-        at: when, UTC, such as "2026-03-01T14:30:00Z".
-        comment: what the person said, or "".
-        number: of this version, counted from 1.
+        at: the time, UTC, such as "2026-03-01T14:30:00Z".
+        comment: the person's comment, or "".
+        number: number of this version, counted from 1.
         organization: where the person works, or "not stated".
 
     Raises:
-        InputError: there is no name, or the time is none.
+        InputError: the name is missing, or the time is not valid.
     """
 
     by: str
@@ -61,10 +61,10 @@ class Approval:
         try:
             self.moment.astimezone(UTC)
         except (ValueError, OverflowError) as error:
-            raise InputError(f"the time of an approval is such as 2026-03-01T14:30:00Z, seen {self.at!r}") from error
+            raise InputError(f"an approval needs a time like 2026-03-01T14:30:00Z, seen {self.at!r}") from error
 
     @property
     def moment(self) -> datetime:
-        """When, as a time with its zone."""
+        """The time with its zone."""
         moment = datetime.fromisoformat(self.at)
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -211,18 +211,18 @@ class Segmentation(ArrayValue):
         *,
         first: "Segmentation | None" = None,
     ) -> "Segmentation":
-        """A copy with other contours in several frames at once; the rest is shared, and not computed again.
+        """A copy with other contours in several frames at once; other frames are shared, not computed again.
 
         Args:
             frames: (phase, slice) -> all contours of that frame.
-            origins: what changes in `origins`; None removes an entry.
-            known_phases: for each segmented structure, (phase,) bool; all of them.
+            origins: changes of `origins`; None removes an entry.
+            known_phases: (phase,) bool for every segmented structure.
             first: the segmentation that this one was made from. In the changed frames, pixels keep the labels of
-                `first` where its contours and the new ones agree. So the result follows from its contours alone,
-                whatever the order of changes, and a change that is taken back leaves no trace.
+                `first` where its contours and the new ones agree. So the result depends on its contours alone, not on
+                the order of changes, and a change that is undone leaves no trace.
 
         Raises:
-            GeometryError: no such frame, or a polygon that is not valid.
+            GeometryError: a frame does not exist, or a polygon is not valid.
         """
         first = first or self
         labels = self.labels.copy()

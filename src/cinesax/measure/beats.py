@@ -26,8 +26,8 @@ EF_AT_STAKE_PERCENT = 5.0
 """Slices count as out of step only if EF changes by at least this: a heart that hardly moves has no clear timing."""
 
 NOTABLE_EF_PERCENT = 1.0
-"""If EF changes by more than this with uneven timing taken off, EF is probably wrong by 2 points: the slices that are
-too early or too late also pull the trend that they are compared with. Four gated exams: -1.4 to 0.2."""
+"""If EF rises by more than this without uneven timing, it is probably wrong by about 2 points: slices that are too
+early or too late also pull the trend that they are compared with. Four gated exams: -1.4 to 0.2."""
 
 _REPEATS = 0.5
 # A stated RR interval needs less evidence than one that only the areas show.
@@ -144,7 +144,7 @@ def _most_complete(areas: Floats, period: float | None) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Whether the slices empty together, and EF (%) from the sums of their areas by how they are shifted in time."""
+    """Whether the slices empty together, and EF (%) from the sums of their areas: as stored, and shifted in time."""
 
     together: bool = True
     ef_as_stored: float | None = None
@@ -153,7 +153,7 @@ class _Step:
 
 
 def _in_step(areas: Floats, period: float | None) -> _Step:
-    """Whether the slices empty at the same time, and what EF would be with them shifted to do so.
+    """Whether the slices empty at the same time, and EF with the slices shifted so that they do.
 
     Args:
         areas: (phase, slice), of one beat.
@@ -171,8 +171,8 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     step = abs(together) / max(float(np.abs(waves[notable]).sum()), 1e-9)
     early = np.angle(waves * np.conj(together))
     stored, joined = _ef_percent(areas), _ef_shifted_percent(areas, early)
-    # A failing heart empties from one end to the other, which is true and stays: what does not follow such a drift
-    # is a matter of when each slice was started.
+    # A failing heart truly empties from one end to the other: such a drift stays. Timing that does not follow it shows
+    # when each slice was started.
     uneven = np.zeros_like(early)
     weights = np.sqrt(np.abs(waves[notable]))
     if len(notable) > 3 and np.count_nonzero(weights) > 1:
@@ -184,7 +184,7 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
 
 
 def _later(areas: Floats, early: Floats) -> Floats:
-    """(phase, slice): the areas with each slice shifted later, round the beat, by its angle in (slice,), radians."""
+    """(phase, slice): the areas with each slice shifted later around the beat, by its angle (slice,) in radians."""
     count = len(areas)
     phases = np.arange(count)
     shifted = [
@@ -197,8 +197,8 @@ def _later(areas: Floats, early: Floats) -> Floats:
 def _ef_shifted_percent(areas: Floats, early: Floats) -> float:
     """EF with each slice shifted later by its angle.
 
-    Shifts by parts of a phase cut off peaks. All slices may be shifted by the same part more, so the one that leaves
-    most of the peaks counts.
+    Interpolating between phases cuts off peaks. A common extra shift of all slices does not matter, so the one that
+    keeps most of the peaks is used.
     """
     phase = 2 * np.pi / len(areas)
     return max(_ef_percent(_later(areas, early + part * phase)) for part in np.arange(-0.5, 0.5, 0.125))

@@ -118,14 +118,14 @@ def _beat(measurements: Measurements) -> Iterator[Finding]:
 
 
 def _uneven(beat: Beat) -> Iterator[Finding]:
-    """Slices that are partly out of step, where EF hangs on it."""
+    """A finding for slices that are partly out of step, if EF depends on it."""
     stored, joined, evened = beat.ef_as_stored_percent, beat.ef_in_step_percent, beat.ef_evened_percent
     if not beat.in_step or stored is None or joined is None or evened is None:
         return
     if evened - stored <= NOTABLE_EF_PERCENT and joined - stored < EF_AT_STAKE_PERCENT:
         return
     sentence = (
-        "slices seem to be partly out of step (were they gated?): EF from the areas is {ef_as_stored_percent:.0f} % as "
+        "slices seem to be partly out of step (were they gated?): EF is {ef_as_stored_percent:.0f} % from the areas as "
         "stored, and up to {ef_in_step_percent:.0f} % with each slice shifted in time to empty with the others"
     )
     numbers = {"ef_as_stored_percent": stored, "ef_in_step_percent": max(joined, evened)}

@@ -94,7 +94,7 @@ def _rays(
     if np.count_nonzero(thickness < 0.5) > RAYS // 10:
         return None
     right_ventricle = turn.apply(segmentation.labels[place] == Structure.RV_CAVITY)
-    return thickness, _beside(right_ventricle, middle / to_mm, radii[1], to_mm)
+    return thickness, _next_to_wall(right_ventricle, middle / to_mm, radii[1], to_mm)
 
 
 def _radii(points_mm: Floats) -> Floats | None:
@@ -107,21 +107,22 @@ def _radii(points_mm: Floats) -> Floats | None:
     return np.asarray(np.interp(_angles(), angles[order], np.hypot(*points_mm.T)[order], period=360))
 
 
-def _beside(right_ventricle: Floats, middle: Floats, radii_mm: Floats, to_mm: Floats) -> Floats:
+def _next_to_wall(right_ventricle: Floats, middle: Floats, radii_mm: Floats, to_mm: Floats) -> Floats:
     """(ray,): 1 if the RV lies within a few mm outside the epicardium, else 0."""
     directions = np.stack([np.cos(np.radians(_angles())), -np.sin(np.radians(_angles()))], axis=1)
-    beside = np.zeros(RAYS)
+    next_to_wall = np.zeros(RAYS)
     for step in np.arange(0.5, _RV_WITHIN_MM, 1.0):
         x, y = np.round(middle + directions * (radii_mm + step)[:, None] / to_mm).astype(int).T
         inside = (0 <= y) & (y < right_ventricle.shape[0]) & (0 <= x) & (x < right_ventricle.shape[1])
-        beside[inside] = np.maximum(beside[inside], right_ventricle[y[inside], x[inside]])
-    return beside
+        values = right_ventricle[y[inside], x[inside]]
+        next_to_wall[inside] = np.maximum(next_to_wall[inside], values)
+    return next_to_wall
 
 
-def _middle_of_septum(beside: list[Floats]) -> float | None:
+def _middle_of_septum(next_to_wall: list[Floats]) -> float | None:
     """The middle angle, in degrees, of the rays with the RV next to the wall, in all slices; None if too few."""
-    counts = np.sum(beside, axis=0) if beside else np.zeros(RAYS)
-    if counts.sum() < _FEWEST_SEPTAL_RAYS * max(1, len(beside)) / 2:
+    counts = np.sum(next_to_wall, axis=0) if next_to_wall else np.zeros(RAYS)
+    if counts.sum() < _FEWEST_SEPTAL_RAYS * max(1, len(next_to_wall)) / 2:
         return None
     # A mean of directions, not of numbers: the mean of 350 and 10 degrees is 0, not 180.
     towards = np.sum(counts * np.exp(1j * np.radians(_angles())))

@@ -105,9 +105,9 @@ def fine_structure(image: NDArray[np.uint16]) -> Fine:
 def likeness(first: Fine, second: Fine) -> float:
     """The largest correlation of two fine structures, over all shifts, quarter turns and mirrorings."""
     spectrum = np.fft.rfft2(first)
-    turned = [np.rot90(one, turns) for one in (second, second[:, ::-1]) for turns in range(4)]
-    found = np.fft.irfft2(spectrum * np.fft.rfft2(np.stack(turned)).conj(), s=first.shape)
-    return float(found.max())
+    turned = [np.rot90(image, turns) for image in (second, second[:, ::-1]) for turns in range(4)]
+    correlations = np.fft.irfft2(spectrum * np.fft.rfft2(np.stack(turned)).conj(), s=first.shape)
+    return float(correlations.max())
 
 
 def find_leaks(seen: Sequence[Seen], images: NDArray[np.float32], *, limit: float = LIMIT) -> list[Leak]:

@@ -21,7 +21,7 @@ SCHEMA = "cinesax/dataset/2"
 READABLE = ("cinesax/dataset/1", SCHEMA)
 MANIFEST, EXAMPLES, UNUSED = "dataset.json", "examples.csv", "unused.csv"
 Classes = tuple[Structure, ...]
-"""What the labels of a set tell apart, in the order of the table; the background, which comes first, is left out."""
+"""The classes of a set's labels, in the order of the table of structures, without the background, which comes first."""
 CAVITY_ONLY: Classes = (Structure.CAVITY,)
 _BACKGROUND = "background"
 _UNKNOWN_NAME = "unknown"
@@ -43,7 +43,7 @@ _FIELDS = (
 
 def names_of(classes: Classes) -> tuple[str, ...]:
     """Class names as used in dataset.json, in records and for a network's channels; the background comes first."""
-    return (_BACKGROUND, *(one.facts.class_name for one in classes))
+    return (_BACKGROUND, *(structure.facts.class_name for structure in classes))
 
 
 def parse_classes(names: Iterable[str]) -> Classes:
@@ -52,12 +52,12 @@ def parse_classes(names: Iterable[str]) -> Classes:
     Raises:
         DatasetError: a name is not a class.
     """
-    known = {one.facts.class_name: one for one in Structure}
+    known = {structure.facts.class_name: structure for structure in Structure}
     wanted = set(names) - {_BACKGROUND}
     unknown = sorted(wanted - set(known))
     if unknown:
         raise DatasetError(f"no class {', '.join(unknown)}: expected some of {', '.join(known)}")
-    return tuple(one for name, one in known.items() if name in wanted)
+    return tuple(structure for name, structure in known.items() if name in wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ class Row:
     @property
     def has_lv(self) -> bool:
         """Whether any pixel is labelled as LV; in sets without LV classes, as any class."""
-        left = [one.facts.class_name for one in Structure if one.facts.chamber == LV]
-        counted = [name for name in left if name in self.pixels] or list(self.pixels)[1:-1]
+        of_lv = [structure.facts.class_name for structure in Structure if structure.facts.chamber == LV]
+        counted = [name for name in of_lv if name in self.pixels] or list(self.pixels)[1:-1]
         return sum(self.pixels[name] for name in counted) > 0
 
     @property
@@ -182,7 +182,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         schema: schema of the set.
-        digest: SHA-256 over the checksums of the shards.
+        digest: SHA-256 of the checksums of the shards.
         classes: names, the background first; a label value is an index of them.
         framing: how the images were framed.
         framing_digest: digest of the framing.
@@ -246,7 +246,9 @@ def describe(shards: Sequence[Shard], *, framing: Framing, classes: Classes, fol
         unknown_pixels=pixels[_UNKNOWN_NAME],
         splits={split: tuple(cases) for split, cases in members.items()},
         cases=facts,
-        shards=tuple(ShardFacts(one.file, one.split, len(one.rows), one.size_bytes, one.sha256) for one in shards),
+        shards=tuple(
+            ShardFacts(shard.file, shard.split, len(shard.rows), shard.size_bytes, shard.sha256) for shard in shards
+        ),
     )
 
 
@@ -266,7 +268,7 @@ def _facts(rows: Iterable[Row]) -> dict[str, CaseFacts]:
             raise DatasetError(f"case {row.case} is in split {before.split} and in {row.split}: split by patient")
         facts[row.case] = CaseFacts(
             row.split,
-            # Of a patient with pairs and a study, the study says more: it has slices without LV.
+            # For a patient with pairs and a study, the study counts: it also has slices without LV.
             Kind.STUDY if row.kind is Kind.STUDY else before.kind,
             before.n + 1,
             before.n_empty + int(not row.has_lv),
@@ -294,7 +296,7 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
         writer.writerow(_FIELDS)
         for row in rows:
             spacing = row.spacing_mm or ("", "")
-            known = " ".join(one.facts.class_name for one in sorted(row.known))
+            known = " ".join(structure.facts.class_name for structure in sorted(row.known))
             pixels = " ".join(f"{name}:{count}" for name, count in row.pixels.items())
             place = (row.name, row.case, row.kind, row.split, row.shard, row.slice, row.phase)
             writer.writerow([*place, *spacing, known, pixels, row.image_sha256])
@@ -348,9 +350,9 @@ def write_unused(unused: Iterable[Unused], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("file", "reason"))
-        writer.writerows((one.file, one.reason) for one in unused)
+        writer.writerows((leftover.file, leftover.reason) for leftover in unused)
 
 
 def by_reason(unused: Iterable[Unused]) -> Mapping[str, int]:
     """The number of files for each reason, the most frequent first."""
-    return dict(Counter(one.reason for one in unused).most_common())
+    return dict(Counter(leftover.reason for leftover in unused).most_common())
