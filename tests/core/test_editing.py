@@ -128,13 +128,13 @@ def test_no_lv_here() -> None:
     assert set(np.unique(after.labels[PHASE, SLICE])) == {0, RV_CAVITY}, "the RV stays, and gets back what the wall hid"
     inside = rasterise(before.outline(RV_CAVITY, PHASE, SLICE), (48, 48))
     assert np.array_equal(after.labels[PHASE, SLICE] == RV_CAVITY, inside)
-    assert after.known_phases[CAVITY][PHASE], "it was looked at"
+    assert after.known_phases[CAVITY][PHASE], "the phase is now known"
     assert after.drawn(CAVITY, PHASE, SLICE) == Drawn(Origin.EDITED, "A. Reader")
     assert measure(hearts.cine(), after).cavity_areas_px[PHASE, SLICE] == 0
     assert after.without(PHASE, SLICE, by="A. Reader", chamber=RV).labels[PHASE, SLICE].max() == 0
 
 
-def test_a_contour_in_a_phase_that_was_not_looked_at_makes_it_known() -> None:
+def test_a_contour_makes_its_phase_known() -> None:
     before = heart()
     assert not before.known_phases[CAVITY][9]
     after = before.with_contour(9, SLICE, CAVITY, square(10), by="A. Reader")

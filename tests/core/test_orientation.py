@@ -151,7 +151,7 @@ class TestStandardPosition:
                 grid = _plane(_axis(azimuth, down), columns_above_level_degrees=-35)
                 assert standard_position(grid) == Turn(transposed=True, columns_reversed=True), (azimuth, down)
 
-    def test_frames_of_unknown_orientation_have_none(self):
+    def test_frames_of_unknown_orientation_have_no_standard_position(self):
         axial = stacked_grid((0, 0, 0), spacing_mm=(1.0, 1.0), slice_distance_mm=8.0, shape=(5, 9, 9))
         assert standard_position(axial) is None
         assert standard_position(None) is None

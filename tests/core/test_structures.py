@@ -29,7 +29,7 @@ def square(low: float, high: float) -> tuple[np.ndarray, ...]:
 
 
 def heart(*structures: Structure) -> Segmentation:
-    """One frame: a wall of 10 x 10 px round a cavity of 6 x 6, in that muscles of 2 x 2; beside it an RV of 4 x 8."""
+    """One frame: a wall of 10 x 10 px around a cavity of 6 x 6, muscles of 2 x 2 in the cavity, and an RV of 4 x 8 next to the wall."""
     labels = np.zeros((1, 1, 20, 20), np.uint8)
     boxes = {WALL: (2, 12, 2, 12), CAVITY: (4, 10, 4, 10), MUSCLES: (5, 7, 5, 7), RIGHT: (4, 8, 12, 20)}
     for one in painting_order(structures):
@@ -66,7 +66,7 @@ def test_a_structure_stays_itself_when_it_travels() -> None:
     assert all(pickle.loads(pickle.dumps(one)) is one and copy.deepcopy(one) is one for one in Structure)
 
 
-def test_the_names_of_before_there_was_one_table_still_work() -> None:
+def test_names_from_before_the_table_still_work() -> None:
     assert cinesax.Structure.CAVITY is CAVITY and cinesax.Outline("o") is WALL
     assert of_bundle_name("RV") is RIGHT and of_class_name("lv_cavity") is CAVITY
     with pytest.raises(LookupError, match="'atrium': expected one of CAVITY, MYOCARDIUM, RV"):
@@ -81,7 +81,7 @@ def test_what_encloses_is_painted_first_and_the_left_wins_where_the_ventricles_o
     assert (blood_of(RV), wall_of(LV), wall_of(RV)) == (RIGHT, WALL, None)
 
 
-def test_the_epicardium_goes_round_the_left_ventricle_and_not_round_the_right_one() -> None:
+def test_the_epicardium_surrounds_the_left_ventricle_only() -> None:
     found = heart(CAVITY, WALL, RIGHT)
     assert area_px(found.outline(WALL, 0, 0)) == pytest.approx(100, abs=1)
     assert area_px(found.outline(RIGHT, 0, 0)) == pytest.approx(32, abs=1.5)

@@ -77,7 +77,7 @@ def test_volumes_are_compared_at_the_ends_of_each_curve():
     assert one.phases_apart(Moment.ED) == 0
 
 
-def test_phases_are_counted_round_the_beat():
+def test_phases_are_counted_around_the_beat():
     late = labels([18, 14, 9, 10, 12, 15, 18, 19, 19, 20])
     (one,) = score([(study(), late)]).functions
     assert one.phases_apart(Moment.ED) == 1 and one.phases_apart(Moment.ES) == 1
@@ -90,7 +90,7 @@ def test_without_geometry_areas_of_the_labelled_slices_are_summed():
     assert (one.truth.ed, one.truth.es, one.predicted.ed, one.predicted.es) == (1200, 300, 3 * 484, 3 * 144)
 
 
-def test_a_patient_of_whom_nothing_was_found_has_no_volume_and_stays_in():
+def test_a_patient_without_any_prediction_stays_in_with_no_volume():
     nothing = Segmentation(np.zeros_like(labels().labels), {Structure.CAVITY: np.ones(10, dtype=bool)})
     result = score([(study(), nothing)])
     assert result.functions[0].predicted.ed == 0 and result.functions[0].ef_error_points == pytest.approx(-75)
@@ -131,7 +131,7 @@ def test_the_table_has_a_line_a_slice():
     assert {row["moment"] for row in rows} == {"ED", "ES", ""}
 
 
-def test_the_worst_are_kept_to_look_at_over_all_patients():
+def test_the_worst_frames_of_all_patients_are_kept_as_pictures():
     result = score([(study("A"), wider(4)), (study("B"), wider(8))], pictures=5)
     assert [p.score.case for p in result.pictures] == ["B"] * 5
     assert result.pictures[0].score == result.worst(1)[0]
@@ -148,7 +148,7 @@ class TestOtherStructures:
     SIDES = (20, 19, 16, 10, 11, 12, 14, 16, 18, 20)
 
     def both(self, *, wider_by: int = 0, known: range = range(10)) -> Segmentation:
-        """The LV of `labels`, and beside it in two slices an RV of 4 x side pixels."""
+        """The LV of `labels`, and next to it, in two slices, an RV of 4 x side pixels."""
         left = labels()
         array = left.labels.copy()
         for phase, side in enumerate(self.SIDES):
@@ -180,7 +180,7 @@ class TestOtherStructures:
     def test_what_a_segmentation_says_nothing_of_is_no_miss(self):
         assert score([(replace(study(), truth=self.both()), labels())]).others == ()
 
-    def test_where_nothing_was_found_the_volumes_are_0(self):
+    def test_without_a_prediction_the_volumes_are_0(self):
         nothing = Segmentation(labels().labels, {one: np.ones(10, bool) for one in (Structure.CAVITY, self.RIGHT)})
         (right,) = score([(replace(study(), truth=self.both()), nothing)]).others
         assert right.functions[0].predicted.ed == 0 and right.volume_dice() == {Moment.ED: 0.0, Moment.ES: 0.0}

@@ -143,5 +143,5 @@ def test_volumes_are_of_the_slices_with_contours_at_both_moments_and_of_good_con
     assert case.ef_percent[0] == pytest.approx(case.ef_percent[1])
 
 
-def test_without_spacing_there_are_none():
+def test_without_spacing_there_are_no_measures():
     assert made({(0, 1): circle(12, (30, 30))}, grid=None) is None

@@ -62,7 +62,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path, changed, words):
         chla.read_patient(_written(tmp_path, **_arrays([-1, 0, 1], 2, **changed)))
 
 
-def test_other_files_are_none(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"nothing")
     np.savez(tmp_path / "b.npz", image=np.zeros(3))
     assert not chla.is_chla(tmp_path / "a.npz") and not chla.is_chla(tmp_path / "b.npz")

@@ -56,7 +56,7 @@ class TestExperts:
         assert cine.base_first is False
         assert areas[slices[0]] < 0.5 * areas[slices[-1]]
 
-    def test_the_contour_lies_round_bright_blood(self, sunnybrook, study):
+    def test_the_contour_surrounds_bright_blood(self, sunnybrook, study):
         """Wrong slices or phases would put contours on other tissue."""
         cine = open_cine(sunnybrook / "dicom" / study)
         segmentation = read_contours(sunnybrook / "contours" / study, cine)
@@ -173,7 +173,7 @@ class TestConvention:
         np.savetxt(folder / self.NAME, self.SQUARE)
         return folder
 
-    def test_files_of_which_nothing_is_said(self, tmp_path):
+    def test_files_without_a_recorded_convention(self, tmp_path):
         np.testing.assert_array_equal(self._read(self._write(tmp_path / "contours")), -0.5)
         np.testing.assert_array_equal(self._read(tmp_path / "contours" / self.NAME), -0.5)
 
@@ -212,7 +212,7 @@ class TestConvention:
         (tmp_path / "contours").rename(tmp_path / "moved")
         np.testing.assert_array_equal(self._read(tmp_path / "moved"), -0.5)
 
-    def test_files_of_another_convention_keep_theirs_when_contours_are_written_beside_them(self, tmp_path):
+    def test_files_of_another_convention_keep_theirs_when_contours_are_written_next_to_them(self, tmp_path):
         (tmp_path / "analysis.json").write_text('{"schema": "cinesax/analysis/1", "segmentation": {}}')
         folder, cine = self._write(tmp_path / "contours"), exams.small_cine()
         drawn = from_contours({(Structure.MYOCARDIUM, 0, 0): (self.SQUARE,)}, cine.pixels.shape, author="net")
@@ -232,7 +232,7 @@ class TestConvention:
             self._read(tmp_path / "c")
         assert "\n" not in str(caught.value)
 
-    def test_one_of_another_program(self, tmp_path):
+    def test_a_marker_of_another_program(self, tmp_path):
         (self._write(tmp_path / "c") / "convention.json").write_text('{"first_pixel_centre": [0, 0]}')
         np.testing.assert_array_equal(self._read(tmp_path / "c"), -0.5)
 

@@ -35,7 +35,7 @@ def test_as_exact_arithmetic_says(seed):
     assert (crossing(polygon) is not None) == crosses_exactly(polygon)
 
 
-def test_a_long_contour_is_looked_at_whole():
+def test_a_long_contour_is_checked_completely():
     angles = np.linspace(0, 2 * np.pi, 1500, endpoint=False)
     circle = 100 + 60 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     assert crossing(circle) is None
@@ -43,7 +43,7 @@ def test_a_long_contour_is_looked_at_whole():
     assert crossing(circle) is not None
 
 
-def test_a_polygon_drawn_twice_round_is_no_crossing_of_its_own():
+def test_a_polygon_drawn_twice_does_not_cross_itself():
     """Edges that lie on one another have no inner point of which one side is theirs alone."""
     square = np.array([[0.0, 0], [4, 0], [4, 4], [0, 4]])
     assert crossing(np.vstack([square, square])) is None

@@ -140,7 +140,7 @@ class TestBadFiles:
         with pytest.raises(InputError, match="declares a document type"):
             read_segmentation(path, CINE)
 
-    def test_elements_in_one_another_without_end(self, tmp_path):
+    def test_endlessly_nested_elements(self, tmp_path):
         path = tmp_path / "w.cvi42wsx"
         path.write_text("<a>" * 100_000 + "</a>" * 100_000)
         with pytest.raises(InputError, match="too deeply"):

@@ -1,4 +1,4 @@
-"""Stacks with a map of labels beside them: the one on the image's grid is taken, and crumbs are left open."""
+"""Stacks with label maps: the map on the image's grid is used, and crumbs are unknown."""
 
 import nibabel as nib
 import numpy as np
@@ -35,7 +35,7 @@ def test_labels_on_the_grid_are_taken_and_crumbs_left_open(tmp_path):
     assert counts == {1: 64, 2: 196 - 64, 3: 100, label_maps.UNKNOWN: 1}
 
 
-def test_no_labels_on_the_grid_and_labels_that_are_none(tmp_path):
+def test_no_labels_on_the_grid_and_invalid_labels(tmp_path):
     folder = tmp_path / "A"
     _write(folder / "sa_ED.nii.gz", np.ones((40, 40, 3), np.int16))
     assert not label_maps.is_image(folder / "sa_ED.nii.gz")

@@ -25,7 +25,7 @@ LV, MYO, RV = Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY
 
 
 def heart(*, phases=2):
-    """A wall round the LV, and an RV beside it."""
+    """A wall around the LV, and an RV next to it."""
     labels = np.zeros((phases, *CINE.pixels.shape[1:]), np.uint8)
     for phase, size in enumerate((20, 12)[:phases]):
         labels[phase, 1:5, 6 : 14 + size, 6 : 14 + size] = MYO
@@ -77,7 +77,7 @@ class TestMaps:
         with pytest.raises(UsageError, match="--labels names"):
             parse_labels(text)
 
-    def test_none_of_the_numbers_is_there(self, tmp_path):
+    def test_a_file_without_any_of_the_numbers(self, tmp_path):
         path = in_numbers(tmp_path / "s.nii.gz", {LV: 3, MYO: 2, RV: 1})
         with pytest.raises(InputError, match=r"none of the labels 44, 46, 48: it holds 1, 2, 3"):
             read_segmentation(path, CINE, LabelReading(labels="totalsegmentator-v1"))

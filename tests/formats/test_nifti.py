@@ -124,14 +124,14 @@ class TestSegmentation:
         write_segmentation(ours, cine, tmp_path / "ours.nii")
         np.testing.assert_array_equal(read_labels(tmp_path / "ours.nii", cine).labels, ours.labels)
 
-    def test_same_labels_same_bytes_and_nothing_beside(self, tmp_path):
+    def test_same_labels_give_the_same_bytes_and_no_other_file(self, tmp_path):
         cine = exams.small_cine()
         for name in ("a.nii.gz", "b.nii.gz"):
             write_segmentation(_labels(cine), cine, tmp_path / name)
         assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nii.gz", "b.nii.gz"]
 
-    def test_slices_that_are_not_on_one_line_are_told_in_the_header(self, tmp_path):
+    def test_slices_that_are_not_on_one_line_are_noted_in_the_header(self, tmp_path):
         cine = exams.small_cine()
         origins = cine.grid.origins_mm + np.array([0, 0, 0, 0, 3.0])[:, None] * cine.grid.normal
         grid = Grid(origins, cine.grid.along_row, cine.grid.along_column, cine.grid.spacing_mm, cine.grid.shape)
@@ -147,7 +147,7 @@ class TestSegmentation:
         write_segmentation(_labels(cine), cine, tmp_path / "s.nii")
         np.testing.assert_array_equal(read_labels(tmp_path / "s.nii", cine).labels, _labels(cine).labels)
 
-    def test_folder_that_is_none(self, tmp_path):
+    def test_a_missing_folder_and_another_suffix(self, tmp_path):
         cine = exams.small_cine()
         with pytest.raises(OutputError, match="cannot be written"):
             write_segmentation(_labels(cine), cine, tmp_path / "absent" / "s.nii")
@@ -220,7 +220,7 @@ class TestCine:
         assert cine.pixels.shape == (1, 5, 9, 8)
         assert cine.trigger_times_ms is None
 
-    def test_no_spacing_anywhere_is_told_and_gives_no_volumes(self, tmp_path):
+    def test_no_spacing_anywhere_is_reported_and_gives_no_volumes(self, tmp_path):
         path = _save(tmp_path / "c.nii", np.zeros((24, 20, 5, 6), np.int16), affine=np.eye(4))
         cine = read_cine(path)
         assert "unknown-spacing" in exams.codes(cine)

@@ -94,7 +94,7 @@ class TestPhases:
         (tmp_path / "Info.cfg").write_text("ED: 1\n")
         assert open_cine(tmp_path).n_phases == 2
 
-    def test_a_whole_cine_beside_its_ed_and_es(self, tmp_path):
+    def test_a_whole_cine_next_to_its_ed_and_es(self, tmp_path):
         """As ACDC has it: the 4D file is the exam, and what was left out is known."""
         saved(image_of(CINE), tmp_path / "p_4d.nii.gz")
         write(tmp_path, {"p_frame01": phase(0), "p_frame04": phase(3)})
@@ -132,8 +132,8 @@ class TestSlices:
         for index in range(exams.SLICES):
             saved(one_slice(index), tmp_path / f"s{index}.nii.gz")
             times = (10 + np.arange(6) * (130 + index)).tolist()
-            beside = {"TriggerTime": times, "NominalInterval": 800 + 10 * index}
-            (tmp_path / f"s{index}.json").write_text(json.dumps(beside))
+            sidecar = {"TriggerTime": times, "NominalInterval": 800 + 10 * index}
+            (tmp_path / f"s{index}.json").write_text(json.dumps(sidecar))
         cine = open_cine(tmp_path)
         assert cine.findings == ()
         np.testing.assert_allclose(cine.rr_intervals_ms, 800 + 10 * np.arange(5))
@@ -199,7 +199,7 @@ class TestWithoutPlace:
         with pytest.raises(InputError, match="expected names like"):
             open_cine(files)
 
-    def test_beside_one_with_a_place(self, tmp_path):
+    def test_next_to_a_file_with_a_position(self, tmp_path):
         files = write(tmp_path, {"ED": phase(0, place=False), "ES": phase(3)})
         with pytest.raises(InputError, match="has no position in the patient"):
             open_cine(files)

@@ -14,10 +14,10 @@ from formats_nifti import image_of, saved
 PHASES = exams.PHASES
 
 
-def _open(folder, beside=None, *, step_s=0.14):
+def _open(folder, sidecar=None, *, step_s=0.14):
     path = saved(image_of(exams.small_cine(), step_s=step_s), folder / "c.nii.gz")
-    if beside is not None:
-        text = beside if isinstance(beside, str) else json.dumps(beside)
+    if sidecar is not None:
+        text = sidecar if isinstance(sidecar, str) else json.dumps(sidecar)
         (folder / "c.json").write_text(text)
     return open_cine(path)
 
@@ -36,15 +36,15 @@ def test_pixdim_that_the_json_file_calls_the_repetition_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "beside",
+    "sidecar",
     [
         {"TriggerTime": [0, 130, 260, 390, 520, 650], "NominalInterval": 800},
         {"TriggerDelayTime": [0, 130, 260, 390, 520, 650], "HeartRate": 75},
         {"FrameTimesStart": [0, 0.13, 0.26, 0.39, 0.52, 0.65], "RRInterval": 800},
     ],
 )
-def test_the_json_file_knows_better(tmp_path, beside):
-    cine = _open(tmp_path, beside)
+def test_the_json_file_knows_better(tmp_path, sidecar):
+    cine = _open(tmp_path, sidecar)
     assert cine.findings == ()
     assert cine.heart_rate_bpm == pytest.approx(75)
     np.testing.assert_allclose(cine.trigger_times_ms[:, 0], 130 * np.arange(PHASES))
@@ -68,7 +68,7 @@ def test_a_stated_beat_against_pixdim(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "beside",
+    "sidecar",
     [
         "{",
         "[1, 2]",
@@ -84,8 +84,8 @@ def test_a_stated_beat_against_pixdim(tmp_path):
         {"NominalInterval": -5},
     ],
 )
-def test_json_files_that_say_nothing(tmp_path, beside):
-    cine = _open(tmp_path, beside)
+def test_json_files_that_say_nothing(tmp_path, sidecar):
+    cine = _open(tmp_path, sidecar)
     assert "times-uncertain" in exams.codes(cine)
     assert cine.rr_interval_ms == pytest.approx(840)
 

@@ -75,7 +75,7 @@ def test_names_that_tell_nothing_and_other_matrices_stay_apart(tmp_path):
     assert [study.cine.pixels.shape for study in read_studies(tmp_path / "b")] == [(1, 2, 8, 8), (1, 1, 12, 12)]
 
 
-def test_two_pictures_of_one_place_are_refused(tmp_path):
+def test_two_pictures_of_the_same_frame_are_refused(tmp_path):
     with pytest.raises(DatasetError, match="are both phase 0, slice 1 of A"):
         list(read_studies(write(tmp_path, ["A_slice1", "A_ed_slice1"])))
 

@@ -68,7 +68,7 @@ def test_without_a_stated_rr_the_areas_tell_the_beat():
     assert "by the areas of the cavity" in finding.message
 
 
-def test_without_times_a_beat_is_found_and_no_heart_rate():
+def test_without_times_there_is_a_beat_but_no_heart_rate():
     analysis = analyze(*series(2, rr_ms=None, step_ms=None)[:1], segmentation=series(2)[1])
     assert analysis.measurements.beat.phases == (0, 9)
     assert analysis.measurements.heart_rate_bpm is None
@@ -171,8 +171,8 @@ def test_a_heart_that_hardly_moves_has_no_step():
     assert find_beat(hearts.cine(20), areas).in_step
 
 
-def test_rates_and_output_beyond_any_heart_are_told():
-    """Times in seconds that nobody noticed."""
+def test_rates_and_output_beyond_any_heart_are_reported():
+    """Times in seconds, taken as ms."""
     cine, segmentation = series(1, step_ms=0.1)
     analysis = analyze(cine, segmentation=segmentation)
     told = {name for one in findings(analysis, Code.IMPLAUSIBLE_VALUE) for name in one.numbers}

@@ -102,14 +102,14 @@ def test_a_stored_size_no_body_has() -> None:
     assert [(f.code, f.severity) for f in found] == [(Code.IMPLAUSIBLE_VALUE, Severity.NOTE)]
 
 
-def test_given_phases_are_told() -> None:
+def test_given_phases_are_reported() -> None:
     found = doubts(hearts.labels(BIG), ed_phase=9, es_phase=5)
     assert codes(found) == [Code.OVERRIDDEN_PHASE, Code.OVERRIDDEN_PHASE]
     assert "phase 3" in found[1].message
     assert doubts(hearts.labels(BIG), ed_phase=0, es_phase=3) == ()
 
 
-def test_what_was_segmented_in_part_is_told() -> None:
+def test_a_partial_segmentation_is_reported() -> None:
     labels = hearts.labels(BIG).labels
     two = doubts(Segmentation(labels, {Structure.CAVITY: np.isin(np.arange(10), (0, 3))}))
     assert [(f.code, f.severity) for f in two] == [(Code.PARTIAL_SEGMENTATION, Severity.NOTE)]
@@ -126,7 +126,7 @@ def test_a_wall_that_is_missing_in_some_slices_at_ed_makes_the_mass_too_small() 
     assert [(f.phase, f.slice) for f in wall] == [(0, 4)]
 
 
-def test_unknowns_are_told_once() -> None:
+def test_unknowns_are_reported_once() -> None:
     bare = hearts.cine(rr_intervals_ms=None, base_first=None)
     assert codes(doubts(hearts.labels(BIG), bare)) == [Code.APEX_BASE_UNKNOWN, Code.UNKNOWN_HEART_RATE]
     told = replace(bare, findings=(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, "as the reader said"),))
@@ -135,7 +135,7 @@ def test_unknowns_are_told_once() -> None:
 
 
 def ring(inner_side: float, *, off: float = 0.0) -> Segmentation:
-    """A square wall of 20 px in slice 2 at all phases, and a square cavity in it, or beside its middle."""
+    """A square wall of 20 px in slice 2 at all phases, and a square cavity in its middle or off it."""
 
     def square(side: float, middle: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         half = side / 2
@@ -148,7 +148,7 @@ def ring(inner_side: float, *, off: float = 0.0) -> Segmentation:
     return from_contours(contours, hearts.cine().pixels.shape)
 
 
-def test_an_endocardium_outside_of_the_epicardium_is_told_with_what_is_at_stake() -> None:
+def test_an_endocardium_outside_the_epicardium_is_reported_with_the_volume_at_stake() -> None:
     (found,) = [f for f in doubts(ring(14, off=8)) if f.code is Code.ENDOCARDIUM_OUTSIDE]
     assert (found.slice, found.numbers["frames"]) == (2, 10)
     # 5 px of 14 stick out, over 14 px; a slice counts for 10 mm.

@@ -89,7 +89,7 @@ def with_presence(heart: SimpleNamespace, certainty: np.ndarray, enclosure: floa
     )
 
 
-def test_a_slice_of_which_the_network_is_not_sure(heart):
+def test_a_slice_that_the_network_is_unsure_of(heart):
     inside = (heart.labels == Structure.CAVITY).any(axis=(2, 3))
     certainty = np.where(inside, 4.0, -4.0)
     assert doubts(heart, heart.labels, presence=with_presence(heart, certainty)) == []
@@ -102,7 +102,7 @@ def test_a_slice_of_which_the_network_is_not_sure(heart):
     assert of(Code.UNSURE_SLICE, doubts(heart, heart.labels, presence=with_presence(heart, certainty))) == []
 
 
-def test_an_ejection_fraction_that_hangs_on_one_basal_slice(heart):
+def test_an_ejection_fraction_that_depends_on_one_basal_slice(heart):
     labels, index = heart.labels.copy(), int(heart.inside[0])
     volumes = (labels == Structure.CAVITY).sum(axis=(1, 2, 3))
     systole = np.flatnonzero(volumes < volumes.mean())

@@ -67,7 +67,7 @@ def test_ed_and_es_are_sought_among_known_phases_only() -> None:
     assert (m.ed_phase, m.es_phase) == (2, 5)
 
 
-def test_without_a_grid_the_ejection_fraction_is_one_of_summed_areas() -> None:
+def test_without_a_grid_the_ejection_fraction_comes_from_summed_areas() -> None:
     m = measure(hearts.cine(grid=None), hearts.labels())
     assert m.ef_percent == pytest.approx(75.0)
     assert m.ef_basis is EfBasis.AREAS
@@ -153,7 +153,7 @@ def test_peak_rates_of_a_sine_are_its_steepest_slope() -> None:
     assert peak_rates(volumes, times, 900.0) == pytest.approx((40 * 2 * np.pi / 0.9,) * 2, rel=1e-3)
 
 
-def test_a_beat_of_which_the_end_was_not_recorded_has_no_false_slope_there() -> None:
+def test_a_beat_without_a_recorded_end_has_no_false_slope_there() -> None:
     times = np.arange(16) * 50.0  # the last fifth of a beat of 1000 ms is missing
     volumes = 100 + 40 * np.cos(2 * np.pi * times / 1000) + 8 * np.sin(4 * np.pi * times / 1000)
     fine = np.linspace(0, 750, 2000)
@@ -217,7 +217,7 @@ def test_expert_contours_of_real_studies(sunnybrook, patient: str, ef_percent: f
 
 
 def with_right_ventricle(sides: dict[int, int], **changes: bool) -> Segmentation:
-    """The LV of `hearts`, and an RV of `sides[phase]` x 4 pixels beside it in the same slices."""
+    """The LV of `hearts`, and an RV of `sides[phase]` x 4 pixels next to it in the same slices."""
     left = hearts.labels()
     labels = left.labels.copy()
     for phase, side in sides.items():
@@ -240,7 +240,7 @@ class TestTheRightVentricle:
         assert right.lv_mass_g is None
         assert right.cardiac_output_l_per_min == pytest.approx(2.56 * 60 / 1000)
 
-    def test_the_left_one_is_measured_as_if_there_were_none(self) -> None:
+    def test_the_left_ventricle_is_measured_as_if_alone(self) -> None:
         with_both = measure(hearts.cine(), with_right_ventricle(self.SIDES))
         assert replace(with_both, others=()) == measure(hearts.cine(), hearts.labels())
 
@@ -262,11 +262,11 @@ class TestTheRightVentricle:
         assert (m.others[0].ed_phase, m.others[0].es_phase) == (0, None)
         assert m.others[0].esv_ml is None and m.others[0].ef_percent is None
 
-    def test_a_phase_given_for_the_left_one_may_be_the_other_extreme_of_this_one(self) -> None:
+    def test_a_phase_given_for_the_left_ventricle_may_be_the_other_extreme_of_the_right(self) -> None:
         m = measure(hearts.cine(), with_right_ventricle(self.SIDES), Overrides(ed_phase=5))
         assert m.ed_phase == 5 and m.others[0].ed_phase == 5 and m.others[0].es_phase is None
 
-    def test_a_right_ventricle_that_was_looked_for_in_vain_has_no_volumes(self) -> None:
+    def test_an_empty_right_ventricle_has_no_volumes(self) -> None:
         empty = Segmentation(
             hearts.labels().labels, {one: np.ones(10, bool) for one in (Structure.CAVITY, Structure.RV)}
         )

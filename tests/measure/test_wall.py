@@ -67,7 +67,7 @@ def segmented(labels: np.ndarray, grid: Grid) -> tuple[Cine, Segmentation]:
         ((0, 60), (6, 12)),
     ],
 )
-def test_a_thick_segment_is_the_one_that_is_thick(thick, segments):
+def test_a_thick_wall_gives_a_thick_segment(thick, segments):
     found = wall_thickness(*exam(thick), 0)
     assert found is not None and len(found.slices) == SLICES
     for number in range(1, 13):

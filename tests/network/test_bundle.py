@@ -62,7 +62,7 @@ def test_other_versions_are_read(copy):
         ({"schema": "cinesax/bundle/9"}, "has the schema 'cinesax/bundle/9', expected 'cinesax/bundle/1'"),
     ],
 )
-def test_what_it_cannot_say_is_one_line(copy, values, message):
+def test_invalid_contents_give_an_error_of_one_line(copy, values, message):
     with pytest.raises(BundleError, match=message) as caught:
         open_bundle(copy(**values))
     assert "\n" not in str(caught.value)

@@ -58,7 +58,7 @@ def test_each_frame_keeps_one_region_and_its_soft_rim(heart):
     np.testing.assert_array_equal(one_region(spoilt), heart)
 
 
-def test_steady_averages_round_the_beat_and_keeps_the_mean():
+def test_steady_averages_around_the_beat_and_keeps_the_mean():
     p = np.random.default_rng(0).random((8, 2, 5, 5)).astype(np.float32)
     smooth = steady(p)
     np.testing.assert_allclose(smooth.mean(axis=0), p.mean(axis=0), atol=1e-6)
@@ -90,6 +90,6 @@ def test_it_makes_no_difference_where_in_the_frame_the_heart_lies(corner):
     assert np.count_nonzero(cleaned.removed) == 3
 
 
-def test_nothing_found_is_no_error():
+def test_an_empty_prediction_is_not_an_error():
     nothing = clean(np.zeros((9, 2, 16, 16), np.float32), frozenset(Rule))
     assert np.count_nonzero(nothing.removed) == 0 and not nothing.probabilities.any()

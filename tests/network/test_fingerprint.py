@@ -30,7 +30,7 @@ def test_another_heart_is_another_image(frames):
     assert not same(prints[0], fingerprint(frames[0][:, ::-1]))
 
 
-def test_the_framed_image_is_found_where_nothing_is_resampled():
+def test_the_framed_image_is_recognised_if_nothing_is_resampled():
     frame = render_frames(draw_settings(4, n_phases=12, matrix=(256, 256), spacing_mm=(1.4, 1.4)), [(0, 4)])[0][0]
     framing = Framing()
     framed = framing.apply(frame, framing.place(frame.shape, (1.4, 1.4)))

@@ -127,7 +127,7 @@ def test_a_constant_frame_is_no_error():
     assert np.all(framed == 0)
 
 
-def test_settings_survive_json_and_are_told_apart_by_their_digest():
+def test_settings_survive_json_and_different_settings_have_different_digests():
     assert Framing.from_dict(FRAMING.to_dict()) == FRAMING
     assert Framing(size=128).digest != FRAMING.digest
     with pytest.raises(GeometryError, match="framing settings must be"):

@@ -79,7 +79,7 @@ def test_a_single_frame_says_which_rules_are_off_and_a_large_one_what_was_not_se
     assert Code.FRAME_CROPPED in [finding.code for finding in segmenter.segment(large).findings]
 
 
-def test_a_graph_that_is_none_is_refused(tmp_path):
+def test_a_file_that_is_not_a_graph_is_refused(tmp_path):
     from cinesax.network.bundle import write_bundle
 
     (tmp_path / "graph").write_bytes(b"no graph")

@@ -60,7 +60,7 @@ def test_volumes_of_whole_exams_agree_with_expert_contours(sunnybrook, case):
     assert found.edv_ml == pytest.approx(edv_ml, rel=0.15)
 
 
-def test_a_phantom_is_found_and_measured(tmp_path):
+def test_a_phantom_is_segmented_and_measured(tmp_path):
     from cinesax.phantom import draw_settings, make_phantom
 
     phantom = make_phantom(draw_settings(900_001, n_phases=12))

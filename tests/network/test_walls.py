@@ -61,7 +61,7 @@ def greys(classes: int = 4, order: tuple[int, ...] | None = None) -> Pass:
 
 
 def discs(*, phases: int = 3, slices: int = 4, inner: float = INNER, outer: float = OUTER) -> np.ndarray:
-    """Classes as painted: an LV with its wall, an RV beside it, and a pixel of RV in a corner so that 3 is the whitest.
+    """Classes as painted: an LV with its wall, an RV next to it, and a pixel of RV in a corner so that 3 is the whitest.
 
     The first slice has no LV, the last one nothing but wall.
     """
@@ -166,7 +166,7 @@ def test_between_cavity_and_wall_there_is_no_hole(shipped):
     assert areas_mm2(found, Structure.MYOCARDIUM)[1] == pytest.approx(np.pi * (OUTER * MM) ** 2, rel=0.02)
 
 
-def test_a_frame_without_any_wall_has_no_epicardium_and_is_told(shipped):
+def test_a_frame_without_any_wall_has_no_epicardium_and_is_reported(shipped):
     painted = discs()
     painted[:, 1][painted[:, 1] == 2] = 0
     cine = exam(painted)
@@ -242,7 +242,7 @@ def copy(tmp_path) -> Path:
         ({"1": ["CAVITY"]}, "cannot be used"),
     ],
 )
-def test_classes_that_cannot_be_meant_are_one_line(classes, message, copy):
+def test_invalid_classes_give_an_error_of_one_line(classes, message, copy):
     told = json.loads((copy / "bundle.json").read_text())
     (copy / "bundle.json").write_text(json.dumps(told | {"classes": classes}))
     with pytest.raises(BundleError, match=message):
