@@ -29,7 +29,7 @@ def square(low: float, high: float) -> tuple[np.ndarray, ...]:
 
 
 def heart(*structures: Structure) -> Segmentation:
-    """One frame: a wall of 10 x 10 px around a cavity of 6 x 6, muscles of 2 x 2 in the cavity, and an RV of 4 x 8 next to the wall."""
+    """One frame: a wall of 10 x 10 px around a cavity of 6 x 6 with muscles of 2 x 2; next to it an RV of 4 x 8."""
     labels = np.zeros((1, 1, 20, 20), np.uint8)
     boxes = {WALL: (2, 12, 2, 12), CAVITY: (4, 10, 4, 10), MUSCLES: (5, 7, 5, 7), RIGHT: (4, 8, 12, 20)}
     for one in painting_order(structures):

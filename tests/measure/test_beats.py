@@ -172,7 +172,7 @@ def test_a_heart_that_hardly_moves_has_no_step():
 
 
 def test_rates_and_output_beyond_any_heart_are_reported():
-    """Times in seconds, taken as ms."""
+    """Wrong times (0.1 ms a phase)."""
     cine, segmentation = series(1, step_ms=0.1)
     analysis = analyze(cine, segmentation=segmentation)
     told = {name for one in findings(analysis, Code.IMPLAUSIBLE_VALUE) for name in one.numbers}

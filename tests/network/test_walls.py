@@ -61,7 +61,7 @@ def greys(classes: int = 4, order: tuple[int, ...] | None = None) -> Pass:
 
 
 def discs(*, phases: int = 3, slices: int = 4, inner: float = INNER, outer: float = OUTER) -> np.ndarray:
-    """Classes as painted: an LV with its wall, an RV next to it, and a pixel of RV in a corner so that 3 is the whitest.
+    """Classes as painted: an LV with its wall, an RV next to it, and a corner pixel of RV so that 3 is the whitest.
 
     The first slice has no LV, the last one nothing but wall.
     """
