@@ -140,7 +140,8 @@ def remeasure(analysis: Analysis, segmentation: Segmentation, overrides: Overrid
     """
     measured = measure(analysis.cine, segmentation, overrides)
     findings = _findings(analysis.cine, segmentation, measured)
-    return replace(analysis, segmentation=segmentation, measurements=measured, findings=findings)
+    # What somebody approved was the analysis before.
+    return replace(analysis, segmentation=segmentation, measurements=measured, findings=findings, approval=None)
 
 
 def _findings(cine: Cine, segmentation: Segmentation, measured: Measurements) -> tuple[Finding, ...]:

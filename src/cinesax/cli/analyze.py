@@ -134,8 +134,9 @@ def run(args: argparse.Namespace) -> None:
     _check_segmentation_options(args)
     _check_xlsx(args)
     if args.out is not None:
-        from cinesax.results.write import check_output, write_results
+        from cinesax.results.write import check_output, refuse_human_work, write_results
 
+        refuse_human_work(args.out)
         for exam in args.exam:
             _keep_exam(exam, args.out)
         if args.segmentation is not None and not args.force:

@@ -1,6 +1,7 @@
 """A person signs: what is seen is written as a new version of the results, and none before it is touched."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from cinesax.core.analysis import Analysis
 from cinesax.core.errors import NoObjectsError
 from cinesax.core.origins import Approval, Drawn
 from cinesax.core.segmentation import ContourKey
-from cinesax.dicom.write.options import DicomOptions
+from cinesax.dicom.write.options import SR_NAME, DicomOptions
 from cinesax.reader import messages
 from cinesax.reader.exams import OpenExam
 from cinesax.reader.store.database import Signature, StaleError, Store, now
@@ -43,13 +44,17 @@ def approve(
     """
     if asked.version != exam.version:
         raise StaleError
-    number = len(store.signatures(exam.id)) + 1
+    signatures, row = store.signatures(exam.id), store.exam(exam.id)
+    number = len(signatures) + 1
     approval = Approval(asked.by.strip(), now(), asked.comment.strip(), number, organization)
     analysis = approved(exam, approval)
     folder = store.results_folder(exam.id, f"approved-{number}")
-    warning = None
+    earlier = [Path(folder) for folder in (row.results if row else None, *(one.folder for one in signatures)) if folder]
+    wanted = asked.dicom and bool(exam.cine.source.copied)
+    dicom = _objects(asked, approval, earlier) if wanted else None
+    warning = "the exam is not DICOM: no objects were written" if asked.dicom and not wanted else None
     try:
-        write_results(analysis, folder, show_patient=show_patient, force=True, dicom=_objects(exam, asked))
+        write_results(analysis, folder, show_patient=show_patient, force=True, dicom=dicom)
     except NoObjectsError as error:
         warning = str(error)
     signature = Signature(
@@ -78,8 +83,9 @@ def approved(exam: OpenExam, approval: Approval) -> Analysis:
     return replace(exam.analysis, cine=exam.cine, segmentation=segmentation, pseudonym=None, approval=approval)
 
 
-def _objects(exam: OpenExam, asked: messages.ApproveBody) -> DicomOptions | None:
-    """Which DICOM objects to write: none of an exam that is not DICOM."""
-    if not asked.dicom or not exam.cine.source.copied:
-        return None
-    return DicomOptions(rtstruct=asked.rtstruct)
+def _objects(asked: messages.ApproveBody, approval: Approval, earlier: list[Path]) -> DicomOptions:
+    """Which DICOM objects to write, when, and instead of which reports."""
+    reports = [folder / SR_NAME for folder in earlier if (folder / SR_NAME).is_file()]
+    # In the time of this place, as the scanner has it.
+    moment = approval.moment.astimezone().replace(tzinfo=None)
+    return DicomOptions(rtstruct=asked.rtstruct, content_time=moment, predecessors=tuple(reports[-1:]))

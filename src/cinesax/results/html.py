@@ -38,6 +38,7 @@ def render(analysis: Analysis) -> str:
     text = _template("report.html.j2").render(
         content=tables.document(analysis),
         places=[_place(finding, analysis.cine) for finding in analysis.findings],
+        signature=summary.signature(analysis),
         cards=summary.main_numbers(analysis.measurements),
         numbers=summary.more_numbers(analysis),
         base_rules=summary.base_rules(analysis.measurements),

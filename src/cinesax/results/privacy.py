@@ -11,6 +11,7 @@ from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Patient, Source
 from cinesax.core.findings import Finding
 from cinesax.core.identity import Identifiers, identifying_texts, remove_texts
+from cinesax.core.origins import Approval
 from cinesax.core.segmentation import Segmentation
 
 VENDOR_WORDS = ("siemens", "philips", "ge", "canon", "toshiba", "hitachi", "phantom")
@@ -47,6 +48,7 @@ def pseudonymise(analysis: Analysis) -> Analysis:
         segmentation=_segmentation(analysis, identifying),
         findings=_findings(analysis.findings, identifying),
         pseudonym=analysis.case,
+        approval=_approval(analysis.approval, identifying),
     )
 
 
@@ -98,6 +100,11 @@ def _patient(patient: Patient) -> Patient:
         height_cm=patient.height_cm,
         weight_kg=patient.weight_kg,
     )
+
+
+def _approval(approval: Approval | None, identifying: tuple[str, ...]) -> Approval | None:
+    """The name of who approved stays; what that person typed may name the patient."""
+    return None if approval is None else replace(approval, comment=remove_texts(approval.comment, identifying))
 
 
 def _findings(findings: Iterable[Finding], identifying: tuple[str, ...]) -> tuple[Finding, ...]:

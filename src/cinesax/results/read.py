@@ -15,7 +15,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.measurements import Measurements
-from cinesax.core.origins import Drawn, Origin
+from cinesax.core.origins import Approval, Drawn, Origin
 from cinesax.core.segmentation import ContourKey, Segmentation
 from cinesax.core.selection import Overrides, Selection, SelectionFields
 from cinesax.core.structures import Structure
@@ -65,13 +65,13 @@ def read_results(
     with _understood(folder / JSON_NAME):
         where = _where(content)
         findings = tuple(map(_finding, content["findings"]))
-        provenance = _provenance(content)
+        provenance, approval = _provenance(content), _approval(content)
     cine = exam if isinstance(exam, Cine) else _opened(exam, where, folder, choices)
     with _understood(folder / JSON_NAME):
         cine = _with_texts(cine, content)
         refuse_another_exam(cine, content, str(folder))
         segmentation = _segmentation(folder, content["segmentation"], cine, findings)
-        analysis = Analysis(cine, segmentation, measure(cine, segmentation), findings, provenance)
+        analysis = Analysis(cine, segmentation, measure(cine, segmentation), findings, provenance, approval=approval)
         return _with_same_numbers(analysis, content, folder)
 
 
@@ -175,6 +175,11 @@ def _provenance(content: Content) -> Provenance:
         segmentation_source=content["segmentation"]["source"],
         seconds=tuple(software["seconds"].items()),
     )
+
+
+def _approval(content: Content) -> Approval | None:
+    signed = content.get("approval")
+    return None if signed is None else Approval(**signed)
 
 
 def _with_same_numbers(analysis: Analysis, content: Content, folder: Path) -> Analysis:

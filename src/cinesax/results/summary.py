@@ -1,11 +1,14 @@
 """An analysis in words and rounded numbers, for the terminal and the report."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine, Gating, Patient
 from cinesax.core.measurements import AreaMethod, Beat, EfBasis, Measurements
+from cinesax.core.origins import Origin
 from cinesax.core.presence import BaseRule
+from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
 
 _SOURCES = {
@@ -211,3 +214,28 @@ def _patient_text(patient: Patient, m: Measurements) -> str:
     named = (patient.name, patient.patient_id, patient.birth_date)
     size = [None if m.height_cm is None else f"{m.height_cm:.0f} cm", m.weight_kg and f"{m.weight_kg:.0f} kg"]
     return ", ".join(text for text in (*named, patient.sex, age, *size) if text)
+
+
+def signature(analysis: Analysis) -> list[tuple[str, str]]:
+    """Who approved the results and who corrected what, as (name, text); [] where no person has touched them."""
+    rows, approval = [], analysis.approval
+    if approval is not None:
+        by = f"{approval.by} ({approval.organization})" if approval.organization != "not stated" else approval.by
+        rows.append(("Approved by", f"{by}, {approval.moment:%Y-%m-%d %H:%M} UTC, version {approval.number}"))
+        rows += [("Comment", approval.comment)] if approval.comment else []
+    return rows + [(f"Corrected by {person}", text) for person, text in corrections(analysis.segmentation).items()]
+
+
+def corrections(segmentation: Segmentation) -> dict[str, str]:
+    """Person -> which contours that person has drawn, interpolated or taken away."""
+    counts: dict[str, Counter[tuple[Structure, str]]] = {}
+    for key, drawn in sorted(segmentation.origins.items(), key=lambda item: item[0]):
+        if drawn.origin not in (Origin.EDITED, Origin.INTERPOLATED):
+            continue
+        there = bool(segmentation.outline(*key))
+        what = "removed" if not there else "drawn" if drawn.origin is Origin.EDITED else "interpolated"
+        counts.setdefault(drawn.by, Counter())[key[0], what] += 1
+    return {
+        person: ", ".join(f"{structure.facts.border}: {count} {what}" for (structure, what), count in mine.items())
+        for person, mine in counts.items()
+    }

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib import resources
 from io import StringIO
 from pathlib import Path
@@ -111,6 +112,8 @@ def document(analysis: Analysis) -> dict[str, Any]:
         "model": None if provenance.model is None else {"name": provenance.model, "sha256": provenance.model_checksum},
         "software": {"name": name, "version": version, "seconds": dict(provenance.seconds)},
     }
+    if analysis.approval is not None:
+        content["approval"] = asdict(analysis.approval)
     return dict(_plain(content))
 
 

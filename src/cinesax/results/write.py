@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import InputError, NoObjectsError, OutputError
+from cinesax.core.origins import Origin
 from cinesax.dicom.write.options import (
     CAPTURE_ED_NAME,
     CAPTURE_ES_NAME,
@@ -152,6 +153,25 @@ def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
         except OSError as error:
             raise OutputError(f"the results cannot be written to {target}: {folder}: {error.strerror}") from error
     return target
+
+
+def refuse_human_work(out: str | os.PathLike[str]) -> None:
+    """Refuse to replace results that a person has corrected or approved, whatever is forced.
+
+    Raises:
+        OutputError: such results are in the folder.
+    """
+    earlier = _earlier_result(_absolute(out))
+    if earlier is None:
+        return
+    signed, segmentation = earlier.get("approval"), earlier.get("segmentation")
+    origins = segmentation.get("origins") if isinstance(segmentation, dict) else None
+    edited = isinstance(origins, list) and any(
+        isinstance(one, dict) and one.get("origin") in (Origin.EDITED, Origin.INTERPOLATED) for one in origins
+    )
+    if signed or edited:
+        what = "approved" if signed else "corrected"
+        raise OutputError(f"{out} holds results that a person has {what}: give another folder")
 
 
 def _absolute(out: str | os.PathLike[str]) -> Path:

@@ -204,6 +204,9 @@ def _digest(analysis: Analysis, content: datetime) -> str:
         (made.software, made.model, made.model_checksum, made.segmentation_source, content.isoformat()),
     ):
         _feed(hashed, part)
+    if analysis.approval is not None:
+        # A version of its own, even where nothing was corrected.
+        _feed(hashed, (analysis.approval, segmentation.origins))
     return hashed.hexdigest()
 
 

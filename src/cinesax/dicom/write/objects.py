@@ -68,7 +68,7 @@ def _objects(analysis: Analysis, filing: Filing, options: DicomOptions, shown: S
     """Each object with its file name: referenced objects come first."""
     segs = seg_datasets(analysis, filing, kind=options.segmentation_type)
     yield from segs.items()
-    report = sr_dataset(analysis, filing, segs)
+    report = sr_dataset(analysis, filing, segs, predecessors=options.predecessors)
     if report is not None:
         yield SR_NAME, report
     contours = rtstruct_dataset(analysis, filing) if options.rtstruct else None

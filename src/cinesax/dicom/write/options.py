@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 
 SEG_ED_NAME, SEG_ES_NAME, SEG_CINE_NAME = "seg_ed.dcm", "seg_es.dcm", "seg_cine.dcm"
 SR_NAME = "measurements_sr.dcm"
@@ -34,6 +35,7 @@ class DicomOptions:
         captures: whether to write pictures of ED and ES with contours as Secondary Capture images as well.
         content_time: when the content was made, in the time zone of the source; None takes the newest valid date of the
             source, or a constant if it has none. The clock is never used: the same input gives the same bytes.
+        predecessors: reports (measurements_sr.dcm) of earlier versions, which this one replaces.
         repair_uids: if UIDs of the exam are not valid, write copies of its images with valid ones; the objects then
             refer to the copies.
     """
@@ -43,6 +45,7 @@ class DicomOptions:
     captures: bool = False
     content_time: datetime | None = None
     repair_uids: bool = False
+    predecessors: tuple[Path, ...] = ()
 
 
 def is_copied_image(name: str) -> bool:

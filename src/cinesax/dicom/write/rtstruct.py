@@ -30,6 +30,7 @@ from cinesax.dicom.copied import lenient
 from cinesax.dicom.read.header import DICOM_ERRORS
 from cinesax.dicom.write.filing import Filing, ObjectKind, describe, finish, reference, series_of_frames
 from cinesax.dicom.write.options import RTSTRUCT_NAME
+from cinesax.dicom.write.people import Drawing, creator, drawing_of, person_name
 
 _DETACHED_STUDY = "1.2.840.10008.3.1.2.3.1"
 _DECIMALS = 4
@@ -84,15 +85,28 @@ def rtstruct_dataset(analysis: Analysis, filing: Filing) -> Dataset | None:
     with lenient():
         dataset = _empty(filing, compact=max(map(len, texts)) <= _LONGEST_VALUE)
         dataset.ReferencedFrameOfReferenceSequence = [_source(analysis.cine, filing, {roi.phase for roi in rois})]
-        made_by = _made_by(analysis)
-        dataset.StructureSetROISequence = [_roi(number, roi, filing, made_by) for number, roi in enumerate(rois, 1)]
+        dataset.StructureSetROISequence = [
+            _roi(number, roi, filing, drawing_of(analysis, roi.outline)) for number, roi in enumerate(rois, 1)
+        ]
         dataset.ROIContourSequence = [_roi_contour(number, roi) for number, roi in enumerate(rois, 1)]
         dataset.RTROIObservationsSequence = [_observation(number) for number in range(1, len(rois) + 1)]
         for contour, text in zip(contours, texts, strict=True):
             item = _contour(contour, text, reference(analysis.cine, filing, contour.phase, contour.place))
             dataset.ROIContourSequence[contour.roi - 1].ContourSequence.append(item)
+        _sign(dataset, analysis, filing)
         finish(dataset, filing)
     return dataset
+
+
+def _sign(dataset: Dataset, analysis: Analysis, filing: Filing) -> None:
+    """Who drew, and who approved."""
+    dataset.OperatorsName = creator(analysis) or ""
+    if analysis.approval is None:
+        return
+    dataset.ApprovalStatus = "APPROVED"
+    dataset.ReviewerName = person_name(analysis.approval.by)
+    dataset.ReviewDate = filing.content.strftime("%Y%m%d")
+    dataset.ReviewTime = filing.content.strftime("%H%M%S.%f")
 
 
 def _rois(analysis: Analysis) -> list[_Roi]:
@@ -183,17 +197,12 @@ def _series(uid: str, images: list[Dataset]) -> Dataset:
     return item
 
 
-def _made_by(analysis: Analysis) -> str:
-    by_hand = analysis.provenance.model is None and analysis.segmentation.author == "manual"
-    return "MANUAL" if by_hand else "AUTOMATIC"
-
-
-def _roi(number: int, roi: _Roi, filing: Filing, made_by: str) -> Dataset:
+def _roi(number: int, roi: _Roi, filing: Filing, drawing: Drawing) -> Dataset:
     item = Dataset()
     item.ROINumber = number
     item.ReferencedFrameOfReferenceUID = filing.frame_of_reference_uid
     item.ROIName = roi.name
-    item.ROIGenerationAlgorithm = made_by
+    item.ROIGenerationAlgorithm = drawing.value
     return item
 
 

@@ -35,6 +35,7 @@ from cinesax.dicom.write.options import SEG_CINE_NAME as CINE_NAME
 from cinesax.dicom.write.options import SEG_ED_NAME as ED_NAME
 from cinesax.dicom.write.options import SEG_ES_NAME as ES_NAME
 from cinesax.dicom.write.options import SegmentationType
+from cinesax.dicom.write.people import Drawing, creator, drawing_of
 
 NAMES = (ED_NAME, ES_NAME, CINE_NAME)
 
@@ -105,10 +106,10 @@ def seg_datasets(
     return made
 
 
-def _author(analysis: Analysis) -> AlgorithmIdentificationSequence | None:
-    """The algorithm that drew the segments; None if a person drew them."""
+def _algorithm(analysis: Analysis, drawing: Drawing) -> AlgorithmIdentificationSequence | None:
+    """The algorithm that drew a segment; None if a person drew it."""
     made = analysis.provenance
-    if made.model is None and analysis.segmentation.author == "manual":
+    if drawing is Drawing.MANUAL:
         return None
     return AlgorithmIdentificationSequence(
         name=_ascii(made.model or analysis.segmentation.author)[:_LONGEST_NAME],
@@ -120,15 +121,15 @@ def _author(analysis: Analysis) -> AlgorithmIdentificationSequence | None:
 
 
 def _describe(structure: Structure, number: int, filing: Filing, analysis: Analysis) -> SegmentDescription:
-    facts, author = structure.facts, _author(analysis)
+    facts, drawing = structure.facts, drawing_of(analysis, structure)
     label, tracking_uid = tracking(filing, structure, analysis.segmentation)
     return SegmentDescription(
         number,
         label,
         ANATOMICAL_STRUCTURE,
         code_of(facts.code),
-        SegmentAlgorithmTypeValues.MANUAL if author is None else SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=author,
+        SegmentAlgorithmTypeValues(drawing.value),
+        algorithm_identification=_algorithm(analysis, drawing),
         tracking_id=label,
         tracking_uid=tracking_uid,
         display_color=CIELabColor.from_rgb(*facts.rgb),
@@ -210,6 +211,7 @@ def _stack(
         instance_number=number,
         content_label=label,
         content_description=description,
+        content_creator_name=creator(analysis),
         omit_empty_frames=True,
         **describe(filing, ObjectKind.SEG),
     )

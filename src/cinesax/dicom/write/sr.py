@@ -10,7 +10,8 @@
         └── the same groups of each other chamber that was segmented; where its ED or ES is not that of the LV, its
             segment is that of seg_cine.dcm
 
-Values that were not measured are left out. The report is unverified and preliminary: no person has checked it.
+Values that were not measured are left out. Unless a person has approved the analysis, the report is unverified and
+preliminary: no person has checked it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from highdicom.sr import (
     MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
+    PersonObserverIdentifyingAttributes,
     QualitativeEvaluation,
     ReferencedSegment,
     SourceImageForSegmentation,
@@ -49,6 +51,7 @@ from cinesax.dicom.read.header import DICOM_ERRORS
 from cinesax.dicom.uid import derived_uid
 from cinesax.dicom.write.filing import Filing, ObjectKind, describe, finish, reference, source_images
 from cinesax.dicom.write.options import SEG_CINE_NAME, SEG_ED_NAME, SEG_ES_NAME, SR_NAME
+from cinesax.dicom.write.people import ascii_text, person_name
 from cinesax.dicom.write.seg import ANATOMICAL_STRUCTURE, code_of, tracking
 
 LV_MASS = Code("18087-7", "LN", "Left Ventricle Mass")
@@ -65,6 +68,7 @@ INCLUDED = Code("122621", "DCM", "Papillary Muscle Included")
 EXCLUDED = Code("122620", "DCM", "Papillary Muscle Excluded")
 CARDIAC_MRI = Code("241620005", "SCT", "Cardiac MRI")
 DEVICE = Code("121007", "DCM", "Device")
+PERSON = Code("121006", "DCM", "Person")
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 
 _REFERENCED_SEGMENT = "121191"
@@ -89,19 +93,22 @@ class _Roi:
     seg: str
 
 
-def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) -> Dataset | None:
+def sr_dataset(
+    analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset], *, predecessors: Sequence[Path] = ()
+) -> Dataset | None:
     """The report of an analysis.
 
     Args:
         analysis: the analysis of an exam read from DICOM.
         filing: see `cinesax.dicom.write.filing.file_under`.
         segs: the SEG objects of the same analysis by file name (`cinesax.dicom.write.seg.seg_datasets`).
+        predecessors: reports of earlier versions.
 
     Returns:
         The object; None if nothing was measured.
     """
     rois = [roi for roi in _rois(analysis) if roi.value is not None and roi.phase is not None]
-    included = analysis.segmentation.papillary_muscles_included
+    signed, included = analysis.approval, analysis.segmentation.papillary_muscles_included
     papillary = QualitativeEvaluation(PAPILLARY_MUSCLES, INCLUDED if included else EXCLUDED)
     with lenient():
         images = source_images(analysis.cine, filing)
@@ -109,7 +116,7 @@ def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) 
         groups += _function(analysis, filing, papillary)
         if not groups:
             return None
-        report = MeasurementReport(_observer(), CARDIAC_MRI, groups, title=MEASUREMENT_REPORT)
+        report = MeasurementReport(_observer(analysis), CARDIAC_MRI, groups, title=MEASUREMENT_REPORT)
         _separate(report)
         # Source images first: `finish` replaces what highdicom copies from them.
         frames = [image for roi in rois for image in images[roi.phase or 0]]
@@ -119,10 +126,15 @@ def sr_dataset(analysis: Analysis, filing: Filing, segs: Mapping[str, Dataset]) 
             sop_instance_uid=filing.uid(SR_NAME, *sorted(s.SOPInstanceUID for s in segs.values())),
             instance_number=1,
             is_complete=True,
-            is_final=False,
-            is_verified=False,
+            is_final=signed is not None,
+            is_verified=signed is not None,
+            verifying_observer_name=None if signed is None else person_name(signed.by),
+            verifying_organization=None if signed is None else ascii_text(signed.organization),
+            previous_versions=[_identified(path) for path in predecessors] or None,
             **describe(filing, ObjectKind.SR),
         )
+        for observer in document.get("VerifyingObserverSequence", ()):
+            observer.VerificationDateTime = filing.content.strftime("%Y%m%d%H%M%S")
         finish(document, filing)
     return document
 
@@ -264,7 +276,16 @@ def _separate(items: Sequence[Dataset]) -> None:
         _separate(item.get("ContentSequence", ()))
 
 
-def _observer() -> ObservationContext:
+def _identified(path: Path) -> Dataset:
+    """The report of an earlier version, as far as a reference needs it."""
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except DICOM_ERRORS as error:
+        raise InputError(f"{path} cannot be read as the report of an earlier version: {error}") from error
+
+
+def _observer(analysis: Analysis) -> ObservationContext:
+    """The program, and the person who signed."""
     device = DeviceObserverIdentifyingAttributes(
         uid=derived_uid("cinesax", __version__),
         name="cinesax",
@@ -273,7 +294,16 @@ def _observer() -> ObservationContext:
         serial_number=__version__,
     )
     observer = ObserverContext(observer_type=CodedConcept.from_code(DEVICE), observer_identifying_attributes=device)
-    return ObservationContext(observer_device_context=observer)
+    if analysis.approval is None:
+        return ObservationContext(observer_device_context=observer)
+    organization = ascii_text(analysis.approval.organization)
+    person = ObserverContext(
+        observer_type=CodedConcept.from_code(PERSON),
+        observer_identifying_attributes=PersonObserverIdentifyingAttributes(
+            name=person_name(analysis.approval.by), organization_name=organization
+        ),
+    )
+    return ObservationContext(observer_person_context=person, observer_device_context=observer)
 
 
 def prove_sr(path: Path, analysis: Analysis) -> None:
