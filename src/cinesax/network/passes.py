@@ -30,8 +30,8 @@ _BATCH = 8
 _HEAT_BLUR_PX = 1.5
 _HEAT_RIM = 0.3
 # Slices further apart than this say little about each other; stacks of every second or third slice are that far apart.
-# No usual distance lies at the limit: at 15.0 itself, rounding decided whether a stack of 15 mm had neighbours, and ESV
-# differed by 3 %.
+# Not at a usual distance: with a limit of 15.0, rounding decided whether slices 15 mm apart were neighbours, and ESV
+# changed by 3 %.
 _NEIGHBOUR_MM = 15.5
 
 

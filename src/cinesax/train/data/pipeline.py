@@ -30,8 +30,8 @@ class PipelineConfig:
         phantom_share: share of phantoms among the training images, if the set has any.
         kind_shares: (kind, share) of other kinds of source with a fixed share of the training images; the remaining
             kinds divide the rest in proportion to their examples.
-        systole_weight: how many times as often as others a frame of a patient is drawn in which the cavity of its slice
-            has lost a tenth of its largest area or more; phantoms are not counted. 1: all alike.
+        systole_weight: how many times as often as others a patient's frame is drawn if the cavity in its slice has lost
+            at least a tenth of its largest area; phantoms are excluded. 1: all equally often.
         context: whether images have three channels instead of one: the next slice towards the base at the same phase,
             the slice itself, and the next slice towards the apex; a missing slice is 0.
         lose_neighbour: share of the neighbours that are left out in training, because a network must cope without.
@@ -82,9 +82,9 @@ def validation_batches(
 
     Args:
         dataset: the prepared set.
-        split: of it.
+        split: a split of the set.
         cases: the patients.
-        only: names of examples, all of these patients: no others; None: all of theirs.
+        only: names of the examples to use, all from these patients; None: all of their examples.
         batch: images in a batch.
         config: config of the training: if its images are crops around the LV, so are these.
 
@@ -150,14 +150,14 @@ def _places(
 ) -> dict[str, tuple[float, float]]:
     """The position of each patient's LV: the centre of all its labels together, (row, column)."""
     cavity = dataset.manifest.classes.index(CAVITY)
-    found: dict[str, NDArray[np.float64]] = {}
+    totals: dict[str, NDArray[np.float64]] = {}
     for fields in _examples(dataset, split, cases, only):
         rows, columns = np.nonzero(fields["label"].numpy() == cavity)
         sums = np.array([len(rows), rows.sum(), columns.sum()], float)
         case = fields["case"].numpy().decode()
-        found[case] = found.get(case, np.zeros(3)) + sums
+        totals[case] = totals.get(case, np.zeros(3)) + sums
     middle = (dataset.framing.size - 1) / 2
-    return {case: (s[1] / s[0], s[2] / s[0]) if s[0] else (middle, middle) for case, s in found.items()}
+    return {case: (s[1] / s[0], s[2] / s[0]) if s[0] else (middle, middle) for case, s in totals.items()}
 
 
 def training_batches(
@@ -177,7 +177,7 @@ def training_batches(
         cases: the patients to learn from (phantoms of the set are added by their share).
         config: how batches are made.
         seed: seed of order and augmentation.
-        only: names of examples, all of these patients: no others; None: all of theirs.
+        only: names of the examples to use, all from these patients; None: all of their examples.
         start: number of batches to skip when a training resumes. Skipped batches are not decoded.
         threads: parallel calls of the augmentation.
 
@@ -250,7 +250,7 @@ class _Draw:
     sources: list[tuple[int, int]]  # (first, count) of each source
     weights: list[float]
     seed: int
-    cumulated: list[NDArray[np.float32]] | None = None  # of each source, if its examples are not drawn alike
+    cumulated: list[NDArray[np.float32]] | None = None  # of each source; None: equally often
 
     def __call__(self, key: tf.Tensor) -> tf.Tensor:
         keys = tf.unstack(tf.random.split(tf.cast(key, tf.int32) + 7919, 2))
@@ -259,7 +259,7 @@ class _Draw:
         count = tf.gather([count for _, count in self.sources], chosen)
         if self.cumulated is None:
             return first + tf.random.stateless_uniform([], keys[1], 0, count, dtype=tf.int32)
-        shares = tf.ragged.constant([list(one) for one in self.cumulated], dtype=tf.float32)[chosen]
+        shares = tf.ragged.constant([list(shares) for shares in self.cumulated], dtype=tf.float32)[chosen]
         place = tf.searchsorted(shares, tf.random.stateless_uniform([1], keys[1]), side="right")[0]
         return first + tf.minimum(place, count - 1)
 
@@ -268,7 +268,7 @@ class _Draw:
 class _Memory:
     """All decoded examples: images (example, size, size), uint16, labels, uint8, and facts about each.
 
-    `neighbours` and `anatomy` are those of `cinesax.train.data.anatomy`; `systole` is of `_in_systole`.
+    `neighbours` and `anatomy` are those of `cinesax.train.data.anatomy`; `systole` is from `_in_systole`.
     """
 
     images: tf.Tensor
@@ -280,14 +280,14 @@ class _Memory:
     anatomy: tf.Tensor
     systole: NDArray[np.bool_]
 
-    def image(self, index: tf.Tensor, beside: tf.Tensor | None) -> tf.Tensor:
+    def image(self, index: tf.Tensor, around: tf.Tensor | None) -> tf.Tensor:
         """(size, size, 1), float32, 0 to 1; with neighbours, indices towards base and apex, (size, size, 3)."""
-        if beside is None:
+        if around is None:
             return tf.cast(self.images[index], tf.float32)[..., None] / 65535.0
-        three = tf.stack([beside[0], tf.cast(index, beside.dtype), beside[1]])
+        three = tf.stack([around[0], tf.cast(index, around.dtype), around[1]])
         images = tf.cast(tf.gather(self.images, tf.maximum(three, 0)), tf.float32) / 65535.0
-        there = tf.cast(three >= 0, tf.float32)
-        return tf.transpose(images * there[:, None, None], [1, 2, 0])
+        present = tf.cast(three >= 0, tf.float32)
+        return tf.transpose(images * present[:, None, None], [1, 2, 0])
 
 
 def _in_memory(
@@ -319,14 +319,14 @@ def _in_memory(
         tf.ensure_shape(tf.constant(np.stack(images)), shape),
         tf.ensure_shape(tf.constant(np.stack(labels)), shape),
     )
-    beside = tf.constant(neighbours(places, areas))
-    drawn = [_cavity_of(dataset) >= 0 and bool(looked_for >> _cavity_of(dataset) & 1) for looked_for in known]
+    around = tf.constant(neighbours(places, areas))
+    drawn = [_cavity_of(dataset) >= 0 and bool(labelled >> _cavity_of(dataset) & 1) for labelled in known]
     systole = _in_systole(places, areas, drawn)
-    return _Memory(*together, tf.constant(known, tf.int64), cases, sources, beside, tf.constant(polar), systole)
+    return _Memory(*together, tf.constant(known, tf.int64), cases, sources, around, tf.constant(polar), systole)
 
 
 def _cumulated(memory: _Memory, systole_weight: float) -> list[NDArray[np.float32]] | None:
-    """For each source, the cumulated shares of its examples; None if all are drawn alike."""
+    """For each source, the cumulated shares of its examples; None if all are drawn equally often."""
     if systole_weight == 1:
         return None
     weights = np.where(memory.systole, systole_weight, 1.0)
@@ -337,14 +337,14 @@ def _cumulated(memory: _Memory, systole_weight: float) -> list[NDArray[np.float3
 def _in_systole(places: Sequence[Place], areas: Sequence[float], known: Sequence[bool]) -> NDArray[np.bool_]:
     """(example,): whether the cavity of the slice is a tenth smaller than at the phase where it is largest.
 
-    A slice that the base has left is among them. Phantoms are not: their frames are of all phases.
+    This includes slices that the base has left. Phantoms are excluded: their frames are from all phases.
     """
     largest: dict[tuple[str, int], float] = {}
     for (stack, _, place), area in zip(places, areas, strict=True):
         largest[stack, place] = max(area, largest.get((stack, place), 0.0))
     small = [
-        seen and place >= 0 and not stack.startswith(f"{Kind.PHANTOM}/") and area < 0.9 * largest[stack, place]
-        for (stack, _, place), area, seen in zip(places, areas, known, strict=True)
+        labelled and place >= 0 and not stack.startswith(f"{Kind.PHANTOM}/") and area < 0.9 * largest[stack, place]
+        for (stack, _, place), area, labelled in zip(places, areas, known, strict=True)
     ]
     return np.array(small, dtype=bool)
 
@@ -359,12 +359,12 @@ def _polar(dataset: Dataset, labels: Sequence[NDArray[np.uint8]], known: Sequenc
     classes = list(dataset.manifest.classes)
     cavity = _cavity_of(dataset)
     wall = classes.index(WALL) if WALL in classes else None
-    found = []
-    for label, looked_for in zip(labels, known, strict=True):
+    polar = []
+    for label, labelled in zip(labels, known, strict=True):
         inside = label == cavity
-        whole = None if wall is None or not looked_for >> wall & 1 else inside | (label == wall)
-        found.append(rays(inside, whole))
-    return np.stack(found)
+        whole = None if wall is None or not labelled >> wall & 1 else inside | (label == wall)
+        polar.append(rays(inside, whole))
+    return np.stack(polar)
 
 
 def _place_of(dataset: Dataset, cases: Sequence[str], only: Sequence[str] | None) -> tf.Tensor:

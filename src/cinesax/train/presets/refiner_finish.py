@@ -1,10 +1,10 @@
-"""Fine-tuning after the preset `refiner`, on a set whose missing walls a network has drawn.
+"""Fine-tuning after the preset `refiner`, on a set in which a network has drawn the missing walls.
 
-Purpose: keep the wall at ES, where experts drew only the cavity, and see ES often enough: there small errors of the
-    contour change EF most. The base rule measures how much wall surrounds the blood, so a wall that is lost costs
+Purpose: keep the wall at ES, where experts drew only the cavity, and train on ES often enough, because small errors of
+    the contour change EF most there. The base rule measures how much wall surrounds the blood, so a lost wall costs
     slices.
-Command: cinesax dataset walls SET -o WALLS; cinesax train WALLS -o RUN2 --from RUN --preset refiner_finish; RUN:
-    finished, of the preset `refiner`
+Command: cinesax dataset walls SET -o WALLS; cinesax train WALLS -o RUN2 --from RUN --preset refiner_finish; RUN: a
+    finished training of the preset `refiner`
 """
 
 from dataclasses import replace
