@@ -3,9 +3,11 @@
 The store is the truth: what is here can be made again from the results folder and the edits at any time.
 """
 
+import shutil
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +15,11 @@ from numpy.typing import NDArray
 from cinesax.analyze import remeasure
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
-from cinesax.core.errors import UsageError
+from cinesax.core.errors import OutputError, UsageError
 from cinesax.core.measurements import Measurements
 from cinesax.core.selection import Overrides, SelectionFields
+from cinesax.dicom.write.options import SR_NAME
+from cinesax.files.folder_swap import new_folder
 from cinesax.measure.volumes import measure
 from cinesax.reader import messages
 from cinesax.reader.editing.change import Change, Frame, Reading, apply, opposite
@@ -24,8 +28,10 @@ from cinesax.reader.long_axis import LongAxis, read_long_axis
 from cinesax.reader.shown import Pixels, listed
 from cinesax.reader.store.changes import packed, unpacked
 from cinesax.reader.store.database import READABLE, ExamRow, StaleError, Store, StoredEdit, UnknownError, now
+from cinesax.results.presence import PRESENCE_NAME
 from cinesax.results.privacy import pseudonymise
 from cinesax.results.read import read_results
+from cinesax.results.write import JSON_NAME, NAMES
 
 KEPT_OPEN = 3
 """An exam of 240 frames takes about 80 MB."""
@@ -61,6 +67,9 @@ class OpenExam:
         self.pixels = _pixels(cine)
         self._store = store
         self._path = row.path
+        self._results = Path(row.results or "")
+        self._content = _content(self._results)
+        self.replaced = False
         self._long_axis: list[LongAxis] | None = None
         self._follow(row)
 
@@ -116,12 +125,39 @@ class OpenExam:
         reading = apply(self.reading, change, self.first.segmentation)
         analysis = _measured(self.first, self.analysis, reading)
         back = opposite(self.reading, change)
+        self._keep_first()
         stored = StoredEdit(self.applied + 1, by, now(), what, packed(change), packed(back))
         self.version = self._store.add_edit(self.id, version, stored, listed(analysis))
         self._line = [*self._line[: self.applied], stored]
         self.applied += 1
         self.reading, self.analysis = reading, analysis
         return Changed(self.version, tuple(change.frames))
+
+    def _keep_first(self) -> None:
+        """Copy results that lie outside of the store into it: edits mean something only beside what they began with.
+
+        Raises:
+            UsageError: they were replaced since the exam was opened.
+            OutputError: the store cannot be written.
+        """
+        if self._results.is_relative_to(self._store.folder):
+            return
+        if _content(self._results) != self._content:
+            self.replaced = True
+            raise UsageError("these results were replaced while the exam was open: open it again, then correct it")
+        target = self._store.results_folder(self.id, "first")
+        try:
+            with new_folder(target) as stage:
+                for name in (*NAMES, PRESENCE_NAME, SR_NAME):
+                    source = self._results / name
+                    if source.is_dir():
+                        shutil.copytree(source, stage / name)
+                    elif source.is_file():
+                        shutil.copyfile(source, stage / name)
+        except OSError as error:
+            raise OutputError(f"the store cannot be written: {error.strerror or error}") from error
+        self._store.set_fields(self.id, results=str(target))
+        self._results = target
 
     def undo(self, version: int, by: str) -> Changed:
         """Take the last edit back.
@@ -277,6 +313,9 @@ class Desk:
         with opening:  # one exam is read once, and others meanwhile
             with self._lock:
                 found = self._open.get(exam)
+                if found is not None and found.replaced:
+                    del self._open[exam]
+                    found = None
                 if found is not None:
                     self._open.move_to_end(exam)
             if found is None:
@@ -296,6 +335,14 @@ class Desk:
         given = read_stored(row, row.results or "")
         shown = given if self._show_patient else pseudonymise(given)
         return OpenExam(row, self._store, given.cine, shown)
+
+
+def _content(results: Path) -> bytes:
+    """The content of analysis.json; b"" if it is gone."""
+    try:
+        return (results / JSON_NAME).read_bytes()
+    except OSError:
+        return b""
 
 
 def read_stored(row: ExamRow, folder: str, cine: Cine | None = None) -> Analysis:

@@ -129,6 +129,7 @@ class Queue:
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
         self._worker: tuple[BaseProcess, Connection] | None = None
         self.progress: dict[str, tuple[int, int]] = {}
+        self.model_sha256: str | None = None
 
     def start(self) -> None:
         """Begin."""
@@ -146,6 +147,7 @@ class Queue:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        self.model_sha256 = _checksum(self._model)
         while not self._end.is_set():
             row = self._store.claim_next()
             if row is None:
@@ -215,6 +217,16 @@ class Queue:
         connection.close()
         process.terminate()
         process.join(timeout=5)
+
+
+def _checksum(model: str | None) -> str | None:
+    """The checksum of the network that would run; None if it cannot be opened (an analysis says why)."""
+    from cinesax.network.bundle import open_bundle
+
+    try:
+        return open_bundle(model).checksum
+    except (CinesaxError, OSError):
+        return None
 
 
 def _free(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from cinesax.core.findings import Severity
 from cinesax.core.identity import identifying_texts, remove_texts
 from cinesax.files.stored_files import opener
 from cinesax.reader.shown import listed_of
-from cinesax.reader.store.database import NAME, ExamRow, Shown, State, Store
+from cinesax.reader.store.database import NAME, ExamRow, Shown, Signature, State, Store
 from cinesax.results import tables
 from cinesax.results.write import JSON_NAME, check_output
 
@@ -213,17 +213,31 @@ def first_fields(shown: Shown, author: str) -> dict[str, object]:
     }
 
 
-def lines(store: Store, *, show_patient: bool, progress: dict[str, tuple[int, int]]) -> list[Listed]:
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What the worklist shows beside the store.
+
+    Attributes:
+        show_patient: whether it shows who the patient is.
+        progress: exam -> frames done and their total.
+        model_sha256: checksum of the network that would run now; None: not known.
+    """
+
+    show_patient: bool
+    progress: Mapping[str, tuple[int, int]]
+    model_sha256: str | None
+
+
+def lines(store: Store, now: Now) -> list[Listed]:
     """The worklist."""
-    signed = store.signature_counts()
-    return [
-        line(row, signed.get(row.id, 0), show_patient=show_patient, progress=progress.get(row.id))
-        for row in store.exams()
-    ]
+    signed = store.last_signatures()
+    return [line(row, signed.get(row.id), now) for row in store.exams()]
 
 
-def line(row: ExamRow, signatures: int, *, show_patient: bool, progress: tuple[int, int] | None) -> Listed:
+def line(row: ExamRow, signature: Signature | None, now: Now) -> Listed:
     """One exam of the worklist."""
+    show_patient, progress = now.show_patient, now.progress.get(row.id)
+    changed = row.changed or _other_network(row, signature, now)
     doubt = _ERROR_WEIGHT * row.errors + _WARNING_WEIGHT * row.warnings
     running = row.state is State.RUNNING and progress is not None
     return Listed(
@@ -246,9 +260,17 @@ def line(row: ExamRow, signatures: int, *, show_patient: bool, progress: tuple[i
         comment=row.comment,
         sent_back=row.sent_back,
         updated_at=row.updated_at,
-        approved_versions=signatures,
-        changed=row.changed if show_patient else without_paths(row, row.changed),
+        approved_versions=0 if signature is None else signature.number,
+        changed=changed if show_patient else without_paths(row, changed),
     )
+
+
+def _other_network(row: ExamRow, signature: Signature | None, now: Now) -> str | None:
+    """That an approved exam was first drawn by another network than the present one."""
+    made_by = None if signature is None else signature.model_sha256
+    if row.state is not State.APPROVED or None in (made_by, now.model_sha256) or made_by == now.model_sha256:
+        return None
+    return "the network has changed since this was approved; what a person approved stays as it is"
 
 
 def without_paths(row: ExamRow, text: str | None) -> str | None:

@@ -376,10 +376,14 @@ class Store:
             ).fetchall()
         return [Signature(*one) for one in found]
 
-    def signature_counts(self) -> dict[str, int]:
-        """Exam -> number of approved versions."""
+    def last_signatures(self) -> dict[str, Signature]:
+        """Exam -> its last approved version."""
         with self._lock:
-            return dict(self._db.execute("SELECT exam, count(*) FROM signatures GROUP BY exam").fetchall())
+            found = self._db.execute(
+                "SELECT exam, max(number), by, at, comment, folder, pixels_sha256, model_sha256 FROM signatures "
+                "GROUP BY exam"
+            ).fetchall()
+        return {str(one[0]): Signature(*tuple(one)[1:]) for one in found}
 
     def results_folder(self, exam: str, name: str) -> Path:
         """Where results of an exam go."""

@@ -71,6 +71,11 @@ class Reader:
     settings: Settings
     access: Access
 
+    def now(self) -> worklist.Now:
+        """What the worklist shows beside the store."""
+        queue = self.queue
+        return worklist.Now(self.settings.show_patient, dict(queue.progress), queue.model_sha256)
+
 
 class Told(Struct, frozen=True):
     """What went wrong."""
@@ -123,12 +128,7 @@ def whole(text: str | None) -> int:
 
 def line_of(reader: Reader, row: ExamRow) -> worklist.Listed:
     """The exam in the worklist."""
-    return worklist.line(
-        row,
-        len(reader.store.signatures(row.id)),
-        show_patient=reader.settings.show_patient,
-        progress=reader.queue.progress.get(row.id),
-    )
+    return worklist.line(row, next(reversed(reader.store.signatures(row.id)), None), reader.now())
 
 
 def state_of(reader: Reader, exam: str) -> answers.State:
@@ -158,10 +158,13 @@ def opened(reader: Reader, exam: str) -> OpenExam:
     Raises:
         UnknownError, BusyError, CinesaxError: see `Desk.open`.
     """
+    row = row_of(reader, exam)
     try:
-        return reader.desk.open(exam)
+        found = reader.desk.open(exam)
     except InputError as error:
-        row = row_of(reader, exam)
-        if row.state in (State.APPROVED, State.EDITED):
-            reader.store.set_fields(exam, changed=f"it can no longer be opened: {error}")
+        if row.state in (State.APPROVED, State.EDITED) and row.changed != str(error):
+            reader.store.set_fields(exam, changed=str(error))
         raise
+    if row.changed is not None:
+        reader.store.set_fields(exam, changed=None)
+    return found

@@ -32,7 +32,7 @@ def _get_worklist(reader: Context, since: int = -1) -> Response:
     running = bool(reader.queue.progress)
     exams, show = None, reader.settings.show_patient
     if since != version or running:
-        exams = worklist.lines(reader.store, show_patient=show, progress=dict(reader.queue.progress))
+        exams = worklist.lines(reader.store, reader.now())
     root = str(reader.settings.root) if reader.settings.root is not None and show else None
     return answer(_WorklistAnswer(version, show, RESEARCH_USE, root, True, exams))
 

@@ -1,0 +1,165 @@
+"""The worklist: what is found below a folder, what is dropped on the page, the queue, and failures."""
+
+import asyncio
+import io
+import shutil
+import time
+import zipfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cinesax.core.cine import Cine
+from cinesax.core.errors import InputError, UsageError
+from cinesax.reader import uploads, worklist
+from cinesax.reader.store.database import Shown, StaleError, State, Store, StoredEdit
+from cinesax.reader.worklist import find
+from exams import write_exam
+from reader.served import Made, beating, circle, flat, serving
+
+
+def of_study(uid: str) -> Cine:
+    cine = beating()
+    return replace(cine, source=replace(cine.source, study_uid=uid))
+
+
+def test_exams_and_results_below_a_folder(made: Made, tmp_path: Path) -> None:
+    root = tmp_path / "many"
+    shutil.copytree(made.out, root / "a" / "results")
+    write_exam(root / "b" / "series-1", of_study("1.2.3.1"))
+    write_exam(root / "c", of_study("1.2.3.2"))
+    (root / "c" / "notes.txt").write_text("none of these")
+    assert [(Path(one.path).name, one.results and Path(one.results).name) for one in find(root)] == [
+        (made.exam.name, "results"),
+        ("series-1", None),
+        ("c", None),
+    ]
+    assert [one.path for one in find(root / "b")] == [str(root / "b")]
+    # Two studies in one folder: each is an exam, named by its UID.
+    write_exam(root / "d" / "x", of_study("1.2.3.3"))
+    for file in (root / "c").glob("*.dcm"):
+        shutil.copy(file, root / "d" / "x" / f"c-{file.name}")
+    both = find(root / "d" / "x")
+    assert {one.study_uid for one in both} == {"1.2.3.2", "1.2.3.3"}
+    assert len({one.id for one in both}) == 2
+    with pytest.raises(InputError, match="does not exist"):
+        find(root / "nothing")
+
+
+def test_a_queue_that_fails_goes_on(made: Made, store: Path, tmp_path: Path) -> None:
+    """The real network on a small exam, a zip and a folder dropped, and two that cannot be read."""
+    root = tmp_path / "many"
+    (root / "DOE_JANE").mkdir(parents=True)
+    (root / "DOE_JANE" / "bad.zip").write_bytes(b"PK\x03\x04 no zip")
+    shutil.copytree(made.exam, root / "good")
+    with serving(root, "--store", store) as server:
+        exams = server.wait(lambda exams: len(exams) == 2 and all(one["state"] in ("done", "failed") for one in exams))
+        failed, good = sorted(exams, key=lambda one: str(one["state"]), reverse=True)
+        assert (failed["state"], good["state"]) == ("failed", "done")
+        assert failed["error"] and "\n" not in failed["error"] and "DOE_JANE" not in failed["error"]
+        assert good["name"].startswith("case-")
+        state = server.state(good["id"])
+        assert state["numbers"]["edv_ml"] == good["edv_ml"]
+        refused = server.client.get(f"/api/exams/{failed['id']}")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "busy")
+        assert refused.json()["exam"]["state"] == "failed"
+
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            for file in made.exam.iterdir():
+                archive.write(file, f"deep/er/{file.name}")
+        added = server.client.post("/api/uploads/zip", content=packed.getvalue()).json()["added"]
+        upload = server.client.post("/api/uploads", json={}).json()["upload"]
+        for number, file in enumerate(sorted(made.exam.iterdir())):
+            put = server.client.put(f"/api/uploads/{upload}/files/{number}", content=file.read_bytes())
+            assert put.status_code == 200
+        added += server.client.post(f"/api/uploads/{upload}/finish", json={}).json()["added"]
+        assert len(set(added)) == 2
+        exams = server.wait(lambda exams: all(one["state"] in ("done", "failed") for one in exams))
+        dropped = [one for one in exams if one["id"] in added]
+        assert [one["ef_percent"] for one in dropped] == [good["ef_percent"]] * 2
+
+        bad = server.client.post("/api/uploads/zip", content=b"no zip")
+        assert (bad.status_code, bad.json()["error"]["code"]) == (422, "refused")
+        assert server.client.post("/api/uploads/none/finish", json={}).status_code == 404
+
+        out = {"version": good["version"], "by": "Ann", "reason": "another heart"}
+        version = server.client.post(f"/api/exams/{good['id']}/exclude", json=out).json()["version"]
+        assert server.edit(good["id"], version, {"op": "phases", "es_phase": 3}).status_code == 409
+        back = server.client.post(f"/api/exams/{good['id']}/include", json={"version": version}).json()
+        assert back["state"] == "done"
+    assert not [path for path in store.rglob("*") if "deep" in path.name or "IM" in path.name and path.suffix == ".zip"]
+
+
+def escaping(name: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, b"x")
+    return packed.getvalue()
+
+
+def bomb() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", b"\0" * (80 * 1024**2))
+    return packed.getvalue()
+
+
+async def drop(folder: Path, data: bytes) -> Path:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    return await uploads.Uploads(folder).zipped(chunks())
+
+
+@pytest.mark.parametrize("kind", ["up", "absolute", "bomb"])
+def test_zips_that_are_not_safe_are_refused_and_leave_nothing(kind: str, tmp_path: Path) -> None:
+    data = {"up": escaping("../../evil.dcm"), "absolute": escaping("/etc/evil"), "bomb": bomb()}[kind]
+    with pytest.raises(InputError, match="not safe|expands"):
+        asyncio.run(drop(tmp_path / "uploads", data))
+    assert not list((tmp_path / "uploads").iterdir())
+
+
+def test_a_hundred_exams_are_listed_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(100):
+        store.add(f"e{number}", f"/exams/{number}", study_uid=None, results=None, case_key=f"case-{number}", name=None)
+    start = time.process_time()
+    listed = worklist.lines(store, worklist.Now(show_patient=False, progress={}, model_sha256=None))
+    assert (len(listed), listed[7].name) == (100, "case-7")
+    assert time.process_time() - start < 0.3
+    store.close()
+
+
+def test_what_was_corrected_stays_when_its_results_are_replaced(made: Made, store: Path, tmp_path: Path) -> None:
+    """`cinesax analyze --force` into the folder that was corrected changes nothing for the reader."""
+    out = tmp_path / "out"
+    shutil.copytree(made.out, out)
+    with serving(out, "--store", store) as server:
+        exam = server.only()
+        edit = {"op": "set", "structure": "cavity", "phase": 0, "slice": 2, "polygons": flat(circle(9))}
+        done = server.edit(exam, server.state(exam)["version"], edit).json()
+    shutil.rmtree(out)
+    with serving("--store", store) as server:
+        assert server.state(exam)["numbers"] == done["numbers"]
+
+
+def test_a_store_is_of_one_process_and_edits_after_undo_drop_the_rest(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(UsageError, match="another cinesax view"):
+        Store(tmp_path)
+    store.add("e", "/e", study_uid=None, results="/r", case_key=None, name=None)
+    shown = Shown(50.0, 100.0, 50.0, 0, 0, 0, "[]")
+    for number in range(3):
+        store.add_edit("e", number, StoredEdit(0, "Ann", "now", f"edit {number}", b"c", b"o"), shown)
+    with pytest.raises(StaleError):
+        store.add_edit("e", 1, StoredEdit(0, "Bob", "now", "late", b"c", b"o"), shown)
+    store.move("e", 3, 1, by="Ann", shown=shown)
+    store.add_edit("e", 4, StoredEdit(0, "Ann", "now", "other", b"c", b"o"), shown)
+    assert [what for _, _, _, what in store.line("e")] == ["edit 0", "other"]
+    row = store.exam("e")
+    assert row is not None and (row.applied, row.state, row.version) == (2, State.EDITED, 5)
+    store.close()
+    Store(tmp_path).close()
