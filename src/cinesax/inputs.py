@@ -161,7 +161,7 @@ def _without_crossings(path: Path, segmentation: Segmentation, cine: Cine) -> Se
         raise InputError(
             f"{path}: the {structure.facts.border} of frame {number} (phase {phase}, slice {place}) crosses itself "
             f"near x {where[0]:.1f}, y {where[1]:.1f}: its area means nothing. Are its points in order "
-            "round the outline?"
+            "around the outline?"
         )
     return segmentation
 
