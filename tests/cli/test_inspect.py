@@ -189,7 +189,7 @@ def test_a_narrow_terminal_gets_whole_words(tmp_path, capsys, monkeypatch, colum
 
 
 def test_nifti_files_on_a_narrow_terminal(tmp_path, capsys, monkeypatch):
-    path = saved(tmp_path / "cine.nii.gz", image_of(exams.small_cine()))
+    path = saved(image_of(exams.small_cine()), tmp_path / "cine.nii.gz")
     monkeypatch.setenv("COLUMNS", "60")
     assert main(["inspect", str(path)]) == 0
     lines = capsys.readouterr().out.splitlines()
