@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats, Grid
 
 Value = TypeVar("Value")
@@ -26,6 +27,9 @@ USUAL_LONG_AXIS.setflags(write=False)
 # A stack whose axis is further off than this is not short axis. (Body planes lie 50 to 66 degrees off. Many public
 # NIfTI sets say only that slices lie along z: such a file has no usable orientation.)
 MAX_OFF_AXIS_DEGREES: Final = 60.0
+
+# True short axes seen so far lie within 35 degrees of the usual axis (those of congenital heart disease aside).
+USUAL_OFF_AXIS_DEGREES: Final = 35.0
 
 # In the standard position, columns rise by this much from the horizontal towards the head: in the plane of a usual
 # heart they then run as closely to the left as possible. A frame more than 45 degrees from the standard position gets a
@@ -129,6 +133,24 @@ def body_plane(normal: Floats) -> str | None:
     axis = int(np.argmax(np.abs(normal)))
     in_plane = abs(float(normal[axis])) >= np.cos(np.deg2rad(_BODY_PLANE_DEGREES))
     return _BODY_PLANES[axis] if in_plane else None
+
+
+def off_axis(normal: Floats) -> list[Finding]:
+    """A warning if slices with this normal (3,), LPS, are further off the usual axis than short axes are."""
+    off, plane = off_axis_degrees(normal), body_plane(normal)
+    if off <= USUAL_OFF_AXIS_DEGREES:
+        return []
+    if plane is None:
+        check = "check that this is a short-axis stack"
+    else:
+        check = "they are {plane}, and a short axis is not: volumes and EF are not those of a short-axis stack"
+    sentence = (
+        "the slices lie across an axis {off_axis_degrees:.1f} degrees off the usual long axis of the heart (a short "
+        "axis usually lies within {usual_degrees:.0f} degrees of it): " + check
+    )
+    numbers = {"off_axis_degrees": off, "usual_degrees": USUAL_OFF_AXIS_DEGREES}
+    texts = {} if plane is None else {"plane": plane}
+    return [Finding(Code.OFF_AXIS_STACK, Severity.WARNING, sentence, numbers=numbers, texts=texts)]
 
 
 def base_first(grid: Grid | None) -> bool | None:

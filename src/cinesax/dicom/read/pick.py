@@ -13,7 +13,7 @@ import numpy as np
 from cinesax.core.cine import Cine
 from cinesax.core.errors import GeometryError, InputError, NoShortAxisError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
-from cinesax.core.orientation import base_first, body_plane, off_axis_degrees
+from cinesax.core.orientation import USUAL_OFF_AXIS_DEGREES, base_first, body_plane, off_axis, off_axis_degrees
 from cinesax.core.selection import BY_ITSELF, Selection
 from cinesax.dicom.pixels.pixels import read_pixels
 from cinesax.dicom.read.component import left_out, magnitude_only
@@ -31,8 +31,6 @@ from cinesax.dicom.read.series import (
 from cinesax.dicom.read.source import patient_of, source_of
 from cinesax.dicom.read.stack import Stack, geometry_problem, order, split_into_stacks
 
-# True short axes seen so far lie within 35 degrees of the usual axis (those of congenital heart disease aside).
-USUAL_OFF_AXIS_DEGREES = 35.0
 # Two stacks of one series that differ by a smaller angle are one stack; otherwise the smaller is another view.
 _OTHER_VIEW_DEGREES = 30.0
 # In slice distances: the next slice lies one distance further; an unrelated stack may lie anywhere.
@@ -230,29 +228,11 @@ def _pick(exam: Exam, series: tuple[Series, ...], stack: Stack, why: tuple[str, 
     reason, findings = why
     _refuse_several_patients(series, stack)
     findings += [*lossy_compression(stack.headers), *shared_uids(stack.headers)]
-    findings += [*_off_axis(stack), *_not_magnitude(series)]
+    findings += [*off_axis(stack.normal), *_not_magnitude(series)]
     for entry in series:
         findings += _left_out(entry, stack)
     rejections = tuple((entry, _rejection(entry, stack)) for entry in exam.series if entry not in series)
     return Pick(exam, series, stack, reason, rejections, tuple(findings))
-
-
-def _off_axis(stack: Stack) -> list[Finding]:
-    off = off_axis_degrees(stack.normal)
-    if off <= USUAL_OFF_AXIS_DEGREES:
-        return []
-    plane = body_plane(stack.normal)
-    if plane is None:
-        check = "check that this is a short-axis stack"
-    else:
-        check = "they are {plane}, and a short axis is not: volumes and EF are not those of a short-axis stack"
-    sentence = (
-        "the slices lie across an axis {off_axis_degrees:.1f} degrees off the usual long axis of the heart (a short "
-        "axis usually lies within {usual_degrees:.0f} degrees of it): " + check
-    )
-    numbers = {"off_axis_degrees": off, "usual_degrees": USUAL_OFF_AXIS_DEGREES}
-    texts = {} if plane is None else {"plane": plane}
-    return [Finding(Code.OFF_AXIS_STACK, Severity.WARNING, sentence, numbers=numbers, texts=texts)]
 
 
 def _not_magnitude(series: Sequence[Series]) -> list[Finding]:

@@ -15,11 +15,11 @@ from cinesax.core.cine import Cine, Source
 from cinesax.core.errors import GeometryError, InputError, printable
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Grid
-from cinesax.core.orientation import base_first, off_axis_degrees
+from cinesax.core.orientation import base_first, body_plane, off_axis, off_axis_degrees
 from cinesax.core.selection import NiftiGeometry
 from cinesax.files.stored_files import list_files
 from cinesax.formats.nifti import names
-from cinesax.formats.nifti.image import Part, is_nifti, read_part
+from cinesax.formats.nifti.image import Part, is_nifti, is_second_part, read_part
 
 _BESIDE = {".json", ".txt", ".cfg", ".csv", ".tsv", ".md", ".log", ".bval", ".bvec", ".pdf"}
 _SAME_PLACE_MM = 1.0
@@ -27,6 +27,8 @@ _PARALLEL_DEGREES = 2.0
 _SAME_SPACING = 0.01
 _FEWEST_SLICES = 3
 _ACROSS_THE_HEART_DEGREES = 35.0
+_MOST_LABELS, _LEAST_IMAGE = 20, 100
+"""Labels are small whole numbers; beside an image, whose values are larger."""
 
 
 def nifti_files(folder: Path) -> tuple[Path, ...]:
@@ -35,7 +37,8 @@ def nifti_files(folder: Path) -> tuple[Path, ...]:
     Files with names of labels (gt, seg, label, mask) are left out.
     """
     files = [file.path for file in list_files(folder)]
-    images = [file for file in files if is_nifti(file)]
+    images = [file for file in files if is_nifti(file) and not is_second_part(file)]
+    files = [file for file in files if not is_second_part(file)]
     if any(file not in images and file.suffix.lower() not in _BESIDE for file in files):
         return ()
     return tuple(file for file in images if not names.is_labels(file))
@@ -65,7 +68,7 @@ def read_files(paths: Sequence[Path], *, geometry: NiftiGeometry | None = None, 
 def together(parts: Sequence[Part], *, of_folder: bool = False) -> Cine:
     """One cine from files that belong together: see `read_files`."""
     if len(parts) == 1:
-        return parts[0].cine
+        return _with_axis(parts[0].cine, parts[0].oriented)
     if len({part.oriented for part in parts}) > 1:
         placed = next(part for part in parts if part.oriented)
         bare = next(part for part in parts if not part.oriented)
@@ -78,7 +81,7 @@ def together(parts: Sequence[Part], *, of_folder: bool = False) -> Cine:
         groups = _by_name(parts)
     stacks = [_in_time(group, given=not of_folder) for group in groups]
     if len(stacks) == 1:
-        return _named(stacks[0].cine, parts, "one per phase")
+        return _with_axis(_named(stacks[0].cine, parts, "one per phase"), parts[0].oriented)
     several = next((stack for stack in stacks if stack.cine.n_slices > 1), None)
     if several is not None:
         other = next(stack for stack in stacks if stack is not several)
@@ -86,7 +89,18 @@ def together(parts: Sequence[Part], *, of_folder: bool = False) -> Cine:
             f"{several.path} and {other.path.name} do not lie on one grid: expected phases of one stack, or single "
             "slices"
         )
-    return _named(_stack(stacks), parts, "one per slice" if len(stacks) == len(parts) else "one per slice and phase")
+    how = "one per slice" if len(stacks) == len(parts) else "one per slice and phase"
+    return _with_axis(_named(_stack(stacks), parts, how), parts[0].oriented)
+
+
+def _with_axis(cine: Cine, oriented: bool) -> Cine:
+    """The cine with a finding if its slices are not short axis by their position in the patient.
+
+    Axial ones are none of that: many sets lost their orientation, and their headers say that slices lie along z.
+    """
+    if cine.grid is None or not oriented or cine.n_slices < _FEWEST_SLICES or body_plane(cine.grid.normal) == "axial":
+        return cine
+    return replace(cine, findings=(*cine.findings, *off_axis(cine.grid.normal)))
 
 
 def _named(cine: Cine, parts: Sequence[Part], how: str) -> Cine:
@@ -114,6 +128,34 @@ def of_one_cine(parts: Sequence[Part], *, of_folder: bool) -> tuple[list[Part], 
     """
     if not of_folder or len(parts) == 1:
         return list(parts), []
+    parts, no_images = _images_once(parts)
+    chosen, others = _of_one_view(parts) if len(parts) > 1 else (parts, [])
+    return chosen, [*others, *no_images]
+
+
+def _images_once(parts: Sequence[Part]) -> tuple[list[Part], list[tuple[Part, str]]]:
+    """The images among files, each once, and (file, why not) for labels that no name shows and for copies."""
+    most = [float(part.cine.pixels.max()) for part in parts]
+    images: list[Part] = []
+    left_out: list[tuple[Part, str]] = []
+    for part, largest in zip(parts, most, strict=True):
+        whole_numbers = bool(np.all(part.cine.pixels == np.round(part.cine.pixels)))
+        if largest <= _MOST_LABELS and max(most) > _LEAST_IMAGE and whole_numbers:
+            left_out.append((part, f"labels, by its values of 0 to {largest:.0f}"))
+        elif any(_is_copy(part, other) for other in images):
+            left_out.append((part, "a copy of another file"))
+        else:
+            images.append(part)
+    return images, left_out
+
+
+def _is_copy(part: Part, other: Part) -> bool:
+    same_place = part.grid.same_as(other.grid, tolerance_mm=_SAME_PLACE_MM)
+    return same_place and np.array_equal(part.cine.pixels, other.cine.pixels)
+
+
+def _of_one_view(parts: Sequence[Part]) -> tuple[list[Part], list[tuple[Part, str]]]:
+    """The same as `of_one_cine`, among the images of a folder."""
     whole = [part for part in parts if part.cine.n_phases > 2 and part.cine.n_slices >= _FEWEST_SLICES]
     if len(whole) == 1 and all(part.cine.n_phases == 1 for part in parts if part is not whole[0]):
         return whole, [(part, "one phase, next to a file of many") for part in parts if part is not whole[0]]

@@ -37,6 +37,8 @@ from cinesax.formats.nifti.header import geometry as geometry_of
 from cinesax.formats.nifti.times import phase_times
 
 SUFFIXES = (".nii", ".nii.gz")
+_PAIR = {".hdr": ".img", ".img": ".hdr"}
+"""Suffixes of a file in two parts, and of the other part; compressed, each ends in .gz."""
 _ERRORS = (
     ImageFileError,
     HeaderDataError,
@@ -50,6 +52,12 @@ _ERRORS = (
     zlib.error,
     struct.error,
 )
+_FEWEST_TO_COMPARE = 4
+_THICK_MM = 4.0
+"""Thinner slices are alike too."""
+_EXCHANGED = 1.5
+_LONGEST_STACK_MM = 500.0
+_AXES_HINT = "is time another axis than the fourth? Reorder them to (column, row, slice, phase)"
 _MAX_BYTES = 8 * 1024**3
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -76,8 +84,27 @@ class NiftiFile:
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the name is that of a NIfTI file."""
-    return path.name.lower().endswith(SUFFIXES)
+    """Whether the name is that of a NIfTI file; one in two parts (.hdr and .img) counts if both are there."""
+    return path.name.lower().endswith(SUFFIXES) or _other_part(path) is not None
+
+
+def is_second_part(path: Path) -> bool:
+    """Whether a file is the .img of a file in two parts, whose .hdr stands for both."""
+    return path.name.lower().removesuffix(".gz").endswith(".img") and _other_part(path) is not None
+
+
+def _other_part(path: Path) -> Path | None:
+    """The other half of a .hdr or .img; None for other names, or if it is not there."""
+    compressed = path.name[len(path.name) - 3 :] if path.name.lower().endswith(".gz") else ""
+    inner = path.name[: len(path.name) - len(compressed)]
+    other = _PAIR.get(inner[-4:].lower())
+    if other is None:
+        return None
+    place = path.with_name(inner[:-4] + (other.upper() if inner[-4:].isupper() else other) + compressed)
+    try:
+        return place if place.is_file() else None
+    except OSError:
+        return None
 
 
 def read_cine(path: Path, *, geometry: NiftiGeometry | None = None) -> Cine:
@@ -126,6 +153,9 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
     slices, clear = slice_axis(file.values.shape, file.affine_lps, oriented=file.place.oriented)
     pixels, placed, axes = on_grid(file.values, file.affine_lps, slices, oriented=file.place.oriented)
     phases, count = pixels.shape[:2]
+    step = float(np.linalg.norm(file.affine_lps[:3, slices]))
+    if file.place.measured:
+        _refuse_exchanged(path, pixels, step)
     times = phase_times(path, file.header, phases)
     findings = [*file.place.findings, *times.findings]
     if not clear:
@@ -141,9 +171,33 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
         base_first=base_first(grid),
         findings=tuple(findings),
     )
-    step = float(np.linalg.norm(file.affine_lps[:3, slices]))
     shape = tuple(int(size) for size in file.header.get_data_shape())
     return Part(path, cine, placed, step, file.place.oriented, shape, in_words(file.header))
+
+
+def _refuse_exchanged(path: Path, pixels: NDArray[Any], step_mm: float) -> None:
+    """Raise if the axes of phases and of slices or pixels are exchanged, as far as the image shows it.
+
+    Neighbouring phases are alike: they differ 0.11 to 0.31 times as much as neighbouring slices in four exams and six
+    phantoms, 0.5 times if only ED and ES are there.
+    """
+    phases, slices = pixels.shape[:2]
+    if (slices - 1) * step_mm > _LONGEST_STACK_MM:
+        raise GeometryError(
+            f"{path} would be a stack of {slices} slices {step_mm:.1f} mm apart, {(slices - 1) * step_mm / 1000:.1f} m "
+            f"long: {_AXES_HINT}"
+        )
+    if phases < _FEWEST_TO_COMPARE or slices < _FEWEST_TO_COMPARE or step_mm < _THICK_MM:
+        return
+    # Every second pixel is enough, and the borders hold little of the heart.
+    quarter = [slice(size // 4, size - size // 4, 2) for size in pixels.shape[2:]]
+    middle = pixels[:, :, quarter[0], quarter[1]].astype(np.float32)
+    in_time, across = (float(np.abs(np.diff(middle, axis=axis)).mean()) for axis in (0, 1))
+    if in_time > _EXCHANGED * across:
+        raise GeometryError(
+            f"{path} has {phases} phases of {slices} slices by the order of its axes, but neighbouring phases differ "
+            f"{in_time / max(across, 1e-9):.1f} times as much as neighbouring slices: {_AXES_HINT}"
+        )
 
 
 def write_segmentation(segmentation: Segmentation, cine: Cine, path: Path) -> None:
@@ -158,7 +212,7 @@ def write_segmentation(segmentation: Segmentation, cine: Cine, path: Path) -> No
     """
     if segmentation.labels.shape != cine.pixels.shape:
         raise GeometryError(f"labels of shape {segmentation.labels.shape} do not fit a cine of {cine.pixels.shape}")
-    if not is_nifti(path):
+    if not path.name.lower().endswith(SUFFIXES):
         raise OutputError(f"{path} must end in .nii or .nii.gz")
     affine = np.eye(4) if cine.grid is None else _RAS_TO_LPS @ cine.grid.affine_lps()
     make_image: Any = nib.Nifti1Image
@@ -223,7 +277,7 @@ def read_file(path: Path, chosen: NiftiGeometry | None) -> NiftiFile:
     """A file as it is stored; `chosen`: the part of its header to use, if its parts disagree."""
     try:
         with _unlogged():
-            image: Any = nib.load(path)
+            image = _load(path)
             header = image.header
             values = _values(path, image)
             place = geometry_of(path, header, chosen)
@@ -233,6 +287,14 @@ def read_file(path: Path, chosen: NiftiGeometry | None) -> NiftiFile:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not a readable NIfTI file: {reason}") from error
     return NiftiFile(path, values, place, header)
+
+
+def _load(path: Path) -> Any:
+    """The image of nibabel, if it is NIfTI: it also reads Analyze, whose files have the same names and no position."""
+    image: Any = nib.load(path)
+    if not isinstance(image, nib.Nifti1Pair):
+        raise ImageFileError(f"it is {type(image).__name__.removesuffix('Image')}; convert it to .nii.gz")
+    return image
 
 
 def _values(path: Path, image: Any) -> NDArray[Any]:

@@ -21,6 +21,8 @@ from cinesax.formats.nifti.header import phase_step_ms
 # attribute have its unit.
 _TIMES_OF_PHASES = {
     "TriggerTime": 1.0,
+    "TriggerTimes": 1.0,
+    "FrameReferenceTime": 1.0,
     "TriggerDelayTime": 1.0,
     "NominalCardiacTriggerDelayTime": 1.0,
     "FrameTimesStart": 1000.0,
@@ -29,6 +31,9 @@ _TIMES_OF_PHASES = {
 _LENGTHS_OF_BEAT = {"NominalInterval": 1.0, "RRIntervalTimeNominal": 1.0, "RRInterval": 1.0}
 _REPETITION_TIME = "RepetitionTime"  # BIDS: in seconds
 _BEAT_MS = (200.0, 3000.0)
+_UNITS = {"ms": 1.0, "seconds": 1000.0, "microseconds": 0.001}
+"""What times are written in instead of the unit of their key, and their unit in ms."""
+_SHORTEST_STEP_MS, _LONGEST_STEP_MS, _LONGEST_SERIES_MS = 2.0, 400.0, 30_000.0
 _AGREE = 0.03
 _MAX_BYTES = 16 * 1024**2
 
@@ -59,8 +64,10 @@ def phase_times(path: Path, header: Any, phases: int) -> PhaseTimes:
     if phases < 2:
         return PhaseTimes()
     sidecar, findings = _sidecar(path)
-    beat, listed = _beat_ms(sidecar), _listed_ms(sidecar, phases)
+    beat = _beat_ms(sidecar)
+    listed, doubts = _listed_ms(sidecar, phases, beat)
     if listed is not None:
+        findings = (*findings, *doubts)
         step = float(listed[-1] - listed[0]) / (phases - 1)
         return PhaseTimes(listed, beat or _plausible(step * phases), findings)
     step_ms = phase_step_ms(header, phases)
@@ -94,7 +101,7 @@ def _doubt(step: float, phases: int, sidecar: Mapping[str, Any]) -> Finding:
 
 def _sidecar(path: Path) -> tuple[Mapping[str, Any], tuple[Finding, ...]]:
     """The JSON file next to a NIfTI file; empty if there is none, or if it cannot be read."""
-    stem = path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
+    stem = Path(path.stem).stem if path.name.lower().endswith(".gz") else path.stem
     json_path = path.with_name(f"{stem}.json")
     try:
         if not json_path.is_file():
@@ -119,7 +126,10 @@ def _beat_ms(sidecar: Mapping[str, Any]) -> float | None:
     return None if rate is None or rate <= 0 else _plausible(60_000 / rate)
 
 
-def _listed_ms(sidecar: Mapping[str, Any], phases: int) -> Floats | None:
+def _listed_ms(
+    sidecar: Mapping[str, Any], phases: int, beat_ms: float | None
+) -> tuple[Floats | None, tuple[Finding, ...]]:
+    """The listed times of the phases in ms, in the unit of their key or in one in which they fit a beat."""
     for key, unit in _TIMES_OF_PHASES.items():
         listed = sidecar.get(key)
         if not isinstance(listed, list) or len(listed) != phases:
@@ -128,9 +138,23 @@ def _listed_ms(sidecar: Mapping[str, Any], phases: int) -> Floats | None:
         if None in times:
             continue
         in_order = np.array(times, dtype=np.float64)
-        if np.all(np.diff(in_order) > 0) and 0 <= in_order[0] and in_order[-1] <= _BEAT_MS[1]:
-            return in_order
-    return None
+        if not np.all(np.diff(in_order) > 0) or in_order[0] < 0:
+            continue
+        if _may_be_ms(in_order, beat_ms):
+            return in_order, ()
+        for name, factor in _UNITS.items():
+            other = in_order / unit * factor
+            if _may_be_ms(other, beat_ms):
+                message = f"{key} in the JSON file is taken to be in {name}: in its own unit it fits no heart beat"
+                return other, (Finding(Code.TIME_UNITS, Severity.WARNING, message),)
+    return None, ()
+
+
+def _may_be_ms(times: Floats, beat_ms: float | None) -> bool:
+    """Whether times can be ms after the R wave: in steps of phases, and within some beats."""
+    step = float(times[-1] - times[0]) / (len(times) - 1)
+    low = _SHORTEST_STEP_MS if beat_ms is None else 0.05 * beat_ms / len(times)
+    return low <= step <= _LONGEST_STEP_MS and float(times[-1]) <= _LONGEST_SERIES_MS
 
 
 def _number(value: object, unit: float) -> float | None:
