@@ -1,0 +1,52 @@
+// Folded below the findings: who did what, and the first contours against those now, slice by slice.
+
+import { get } from "../shared/api.js";
+import { fill, h } from "../shared/dom.js";
+import { shown } from "../shared/numbers.js";
+
+/** A section that loads when it is opened, and again when something it shows has changed while it is open. */
+function loading(title, name, state, load) {
+  const body = h("div.body");
+  const element = h("details", { data: { details: name } }, h("summary", { text: title }), body);
+  const show = async () => {
+    if (!element.open) return;
+    try {
+      fill(body, await load());
+    } catch (error) {
+      fill(body, h("p.none", { text: error.message }));
+    }
+  };
+  element.addEventListener("toggle", show);
+  state.on("history", show);
+  return element;
+}
+
+export function historyDetails(state) {
+  return loading("History", "history", state, async () => {
+    const { edits } = await get(`/api/exams/${state.id}/history`);
+    if (!edits.length) return h("p.none", { text: "Nobody has edited this exam." });
+    const rows = [...edits].reverse().map(({ by, at, what, undone }) => h("li", { class: undone ? "undone" : "" }, h("span", { text: what }), h("span.by", { text: `${by}, ${moment(at)}${undone ? ", undone" : ""}` })));
+    return h("ol.history", { reversed: true }, rows);
+  });
+}
+
+export function compareDetails(state) {
+  return loading("First and present contours by slice", "compare", state, async () => {
+    const { slices } = await get(`/api/exams/${state.id}/compare?a=first&b=current`);
+    const head = ["Slice", "ED first", "ED now", "Dice", "ES first", "ES now", "Dice"];
+    const byOrder = state.order.map((slice) => slices.find((entry) => entry.slice === slice)).filter(Boolean);
+    const row = (entry) => [shown(entry.a_ml_ed, 1), shown(entry.b_ml_ed, 1), shown(entry.dice_ed, 2), shown(entry.a_ml_es, 1), shown(entry.b_ml_es, 1), shown(entry.dice_es, 2)];
+    return h(
+      "table.compare",
+      {},
+      h("caption", { text: "Volume of each slice in ml" }),
+      h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col", text })))),
+      h("tbody", {}, byOrder.map((entry) => h("tr", {}, h("th", { scope: "row", text: String(entry.slice) }), row(entry).map((text) => h("td", { text }))))),
+    );
+  });
+}
+
+/** A time of the server as this machine shows times. */
+export function moment(at) {
+  return new Date(at).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}

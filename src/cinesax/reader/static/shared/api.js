@@ -1,0 +1,56 @@
+// Requests to the server that this page came from, and their errors as one line for people.
+
+/** What the server refused: a code to act on and a message to show. */
+export class Refused extends Error {
+  constructor(status, { code, message, ...rest }) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.rest = rest;
+  }
+}
+
+/** The server did not answer: it was stopped, or the connection broke. */
+export class NoAnswer extends Error {
+  constructor() {
+    super("The server does not answer. Is cinesax view still running?");
+    this.code = "no-answer";
+  }
+}
+
+async function ask(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, { cache: "no-store", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new NoAnswer();
+  }
+  if (response.ok) return response;
+  const body = await response.json().catch(() => ({}));
+  const { error, ...rest } = body;
+  throw new Refused(response.status, {
+    code: error?.code ?? "refused",
+    message: error?.message ?? `The server refused (${response.status}).`,
+    ...rest,
+  });
+}
+
+export async function get(path, options) {
+  return (await ask(path, options)).json();
+}
+
+export async function post(path, body = {}, options = {}) {
+  const headers = { "Content-Type": "application/json" };
+  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body), ...options })).json();
+}
+
+/** Bytes to the server as they are: a zip, or one file of a folder. */
+export async function send(method, path, bytes, type) {
+  return (await ask(path, { method, headers: { "Content-Type": type }, body: bytes })).json();
+}
+
+/** uint16 values, little endian as every browser's machine is. */
+export async function values(path, options) {
+  return new Uint16Array(await (await ask(path, options)).arrayBuffer());
+}
