@@ -51,10 +51,11 @@ def find_objects(path: Path) -> tuple[DicomObject, ...]:
     Raises:
         InputError: the path does not exist, is not readable or holds no DICOM object; or a DICOM file is damaged.
     """
-    found = [one for file in list_files(path) if file.member is None and (one := _object(file.path)) is not None]
-    if not found:
+    read = [_object(file.path) for file in list_files(path) if file.member is None]
+    objects = [entry for entry in read if entry is not None]
+    if not objects:
         raise InputError(f"{path} holds no DICOM objects to send: write some with cinesax analyze EXAM -o OUT --dicom")
-    return tuple(sorted(found, key=lambda one: (_rank(one.sop_class_uid), one.path)))
+    return tuple(sorted(objects, key=lambda entry: (_rank(entry.sop_class_uid), entry.path)))
 
 
 def _rank(sop_class_uid: str) -> int:

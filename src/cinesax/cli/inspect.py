@@ -193,8 +193,8 @@ def _console() -> Console:
     """Where tables go. A pipe has no width, and rich would fold them at 80 columns unless COLUMNS says otherwise."""
     if sys.stdout.isatty():
         return Console()
-    told = os.environ.get("COLUMNS", "")
-    return Console(file=sys.stdout, width=int(told) if told.isdigit() and int(told) > 0 else _PIPED_WIDTH)
+    columns = os.environ.get("COLUMNS", "")
+    return Console(file=sys.stdout, width=int(columns) if columns.isdigit() and int(columns) > 0 else _PIPED_WIDTH)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class _Owner:
 
 
 def _owners(exam: Exam) -> list[_Owner]:
-    """Whose each series is; patients are told apart by PatientID."""
+    """The patient of each series; PatientID distinguishes patients."""
     patients: dict[str, int] = {}
     studies: dict[tuple[tuple[int, ...], str], int] = {}
     owners = []

@@ -29,7 +29,7 @@ from cinesax.network.framing import Framing
 if TYPE_CHECKING:
     from cinesax.train.data.manifest import Unused
     from cinesax.train.data.prepare import Prepared
-    from cinesax.train.data.sources import Found
+    from cinesax.train.data.sources import Listing
     from cinesax.train.data.studies import Leftover
 
 
@@ -117,7 +117,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--jobs must be at least 1, seen {args.jobs}")
 
 
-def _all_unused(found: "list[Found]", args: argparse.Namespace) -> "Callable[[Iterable[Leftover]], Iterator[Unused]]":
+def _all_unused(
+    listings: "list[Listing]", args: argparse.Namespace
+) -> "Callable[[Iterable[Leftover]], Iterator[Unused]]":
     """All files to list as unused: files that readers skipped, files that were not read, and labels without images."""
     from cinesax.files.stored_files import list_files
     from cinesax.train.data.manifest import Unused
@@ -130,10 +132,10 @@ def _all_unused(found: "list[Found]", args: argparse.Namespace) -> "Callable[[It
         return (Path(root.absolute().name) / file.relative_to(root)).as_posix()
 
     def listed(leftover: "Iterable[Leftover]") -> "Iterator[Unused]":
-        everything = [*leftover, *(pair for result in found for pair in result.unused)]
+        everything = [*leftover, *(pair for result in listings for pair in result.unused)]
         if args.contours:
             files = [file.path for file in list_files(args.contours)]
-            studies = [source for result in found for source in result.sources if isinstance(source, StudySource)]
+            studies = [source for result in listings for source in result.sources if isinstance(source, StudySource)]
             everything += unmatched_labels(files, [study.labels for study in studies if study.labels])
         return (Unused(shown(file), reason) for file, reason in everything)
 

@@ -99,11 +99,11 @@ def read_copied(header: Header) -> bytes:
     """
     try:
         with opener() as open_file, open_file(header.file) as stream:
-            found = dict(parse_file(inflated(stream), _TAGS).elements)
+            elements = dict(parse_file(inflated(stream), _TAGS).elements)
             for tag in _tags(CONTEXT):
-                if tag in found and not found[tag].value.strip(b" \0"):
-                    del found[tag]
-            return verbatim(found, _TAGS)
+                if tag in elements and not elements[tag].value.strip(b" \0"):
+                    del elements[tag]
+            return verbatim(elements, _TAGS)
     except (*DICOM_ERRORS, NotDicomError) as error:
         raise InputError(f"{header.file} cannot be read: {error}") from error
 

@@ -61,14 +61,14 @@ def _walk(folder: Path) -> tuple[StoredFile, ...]:
     def stop(error: OSError) -> None:
         raise error
 
-    found: list[tuple[tuple[str, ...], Path]] = []
+    files: list[tuple[tuple[str, ...], Path]] = []
     for root, _, names in os.walk(folder, onerror=stop):
         parent = Path(root)
-        found += [((*parent.parts, name), parent / name) for name in names]
-        if len(found) > MAX_FILES:
+        files += [((*parent.parts, name), parent / name) for name in names]
+        if len(files) > MAX_FILES:
             raise InputError(f"{folder} holds more than {MAX_FILES} files: give the folder of one exam")
     # The order of StoredFile, without building paths for every comparison.
-    return tuple(StoredFile(path) for _, path in sorted(found))
+    return tuple(StoredFile(path) for _, path in sorted(files))
 
 
 def _members(path: Path) -> tuple[StoredFile, ...]:

@@ -205,7 +205,7 @@ def _beat_text(cine: Cine, beat: Beat | None) -> str:
 
 def _order_text(cine: Cine) -> str:
     if cine.base_first is None:
-        return "base and apex not told apart: slices in stored order"
+        return "base and apex unknown: slices in stored order"
     return f"shown from base to apex; slice 0 is the {'basal' if cine.base_first else 'apical'} end"
 
 

@@ -94,8 +94,8 @@ def is_rtstruct(path: Path) -> bool:
     """Whether a DICOM file is a structure set, by its SOP class."""
     try:
         with path.open("rb") as stream:
-            found = parse_file(inflated(stream), [_SOP_CLASS_UID]).elements
-            return text(*raw_value(found, _SOP_CLASS_UID)) == RTStructureSetStorage
+            elements = parse_file(inflated(stream), [_SOP_CLASS_UID]).elements
+            return text(*raw_value(elements, _SOP_CLASS_UID)) == RTStructureSetStorage
     except (*DICOM_ERRORS, NotDicomError):
         return False
 
@@ -138,11 +138,11 @@ def _load(path: Path) -> _Object:
 
 def _codes(dataset: Dataset) -> dict[int, str]:
     """ROI number -> code value of the ROI."""
-    found = {}
+    codes = {}
     for item in dataset.get("RTROIObservationsSequence", ()):
         for code in item.get("RTROIIdentificationCodeSequence") or ():
-            found[int(item.ReferencedROINumber)] = str(code.get("CodeValue", ""))
-    return found
+            codes[int(item.ReferencedROINumber)] = str(code.get("CodeValue", ""))
+    return codes
 
 
 def _contour(structure: Structure, item: Dataset) -> _Contour:

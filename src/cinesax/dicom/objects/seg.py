@@ -113,14 +113,14 @@ def read_seg(
         UsageError: `phase` is given, but the object belongs to other phases.
     """
     try:
-        found = _load(path, segments)
+        loaded = _load(path, segments)
     except (*DICOM_ERRORS, NotDicomError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} cannot be read as a DICOM segmentation: {printable(str(reason))}") from error
     with np.errstate(over="ignore", invalid="ignore"):  # positions of 1e300 mm lie nowhere, and need no warning
-        seen = _onto(path, found, cine, phase)
-    _check_phase(path, seen, phase)
-    return seen
+        placed = _onto(path, loaded, cine, phase)
+    _check_phase(path, placed, phase)
+    return placed
 
 
 def _check_phase(path: Path, seen: Segmentation, phase: int | None) -> None:
@@ -273,9 +273,9 @@ def _grid(item: Dataset, shared: Dataset, size: tuple[int, int]) -> Grid | None:
 class _Placing:
     """Finds where the frames of an object belong in a cine."""
 
-    def __init__(self, path: Path, found: _Object, cine: Cine, phase: int | None) -> None:
+    def __init__(self, path: Path, loaded: _Object, cine: Cine, phase: int | None) -> None:
         self.path, self.cine, self.phase = path, cine, phase
-        self.other_space = _other_space(found, cine)
+        self.other_space = _other_space(loaded, cine)
         self.places: dict[tuple[str, int | None], list[_Place]] = defaultdict(list)
         self.numbers: dict[str, set[int | None]] = defaultdict(set)
         source = cine.source
@@ -356,17 +356,19 @@ class _Placing:
         points = grid.to_patient(np.stack([np.full_like(rows, place[1]), rows, columns], axis=-1))
         row, column = np.moveaxis(np.rint(frame.grid.to_pixel(points, 0)).astype(int), -1, 0)
         inside = (row >= 0) & (row < mask.shape[0]) & (column >= 0) & (column < mask.shape[1])
-        found = np.zeros(grid.shape[1:], dtype=bool)
-        found[inside] = mask[row[inside], column[inside]]
-        return found
+        on_grid = np.zeros(grid.shape[1:], dtype=bool)
+        on_grid[inside] = mask[row[inside], column[inside]]
+        return on_grid
 
 
 def _at_time(
-    frame: _Frame, found: dict[tuple[str, int | None], list[_Place]]
+    frame: _Frame, candidates: dict[tuple[str, int | None], list[_Place]]
 ) -> dict[tuple[str, int | None], list[_Place]]:
     """Those of several places that match the time of the frame; all of them if none does."""
-    timely = {source: [place for place in places if place[0] + 1 == frame.time] for source, places in found.items()}
-    return {source: places for source, places in timely.items() if places} or found
+    timely = {
+        source: [place for place in places if place[0] + 1 == frame.time] for source, places in candidates.items()
+    }
+    return {source: places for source, places in timely.items() if places} or candidates
 
 
 def _indices(pixels: NDArray[np.int_]) -> NDArray[np.int_]:
@@ -383,9 +385,9 @@ def _coincide(one: Grid, grid: Grid, place: int) -> bool:
     return bool(np.all(np.linalg.norm(apart, axis=-1) <= _SAME_MM))
 
 
-def _other_space(found: _Object, cine: Cine) -> str:
+def _other_space(loaded: _Object, cine: Cine) -> str:
     """Why the coordinates of an object are not those of a cine; empty if they are."""
-    mine, its, study = cine.source.frame_of_reference_uid, found.frame_of_reference_uid, found.study_uid
+    mine, its, study = cine.source.frame_of_reference_uid, loaded.frame_of_reference_uid, loaded.study_uid
     if mine is not None and its != mine:
         return f"it refers to none of the instances of this cine, and its frame of reference is {its or 'not given'}"
     if mine is None and cine.source.study_uid != study:
@@ -393,8 +395,8 @@ def _other_space(found: _Object, cine: Cine) -> str:
     return ""
 
 
-def _onto(path: Path, found: _Object, cine: Cine, phase: int | None) -> Segmentation:
-    placing, frames, pixels = _Placing(path, found, cine, phase), found.frames, found.pixels
+def _onto(path: Path, loaded: _Object, cine: Cine, phase: int | None) -> Segmentation:
+    placing, frames, pixels = _Placing(path, loaded, cine, phase), loaded.frames, loaded.pixels
     placed = [(frame, placing.find(frame, pixels[frame.index] > 0)) for frame in frames]
     nowhere = sum(not places and bool(pixels[frame.index].any()) for frame, places in placed)
     if nowhere or not any(places for _, places in placed):
@@ -414,13 +416,13 @@ def _onto(path: Path, found: _Object, cine: Cine, phase: int | None) -> Segmenta
                 for place in places if one is structure else ():
                     labels[place][placing.sampled(frame, mask, place)] = structure
                     known[structure][place[0]] = True
-    if found.label_map:
+    if loaded.label_map:
         known = {structure: where & _labelled(labels, structure) for structure, where in known.items()}
     return Segmentation(
         labels,
         {structure: where for structure, where in known.items() if where.any()},
-        author=found.author,
-        papillary_muscles_included=found.papillary_muscles_included,
+        author=loaded.author,
+        papillary_muscles_included=loaded.papillary_muscles_included,
     )
 
 

@@ -71,28 +71,28 @@ def open_exam(path: str | Path) -> Exam:
         InputError: the path does not exist, is not readable, holds no DICOM file, or is a zip that is not safe.
     """
     root = Path(path)
-    found = _Found()
+    content = _Content()
     files = list_files(root)
     with opener() as open_file:
         for file in files:
-            found.read(file, open_file, root)
-        if len(files) == 1 and found.directories:
+            content.read(file, open_file, root)
+        if len(files) == 1 and content.directories:
             # The given path is a DICOMDIR, not its folder.
-            files = missing_files(files, found.directories).there
+            files = missing_files(files, content.directories).there
             for file in files:
-                found.read(file, open_file, root.parent)
-    instances, copies = _without_copies(found.headers, root)
-    ignored = sorted({*found.ignored, *copies})
+                content.read(file, open_file, root.parent)
+    instances, copies = _without_copies(content.headers, root)
+    ignored = sorted({*content.ignored, *copies})
     if not instances:
         raise InputError(_nothing_found(root, ignored))
-    absent = missing_files(files, found.directories).absent
+    absent = missing_files(files, content.directories).absent
     findings = (*_unreadable(ignored), *_incomplete(absent), *oddities(instances))
     exam = Exam(root, group(instances), tuple(ignored), findings)
     _LOG.info("%d series in %d files, %d files ignored", len(exam.series), len(files), len(ignored))
     return exam
 
 
-class _Found:
+class _Content:
     """Collects the content of the files, one after the other."""
 
     def __init__(self) -> None:

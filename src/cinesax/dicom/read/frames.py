@@ -78,19 +78,19 @@ def read_headers(file: StoredFile, stream: BinaryIO) -> tuple[Header, ...]:
     Raises:
         NotDicomError: the bytes are not a DICOM file, or are damaged; with the reason.
     """
-    instance, found = read_instance(file, stream)
+    instance, elements = read_instance(file, stream)
     if instance.sop_class_uid not in (ENHANCED_MR_IMAGE, LEGACY_ENHANCED_MR_IMAGE):
         return (instance,)
     with understanding():
-        return frames_of(instance, found)
+        return frames_of(instance, elements)
 
 
-def frames_of(instance: Header, found: Elements) -> tuple[Header, ...]:
+def frames_of(instance: Header, elements: Elements) -> tuple[Header, ...]:
     """One Header for each frame of an Enhanced MR instance.
 
     Args:
         instance: what the top level says.
-        found: the elements, with the functional group sequences, if any.
+        elements: its elements, with the functional group sequences, if any.
 
     Returns:
         NumberOfFrames headers, in the order of the frames; without positions if there are no functional groups.
@@ -98,8 +98,8 @@ def frames_of(instance: Header, found: Elements) -> tuple[Header, ...]:
     Raises:
         NotDicomError: NumberOfFrames and the functional groups contradict each other.
     """
-    shared = next(iter(items(found.get(SHARED_GROUPS))), {})
-    per_frame = items(found.get(PER_FRAME_GROUPS))
+    shared = next(iter(items(elements.get(SHARED_GROUPS))), {})
+    per_frame = items(elements.get(PER_FRAME_GROUPS))
     count = int(instance.number_of_frames or len(per_frame) or 1)
     if (per_frame and len(per_frame) != count) or not 1 <= count <= _MAX_FRAMES:
         raise NotDicomError(Reason.DAMAGED, f"functional groups of {len(per_frame)} frames, NumberOfFrames {count}")

@@ -290,16 +290,16 @@ def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, Elements]
         _refuse_other_files(stream)
         stream = inflated(stream)
         parsed = parse_file(stream, _TAGS)
-        found = parsed.elements
+        elements = parsed.elements
         syntax = text(*raw_value(parsed.meta, TRANSFER_SYNTAX_UID)) or IMPLICIT_LITTLE_ENDIAN
-        values = {name: decode(*raw_value(found, tag)) for name, (tag, decode) in _ELEMENTS.items()}
-        values.update(_decoded(found))
+        values = {name: decode(*raw_value(elements, tag)) for name, (tag, decode) in _ELEMENTS.items()}
+        values.update(_decoded(elements))
         if values["trigger_time_ms"] is None:
-            values["trigger_time_ms"] = double(*raw_value(found, _TRIGGER_DELAY))
+            values["trigger_time_ms"] = double(*raw_value(elements, _TRIGGER_DELAY))
         if values["sop_class_uid"] is None:
             values["sop_class_uid"] = text(*raw_value(parsed.meta, _MEDIA_STORAGE_SOP_CLASS_UID))
         offset, left = _pixel_place(stream)
-    return Header(file=file, pixel_offset=offset, pixel_bytes=left, transfer_syntax_uid=syntax, **values), found
+    return Header(file=file, pixel_offset=offset, pixel_bytes=left, transfer_syntax_uid=syntax, **values), elements
 
 
 def _refuse_other_files(stream: BinaryIO) -> None:
@@ -344,11 +344,11 @@ def _pixel_place(stream: BinaryIO) -> tuple[int, int]:
     return offset, stream.seek(0, os.SEEK_END) - offset
 
 
-def _decoded(found: Elements) -> dict[str, str | None]:
-    charsets = texts(*raw_value(found, _SPECIFIC_CHARACTER_SET))
+def _decoded(elements: Elements) -> dict[str, str | None]:
+    charsets = texts(*raw_value(elements, _SPECIFIC_CHARACTER_SET))
     values: dict[str, str | None] = {}
     for name in _ENCODED:
-        raw, _ = raw_value(found, _ELEMENTS[name][0])
+        raw, _ = raw_value(elements, _ELEMENTS[name][0])
         if not raw.isascii() or b"\x1b" in raw:
             values[name] = clean(decode_text(raw, charsets)) or None
     return values

@@ -120,7 +120,7 @@ def parse(
     first = _peek(stream, 6)
     if len(first) == 6 and _tag(first, encoding) != _ITEM_END:
         encoding = Encoding(_is_vr(first[4:6]), encoding.little)
-    found: dict[int, Element] = {}
+    elements: dict[int, Element] = {}
     end = None if length == _UNDEFINED else stream.tell() + length
     while end is None or stream.tell() < end:
         begin = stream.tell()
@@ -142,8 +142,8 @@ def parse(
         else:
             element = Element(vr, stream.read(size), how)
         if wanted is None or tag in wanted:
-            found[tag] = element
-    return found
+            elements[tag] = element
+    return elements
 
 
 def items(element: Element | None) -> tuple[Elements, ...]:
@@ -156,7 +156,7 @@ def items(element: Element | None) -> tuple[Elements, ...]:
 
 
 def _items(stream: BinaryIO, encoding: Encoding, length: int) -> tuple[Elements, ...]:
-    found: list[Elements] = []
+    read: list[Elements] = []
     end = None if length == _UNDEFINED else stream.tell() + length
     while end is None or stream.tell() < end:
         head = stream.read(8)
@@ -167,8 +167,8 @@ def _items(stream: BinaryIO, encoding: Encoding, length: int) -> tuple[Elements,
             break
         if tag != _ITEM:
             raise ValueError("a sequence holds something that is not an item")
-        found.append(parse(stream, encoding, length=size))
-    return tuple(found)
+        read.append(parse(stream, encoding, length=size))
+    return tuple(read)
 
 
 def _fragments(stream: BinaryIO) -> bytes:

@@ -161,10 +161,10 @@ def _names(series: Iterable[Series]) -> str:
 
 
 def _nothing_to_pick(exam: Exam) -> InputError:
-    found = "; ".join(f"series {entry.name}: {entry.kind} ({entry.explanation})" for entry in exam.series[:20])
+    listed = "; ".join(f"series {entry.name}: {entry.kind} ({entry.explanation})" for entry in exam.series[:20])
     more = f"; and {len(exam.series) - 20} more" if len(exam.series) > 20 else ""
-    found = _far_off_axis(exam) + found
-    message = f"no short-axis cine in {exam.path}, found {found}{more}"
+    listed = _far_off_axis(exam) + listed
+    message = f"no short-axis cine in {exam.path}, found {listed}{more}"
     kinds = {entry.kind for entry in exam.series}
     if SeriesKind.NO_GEOMETRY in kinds:
         return GeometryError(message)

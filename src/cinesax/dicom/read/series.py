@@ -245,7 +245,7 @@ def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stac
     Returns:
         The series of each stack, and the stack.
     """
-    found: list[tuple[tuple[Series, ...], Stack]] = []
+    stacks: list[tuple[tuple[Series, ...], Stack]] = []
     loose: dict[str, list[Series]] = {}
     whole: list[tuple[Series, Stack]] = []
     for entry in series:
@@ -255,8 +255,8 @@ def cine_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stac
             loose.setdefault(entry.study_uid, []).append(entry)
     for entry, stack in whole:
         again = [other for other in loose.get(entry.study_uid, []) if _is_slice_again(other, stack)]
-        found.append(((entry, *again), _joined(stack, *again)))
-    return [*found, *_stacks_of_slices(entry for members in loose.values() for entry in members)]
+        stacks.append(((entry, *again), _joined(stack, *again)))
+    return [*stacks, *_stacks_of_slices(entry for members in loose.values() for entry in members)]
 
 
 def off_axis_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stack]]:
@@ -266,13 +266,15 @@ def off_axis_stacks(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], 
         The series of each stack, and the stack.
     """
     far = [entry for entry in series if entry.kind is SeriesKind.LONG_AXIS and entry.stack is not None]
-    found = [((entry,), entry.stack) for entry in far if entry.stack is not None and entry.stack.n_slices >= MIN_SLICES]
-    return [*found, *_stacks_of_slices(entry for entry in far if entry.stack and entry.stack.n_slices < MIN_SLICES)]
+    stacks = [
+        ((entry,), entry.stack) for entry in far if entry.stack is not None and entry.stack.n_slices >= MIN_SLICES
+    ]
+    return [*stacks, *_stacks_of_slices(entry for entry in far if entry.stack and entry.stack.n_slices < MIN_SLICES)]
 
 
 def _stacks_of_slices(series: Iterable[Series]) -> list[tuple[tuple[Series, ...], Stack]]:
     """Stacks of at least `MIN_SLICES` slices that series of fewer make together, within a study."""
-    found: list[tuple[tuple[Series, ...], Stack]] = []
+    stacks: list[tuple[tuple[Series, ...], Stack]] = []
     studies: dict[str, list[Series]] = {}
     for entry in series:
         studies.setdefault(entry.study_uid, []).append(entry)
@@ -281,8 +283,8 @@ def _stacks_of_slices(series: Iterable[Series]) -> list[tuple[tuple[Series, ...]
         for stack in split_into_stacks(header for entry in members if entry.stack for header in entry.stack.headers):
             if stack.n_slices >= MIN_SLICES:
                 owners = {id(owner[id(header)]): owner[id(header)] for header in stack.headers}
-                found.append((tuple(owners.values()), stack))
-    return found
+                stacks.append((tuple(owners.values()), stack))
+    return stacks
 
 
 def _joined(stack: Stack, *others: Series) -> Stack:

@@ -172,11 +172,11 @@ def _frames(segmentation: Segmentation, phases: tuple[int, ...], kind: Segmentat
     for segment in structures if kind is SegmentationType.BINARY else [None] * bool(structures):
         for phase in phases:
             labels = segmentation.labels[phase]
-            found = np.flatnonzero(np.any(labels > 0 if segment is None else labels == segment, axis=(1, 2)))
-            looked_for = structures if segment is None else (segment,)
-            if len(found) == 0 and any(segmentation.known_phases[entry][phase] for entry in looked_for):
-                found = np.zeros(1, dtype=np.intp)  # one empty frame says that it was looked for and not found
-            places += [(segment, phase, int(place)) for place in found]
+            slices = np.flatnonzero(np.any(labels > 0 if segment is None else labels == segment, axis=(1, 2)))
+            wanted = structures if segment is None else (segment,)
+            if len(slices) == 0 and any(segmentation.known_phases[entry][phase] for entry in wanted):
+                slices = np.zeros(1, dtype=np.intp)  # one empty frame says that it was segmented and is absent
+            places += [(segment, phase, int(place)) for place in slices]
     return _Frames(structures, phases, tuple(places))
 
 

@@ -104,7 +104,7 @@ Source = PairsSource | StudySource | AcdcSource | PhantomSource | ChlaSource | L
 
 
 @dataclass(frozen=True)
-class Found:
+class Listing:
     """The sources in the folders, and the unused files.
 
     Attributes:
@@ -123,7 +123,7 @@ def phantom_sources(seeds: Iterable[int], frames_each: int) -> list[Source]:
     return [PhantomSource(listed[start : start + PHANTOMS_EACH], frames_each) for start in starts]
 
 
-def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: LabelReading = AS_IT_SAYS) -> Found:
+def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: LabelReading = AS_IT_SAYS) -> Listing:
     """Search folders for training sources.
 
     Each folder is one of
@@ -151,70 +151,73 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: L
     missing = [str(folder) for folder in (*folders, *([labels] if labels else [])) if not folder.is_dir()]
     if missing:
         raise InputError(f"no such folder: {', '.join(missing)}")
-    found = Found()
+    listing = Listing()
     for folder in folders:
         files = [file.path for file in list_files(folder)]
         if any(file.parent == folder / pairs.IMAGES and pairs.is_picture(file) for file in files):
-            _add_pairs(found, folder, files)
+            _add_pairs(listing, folder, files)
         elif any(acdc.is_truth(file) for file in files):
-            _add_acdc(found, files)
+            _add_acdc(listing, files)
         elif any(chla.is_chla(file) for file in files):
-            _add_files(found, files, chla.is_chla, ChlaSource)
+            _add_files(listing, files, chla.is_chla, ChlaSource)
         elif any(label_maps.is_image(file) for file in files):
-            _add_files(found, files, label_maps.is_image, LabelMapSource)
+            _add_files(listing, files, label_maps.is_image, LabelMapSource)
         elif files:
-            _add_studies(found, folder, files, labels)
+            _add_studies(listing, folder, files, labels)
         else:
             raise UsageError(f"{folder} has no images/ and labels/; for DICOM studies add --contours")
-    found.sources[:] = [
-        replace(source, reading=reading) if isinstance(source, StudySource) else source for source in found.sources
+    listing.sources[:] = [
+        replace(source, reading=reading) if isinstance(source, StudySource) else source for source in listing.sources
     ]
-    return found
+    return listing
 
 
-def _add_pairs(found: Found, folder: Path, files: Sequence[Path]) -> None:
+def _add_pairs(listing: Listing, folder: Path, files: Sequence[Path]) -> None:
     listed = pairs.read_pairs(folder)
     labelled = classes_in(listed)
     phases = pair_studies.phases_by_numbers([pair.name for pair in listed], [pair.case for pair in listed])
     for start in range(0, len(listed), PAIRS_EACH):
-        found.sources.append(PairsSource(tuple(listed[start : start + PAIRS_EACH]), labelled, phases))
+        listing.sources.append(PairsSource(tuple(listed[start : start + PAIRS_EACH]), labelled, phases))
     taken = {path for pair in listed for path in (pair.image, pair.label, pair.wall)}
-    found.unused.extend((file, "not a picture of a pair") for file in files if file not in taken)
+    listing.unused.extend((file, "not a picture of a pair") for file in files if file not in taken)
 
 
 def _add_files(
-    found: Found, files: Sequence[Path], is_one: Callable[[Path], bool], kind: type[ChlaSource] | type[LabelMapSource]
+    listing: Listing,
+    files: Sequence[Path],
+    is_one: Callable[[Path], bool],
+    kind: type[ChlaSource] | type[LabelMapSource],
 ) -> None:
     """Add a source for each source file; the files next to a stack are listed when the stack is read."""
     of_kind = [file for file in files if is_one(file)]
-    found.sources.extend(kind(file) for file in of_kind)
+    listing.sources.extend(kind(file) for file in of_kind)
     places = {file.parent for file in of_kind} if kind is LabelMapSource else set()
     others = [file for file in files if file not in set(of_kind) and file.parent not in places]
-    found.unused.extend((file, "not a file of labelled images") for file in others)
+    listing.unused.extend((file, "not a file of labelled images") for file in others)
 
 
-def _add_acdc(found: Found, files: Sequence[Path]) -> None:
+def _add_acdc(listing: Listing, files: Sequence[Path]) -> None:
     patients = sorted({file.parent for file in files if acdc.is_truth(file)})
-    found.sources.extend(AcdcSource(folder) for folder in patients)
+    listing.sources.extend(AcdcSource(folder) for folder in patients)
     for file in files:
         if not any(folder in file.parents for folder in patients):
-            found.unused.append((file, "not a file of a labelled ACDC patient"))
+            listing.unused.append((file, "not a file of a labelled ACDC patient"))
 
 
-def _add_studies(found: Found, folder: Path, files: Sequence[Path], labels: Path | None) -> None:
+def _add_studies(listing: Listing, folder: Path, files: Sequence[Path], labels: Path | None) -> None:
     label_files = [file.path for file in list_files(labels)] if labels else [f for f in files if _is_contour(f)]
     by_patient = _labels_by_patient(label_files, labels or folder, any_kind=labels is not None)
     aliases = _aliases([*files, *label_files])
     aside = {*label_files, *(file for file in files if file.suffix.lower() == ".csv" or file.name == MARKER_NAME)}
     others = [file for file in files if file not in aside]
     groups, leftover = _by_patient(folder, others, by_patient, aliases)
-    found.unused.extend(leftover)
+    listing.unused.extend(leftover)
     for (case, place, path), members in sorted(groups.items(), key=lambda item: item[0][:2]):
-        found.sources.append(StudySource(case, place, tuple(sorted(members)), path))
-    found.unused.extend((file, "a table of patients") for file in files if file.suffix.lower() == ".csv")
+        listing.sources.append(StudySource(case, place, tuple(sorted(members)), path))
+    listing.unused.extend((file, "a table of patients") for file in files if file.suffix.lower() == ".csv")
     if labels is None:
         used = {path for _, _, path in groups if path is not None}
-        found.unused.extend(unmatched_labels(label_files, used))
+        listing.unused.extend(unmatched_labels(label_files, used))
 
 
 def unmatched_labels(files: Iterable[Path], used: Iterable[Path]) -> list[Leftover]:
