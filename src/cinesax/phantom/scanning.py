@@ -173,9 +173,9 @@ _ONE_OF = (
 def _refuse(phantom: Phantom, oddities: Collection[Oddity]) -> None:
     if oddities and phantom.cine.n_slices < 6:
         raise UsageError(f"oddities of a scan need at least 6 slices, the phantom has {phantom.cine.n_slices}")
-    for one, other in _ONE_OF:
-        if one in oddities and other in oddities:
-            raise UsageError(f"a scan cannot be both {one} and {other}: choose one")
+    for first, second in _ONE_OF:
+        if first in oddities and second in oddities:
+            raise UsageError(f"a scan cannot be both {first} and {second}: choose one")
 
 
 def _n_slices(made: Scan) -> int:

@@ -92,7 +92,7 @@ def sheets_of(analysis: Analysis) -> list[Sheet]:
 
 
 def _measurements(analyses: Iterable[Analysis]) -> Sheet:
-    return Sheet("measurements", tables.CSV_COLUMNS, [list(tables.row(one).values()) for one in analyses])
+    return Sheet("measurements", tables.CSV_COLUMNS, [list(tables.row(analysis).values()) for analysis in analyses])
 
 
 def _volumes(analysis: Analysis) -> Sheet:
@@ -116,5 +116,8 @@ def _areas(analysis: Analysis) -> Sheet:
 
 
 def _findings(analysis: Analysis) -> Sheet:
-    rows = [[one.severity.value, one.code.value, one.phase, one.slice, one.message] for one in analysis.findings]
+    rows = [
+        [finding.severity.value, finding.code.value, finding.phase, finding.slice, finding.message]
+        for finding in analysis.findings
+    ]
     return Sheet("findings", ["severity", "code", "phase", "slice", "message"], rows)

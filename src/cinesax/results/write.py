@@ -167,7 +167,7 @@ def refuse_human_work(out: str | os.PathLike[str]) -> None:
     signed, segmentation = earlier.get("approval"), earlier.get("segmentation")
     origins = segmentation.get("origins") if isinstance(segmentation, dict) else None
     edited = isinstance(origins, list) and any(
-        isinstance(one, dict) and one.get("origin") in (Origin.EDITED, Origin.INTERPOLATED) for one in origins
+        isinstance(entry, dict) and entry.get("origin") in (Origin.EDITED, Origin.INTERPOLATED) for entry in origins
     )
     if signed or edited:
         what = "approved" if signed else "corrected"

@@ -157,8 +157,8 @@ def _sources(item: Dataset) -> Iterator[tuple[str, int | None]]:
         number = image.get("ReferencedFrameNumber")
         numbers = [number] if number is None or isinstance(number, int | str) else list(number)
         uid = str(image.get("ReferencedSOPInstanceUID", "")).strip(" \0")
-        for one in numbers:
-            yield uid, None if one is None else int(one)
+        for number in numbers:
+            yield uid, None if number is None else int(number)
 
 
 _Places = dict[tuple[str, int | None], list[tuple[int, int]]]
@@ -231,4 +231,4 @@ def _without_holes(structure: Structure, polygons: Polygons) -> Polygons:
         return polygons
     ordered = sorted(polygons, key=lambda polygon: float(np.ptp(polygon, axis=0).prod()), reverse=True)
     low, high = ordered[0].min(axis=0), ordered[0].max(axis=0)
-    return (ordered[0], *(one for one in ordered[1:] if np.any(one < low) or np.any(one > high)))
+    return (ordered[0], *(polygon for polygon in ordered[1:] if np.any(polygon < low) or np.any(polygon > high)))

@@ -153,7 +153,7 @@ def _reason(series: Sequence[Series], stack: Stack, *, rivals: int) -> str:
 
 def _without_parts(series: Iterable[Series]) -> str:
     others = left_out(header for entry in series for header in entry.headers)
-    return f"; of its frames the magnitude images, without {others} images" if others else ""
+    return f"; only its magnitude images, without {others} images" if others else ""
 
 
 def _names(series: Iterable[Series]) -> str:

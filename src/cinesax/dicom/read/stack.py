@@ -182,8 +182,8 @@ def split_into_stacks(headers: Iterable[Header]) -> tuple[Stack, ...]:
     return tuple(sorted((_stack(members) for _, _, members in groups), key=lambda stack: -len(stack.headers)))
 
 
-def _same_spacing(one: Header, other: Header) -> bool:
-    pairs = zip(one.pixel_spacing_mm, other.pixel_spacing_mm, strict=True)
+def _same_spacing(first: Header, second: Header) -> bool:
+    pairs = zip(first.pixel_spacing_mm, second.pixel_spacing_mm, strict=True)
     return all(abs(a - b) <= _SAME_SPACING * max(a, b) for a, b in pairs)
 
 

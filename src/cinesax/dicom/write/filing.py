@@ -231,8 +231,8 @@ def _feed(hashed: "hashlib._Hash", value: object) -> None:
 def series_of_frames(cine: Cine) -> tuple[tuple[str, ...], ...]:
     """(phase, slice): SeriesInstanceUID of every frame."""
     source = cine.source
-    one = next(iter(source.series_uids), "") or derived_uid(source.study_uid, "series")
-    return source.frame_series_uids or ((one,) * cine.n_slices,) * cine.n_phases
+    series_uid = next(iter(source.series_uids), "") or derived_uid(source.study_uid, "series")
+    return source.frame_series_uids or ((series_uid,) * cine.n_slices,) * cine.n_phases
 
 
 def source_images(cine: Cine, filing: Filing) -> list[list[Dataset]]:

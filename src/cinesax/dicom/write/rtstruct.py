@@ -112,12 +112,12 @@ def _sign(dataset: Dataset, analysis: Analysis, filing: Filing) -> None:
 def _rois(analysis: Analysis) -> list[_Roi]:
     drawn = sorted(analysis.segmentation.known_phases)
     return [
-        _Roi(one, phase, f"{one.facts.roi or one.facts.words} {' '.join(names)}", one.facts.rgb)
+        _Roi(structure, phase, f"{structure.facts.roi or structure.facts.words} {' '.join(names)}", structure.facts.rgb)
         for m in (analysis.measurements, *analysis.measurements.others)
         for phase, names in _moments(m).items()
-        for one in drawn
-        if one.facts.chamber == m.chamber
-        and any(analysis.segmentation.outline(one, phase, place) for place in range(analysis.cine.n_slices))
+        for structure in drawn
+        if structure.facts.chamber == m.chamber
+        and any(analysis.segmentation.outline(structure, phase, place) for place in range(analysis.cine.n_slices))
     ]
 
 

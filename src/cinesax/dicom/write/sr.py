@@ -264,7 +264,7 @@ def _algorithm(analysis: Analysis, chamber: Chamber) -> AlgorithmIdentification:
         name="cinesax, summation of slices",
         version=__version__,
         manufacturer="cinesax",
-        parameters=[one.encode("ascii", "replace").decode("ascii") for one in parameters],
+        parameters=[item.encode("ascii", "replace").decode("ascii") for item in parameters],
     )
 
 
@@ -361,7 +361,7 @@ def _segments_of(path: Path) -> list[tuple[str, int]]:
     if not path.exists():
         return []
     seg = pydicom.dcmread(path, specific_tags=["SOPInstanceUID", "SegmentSequence"], stop_before_pixels=True)
-    return [(str(seg.SOPInstanceUID), int(one.SegmentNumber)) for one in seg.SegmentSequence]
+    return [(str(seg.SOPInstanceUID), int(item.SegmentNumber)) for item in seg.SegmentSequence]
 
 
 def _mismatch(path: Path, what: str) -> OutputError:

@@ -89,9 +89,9 @@ def preflight(
     source = iter(batches)
     images, _ = next(source)
     size, batch = int(images.shape[1]), int(images.shape[0])
-    one = cost(model, size)
+    costs = cost(model, size)
     memory = (
-        _LIBRARIES_BYTES + images_bytes + one.parameters * _BYTES_A_PARAMETER + one.activation_bytes * batch * _KEPT
+        _LIBRARIES_BYTES + images_bytes + costs.parameters * _BYTES_A_PARAMETER + costs.activation_bytes * batch * _KEPT
     )
     if steps < 1:
         return Preflight(memory, None, device_name(threads))
