@@ -25,11 +25,10 @@ _FINER = 0.75
 
 
 def converted(exam: Path, folder: Path) -> Path:
-    """The one 4D file that dcm2niix makes of the exam."""
+    """The largest file that dcm2niix makes of the exam: beside the cine there may be a localizer."""
     command = ["dcm2niix", "-z", "n", "-b", "y", "-o", str(folder), "-f", "cine", str(exam)]
     subprocess.run(command, check=True, capture_output=True)
-    (path,) = folder.glob("*.nii")
-    return path
+    return max(folder.glob("*.nii"), key=lambda path: path.stat().st_size)
 
 
 def saved(image: nib.Nifti1Image, path: Path) -> Path:

@@ -53,3 +53,23 @@ def test_real_time_images_keep_the_stated_beat(tmp_path):
     np.testing.assert_allclose(read.rr_intervals_ms, 863.0)
     assert read.gating is None
     assert read.findings == ()
+
+
+@pytest.mark.parametrize("factor", [100, 20])
+def test_steps_longer_than_most_of_a_beat_are_no_times_in_one(tmp_path, factor):
+    """Ticks of 10 or 50 microseconds taken for ms: 6 phases would show 100 or 20 beats."""
+    exams.edit(exams.write_exam(tmp_path), TriggerTime=scaled(factor))
+    read = open_cine(tmp_path)
+    assert read.trigger_times_ms is None
+    assert exams.codes(read) == ["time-units"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "covered"), [({"TriggerTime": scaled(0.4)}, 40), ({"NominalInterval": 1640, "HeartRate": 37}, 50)]
+)
+def test_phases_that_cover_half_of_the_stated_beat_raise_a_doubt(tmp_path, changes, covered):
+    exams.edit(exams.write_exam(tmp_path), **changes)
+    read = open_cine(tmp_path)
+    (finding,) = [one for one in read.findings if one.code.value == "doubtful-rr"]
+    assert finding.severity.value == "warning"
+    assert finding.numbers["covered_percent"] == pytest.approx(covered, abs=1)

@@ -18,16 +18,19 @@ class Component(StrEnum):
     PHASE = "phase"
     REAL = "real"
     IMAGINARY = "imaginary"
+    MIXED = "mixed"
 
 
 # RawDataType_ImageType of GE (0043,102F), as GE's DICOM conformance statements list it.
 _GE_RAW_DATA_TYPES = dict(enumerate((Component.MAGNITUDE, Component.PHASE, Component.REAL, Component.IMAGINARY)))
 
+_GE_CREATOR = "GEMS_PARM_01"
+
 # Values of ImageType. Philips writes both a general and a particular one (PHASE MAP and P, M_FFE and M); frames with
 # both M and P are phase images (PHASE CONTRAST M is Philips' word for a velocity-coded magnitude).
 _IMAGE_TYPES = (
-    (Component.PHASE, frozenset({"P", "PHASE", "PHASE MAP", "VELOCITY MAP"})),
-    (Component.IMAGINARY, frozenset({"I", "IMAGINARY"})),
+    (Component.PHASE, frozenset({"P", "PHA", "PHASE", "PHASE MAP", "PHASE_MAP", "VELOCITY MAP", "ANGLE"})),
+    (Component.IMAGINARY, frozenset({"I", "IMAG", "IMAGINARY"})),
     (Component.REAL, frozenset({"R", "REAL"})),
     (Component.MAGNITUDE, frozenset({"M", "MAG", "MAGNITUDE"})),
 )
@@ -39,8 +42,8 @@ def component(header: Header) -> Component | None:
     stated = (header.complex_component or "").lower()
     if stated in set(Component):
         return Component(stated)
-    # Other makers use the same private tag for other things.
-    by_ge = (header.manufacturer or "GE").upper().startswith("GE")
+    # Other makers use the same private tag for other things; those who anonymise may replace the name of the maker.
+    by_ge = header.ge_creator == _GE_CREATOR or (header.manufacturer or "GE").upper().startswith("GE")
     if by_ge and header.ge_raw_data_type is not None:
         return _GE_RAW_DATA_TYPES[header.ge_raw_data_type]
     values = {value.upper() for value in header.image_type}

@@ -76,6 +76,7 @@ class Header:
         gating: CardiacSynchronizationTechnique.
         temporal_position: TemporalPositionIdentifier, or TemporalPositionIndex.
         complex_component: ComplexImageComponent.
+        ge_creator: who reserved the private elements (0043,10xx), by (0043,0010).
         ge_raw_data_type: RawDataType of GE (0043,102F), if it is one of the four known values.
         frame_number: 1-based number of the frame in its instance; None if the instance is a single frame.
     """
@@ -141,6 +142,7 @@ class Header:
     lossy_compression: str | None
     complex_component: str | None = None
     ge_raw_data_type: int | None = None
+    ge_creator: str | None = None
     frame_number: int | None = None
     high_bit: int | None = None
 
@@ -222,6 +224,7 @@ _ELEMENTS: dict[str, tuple[int, Decoder]] = {
     "lossy_compression": (0x00282110, text),
     "complex_component": (0x00089208, text),
     "ge_raw_data_type": (0x0043102F, _ge_raw_data_type),
+    "ge_creator": (0x00430010, text),
 }
 _ENCODED = (
     *("patient_name", "patient_id", "series_description", "protocol_name", "sequence_name", "manufacturer"),

@@ -28,6 +28,10 @@ _LEAST_SPAN_MS, _USUAL_BEAT_MS = 120.0, 800.0
 # The part of a stated beat below which times show no ejection. For each unit: its name, factor, and the most beats that
 # times may span. In ms a minute of real-time images is plausible, in another unit only a few beats.
 _LEAST_OF_BEAT = 0.25
+# Larger steps, as parts of the beat, show no ejection either.
+_LONGEST_STEP = 0.6
+# Phases that cover less of the stated beat than this: no usual gating leaves out so much.
+_DOUBTFUL_PART = 0.6
 _UNITS = (("ms", 1.0, 100.0), ("seconds", 1000.0, 12.0), ("microseconds", 0.001, 12.0))
 
 
@@ -172,10 +176,12 @@ def in_milliseconds(
     # n phases have n - 1 steps between them; the last phase lasts a step too.
     span = float(np.median([float(np.ptp(part)) * len(part) / (len(part) - 1) for part in times]))
     least = _LEAST_SPAN_MS if beat is None else _LEAST_OF_BEAT * beat
+    step = float(np.median(np.concatenate([np.diff(np.sort(part)) for part in times])))
+    usual = _USUAL_BEAT_MS if beat is None else beat
     fits = (
         (name, factor)
         for name, factor, beats in _UNITS
-        if least <= span * factor <= beats * (_USUAL_BEAT_MS if beat is None else beat)
+        if least <= span * factor <= beats * usual and step * factor <= _LONGEST_STEP * usual
     )
     unit, factor = next(fits, (None, 0.0))
     numbers = {"span": span} | ({} if beat is None else {"rr_interval_ms": beat})
@@ -273,10 +279,27 @@ def timing_oddities(
         )
         beats = {"shortest_ms": float(intervals_ms.min()), "longest_ms": float(intervals_ms.max())}
         findings.append(Finding(Code.RR_INTERVALS_DIFFER, Severity.NOTE, sentence, numbers=beats))
+    findings += _coverage(times_ms, intervals_ms)
     # If slices have different numbers of phases, the pairing handles gaps and the start of each slice.
     if times_ms is not None and len(counts) == 1 and len(times_ms[0]) > 2:
         findings += _trigger_oddities(np.stack(times_ms, axis=1))
     return findings
+
+
+def _coverage(times_ms: Sequence[Floats] | None, intervals_ms: Floats | None) -> list[Finding]:
+    """A finding if the phases cover so little of the beat that its length, or the unit of the times, may be wrong."""
+    if times_ms is None or intervals_ms is None or min(len(times) for times in times_ms) < 3:
+        return []
+    spans = [float(np.ptp(times)) * len(times) / (len(times) - 1) for times in times_ms]
+    covered = float(np.median(np.array(spans) / intervals_ms))
+    if covered >= _DOUBTFUL_PART:
+        return []
+    sentence = (
+        "the phases cover {covered_percent:.0f} % of the stated RR interval of {rr_interval_ms:.0f} ms: if the "
+        "interval is wrong, so are heart rate and output; if the trigger times are, so are the rates"
+    )
+    numbers = {"covered_percent": 100 * covered, "rr_interval_ms": float(np.median(intervals_ms))}
+    return [Finding(Code.DOUBTFUL_RR, Severity.WARNING, sentence, numbers=numbers)]
 
 
 def _trigger_oddities(triggers: Floats) -> list[Finding]:
