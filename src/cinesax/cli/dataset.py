@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="draw a contact sheet of its images with their labels")
     walls = actions.add_parser(
         "walls",
-        help="have a network draw the wall where experts drew only the cavity",
+        help="let a network draw the wall where experts drew only the cavity",
         description="Write a copy of a set in which a network has drawn the wall (myocardium) where experts drew only "
         "the cavity. The expert's cavity stays. Patients whose volume of wall differs at ED and ES are left as they "
         "are.",

@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="CLASS",
-        help="onnx: a class that the network draws but that was not validated: analyze leaves it out unless asked; "
+        help="onnx: a class that the network draws but was not validated for: analyze draws it only on request; "
         "may be repeated",
     )
     parser.add_argument("--scores", type=Path, help="a JSON file of measured scores for the manifest and the card")

@@ -1,8 +1,8 @@
-"""Look at an exam, correct its contours and sign, on a page in the browser; nothing leaves this machine.
+"""View an exam, correct its contours and sign them, on a page in the browser; no data leave this computer.
 
-PATH is an exam, a folder of results (cinesax analyze -o), or a folder that holds many of either; without one the page
-starts with what its store holds. Exams without results are analyzed one after the other. Every correction is stored at
-once, in a folder beside PATH (--store). For research; not a medical device.
+PATH is an exam, a folder of results (cinesax analyze -o), or a folder with many of either; without PATH the page shows
+the exams in its store. Exams without results are analyzed one after the other. Every correction is stored at once, in a
+folder beside PATH (--store). For research use; not a medical device.
 Needs the extra `view`: pip install '.[view]' in the checkout.
 """
 
@@ -23,10 +23,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--store", type=Path, metavar="DIR", help="where corrections go (default: cinesax-reader beside PATH)"
     )
     parser.add_argument(
-        "--exam", type=Path, metavar="EXAM", help="the exam of PATH, if these results do not say where it lies"
+        "--exam", type=Path, metavar="EXAM", help="the exam of PATH, if these results do not say where it is"
     )
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="of the page (default: any free one)")
-    parser.add_argument("--no-browser", action="store_true", help="print the address and open nothing")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="port of the page (default: any free port)")
+    parser.add_argument("--no-browser", action="store_true", help="print the address, but do not open a browser")
     parser.add_argument("--show-patient", action="store_true", help="show name, ID, birth date and study date")
     parser.add_argument("--model", type=Path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads for the network (default: all cores)")
@@ -41,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Open the store, serve."""
+    """Open the store and serve the page."""
     for name in ("fastapi", "uvicorn"):
         if find_spec(name) is None:
             raise MissingExtraError(f"cinesax view needs {name}: {install_hint('view')}")
@@ -73,17 +73,17 @@ def run(args: argparse.Namespace) -> None:
     )
     where = Where(args.host, args.port, password, browser=not args.no_browser)
     analyses = Analyses(args.model, args.threads)
-    serve(Store(folder), settings, where, analyses=analyses, tell=_tell(folder))
+    serve(Store(folder), settings, where, analyses=analyses, tell=_printer(folder))
 
 
 def _there(path: Path) -> Path:
     try:
-        found = path.expanduser().resolve()
-        if not found.exists():
+        absolute = path.expanduser().resolve()
+        if not absolute.exists():
             raise InputError(f"{path} does not exist: give an exam, results, or a folder of them")
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    return found
+    return absolute
 
 
 def _password(file: Path | None) -> str:
@@ -101,12 +101,12 @@ def _password(file: Path | None) -> str:
     return password
 
 
-def _tell(folder: Path) -> Callable[[str], None]:
-    def told(address: str) -> None:
+def _printer(folder: Path) -> Callable[[str], None]:
+    def print_address(address: str) -> None:
         sys.stdout.write(
             f"cinesax view: {address}\n"
             f"corrections are stored in {folder}; Ctrl-C ends. For research use; not a medical device.\n"
         )
         sys.stdout.flush()
 
-    return told
+    return print_address

@@ -1,7 +1,7 @@
-"""The report as PDF, to be encapsulated in DICOM: for archives whose viewers show documents and pictures only.
+"""The report as a PDF to encapsulate in DICOM, for archives whose viewers show only documents and pictures.
 
-Needs the extra `pdf` (ReportLab). It holds the numbers, the volume-time curve, all findings, and the contact sheets of
-ED and ES. It names the patient as the exam does: a document in an archive must say whose it is.
+Needs the extra `pdf` (ReportLab). The PDF holds the numbers, the volume-time curve, all findings, and contact sheets of
+ED and ES. It names the patient as the exam does, because a document in an archive must identify its patient.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ _SHEET_QUALITY = 90
 _MARGIN_MM = 15
 _CURVE_MM = 120
 _PADDING = 12.0
-"""What ReportLab leaves free inside of a frame, both sides together, in points."""
+"""The space that ReportLab leaves inside a frame, both sides together, in points."""
 _FONT, _BOLD = "Helvetica", "Helvetica-Bold"
 """Fonts that every PDF reader has, for the letters of Western Europe (Windows code page 1252)."""
 _ENCODING = "cp1252"
@@ -33,7 +33,7 @@ TITLE = "Left ventricle from short-axis cine MRI"
 
 
 def pdf_problem() -> str | None:
-    """Why no PDF can be made, and what to do about it; None if it can."""
+    """Why no PDF can be made, and what to do; None if it can be made."""
     try:
         import reportlab  # noqa: F401
     except ImportError:
@@ -69,7 +69,7 @@ def report_pdf(analysis: Analysis, sheets: Iterable[Picture]) -> bytes:
         title=TITLE,
         author=_plain(analysis.provenance.software),
         subject=RESEARCH_USE,
-        # No clock and no random file identifier.
+        # Without the current time and a random file identifier, the same analysis gives the same bytes.
         invariant=1,
     )
 
@@ -108,7 +108,7 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
     story: list[Flowable] = [Paragraph(TITLE, title)]
     story += [Paragraph(f"<b>{RESEARCH_USE}</b> No person has checked it. Phases and slices are counted from 0.", text)]
     story += [Paragraph("Findings", heading)]
-    story += [line(str(finding)) for finding in analysis.findings] or [line("Nothing to doubt was found.")]
+    story += [line(str(finding)) for finding in analysis.findings] or [line("The checks found nothing to doubt.")]
     story += [
         Paragraph("Numbers", heading),
         table(_numbers([*summary.main_numbers(m), *summary.more_numbers(analysis)])),
@@ -132,8 +132,8 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
 
 def _numbers(numbers: Iterable[summary.Number]) -> list[tuple[str, str]]:
     return [
-        (one.name, f"{one.value} {one.unit}" if one.value is not None else f"not known: {one.why_not}")
-        for one in numbers
+        (number.name, f"{number.value} {number.unit}" if number.value is not None else f"not known: {number.why_not}")
+        for number in numbers
     ]
 
 
@@ -152,7 +152,7 @@ def _table(rows: list[list[Any]], width: float) -> "Flowable":
 
 
 def _drawing(curve: figures.Curve, marked: Mapping[str, int | None]) -> "Flowable":
-    """The volume-time curve, with names at some phases; ReportLab's y axis points up, that of the curve down."""
+    """The volume-time curve, with names at some phases; ReportLab's y axis points up, the curve's points down."""
     from reportlab.graphics.shapes import Circle, Drawing, Line, String
     from reportlab.lib import colors
     from reportlab.lib.units import mm
@@ -167,9 +167,9 @@ def _drawing(curve: figures.Curve, marked: Mapping[str, int | None]) -> "Flowabl
         drawing.add(String(x, height - bottom - 20, label, fontName=_FONT, fontSize=14, textAnchor="middle"))
     middle = (left + right) / 2
     drawing.add(String(middle, 6, f"{curve.x_title}; volume in ml", fontName=_FONT, fontSize=14, textAnchor="middle"))
-    for one, other in zip(curve.dots, curve.dots[1:], strict=False):
-        if one is not None and other is not None:
-            ends = one[0], height - one[1], other[0], height - other[1]
+    for first, second in zip(curve.dots, curve.dots[1:], strict=False):
+        if first is not None and second is not None:
+            ends = first[0], height - first[1], second[0], height - second[1]
             drawing.add(Line(*ends, strokeColor=colors.HexColor("#0b5394"), strokeWidth=2))
     for dot in curve.dots:
         if dot is not None:
@@ -197,7 +197,7 @@ def _picture(sheet: Picture, width: float) -> "Flowable":
 def _whose(analysis: Analysis) -> str:
     patient, source = analysis.cine.patient, analysis.cine.source
     known = [patient.name, patient.patient_id, patient.birth_date, source.study_date]
-    # A name in other letters than the fonts have would become question marks, which could be anybody's.
+    # A name in letters that the fonts lack would become question marks, which identify nobody.
     shown = [text for text in known if text and _plain(text) == text]
     return " | ".join([*shown, analysis.case])
 

@@ -1,7 +1,7 @@
 """Self-training: a network labels the wall where experts drew only the cavity, and a new set is written with it.
 
-Experts draw the wall at ED. A network that learns from them alone forgets the wall at ES. So a trained network draws
-it there, the expert's cavity always wins, and what it drew is kept only where it can be checked: muscle can hardly be
+Experts draw the wall at ED. A network trained on this alone forgets the wall at ES. So a trained network draws the wall
+there. The expert's cavity always wins, and a drawn wall is kept only if it passes a check: muscle can hardly be
 compressed, so a heart has the same volume of wall at ED and at ES.
 """
 
@@ -30,24 +30,24 @@ from cinesax.train.data.records import Dataset, new_set, read_examples, rows, wr
 Flags = NDArray[np.bool_]
 
 LEVELS = (0.5, 0.4, 0.6, 0.3, 0.7)
-"""Scores of cavity and wall together at which the outer border may be drawn, the preferred one first."""
+"""Scores of cavity and wall together at which the outer border may be drawn, in order of preference."""
 
 MOST_DIFFERENCE = 0.25
-"""The volumes of wall at ED and ES may differ by this part. Experts themselves differ by 10 %."""
+"""The largest relative difference between the volumes of wall at ED and ES. Experts themselves differ by 10 %."""
 
 _LEAST_ENCLOSED = 0.75
-"""Part of the cavity's border that must have wall outside: at the base a network often leaves it out."""
+"""The part of the cavity's border that must have wall outside: at the base a network often omits the wall."""
 
 _BATCH = 16
 
 
 @dataclass
 class Walls:
-    """What became of the stacks whose wall was not drawn.
+    """The result for stacks without a drawn wall.
 
     Attributes:
         labelled: number of frames that got a wall.
-        refused: case -> ratio of the volumes of wall at ES and ED, of those that differ too much.
+        refused: case -> ratio of the volumes of wall at ES and ED, for cases in which they differ too much.
     """
 
     labelled: int = 0
@@ -60,11 +60,11 @@ def label_walls(dataset: Dataset, folder: Path, network: NetworkSegmenter) -> tu
     Args:
         dataset: the set.
         folder: the folder of the new set; it must not exist yet.
-        network: draws cavity and wall on crops; framed as the set is. What a network learned from must not be held
-            out by a training on the new set: its labels would carry it over.
+        network: draws cavity and wall on crops; with the framing of the set. A training on the new set must not hold
+            out patients that this network was trained on: the new labels carry its knowledge of them.
 
     Raises:
-        DatasetError: the set has no myocardium, or is framed in another way than the network needs.
+        DatasetError: the set has no myocardium, or another framing than the network.
         OutputError: the folder exists or cannot be written.
     """
     bundle = network.bundle
@@ -74,7 +74,7 @@ def label_walls(dataset: Dataset, folder: Path, network: NetworkSegmenter) -> tu
     if bundle.framing != dataset.framing:
         raise DatasetError(f"{dataset.folder} was framed differently from what {bundle.name} needs: prepare it again")
     if Structure.MYOCARDIUM not in bundle.classes.values():
-        raise DatasetError(f"{bundle.name} draws no wall")
+        raise DatasetError(f"{bundle.name} does not draw the wall")
     report = Walls()
     files = [(shard.split, shard.file) for shard in dataset.manifest.shards]
     place_of = {(row.split, row.name): row.shard for row in rows(dataset)}
@@ -98,13 +98,13 @@ def label_walls(dataset: Dataset, folder: Path, network: NetworkSegmenter) -> tu
 
 
 def _drawn(dataset: Dataset, split: str, network: NetworkSegmenter, report: Walls) -> dict[str, Example]:
-    """Name -> example with its wall, for the frames that got one."""
+    """Name -> example with its wall, for the frames that got a wall."""
     heart = network.bundle.heart
     if heart is None:
         raise DatasetError(f"{network.bundle.name} has no refiner that draws the wall")
-    found: dict[str, Example] = {}
+    labelled: dict[str, Example] = {}
     for stack in _stacks(dataset, split):
-        lacking = [one for one in stack if _lacks_wall(one)]
+        lacking = [example for example in stack if _lacks_wall(example)]
         if not lacking:
             continue
         scores = _scores(stack, lacking, network, heart)
@@ -117,13 +117,13 @@ def _drawn(dataset: Dataset, split: str, network: NetworkSegmenter, report: Wall
             if wall is not None:
                 label = np.where(wall, np.uint8(Structure.MYOCARDIUM), example.label)
                 known = example.known | {Structure.MYOCARDIUM}
-                found[example.name] = replace(example, label=label, known=known)
-    report.labelled += len(found)
-    return found
+                labelled[example.name] = replace(example, label=label, known=known)
+    report.labelled += len(labelled)
+    return labelled
 
 
 def _stacks(dataset: Dataset, split: str) -> Iterator[list[Example]]:
-    """The examples of one patient and one kind of source, as soon as all of them were read."""
+    """The examples of each patient and kind of source, as soon as all of them are read."""
     missing = Counter((row.case, row.kind) for row in rows(dataset) if row.split == split)
     waiting: dict[tuple[str, Kind], list[Example]] = defaultdict(list)
     for example in read_examples(dataset, split):
@@ -134,23 +134,23 @@ def _stacks(dataset: Dataset, split: str) -> Iterator[list[Example]]:
 
 
 def _lacks_wall(example: Example) -> bool:
-    """Whether a cavity was drawn and its wall was not."""
-    there = bool(np.any(example.label == Structure.CAVITY))
-    return there and Structure.CAVITY in example.known and Structure.MYOCARDIUM not in example.known
+    """Whether the cavity is drawn, but not its wall."""
+    has_cavity = bool(np.any(example.label == Structure.CAVITY))
+    return has_cavity and Structure.CAVITY in example.known and Structure.MYOCARDIUM not in example.known
 
 
 def _scores(
     stack: Sequence[Example], lacking: Sequence[Example], network: NetworkSegmenter, heart: HeartPass
 ) -> dict[str, NDArray[np.float32]]:
-    """Name -> scores of cavity and wall together, (size, size), 0 outside of the crop round the heart."""
-    cavities = [one.label == Structure.CAVITY for one in stack]
+    """Name -> scores of cavity and wall together, (size, size), 0 outside the crop around the heart."""
+    cavities = [example.label == Structure.CAVITY for example in stack]
     middle = np.argwhere(np.sum(cavities, axis=0, dtype=int)).mean(axis=0)
     size = network.bundle.framing.size
     row, column = crop_corner(middle, heart.crop, size)
     window = slice(row, row + heart.crop), slice(column, column + heart.crop)
-    places: list[Place] = [(one.case, one.phase, one.slice) for one in stack]
+    places: list[Place] = [(example.case, example.phase, example.slice) for example in stack]
     beside = neighbours(places, [float(np.count_nonzero(cavity)) for cavity in cavities])
-    images = {one.name: (one.image[window] / np.float32(65535)).astype(np.float32) for one in stack}
+    images = {example.name: (example.image[window] / np.float32(65535)).astype(np.float32) for example in stack}
     empty = np.zeros((heart.crop, heart.crop), np.float32)
 
     def shown(number: int) -> NDArray[np.float32]:
@@ -160,17 +160,17 @@ def _scores(
         towards = [images[stack[other].name] if other >= 0 else empty for other in beside[number]]
         return np.stack([towards[0], own, towards[1]], axis=-1)
 
-    channels = [c for c, one in network.bundle.classes.items() if one in (Structure.CAVITY, Structure.MYOCARDIUM)]
-    wanted = [number for number, one in enumerate(stack) if one in lacking]
-    found: dict[str, NDArray[np.float32]] = {}
+    channels = [c for c, part in network.bundle.classes.items() if part in (Structure.CAVITY, Structure.MYOCARDIUM)]
+    wanted = [number for number, example in enumerate(stack) if example in lacking]
+    results: dict[str, NDArray[np.float32]] = {}
     for start in range(0, len(wanted), _BATCH):
         part = wanted[start : start + _BATCH]
         seen = share(network.refiner.run(np.stack([shown(number) for number in part])), channels)
         for number, scores in zip(part, seen, strict=True):
             whole = np.zeros((size, size), np.float32)
             whole[window] = scores
-            found[stack[number].name] = whole
-    return found
+            results[stack[number].name] = whole
+    return results
 
 
 def _level(stack: Sequence[Example], scores: Mapping[str, NDArray[np.float32]]) -> tuple[float | None, float]:
@@ -183,8 +183,8 @@ def _level(stack: Sequence[Example], scores: Mapping[str, NDArray[np.float32]]) 
         The level, None if the volumes differ by more than MOST_DIFFERENCE or there are not two phases; and the ratio.
     """
     cavity: Counter[int] = Counter()
-    for one in stack:
-        cavity[one.phase] += int(np.count_nonzero(one.label == Structure.CAVITY))
+    for example in stack:
+        cavity[example.phase] += int(np.count_nonzero(example.label == Structure.CAVITY))
     phases = [phase for phase in cavity if phase >= 0 and cavity[phase]]
     if len(phases) < 2:
         return None, float("nan")
@@ -192,10 +192,14 @@ def _level(stack: Sequence[Example], scores: Mapping[str, NDArray[np.float32]]) 
     ratios = {}
     for level in LEVELS:
         areas = Counter({ed: 0, es: 0})
-        for one in stack:
-            if one.phase in (ed, es):
-                drawn = _wall(one, scores[one.name], level) if one.name in scores else one.label == Structure.MYOCARDIUM
-                areas[one.phase] += 0 if drawn is None else int(np.count_nonzero(drawn))
+        for example in stack:
+            if example.phase in (ed, es):
+                drawn = (
+                    _wall(example, scores[example.name], level)
+                    if example.name in scores
+                    else example.label == Structure.MYOCARDIUM
+                )
+                areas[example.phase] += 0 if drawn is None else int(np.count_nonzero(drawn))
         ratios[level] = areas[es] / max(1, areas[ed])
     best = min(LEVELS, key=lambda level: abs(np.log(max(ratios[level], 1e-3))))
     fits = 1 - MOST_DIFFERENCE <= ratios[best] <= 1 / (1 - MOST_DIFFERENCE)
@@ -203,7 +207,7 @@ def _level(stack: Sequence[Example], scores: Mapping[str, NDArray[np.float32]]) 
 
 
 def _wall(example: Example, scores: NDArray[np.float32], level: float) -> Flags | None:
-    """The wall outside of the expert's cavity, (size, size); None if it surrounds too little of the cavity."""
+    """The wall outside the expert's cavity, (size, size); None if it surrounds too little of the cavity."""
     cavity = example.label == Structure.CAVITY
     regions, _ = ndimage.label((scores >= level) | cavity)
     mine = np.unique(regions[cavity])
