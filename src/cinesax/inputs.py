@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from cinesax.core.cine import Cine
+from cinesax.core.cine import Cine, StoredFile
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.selection import (
@@ -62,6 +62,18 @@ def open_cine(
 
     (root,) = paths
     return _from(paths, read_cine(pick_short_axis(open_exam(root), selection)))
+
+
+def open_stored(root: Path, files: Sequence[StoredFile]) -> Cine:
+    """Read the short-axis cine of DICOM files that are known to belong together: in folders or zips below `root`.
+
+    Raises:
+        InputError: as `open_cine`.
+    """
+    from cinesax.dicom.read.exam import open_exam
+    from cinesax.dicom.read.pick import read_cine
+
+    return _from([root], read_cine(open_exam(root, files=files)))
 
 
 def _from(paths: Sequence[Path], cine: Cine) -> Cine:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fuzz import heavy, kills, shapes, table, trial
+from fuzz import cohorts, heavy, kills, shapes, table, trial
 from fuzz.crew import run_all
 
 _RESULTS = Path(__file__).resolve().parents[2] / "build" / "fuzz.jsonl"
@@ -16,6 +16,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=10_000, help="how many inputs (default 10000)")
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of their seeds (default 0)")
     parser.add_argument("--kills", type=int, default=50, help="how many writers to kill (default 50)")
+    parser.add_argument("--cohort-kills", type=int, default=20, help="how many runs over a cohort to kill (default 20)")
     parser.add_argument("--shapes", type=int, default=500, help="how many exams in other forms (default 500)")
     parser.add_argument("--shape", metavar="NAME:SEED", help="only this form of an exam")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
@@ -47,7 +48,9 @@ def main() -> int:
     sys.stdout.write(shapes.table(forms))
     ended = kills.run_all(args.kills)
     sys.stdout.write(table.of_kills(ended))
-    wrong = any(outcome.violations for outcome in outcomes) or any(end.violation for end in forms)
+    cohort = cohorts.run_all(args.cohort_kills)
+    sys.stdout.write(f"killed runs over a cohort: {args.cohort_kills}; {cohort or 'the same table'}\n")
+    wrong = bool(cohort) or any(outcome.violations for outcome in outcomes) or any(end.violation for end in forms)
     return int(wrong or kills.NEITHER in ended)
 
 

@@ -22,6 +22,7 @@ OUTPUT_CLOSED = 141
 # command runs: `cinesax --help` and `cinesax inspect` must not wait for what only `cinesax train` needs.
 COMMANDS = {
     "analyze": "measure the left ventricle of an exam and write the results",
+    "cohort": "measure every exam below a folder, into one table",
     "view": "look at exams in the browser, correct contours, sign",
     "inspect": "list the series of an exam and which is the short-axis cine",
     "phantom": "make a synthetic exam with known volumes",

@@ -22,7 +22,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -66,6 +66,8 @@ LABELS_NAME = "segmentation.nii.gz"
 CONTOURS_NAME = "contours"
 REPORT_NAME = "report.html"
 NAMES = (JSON_NAME, CSV_NAME, LABELS_NAME, CONTOURS_NAME, REPORT_NAME)
+OPTIONAL_NAMES = (CSV_NAME, LABELS_NAME, CONTOURS_NAME, REPORT_NAME)
+"""What may be left out; analysis.json is the seal of a result."""
 ALL_NAMES = (*NAMES, XLSX_NAME, PRESENCE_NAME, *DICOM_NAMES, IMAGES_NAME, UID_MAP_NAME)
 
 
@@ -77,6 +79,7 @@ def write_results(
     force: bool = False,
     dicom: DicomOptions | None = None,
     xlsx: bool = False,
+    only: Collection[str] = OPTIONAL_NAMES,
 ) -> Path:
     """Write all results of an analysis into the folder `out`.
 
@@ -88,6 +91,7 @@ def write_results(
         dicom: write DICOM objects as well. They carry the patient and study of the source, whatever `show_patient`
             says: an archive files them by these.
         xlsx: write measurements.xlsx as well; needs the extra `tables`.
+        only: which of `OPTIONAL_NAMES` to write.
 
     Returns:
         The folder, as an absolute path.
@@ -108,7 +112,7 @@ def write_results(
     try:
         with _staging(target) as stage:
             shown = analysis if show_patient else pseudonymise(analysis)
-            _fill(stage, shown)
+            _fill(stage, shown, only)
             if xlsx:
                 write_workbook(sheets_of(shown), stage / XLSX_NAME)
             filed = analysis if dicom is None else _write_dicom(stage, analysis, dicom)
@@ -261,19 +265,26 @@ def _staging(target: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _fill(stage: Path, analysis: Analysis) -> None:
+def _fill(stage: Path, analysis: Analysis, only: Collection[str]) -> None:
     from cinesax.formats.contours import write_contours
     from cinesax.formats.nifti import write_segmentation
-    from cinesax.results.html import render
 
     with ThreadPoolExecutor(1) as pool:  # compression releases Python's lock
-        labels = pool.submit(write_segmentation, analysis.segmentation, analysis.cine, stage / LABELS_NAME)
-        write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
-        (stage / REPORT_NAME).write_text(render(analysis), encoding="utf-8")
-        labels.result()
+        labels = None
+        if LABELS_NAME in only:
+            labels = pool.submit(write_segmentation, analysis.segmentation, analysis.cine, stage / LABELS_NAME)
+        if CONTOURS_NAME in only:
+            write_contours(analysis.segmentation, analysis.cine, stage / CONTOURS_NAME)
+        if REPORT_NAME in only:
+            from cinesax.results.html import render
+
+            (stage / REPORT_NAME).write_text(render(analysis), encoding="utf-8")
+        if labels is not None:
+            labels.result()
     if analysis.segmentation.presence is not None:
         write_presence(analysis.segmentation.presence, stage / PRESENCE_NAME)
-    (stage / CSV_NAME).write_text(tables.to_csv([analysis]), encoding="utf-8")
+    if CSV_NAME in only:
+        (stage / CSV_NAME).write_text(tables.to_csv([analysis]), encoding="utf-8")
     (stage / JSON_NAME).write_text(tables.to_json(analysis), encoding="utf-8")
 
 
@@ -310,7 +321,8 @@ def _prove(stage: Path, analysis: Analysis) -> None:
     from cinesax.dicom import verify as proof
 
     cine, segmentation, m = analysis.cine, analysis.segmentation, analysis.measurements
-    proof.prove_nifti(stage / LABELS_NAME, segmentation, cine)
+    if (stage / LABELS_NAME).exists():
+        proof.prove_nifti(stage / LABELS_NAME, segmentation, cine)
     phases = {SEG_ED_NAME: (m.ed_phase,), SEG_ES_NAME: (m.es_phase,), SEG_CINE_NAME: range(cine.n_phases)}
     for name, held in phases.items():
         if (stage / name).exists():

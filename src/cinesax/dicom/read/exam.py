@@ -62,21 +62,25 @@ class Exam:
     findings: tuple[Finding, ...]
 
 
-def open_exam(path: str | Path) -> Exam:
+def open_exam(path: str | Path, *, files: Sequence[StoredFile] | None = None) -> Exam:
     """Read the headers of all DICOM instances in a folder (any depth, any names), one file, or a zip.
 
     If the path is a DICOMDIR, the files that it lists are read.
+
+    Args:
+        path: what to open.
+        files: the files of it to read, where they are known; None: all.
 
     Raises:
         InputError: the path does not exist, is not readable, holds no DICOM file, or is a zip that is not safe.
     """
     root = Path(path)
     content = _Content()
-    files = list_files(root)
+    given, files = files, files if files is not None else list_files(root)
     with opener() as open_file:
         for file in files:
             content.read(file, open_file, root)
-        if len(files) == 1 and content.directories:
+        if given is None and len(files) == 1 and content.directories:
             # The given path is a DICOMDIR, not its folder.
             files = missing_files(files, content.directories).there
             for file in files:
@@ -270,5 +274,6 @@ def refuse_several_studies(exam: Exam) -> None:
     )
     raise NoShortAxisError(
         f"{exam.path} holds {what}: {_studies(exam)}; "
-        f"give the folder of one study, or pick one with {option}, or a series with --series UID"
+        f"give the folder of one study, or pick one with {option}, or a series with --series UID; "
+        "cinesax cohort measures all of them, into one table"
     )

@@ -290,7 +290,7 @@ def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, Elements]
         NotDicomError: the bytes are not a DICOM file; with the reason.
     """
     with understanding():
-        _refuse_other_files(stream)
+        refuse_other_files(stream)
         stream = inflated(stream)
         parsed = parse_file(stream, _TAGS)
         elements = parsed.elements
@@ -305,7 +305,8 @@ def read_instance(file: StoredFile, stream: BinaryIO) -> tuple[Header, Elements]
     return Header(file=file, pixel_offset=offset, pixel_bytes=left, transfer_syntax_uid=syntax, **values), elements
 
 
-def _refuse_other_files(stream: BinaryIO) -> None:
+def refuse_other_files(stream: BinaryIO) -> None:
+    """Raise NotDicomError where a file, by its first bytes, is not DICOM."""
     start = stream.read(132)
     stream.seek(0)
     if start[128:132] == b"DICM":

@@ -70,12 +70,13 @@ class Parsed:
     encoding: Encoding
 
 
-def parse_file(stream: BinaryIO, wanted: Collection[int] | None = None) -> Parsed:
+def parse_file(stream: BinaryIO, wanted: Collection[int] | None = None, *, last: int | None = None) -> Parsed:
     """Read the elements of a file up to its pixels; the stream stops there.
 
     Args:
         stream: at the start of the file; not deflated.
         wanted: top-level tags to keep; None: all.
+        last: the last tag to read; None: all up to the pixels.
 
     Raises:
         EOFError, ValueError, struct.error, RecursionError: the file is damaged.
@@ -86,7 +87,11 @@ def parse_file(stream: BinaryIO, wanted: Collection[int] | None = None) -> Parse
     # Some files begin with elements of the network protocol.
     parse(stream, Encoding(explicit=False, little=True), stop=lambda tag: tag >> 16 != 0, wanted=())
     encoding = _encoding(meta, stream)
-    return Parsed(meta, parse(stream, encoding, stop=lambda tag: tag in _PIXELS, wanted=wanted), encoding)
+
+    def stop(tag: int) -> bool:
+        return tag in _PIXELS or (last is not None and tag > last)
+
+    return Parsed(meta, parse(stream, encoding, stop=stop, wanted=wanted), encoding)
 
 
 def _encoding(meta: Elements, stream: BinaryIO) -> Encoding:

@@ -1,0 +1,219 @@
+"""Measure the left ventricle of every exam below ROOT, into one table.
+
+An exam is a DICOM study, in whatever folders and zips it lies, or a NIfTI cine. Each is analyzed in a process with
+limits of memory and time, so that a bad one costs itself alone; its folder appears whole in RESULTS/exams. Whatever
+ends a run (Ctrl-C, a power cut), the same command goes on: what has a receipt is not done again, and what a reader
+approved or edited is never replaced. For research; not a medical device.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cinesax.core.errors import UsageError, install_hint, printable
+from cinesax.core.presence import BaseRule
+
+if TYPE_CHECKING:
+    from cinesax.cohort.run import Progress
+    from cinesax.cohort.table import Tables
+    from cinesax.cohort.work import ExamWork
+    from cinesax.engines.work import Limits
+
+_MOST_JOBS = 8
+_LINE_SECONDS = 30.0
+_GB = 1024**3
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("root", type=Path, nargs="?", metavar="ROOT", help="the folder (or zip) that holds the exams")
+    parser.add_argument(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="instead of ROOT: a .csv or .parquet file with a column path; its other columns come back in the table",
+    )
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="RESULTS", help="the folder for the results")
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        help="what names.csv calls an exam: patient-id, folder, or a column of --list; the table has keys only",
+    )
+    parser.add_argument(
+        "--outputs",
+        metavar="A,B",
+        help="of each exam: report, csv, segmentation, contours, picture (all five by default), dicom, or none",
+    )
+    analysis = parser.add_argument_group("the analysis")
+    analysis.add_argument("--model", type=Path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
+    analysis.add_argument("--base", choices=tuple(BaseRule), default=BaseRule.HALF, help="as for cinesax analyze")
+    analysis.add_argument("--unvalidated", action="store_true", help="as for cinesax analyze")
+    again = parser.add_argument_group("what has a receipt already")
+    again.add_argument("--retry-failed", action="store_true", help="try again what failed")
+    again.add_argument(
+        "--only-changed",
+        action="store_true",
+        help="leave values of another version, network or option; only exams whose own files changed run again",
+    )
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--jobs", type=int, metavar="N", help="exams at once (default: one a core, at most 8)")
+    limits.add_argument(
+        "--memory-gb", type=float, default=4.0, metavar="GB", help="memory of one exam (Linux; default: 4)"
+    )
+    limits.add_argument("--minutes", type=float, default=10.0, metavar="MIN", help="time for one exam (default: 10)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Plan, analyze, write the table and the page."""
+    if (args.root is None) == (args.list is None):
+        raise UsageError("give the folder of the exams, or --list FILE, not both")
+    from cinesax.cohort.planning.listed import check_label, read_list
+    from cinesax.cohort.run import Again, Cohort, forget_leftovers, run_cohort
+    from cinesax.cohort.work import ExamWork, Options, network_of, recipe_of
+    from cinesax.engines.local import LocalEngine
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = args.jobs if args.jobs is not None else min(cores, _MOST_JOBS)
+    limits = _limits(args, jobs)
+    outputs = _outputs(args.outputs)
+    listed = () if args.list is None else read_list(args.list)
+    if args.label is not None:
+        check_label(args.label, listed)
+    results = args.out.expanduser().resolve()
+    root = None if args.root is None else args.root.expanduser().absolute()
+    if root is not None and results == root.resolve():
+        raise UsageError(f"{args.out} is the folder of the exams: give another one for the results")
+    model = None if args.model is None else args.model.expanduser().resolve()
+    options = Options(model, BaseRule(args.base), args.unvalidated, outputs, threads=max(1, cores // jobs))
+    work = ExamWork(results, recipe_of(options, network_of(options)), options)
+    with _telling() as tell:
+        try:
+            run_cohort(
+                Cohort(results, root, listed),
+                work,
+                LocalEngine(jobs),
+                limits=limits,
+                again=Again(args.retry_failed, args.only_changed),
+                report=tell,
+            )
+        except BaseException:
+            _tabulate_what_is_there(work, args.label)
+            raise
+    forget_leftovers(results)
+    _conclude(results, _tabulate(work, args.label))
+
+
+def _limits(args: argparse.Namespace, jobs: int) -> "Limits":
+    from cinesax.engines.work import Limits
+
+    if jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, seen {jobs}")
+    if not 0.25 <= args.memory_gb <= 1024 or not 0 < args.minutes <= 1440:
+        raise UsageError("--memory-gb is from 0.25 to 1024, --minutes above 0 and up to 1440")
+    memory = int(args.memory_gb * _GB)
+    return Limits(memory_bytes=memory, seconds=60 * args.minutes, grown_bytes=memory // 2)
+
+
+def _outputs(text: str | None) -> tuple[str, ...]:
+    from cinesax.cohort.work import DEFAULT_OUTPUTS, OUTPUTS
+
+    if text is None:
+        return DEFAULT_OUTPUTS
+    names = tuple(name.strip() for name in text.split(",") if name.strip() not in ("", "none"))
+    unknown = [name for name in names if name not in OUTPUTS]
+    if unknown:
+        raise UsageError(f"--outputs knows {', '.join(OUTPUTS)} and none, seen {unknown[0]}")
+    return names
+
+
+def _tabulate(work: "ExamWork", label: str | None) -> "Tables":
+    from cinesax.cohort.page import PAGE_NAME, Page
+    from cinesax.cohort.run import opened_plan
+    from cinesax.cohort.table import write_tables
+
+    page = Page()
+    with opened_plan(work.results) as plan:
+        tables = write_tables(work.results, plan, work.recipe, label=label, take=page.take)
+    page.write(work.results / PAGE_NAME)
+    return tables
+
+
+def _tabulate_what_is_there(work: "ExamWork", label: str | None) -> None:
+    """The table of an interrupted run; the error that ended it is what is told."""
+    from cinesax.core.errors import CinesaxError
+
+    if not (work.results / ".cohort" / "plan.sqlite").exists():
+        return
+    try:
+        _tabulate(work, label)
+    except (CinesaxError, OSError) as error:
+        sys.stderr.write(f"cinesax: the table could not be written: {printable(str(error))}\n")
+
+
+@contextmanager
+def _telling() -> "Iterator[Callable[[str, Progress], None]]":
+    """Something that tells how far the run is: a line that is rewritten in a terminal, else one now and then."""
+    terminal = sys.stderr.isatty()
+    last = 0.0
+
+    def tell(step: str, progress: "Progress") -> None:
+        nonlocal last
+        now = time.monotonic()
+        finished = step == "analyze" and progress.left == 0
+        if now - last < (0.2 if terminal else _LINE_SECONDS) and not finished:
+            return
+        last = now
+        line = words(step, progress)
+        sys.stderr.write(f"\r\x1b[K{line}" if terminal else f"{line}\n")
+        sys.stderr.flush()
+
+    try:
+        yield tell
+    finally:
+        if terminal and last:
+            sys.stderr.write("\n")
+
+
+def words(step: str, progress: "Progress") -> str:
+    """How far a run is, in one line."""
+    if step == "find":
+        return f"looking for exams: {progress.planned:,} files"
+    finished = progress.planned - progress.left
+    parts = [f"{finished:,} of {progress.planned:,} exams"]
+    if progress.done + progress.failed:
+        parts.append(f"{60 * progress.per_second:.1f} a minute")
+        if progress.left:
+            parts.append(f"{_duration(progress.left / progress.per_second)} left")
+    if progress.failed:
+        parts.append(f"{progress.failed:,} failed (last: {printable(progress.last_failure)[:120]})")
+    if progress.elsewhere:
+        parts.append(f"{progress.elsewhere:,} in another run")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _conclude(results: Path, tables: "Tables") -> None:
+    from rich.console import Console
+
+    from cinesax.cohort.table import EXCEL_ROWS
+
+    console = Console(highlight=False)
+    console.print(
+        f"written: {results / 'index.html'}, cohort.csv ({tables.n_rows:,} rows)", soft_wrap=True, markup=False
+    )
+    if tables.missing_extra:
+        console.print(f"for cohort.parquet and cohort.xlsx {install_hint('tables')}", soft_wrap=True, markup=False)
+    elif tables.without_excel:
+        console.print(
+            f"cohort.xlsx is left out above {EXCEL_ROWS:,} rows: open cohort.csv or cohort.parquet", soft_wrap=True
+        )

@@ -1,0 +1,179 @@
+"""index.html of a cohort: overview, distributions, failures by reason, and the list with the doubtful exams first.
+
+One file without requests to anywhere; pictures of exams lie beside it and are loaded when a row is opened. The list
+draws only the rows that are seen, so 5,000 of them scroll as ten do.
+"""
+
+import heapq
+import json
+from collections import Counter
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, Template, select_autoescape
+
+from cinesax.cohort.picture import PICTURE_NAME
+from cinesax.cohort.receipt import Cell
+from cinesax.cohort.rows import Row
+from cinesax.core.errors import OutputError
+from cinesax.files.stored_files import replacing
+from cinesax.results.tables import RESEARCH_USE
+
+PAGE_NAME = "index.html"
+MOST_ROWS = 20_000
+"""More are not listed in the page, only counted: the most doubtful are kept, and the table has all."""
+
+_NUMBERS = ("ef_percent", "edv_ml", "esv_ml", "sv_ml", "lv_mass_g", "heart_rate_bpm")
+_TEXTS = (
+    "exam",
+    "status",
+    "reason",
+    "message",
+    "doubts",
+    "reader",
+    "network_version",
+    "kind",
+    "manufacturer",
+    "scanner",
+)
+_OTHERS = (
+    "doubt",
+    "ef_network_percent",
+    "ef_reader_percent",
+    "outdated",
+    "input_missing",
+    "exit_code",
+    "phases",
+    "slices",
+)
+_ORDER = {"done": 0, "edited": 0, "approved": 0, "failed": -1, "waiting": -2}
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A distribution that is shown: so many bins of one width, and what lies outside goes to the ends."""
+
+    column: str
+    title: str
+    unit: str
+    low: float
+    width: float
+    bins: int
+
+    def place(self, value: float) -> int:
+        """The bin of a value."""
+        return min(max(int((value - self.low) // self.width), 0), self.bins - 1)
+
+
+HISTOGRAMS = (
+    Histogram("ef_percent", "Ejection fraction", "%", 0, 5, 20),
+    Histogram("edv_ml", "End-diastolic volume", "ml", 0, 20, 20),
+    Histogram("esv_ml", "End-systolic volume", "ml", 0, 20, 20),
+    Histogram("lv_mass_g", "LV mass", "g", 0, 20, 20),
+    Histogram("heart_rate_bpm", "Heart rate", "/min", 30, 6, 20),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a histogram, in per cent of the highest."""
+
+    title: str
+    count: int
+    percent: float
+
+
+class Page:
+    """Collects rows, one at a time, and writes the page."""
+
+    def __init__(self) -> None:
+        self._statuses: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._doubts: Counter[str] = Counter()
+        self._bins = {one.column: [0] * one.bins for one in HISTOGRAMS}
+        # A heap with the least doubtful on top: that one leaves when another comes in.
+        self._kept: list[tuple[tuple[float, float], int, list[Cell]]] = []
+        self._count = 0
+
+    def take(self, row: Row) -> None:
+        """Note a row."""
+        cells = row.cells
+        status = str(cells["status"])
+        self._count += 1
+        self._statuses[status] += 1
+        if cells.get("reason"):
+            self._reasons[str(cells["reason"])] += 1
+        self._doubts.update(str(cells.get("doubts") or "").split())
+        for one in HISTOGRAMS:
+            value = cells.get(one.column)
+            if isinstance(value, int | float):
+                self._bins[one.column][one.place(value)] += 1
+        rank = (float(_ORDER.get(status, 0)), float(cells.get("doubt") or 0))
+        entry = (rank, -self._count, _shown(row))
+        if len(self._kept) < MOST_ROWS:
+            heapq.heappush(self._kept, entry)
+        else:
+            heapq.heappushpop(self._kept, entry)
+
+    def write(self, path: Path) -> None:
+        """Write the page; it appears whole.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        try:
+            with replacing(path) as temporary:
+                temporary.write_text(self._rendered(), encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    def _rendered(self) -> str:
+        listed = [entry[2] for entry in sorted(self._kept, key=lambda entry: entry[:2], reverse=True)]
+        data = {"columns": [*_TEXTS, *_NUMBERS, *_OTHERS, "report", "picture"], "rows": listed}
+        # "<" cannot end the script early then.
+        told = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+        return _template().render(
+            count=self._count,
+            listed=len(listed),
+            statuses=[(name, self._statuses[name]) for name in ("done", "edited", "approved", "failed", "waiting")],
+            reasons=self._reasons.most_common(),
+            doubts=self._doubts.most_common(12),
+            histograms=[(one, self._bars(one), sum(self._bins[one.column])) for one in HISTOGRAMS],
+            data=told,
+            css=_text("index.css"),
+            js=_text("index.js"),
+            research_use=RESEARCH_USE,
+        )
+
+    def _bars(self, one: Histogram) -> list[Bar]:
+        counts = self._bins[one.column]
+        highest = max(*counts, 1)
+        edges = [one.low + one.width * index for index in range(one.bins + 1)]
+        return [
+            Bar(f"{low:g} to {high:g} {one.unit}", count, round(100 * count / highest, 1))
+            for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+        ]
+
+
+def _shown(row: Row) -> list[Cell]:
+    cells = [row.cells.get(name) for name in (*_TEXTS, *_NUMBERS, *_OTHERS)]
+    if row.folder is None:
+        return [*cells, None, None]
+    folder = row.human or row.folder
+    base = f"exams/{quote(row.key)}"
+    inner = folder.relative_to(row.folder).as_posix() if folder != row.folder else ""
+    report = f"{base}/{quote(inner)}/report.html" if inner else f"{base}/report.html"
+    done = row.cells.get("status") != "failed"
+    return [*cells, report if done else None, f"{base}/{PICTURE_NAME}" if done else None]
+
+
+def _text(name: str) -> str:
+    return resources.files("cinesax.cohort").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _template() -> Template:
+    return Environment(autoescape=select_autoescape(default=True), trim_blocks=True, lstrip_blocks=True).from_string(
+        _text("index.html.j2")
+    )

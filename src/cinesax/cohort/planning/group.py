@@ -1,0 +1,333 @@
+"""From files to exams: the second step of a plan.
+
+An exam is all DICOM files of one study and patient, in whatever folders and zips they lie; a NIfTI file of many phases,
+or a folder of NIfTI files that make one cine; and a folder with files that nobody can read, so that it gets a row with
+the reason. The same files twice are one exam; other files under the same names are another one.
+"""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cinesax.cohort.planning.plan import Kind, Plan
+from cinesax.core.cine import StoredFile
+from cinesax.files.stored_files import opener
+from cinesax.formats.nifti import names
+
+_FEWEST_PHASES, _FEWEST_SLICES = 3, 3
+_DIGITS = 10
+_SEPARATOR = "\x1f"
+_MORE_DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Files that belong together, before they have a key.
+
+    Attributes:
+        base: what tells the exam from others, to be hashed: the StudyInstanceUID, or a path.
+        more: what tells exams of one base apart.
+    """
+
+    scope: int
+    kind: Kind
+    root: Path
+    base: str
+    more: str
+    patient: str = ""
+    copies: int = 0
+    where: str = field(default="", repr=False)
+    values: tuple[object, ...] = field(default=(), repr=False)
+
+
+def group(plan: Plan) -> None:
+    """Make the exams of a plan from its files, with keys and fingerprints."""
+    plan.index()
+    plan.change("CREATE TEMP TABLE refused AS SELECT scope, root FROM exams")
+    plan.change("DELETE FROM exams")
+    for groups in (_of_dicom, _of_nifti, _attach_directories, _of_others, _of_refused):
+        for one in groups(plan):
+            _put(plan, one)
+    _give_keys(plan)
+    _give_fingerprints(plan)
+
+
+def _put(plan: Plan, one: _Group) -> None:
+    """Note an exam under what makes it unique; keys are given when all are known."""
+    ((name,),) = plan.rows("SELECT name FROM scopes WHERE scope = ?", (one.scope,))
+    draft = _SEPARATOR.join((one.base, one.more, name))
+    plan.change(
+        "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, ?, '', 0, 0, ?)",
+        (draft, one.scope, one.kind.value, os.fsencode(one.root), one.patient, one.copies),
+    )
+    if one.where:
+        plan.change(f"UPDATE files SET exam = ? WHERE {one.where}", (draft, *one.values))
+
+
+def _by_path(plan: Plan, scope: int, path: Path) -> str:
+    """What stands for a UID where an exam has none: where it lies below its root, wherever that is."""
+    ((root, name),) = plan.rows("SELECT root, name FROM scopes WHERE scope = ?", (scope,))
+    top = Path(os.fsdecode(root))
+    inside = path.relative_to(top) if path.is_relative_to(top) else path
+    return f"path {os.fsencode(inside).hex()} {name}"
+
+
+def _of_refused(plan: Plan) -> Iterator[_Group]:
+    """What could not be listed: a folder without permission, a damaged zip, a link to nothing."""
+    for scope, path in plan.rows("SELECT scope, root FROM temp.refused"):
+        root = Path(os.fsdecode(path))
+        yield _Group(scope, Kind.OTHER, root, _by_path(plan, scope, root), "")
+
+
+def _of_dicom(plan: Plan) -> Iterator[_Group]:
+    query = "SELECT DISTINCT scope, study, patient FROM files WHERE kind = 'dicom' AND study != ''"
+    for scope, study, patient in plan.snapshot(query):
+        yield from _parts(plan, scope, study, patient)
+    # Files that name no study belong to that of their folder, if there is one, else together.
+    query = "SELECT DISTINCT scope, folder FROM files WHERE kind = 'dicom' AND study = ''"
+    for scope, folder in plan.snapshot(query):
+        where, values = "scope = ? AND folder = ? AND kind = 'dicom' AND study = ''", (scope, folder)
+        here = _exams_in(plan, scope, folder)
+        if len(here) == 1:
+            plan.change(f"UPDATE files SET exam = ? WHERE {where}", (here[0], *values))
+            continue
+        root = Path(os.fsdecode(folder))
+        yield _Group(scope, Kind.DICOM, root, _by_path(plan, scope, root), "", where=where, values=values)
+
+
+def _exams_in(plan: Plan, scope: int, folder: bytes) -> list[str]:
+    """The exams of which files lie in a folder: none, one or two."""
+    query = "SELECT DISTINCT exam FROM files WHERE scope = ? AND folder = ? AND exam IS NOT NULL LIMIT 2"
+    return [row[0] for row in plan.rows(query, (scope, folder))]
+
+
+def _parts(plan: Plan, scope: int, study: str, patient: str) -> Iterator[_Group]:
+    """One exam of a study and patient; several where other images lie under the same UIDs in other folders."""
+    where = "kind = 'dicom' AND scope = ? AND study = ? AND patient = ?"
+    values = (scope, study, patient)
+    folders = [row[0] for row in plan.rows(f"SELECT DISTINCT folder FROM files WHERE {where}", values)]
+    home = _home(plan, where, values, folders)
+    query = f"SELECT 1 FROM files WHERE {where} AND instance != '' GROUP BY instance HAVING COUNT(*) > 1 LIMIT 1"
+    twice = next(plan.rows(query, values), None) is not None
+    if not twice:
+        yield _Group(scope, Kind.DICOM, home, study, patient, patient, where=where, values=values)
+        return
+    parts, copied = _apart(plan, where, values, home)
+    for number, part in enumerate(parts):
+        plan.change("CREATE TEMP TABLE IF NOT EXISTS part (folder BLOB, name BLOB, member TEXT)")
+        plan.change("DELETE FROM part")
+        for file in part:
+            row = (os.fsencode(file.path.parent), os.fsencode(file.path.name), file.member or "")
+            plan.change("INSERT INTO part VALUES (?, ?, ?)", row)
+        inside = f"{where} AND (folder, name, member) IN (SELECT folder, name, member FROM part)"
+        root = Path(os.path.commonpath([file.path if file.member else file.path.parent for file in part]))
+        more = patient if len(parts) == 1 else f"{patient} {root}"
+        copies = copied if number == 0 else 0
+        yield _Group(scope, Kind.DICOM, root, study, more, patient, copies, where=inside, values=values)
+
+
+def _home(plan: Plan, where: str, values: tuple[object, ...], folders: list[bytes]) -> Path:
+    paths = [Path(os.fsdecode(folder)) for folder in folders]
+    if len(paths) > 1:
+        return Path(os.path.commonpath(paths))
+    # One zip is the exam itself, not the folder in which it lies beside others.
+    named = list(plan.rows(f"SELECT DISTINCT name, member != '' FROM files WHERE {where} LIMIT 2", values))
+    return paths[0] / os.fsdecode(named[0][0]) if len(named) == 1 and named[0][1] else paths[0]
+
+
+def _apart(plan: Plan, where: str, values: tuple[object, ...], home: Path) -> tuple[list[list[StoredFile]], int]:
+    """Files of one study, taken apart by folder where the same instance is another image; and how many are copies."""
+    pieces: dict[str, dict[str, StoredFile]] = {}
+    loose: dict[str, list[StoredFile]] = {}
+    query = f"SELECT folder, name, member, instance FROM files WHERE {where} ORDER BY folder, name, member"
+    for folder, name, member, instance in plan.rows(query, values):
+        file = StoredFile(Path(os.fsdecode(folder)) / os.fsdecode(name), member or None)
+        piece = _piece(file, home)
+        loose.setdefault(piece, []).append(file)
+        pieces.setdefault(piece, {})[instance] = file
+    parts: list[list[str]] = []
+    copies = 0
+    for piece in sorted(pieces):
+        shared = [(part, other) for part in parts for other in part if pieces[other].keys() & pieces[piece].keys()]
+        if not shared:
+            # Another series of the study, unless it is not clear of which.
+            parts[0].append(piece) if len(parts) == 1 else parts.append([piece])
+            continue
+        if any(_same(pieces[other], pieces[piece]) for _, other in shared):
+            copies += len(loose[piece])
+            continue
+        parts.append([piece])
+    return [[file for piece in part for file in loose[piece]] for part in parts], copies
+
+
+def _piece(file: StoredFile, home: Path) -> str:
+    """The folder or zip just below the home of a study in which a file lies; "" for the home itself."""
+    inside = file.path if file.member is not None else file.path.parent
+    below = inside.relative_to(home).parts if inside.is_relative_to(home) else ()
+    return below[0] if below else ""
+
+
+def _same(one: dict[str, StoredFile], other: dict[str, StoredFile]) -> bool:
+    """Whether two folders hold the same image under one UID."""
+    instance = min(one.keys() & other.keys())
+    digests = []
+    with opener() as open_file:
+        for file in (one[instance], other[instance]):
+            try:
+                with open_file(file) as stream:
+                    digests.append(hashlib.sha256(stream.read()).hexdigest())
+            except OSError:
+                return False
+    return digests[0] == digests[1]
+
+
+def _of_nifti(plan: Plan) -> Iterator[_Group]:
+    query = (
+        "SELECT DISTINCT scope, folder FROM files AS one WHERE kind = 'nifti' AND NOT EXISTS (SELECT 1 FROM files "
+        "WHERE kind = 'dicom' AND folder = one.folder AND scope = one.scope)"
+    )
+    for scope, folder in plan.snapshot(query):
+        where = "scope = ? AND folder = ? AND kind = 'nifti'"
+        rows = plan.rows(f"SELECT name FROM files WHERE {where} ORDER BY name", (scope, folder))
+        home = Path(os.fsdecode(folder))
+        images = [home / os.fsdecode(name) for (name,) in rows]
+        images = [image for image in images if not names.is_labels(image)]
+        whole = [image for image in images if _has_many_phases(image)]
+        if len(whole) < 2 and len(images) != 1:
+            if images:
+                base = _by_path(plan, scope, home)
+                yield _Group(scope, Kind.NIFTI, home, base, "", where=where, values=(scope, folder))
+            continue
+        for image in whole or images:
+            name = os.fsencode(image.name)
+            base = _by_path(plan, scope, image)
+            yield _Group(
+                scope, Kind.NIFTI, image, base, "", where=f"{where} AND name = ?", values=(scope, folder, name)
+            )
+
+
+def _has_many_phases(path: Path) -> bool:
+    """Whether a NIfTI file is a cine by itself."""
+    import nibabel as nib
+
+    try:
+        shape = nib.load(path).shape  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, its reader says so
+        return False
+    return len(shape) == 4 and shape[3] >= _FEWEST_PHASES and min(shape[:3]) >= _FEWEST_SLICES
+
+
+def _attach_directories(plan: Plan) -> Iterator[_Group]:
+    """A DICOMDIR belongs to the exam below its folder, where there is only one: it says which files should be there."""
+    query = "SELECT scope, folder, name, member FROM files WHERE kind = 'directory'"
+    for scope, folder, name, member in plan.snapshot(query):
+        # 0x30 follows "/": all folders below.
+        below = (scope, folder, folder + b"/", folder + b"0")
+        query = (
+            "SELECT DISTINCT exam FROM files WHERE scope = ? AND (folder = ? OR (folder > ? AND folder < ?)) "
+            "AND exam IS NOT NULL LIMIT 2"
+        )
+        exams = list(plan.rows(query, below))
+        if len(exams) == 1:
+            plan.change(
+                "UPDATE files SET exam = ? WHERE scope = ? AND folder = ? AND name = ? AND member = ?",
+                (exams[0][0], scope, folder, name, member),
+            )
+    yield from ()
+
+
+def _of_others(plan: Plan) -> Iterator[_Group]:
+    """Files that nobody can read go to the exam in whose folder they lie; else their folder is an exam that fails."""
+    query = "SELECT DISTINCT scope, folder FROM files WHERE kind = 'other'"
+    for scope, folder in plan.snapshot(query):
+        where, values = "scope = ? AND folder = ? AND kind = 'other'", (scope, folder)
+        home = Path(os.fsdecode(folder))
+        owners = _exams_in(plan, scope, folder) or _owners(plan, scope, home)
+        if len(owners) == 1:
+            plan.change(f"UPDATE files SET exam = ? WHERE {where}", (owners[0], *values))
+        if owners:
+            continue
+        names_here = list(plan.rows(f"SELECT DISTINCT name, member != '' FROM files WHERE {where} LIMIT 2", values))
+        ((root,),) = plan.rows("SELECT root FROM scopes WHERE scope = ?", (scope,))
+        # One zip, or one file that was given itself, is the exam; else the folder is.
+        single = len(names_here) == 1 and (names_here[0][1] or home / os.fsdecode(names_here[0][0]) == _path(root))
+        place = home / os.fsdecode(names_here[0][0]) if single else home
+        yield _Group(scope, Kind.DICOM, place, _by_path(plan, scope, place), "", where=where, values=values)
+
+
+def _path(stored: bytes) -> Path:
+    return Path(os.fsdecode(stored))
+
+
+def _owners(plan: Plan, scope: int, folder: Path) -> list[str]:
+    """The exams that lie round a folder: those whose files are spread over folders of which this is one."""
+    ((stored,),) = plan.rows("SELECT root FROM scopes WHERE scope = ?", (scope,))
+    root = _path(stored)
+    for parent in folder.parents:
+        if parent == root or not parent.is_relative_to(root):
+            return []
+        query = "SELECT id FROM exams WHERE scope = ? AND root = ? AND kind = 'dicom' LIMIT 2"
+        found = [row[0] for row in plan.rows(query, (scope, os.fsencode(parent)))]
+        if found:
+            return found
+    return []
+
+
+def _give_keys(plan: Plan) -> None:
+    """Give each exam its key: a hash of its study (as in its report) or path, longer where that is not enough."""
+    plan.define("short", _short)
+    plan.define("key", _key)
+    plan.change("CREATE TEMP TABLE several AS SELECT short(id) AS base FROM exams GROUP BY 1 HAVING COUNT(*) > 1")
+    plan.change("CREATE INDEX temp.of_base ON several (base)")
+    told = "key({0}, EXISTS (SELECT 1 FROM temp.several WHERE base = short({0})))"
+    plan.change(f"UPDATE files SET exam = {told.format('exam')} WHERE exam IS NOT NULL")
+    plan.change(f"CREATE TEMP TABLE keyed AS SELECT {told.format('id')} AS new, exams.* FROM exams")
+    plan.change("DELETE FROM exams")
+    columns = "scope, kind, root, patient, fingerprint, files, bytes, copies"
+    plan.change(f"INSERT INTO exams SELECT new, {columns} FROM temp.keyed")
+
+
+def _key(draft: str, several: int) -> str:
+    more = f"-{_hash(draft)[:_MORE_DIGITS]}" if several else ""
+    return f"case-{_short(draft)}{more}"
+
+
+def _short(draft: str) -> str:
+    return _hash(draft.split(_SEPARATOR)[0])[:_DIGITS]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _give_fingerprints(plan: Plan) -> None:
+    query = (
+        "SELECT exam, root, folder, files.name, member, size, mtime FROM files JOIN scopes USING (scope) "
+        "WHERE exam IS NOT NULL ORDER BY 1, 3, 4, 5"
+    )
+    for key, rows in itertools.groupby(plan.snapshot(query), key=lambda row: row[0]):
+        stamps = [
+            (below(Path(os.fsdecode(folder)) / os.fsdecode(name), Path(os.fsdecode(top))), *rest)
+            for _, top, folder, name, *rest in rows
+        ]
+        total = sum({name: size for name, _, size, _ in stamps}.values())
+        plan.change(
+            "UPDATE exams SET fingerprint = ?, files = ?, bytes = ? WHERE id = ?",
+            (fingerprint(stamps), len(stamps), total, key),
+        )
+
+
+def below(path: Path, top: Path) -> str:
+    """A path as a fingerprint names it: below the root, which may be mounted elsewhere tomorrow."""
+    return path.relative_to(top).as_posix() if path.is_relative_to(top) else str(path)
+
+
+def fingerprint(stamps: Iterable[tuple[str, str, int, int]]) -> str:
+    """A hash of (path of the file or zip, name in the zip, size, time of change) of each file of an exam."""
+    hashed = hashlib.sha256()
+    for stamp in stamps:
+        hashed.update(repr(stamp).encode("utf-8", "surrogateescape"))
+    return hashed.hexdigest()

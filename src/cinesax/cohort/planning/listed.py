@@ -1,0 +1,88 @@
+"""A list of exams: a CSV or Parquet file with paths, and columns of the user's own that come back in the table."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cinesax.core.errors import InputError, MissingExtraError, UsageError, install_hint
+
+_PATH_COLUMNS = ("path", "folder", "file", "exam", "filename")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One row of a list.
+
+    Attributes:
+        path: of the exam.
+        name: the path as it stands in the list.
+        columns: the other cells, by column.
+    """
+
+    path: Path
+    name: str
+    columns: Mapping[str, str]
+
+
+def read_list(path: Path) -> tuple[Listed, ...]:
+    """Read a list; relative paths are taken from its own folder.
+
+    The column of paths is called path (folder, file, exam and filename are understood too), else it is the first one.
+
+    Raises:
+        InputError: no such file, or not a table; a path that is listed twice.
+        MissingExtraError: a Parquet file without pyarrow.
+    """
+    rows = list(_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path))
+    if not rows:
+        raise InputError(f"{path} lists no exam")
+    names = list(rows[0])
+    column = next((name for known in _PATH_COLUMNS for name in names if name.strip().lower() == known), names[0])
+    listed: dict[str, Listed] = {}
+    for number, row in enumerate(rows, start=2):
+        name = row[column].strip()
+        if not name:
+            raise InputError(f"{path}, row {number}: the column {column} is empty, expected the path of an exam")
+        if name in listed:
+            raise InputError(f"{path}, row {number}: {name} is listed twice")
+        others = {other: value for other, value in row.items() if other != column}
+        listed[name] = Listed(path.parent / Path(name).expanduser(), name, others)
+    return tuple(listed.values())
+
+
+def _csv(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            start = stream.read(8192)
+            stream.seek(0)
+            header = start.splitlines()[0] if start.strip() else ""
+            # Spreadsheets in many countries write semicolons.
+            separator = max(",;\t", key=header.count)
+            reader = csv.DictReader(stream, delimiter=separator, restkey="", restval="")
+            for row in reader:
+                yield {str(name): str(value) for name, value in row.items() if name}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a list of exams: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise MissingExtraError(f"a list in Parquet needs pyarrow: {install_hint('tables')}") from error
+    try:
+        for row in parquet.read_table(path).to_pylist():
+            yield {str(name): "" if value is None else str(value) for name, value in row.items()}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a list of exams: {error}") from error
+
+
+def check_label(label: str, listed: tuple[Listed, ...]) -> None:
+    """Refuse a label that is no column of the list."""
+    if label in ("patient-id", "folder"):
+        return
+    names = sorted({name for one in listed for name in one.columns})
+    if label not in names:
+        known = ", ".join(names) or "none: a column needs --list"
+        raise UsageError(f"--label is patient-id, folder or a column of the list ({known}), seen {label}")

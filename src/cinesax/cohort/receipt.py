@@ -1,0 +1,185 @@
+"""The receipt of an exam: what was done, with what, and its row of the table.
+
+It lies in the exam's folder and appears together with it. The table is made from receipts alone, so nothing that ends
+a run can take a row away or count one twice.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from cinesax.cohort.planning.group import below, fingerprint
+from cinesax.cohort.planning.plan import Kind, Planned
+from cinesax.core.cine import StoredFile
+
+SCHEMA = "cinesax/receipt/1"
+RECEIPT_NAME = "receipt.json"
+Cell = str | int | float | None
+
+
+class Reason(StrEnum):
+    """Why an exam has no values; stable names that scripts may test for."""
+
+    UNREADABLE = "cannot-be-read"
+    NO_SHORT_AXIS = "no-short-axis"
+    GEOMETRY = "geometry"
+    USAGE = "usage"
+    NETWORK = "network"
+    NOT_WRITTEN = "cannot-be-written"
+    MISSING_EXTRA = "missing-extra"
+    MEMORY = "memory"
+    TIME = "time"
+    CRASH = "crash"
+    KILLED = "killed"
+    CHANGED = "changed"
+    """A file was changed while the exam was read."""
+    GONE = "gone"
+    """A file that was planned is not there any more: a share that vanished, say."""
+    BUG = "bug"
+
+
+EXIT_CODES = {
+    Reason.UNREADABLE: 3,
+    Reason.NO_SHORT_AXIS: 4,
+    Reason.GEOMETRY: 5,
+    Reason.USAGE: 2,
+    Reason.NETWORK: 6,
+    Reason.NOT_WRITTEN: 7,
+    Reason.MISSING_EXTRA: 8,
+    Reason.MEMORY: 137,
+    Reason.TIME: 124,
+    Reason.CRASH: 139,
+    Reason.KILLED: 137,
+    Reason.CHANGED: 3,
+    Reason.GONE: 3,
+    Reason.BUG: 1,
+}
+"""Those of `cinesax analyze`; for what only limits see, those of shells: 124 time limit, 137 killed, 139 crashed."""
+
+PASSING = frozenset((Reason.NOT_WRITTEN, Reason.KILLED, Reason.CHANGED, Reason.GONE, Reason.MISSING_EXTRA))
+"""Reasons that are not the exam's own: the next run tries again by itself."""
+
+
+class Status(StrEnum):
+    """What a receipt says of an exam."""
+
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """A finding, without the patient."""
+
+    code: str
+    severity: str
+    message: str
+    phase: int | None = None
+    slice: int | None = None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """The analysis.json that belongs to a receipt: another one in its place is somebody's work."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class Recipe(msgspec.Struct, frozen=True):
+    """What decides a result beside the exam itself.
+
+    Attributes:
+        options: a hash of the options of the analysis and of what is written.
+        software: name and version of this program.
+        network: name and version.
+        network_sha256: of what decides its results.
+    """
+
+    options: str
+    software: str
+    network: str = ""
+    network_sha256: str = ""
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done with one exam.
+
+    Attributes:
+        key: its name in the cohort.
+        status: whether there are values.
+        inputs: the fingerprint of its files when they were read.
+        recipe: what decides the result beside them.
+        reason, message, exit_code: of a failure; the message names no patient and no file.
+        values: its cells of the table, by column.
+        findings: what to doubt.
+        written: the analysis.json beside the receipt.
+        entries: names of what was written into the folder; everything else in it is somebody's.
+        seconds: wall time; not in the table, which is the same for every run.
+    """
+
+    schema: str = SCHEMA
+    key: str
+    status: Status
+    inputs: str
+    recipe: Recipe
+    reason: Reason | None = None
+    message: str = ""
+    exit_code: int = 0
+    values: Mapping[str, Cell] = {}
+    findings: tuple[Doubt, ...] = ()
+    written: Written | None = None
+    entries: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+_DECODER = msgspec.json.Decoder(Receipt)
+_ENCODER = msgspec.json.Encoder()
+
+
+def read_receipt(folder: Path) -> Receipt | None:
+    """The receipt in an exam's folder; None where there is none that this version reads."""
+    try:
+        receipt = _DECODER.decode((folder / RECEIPT_NAME).read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return receipt if receipt.schema == SCHEMA else None
+
+
+def write_receipt(receipt: Receipt, folder: Path) -> None:
+    """Write a receipt into a folder that nobody sees yet."""
+    text = msgspec.json.format(_ENCODER.encode(receipt), indent=1)
+    with (folder / RECEIPT_NAME).open("wb") as stream:
+        stream.write(text + b"\n")
+        stream.flush()
+        # A receipt that outlives a power cut without its text would be an exam that nobody repeats.
+        os.fsync(stream.fileno())
+
+
+def inputs_of(planned: Planned) -> str:
+    """The fingerprint of an exam's files as they are now: that of the plan if nothing has changed.
+
+    Raises:
+        OSError: a file is gone.
+    """
+    if planned.kind is Kind.OTHER:
+        return ""
+    files: Iterable[StoredFile] = planned.files or (StoredFile(file) for file in _files_at(planned.root))
+    stamps: dict[Path, tuple[int, int]] = {}
+    told = []
+    for file in files:
+        if file.path not in stamps:
+            info = file.path.stat()
+            stamps[file.path] = info.st_size, info.st_mtime_ns
+        told.append((below(file.path, planned.top), file.member or "", *stamps[file.path]))
+    return fingerprint(told)
+
+
+def _files_at(root: Path) -> list[Path]:
+    from cinesax.formats.nifti import is_nifti
+
+    if not root.is_dir():
+        return [root]
+    return sorted((path for path in root.iterdir() if is_nifti(path)), key=lambda path: os.fsencode(path.name))

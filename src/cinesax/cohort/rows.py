@@ -1,0 +1,107 @@
+"""The rows of a cohort's table, made from the plan and the receipts: one for each exam, whatever became of it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cinesax.cohort.planning.plan import Plan, Planned
+from cinesax.cohort.receipt import Cell, Doubt, Receipt, Recipe, Status, read_receipt
+from cinesax.cohort.review import Human, Work, human_version
+
+_ERROR, _WARNING = 10.0, 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An exam in the table.
+
+    Attributes:
+        key: of the exam.
+        cells: by column; columns that it does not name are empty.
+        findings: what to doubt, for the page.
+        folder: the exam's folder, where it has one.
+        human: the folder of the version that counts, where a person made one.
+        planned: the exam in the plan; None where it was not found in the last run.
+    """
+
+    key: str
+    cells: dict[str, Cell]
+    findings: tuple[Doubt, ...] = ()
+    folder: Path | None = None
+    human: Path | None = None
+    planned: Planned | None = field(default=None, repr=False)
+
+
+def rows(results: Path, plan: Plan, recipe: Recipe) -> Iterator[Row]:
+    """All rows: the exams of the plan by their keys, then those of earlier runs that were not found this time.
+
+    Args:
+        results: the folder of results.
+        plan: of the last run.
+        recipe: that of the last run: values of another one are marked as outdated.
+    """
+    exams = results / "exams"
+    for planned in plan.exams(with_files=False):
+        yield _row(exams / planned.key, planned, read_receipt(exams / planned.key), recipe)
+    for folder in _others(exams, plan):
+        receipt = read_receipt(folder)
+        # A failure of something that is gone tells nobody anything.
+        if receipt is not None and receipt.status is Status.DONE:
+            yield _row(folder, None, receipt, recipe)
+
+
+def _others(exams: Path, plan: Plan) -> list[Path]:
+    try:
+        return sorted(path for path in exams.iterdir() if not path.name.startswith(".") and not plan.holds(path.name))
+    except OSError:
+        return []
+
+
+def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, recipe: Recipe) -> Row:
+    key = folder.name
+    size: dict[str, Cell] = {}
+    if planned is not None:
+        size = {"files": planned.n_files, "megabytes": round(planned.n_bytes / 1e6, 3)}
+    if receipt is None:
+        return Row(key, {"exam": key, "status": "waiting", "doubt": 0.0, **size}, planned=planned)
+    cells: dict[str, Cell] = {
+        **receipt.values,
+        "exam": key,
+        "status": receipt.status.value,
+        "reason": None if receipt.reason is None else receipt.reason.value,
+        "exit_code": receipt.exit_code,
+        "message": receipt.message or None,
+        "outdated": int(planned is not None and (receipt.inputs, receipt.recipe) != (planned.fingerprint, recipe)),
+        "input_missing": int(planned is None),
+        "network_version": receipt.recipe.network or None,
+        "software": receipt.recipe.software,
+        "ef_network_percent": receipt.values.get("ef_percent"),
+        "doubt": doubt_of(receipt.findings),
+        "doubts": " ".join(codes_of(receipt.findings)) or None,
+        **size,
+    }
+    human = human_version(folder, receipt) if receipt.status is Status.DONE else None
+    if human is None:
+        return Row(key, cells, receipt.findings, folder, planned=planned)
+    return Row(key, {**cells, **_by_a_person(human)}, receipt.findings, folder, human.folder, planned)
+
+
+def _by_a_person(human: Human) -> dict[str, Cell]:
+    cells: dict[str, Cell] = {**human.measurements, "status": human.work.value, "reader": human.by}
+    cells["ef_reader_percent"] = human.measurements.get("ef_percent")
+    if human.work is Work.APPROVED:
+        cells["doubt"] = 0.0
+    return cells
+
+
+def codes_of(findings: tuple[Doubt, ...]) -> list[str]:
+    """The codes of errors, then of warnings, each once."""
+    told = [one for level in ("error", "warning") for one in findings if one.severity == level]
+    return list(dict.fromkeys(one.code for one in told))
+
+
+def doubt_of(findings: tuple[Doubt, ...]) -> float:
+    """How much there is to doubt: each kind of finding counts once, as many slices may have one cause."""
+    errors = {one.code for one in findings if one.severity == "error"}
+    warnings = {one.code for one in findings if one.severity == "warning"}
+    return _ERROR * len(errors) + _WARNING * len(warnings - errors)

@@ -1,0 +1,303 @@
+"""The table of a cohort in every format: CSV, a data dictionary, REDCap; Parquet and Excel with the extra `tables`.
+
+Every writer takes one row at a time: memory does not grow with the cohort.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cinesax.cohort.columns import COLUMNS, Column, Type
+from cinesax.cohort.planning.plan import Plan
+from cinesax.cohort.receipt import Cell, Recipe
+from cinesax.cohort.rows import Row, rows
+from cinesax.core.errors import OutputError
+from cinesax.files.stored_files import replacing
+
+CSV_NAME = "cohort.csv"
+PARQUET_NAME = "cohort.parquet"
+EXCEL_NAME = "cohort.xlsx"
+DICTIONARY_NAME = "data_dictionary.csv"
+REDCAP_DATA_NAME = "redcap_import.csv"
+REDCAP_DICTIONARY_NAME = "redcap_dictionary.csv"
+NAMES_NAME = "names.csv"
+EXCEL_ROWS = 20_000
+"""A larger table is not written for Excel: it takes minutes and a GB to open; CSV and Parquet are there."""
+_BATCH = 5_000
+
+Take = Callable[[Row, Sequence[Cell]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What was written.
+
+    Attributes:
+        n_rows: rows of the table.
+        missing_extra: whether Parquet and Excel were left out for lack of the extra `tables`.
+        without_excel: whether the table is too long for Excel.
+    """
+
+    n_rows: int
+    missing_extra: bool
+    without_excel: bool
+
+
+def write_tables(
+    results: Path, plan: Plan, recipe: Recipe, *, label: str | None = None, take: Callable[[Row], None] | None = None
+) -> Tables:
+    """Write all tables of a cohort; each appears whole.
+
+    Args:
+        results: the folder of results.
+        plan: the exams.
+        recipe: of the last run.
+        label: what names.csv calls an exam: "patient-id", "folder" or a column of the list.
+        take: called with each row, for the page.
+
+    Raises:
+        OutputError: a table cannot be written.
+    """
+    listed = [name for name in plan.list_columns() if name != label]
+    columns = (*COLUMNS, *(Column(_free(name), "From the list of exams", Type.TEXT) for name in listed))
+    long = plan.count() > EXCEL_ROWS
+    count = 0
+    try:
+        with ExitStack() as stack:
+            takers = [
+                stack.enter_context(_csv(results / CSV_NAME, columns)),
+                stack.enter_context(_redcap(results / REDCAP_DATA_NAME, columns)),
+                stack.enter_context(_names(results / NAMES_NAME, label)),
+            ]
+            extra = _has_extra()
+            if extra:
+                takers.append(stack.enter_context(_parquet(results / PARQUET_NAME, columns)))
+            if extra and not long:
+                takers.append(stack.enter_context(_excel(results / EXCEL_NAME, columns)))
+            for row in rows(results, plan, recipe):
+                cells = _cells(row, columns, listed)
+                for taker in takers:
+                    taker(row, cells)
+                if take is not None:
+                    take(row)
+                count += 1
+        _write_dictionary(results / DICTIONARY_NAME, columns)
+        _write_redcap_dictionary(results / REDCAP_DICTIONARY_NAME, columns)
+        if long or not extra:
+            (results / EXCEL_NAME).unlink(missing_ok=True)  # that of a smaller cohort would be of another day
+        if not extra:
+            (results / PARQUET_NAME).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"the table cannot be written to {results}: {error.strerror or error}") from error
+    return Tables(count, missing_extra=not extra, without_excel=long)
+
+
+def _free(name: str) -> str:
+    """A user's column of the name of one of ours gets another one."""
+    return f"list_{name}" if name in {column.name for column in COLUMNS} else name
+
+
+def _cells(row: Row, columns: Sequence[Column], listed: Sequence[str]) -> list[Cell]:
+    cells = [row.cells.get(column.name) for column in columns[: len(COLUMNS)]]
+    told = row.planned.columns if row.planned is not None else {}
+    return [*cells, *(told.get(name) for name in listed)]
+
+
+@contextmanager
+def _csv(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([column.name for column in columns])
+
+        def take(row: Row, cells: Sequence[Cell]) -> None:
+            writer.writerow(cells)
+
+        yield take
+        _flush(stream)
+
+
+@contextmanager
+def _names(path: Path, label: str | None) -> Iterator[Take]:
+    """Whose each exam is: apart from the table, and readable by its owner alone."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace", newline="") as stream:
+        if os.name == "posix":
+            os.fchmod(stream.fileno(), 0o600)
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["exam", "label", "path"])
+
+        def take(row: Row, cells: Sequence[Cell]) -> None:
+            if row.planned is None:
+                return
+            planned = row.planned
+            labels = {"patient-id": planned.patient_id, "folder": planned.place, None: ""}
+            named = labels[label] if label in labels else planned.columns.get(label or "", "")
+            writer.writerow([row.key, named, str(planned.root)])
+
+        yield take
+        _flush(stream)
+
+
+def _flush(stream: Any) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _has_extra() -> bool:
+    try:
+        import pyarrow  # noqa: F401
+        import xlsxwriter  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@contextmanager
+def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    kinds = {Type.TEXT: arrow.string(), Type.WHOLE: arrow.int64(), Type.NUMBER: arrow.float64()}
+    schema = arrow.schema(
+        [
+            arrow.field(column.name, kinds[column.type], metadata={"unit": column.unit, "meaning": column.meaning})
+            for column in columns
+        ]
+    )
+    held: list[Sequence[Cell]] = []
+
+    with replacing(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+
+        def put() -> None:
+            arrays = [
+                arrow.array([_typed(cells[index], column.type) for cells in held], type=kinds[column.type])
+                for index, column in enumerate(columns)
+            ]
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+            held.clear()
+
+        def take(row: Row, cells: Sequence[Cell]) -> None:
+            held.append(cells)
+            if len(held) >= _BATCH:
+                put()
+
+        yield take
+        put()
+
+
+def _typed(cell: Cell, kind: Type) -> Cell:
+    if cell is None:
+        return None
+    return str(cell) if kind is Type.TEXT else int(cell) if kind is Type.WHOLE else float(cell)
+
+
+@contextmanager
+def _excel(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
+    import xlsxwriter
+
+    with replacing(path) as temporary:
+        # No formulas, links or numbers from what exams and lists say: a cell is what it looks like.
+        options = {
+            "constant_memory": True,
+            "strings_to_formulas": False,
+            "strings_to_urls": False,
+            "strings_to_numbers": False,
+        }
+        book = xlsxwriter.Workbook(str(temporary), options)
+        sheet = book.add_worksheet("cohort")
+        bold = book.add_format({"bold": True})
+        sheet.freeze_panes(1, 1)
+        for index, column in enumerate(columns):
+            sheet.write_string(0, index, column.name, bold)
+            sheet.set_column(index, index, max(8, min(30, len(column.name))))
+        place = 0
+
+        def take(row: Row, cells: Sequence[Cell]) -> None:
+            nonlocal place
+            place += 1
+            for index, cell in enumerate(cells):
+                if isinstance(cell, str):
+                    sheet.write_string(place, index, cell)
+                elif cell is not None:
+                    sheet.write_number(place, index, cell)
+
+        yield take
+        sheet.autofilter(0, 0, place, len(columns) - 1)
+        told = book.add_worksheet("columns")
+        for line, cells in enumerate((_DICTIONARY_HEAD, *(_described(column) for column in columns))):
+            for index, text in enumerate(cells):
+                told.write_string(line, index, text, bold if line == 0 else None)
+        book.close()
+
+
+_DICTIONARY_HEAD = ("column", "type", "unit", "meaning", "empty_means")
+
+
+def _described(column: Column) -> tuple[str, ...]:
+    return (column.name, column.type.value, column.unit, column.meaning, "not known, or not measured")
+
+
+def _write_dictionary(path: Path, columns: Sequence[Column]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_DICTIONARY_HEAD)
+        writer.writerows(_described(column) for column in columns)
+
+
+def redcap_name(name: str) -> str:
+    """A name as REDCap takes it: lower case, digits and underscores, a letter first, at most 100 characters."""
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.lower()).strip("_")
+    plain = plain or "column"
+    return (plain if plain[0].isalpha() else f"c_{plain}")[:100]
+
+
+@contextmanager
+def _redcap(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
+    names = ["record_id", *(redcap_name(column.name) for column in columns[1:])]
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(names)
+
+        def take(row: Row, cells: Sequence[Cell]) -> None:
+            writer.writerow(cells)
+
+        yield take
+        _flush(stream)
+
+
+_REDCAP_HEAD = (
+    "Variable / Field Name",
+    "Form Name",
+    "Section Header",
+    "Field Type",
+    "Field Label",
+    "Choices, Calculations, OR Slider Labels",
+    "Field Note",
+    "Text Validation Type OR Show Slider Number",
+    "Text Validation Min",
+    "Text Validation Max",
+    "Identifier?",
+    "Branching Logic (Show field only if...)",
+    "Required Field?",
+    "Custom Alignment",
+    "Question Number (surveys only)",
+    "Matrix Group Name",
+    "Matrix Ranking?",
+    "Field Annotation",
+)
+_REDCAP_TYPES = {Type.TEXT: "", Type.WHOLE: "integer", Type.NUMBER: "number"}
+
+
+def _write_redcap_dictionary(path: Path, columns: Sequence[Column]) -> None:
+    """The instrument that redcap_import.csv fits: REDCap imports a data dictionary first, then data."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(_REDCAP_HEAD)
+        for index, column in enumerate(columns):
+            name = "record_id" if index == 0 else redcap_name(column.name)
+            label = column.meaning + (f" ({column.unit})" if column.unit else "")
+            told = [name, "cinesax", "", "text", label, "", column.name, _REDCAP_TYPES[column.type]]
+            writer.writerow([*told, *[""] * (len(_REDCAP_HEAD) - len(told))])

@@ -1,0 +1,323 @@
+"""What a worker process does with one exam: analyze it, write its folder, leave a receipt."""
+
+import errno
+import hashlib
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cinesax._version import __version__
+from cinesax.cohort.picture import PICTURE_NAME, write_picture
+from cinesax.cohort.place import install
+from cinesax.cohort.planning.plan import Kind, Planned
+from cinesax.cohort.receipt import (
+    EXIT_CODES,
+    PASSING,
+    Doubt,
+    Reason,
+    Receipt,
+    Recipe,
+    Status,
+    Written,
+    inputs_of,
+    read_receipt,
+    write_receipt,
+)
+from cinesax.cohort.values import values_of
+from cinesax.core.errors import (
+    BundleError,
+    CinesaxError,
+    GeometryError,
+    InputError,
+    MissingExtraError,
+    NoShortAxisError,
+    OutputError,
+    UsageError,
+)
+from cinesax.core.presence import BaseRule
+
+if TYPE_CHECKING:
+    from cinesax.core.analysis import Analysis
+    from cinesax.core.cine import Cine
+    from cinesax.network.segmenter import Segmenter
+
+OUTPUTS = {
+    "report": "report.html",
+    "csv": "measurements.csv",
+    "segmentation": "segmentation.nii.gz",
+    "contours": "contours",
+    "picture": PICTURE_NAME,
+    "dicom": "",
+}
+"""What may be chosen of an exam's folder, and its name there."""
+DEFAULT_OUTPUTS = ("report", "csv", "segmentation", "contours", "picture")
+_GONE = frozenset((errno.ENOENT, errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO))
+# From the closest class to the widest.
+_REASONS: tuple[tuple[type[CinesaxError], Reason], ...] = (
+    (NoShortAxisError, Reason.NO_SHORT_AXIS),
+    (GeometryError, Reason.GEOMETRY),
+    (InputError, Reason.UNREADABLE),
+    (UsageError, Reason.USAGE),
+    (BundleError, Reason.NETWORK),
+    (OutputError, Reason.NOT_WRITTEN),
+    (MissingExtraError, Reason.MISSING_EXTRA),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the exams of a cohort are analyzed, and what is written of them.
+
+    Attributes:
+        model: the bundle folder of the network; None: the one that ships.
+        base: which slices at the base count.
+        unvalidated: whether to draw also what the network was not validated for.
+        outputs: of `OUTPUTS` those to write.
+        threads: CPU threads of each worker; changes no result.
+    """
+
+    model: Path | None = None
+    base: BaseRule = BaseRule.HALF
+    unvalidated: bool = False
+    outputs: tuple[str, ...] = DEFAULT_OUTPUTS
+    threads: int = field(default=1, compare=False)
+
+    def digest(self) -> str:
+        """A hash of all that changes results; the network has its own."""
+        told = (self.base.value, self.unvalidated, sorted(self.outputs))
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def shipped_or(options: Options) -> "Segmenter":
+    """The network that the options name."""
+    from cinesax.network.segmenter import load_segmenter
+
+    return load_segmenter(options.model, threads=options.threads, base=options.base, unvalidated=options.unvalidated)
+
+
+@dataclass(frozen=True, slots=True)
+class ExamWork:
+    """The setup of a worker: loads the network once, and returns what does one exam.
+
+    Attributes:
+        results: the folder of results.
+        recipe: what the receipts say of the results.
+        options: how exams are analyzed.
+        load: gives the segmenter; by default the network that the options name.
+    """
+
+    results: Path
+    recipe: Recipe
+    options: Options
+    load: Callable[[Options], "Segmenter"] = shipped_or
+
+    def __call__(self) -> Callable[[Planned], Receipt]:
+        """Load the network."""
+        segmenter = self.load(self.options)
+        return _Exams(self, segmenter).do
+
+
+@dataclass(frozen=True, slots=True)
+class _Exams:
+    work: ExamWork
+    segmenter: "Segmenter"
+
+    def do(self, planned: Planned) -> Receipt:
+        """Analyze an exam; its folder is in its place when this returns."""
+        start = time.perf_counter()
+        stage = stage_of(self.work.results, planned.key)
+        try:
+            receipt = self._done(planned, stage, start)
+        except MemoryError:
+            raise  # the process may be damaged: the engine renews it, and the parent writes the receipt
+        except (CinesaxError, OSError) as error:
+            receipt = failure(planned, self.work.recipe, *_why(error, planned), seconds=time.perf_counter() - start)
+            keep_failure(receipt, self.work.results)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+        return receipt
+
+    def _done(self, planned: Planned, stage: Path, start: float) -> Receipt:
+        from cinesax.analyze import analyze
+        from cinesax.results.privacy import pseudonymise
+
+        before = inputs_of(planned)
+        analysis = analyze(_cine(planned), segmenter=self.segmenter)
+        _refuse_change(planned, before)
+        shown = pseudonymise(analysis)
+        folder = self._write(stage, analysis, shown)
+        receipt = Receipt(
+            key=planned.key,
+            status=Status.DONE,
+            inputs=before,
+            recipe=self.work.recipe,
+            values=values_of(shown, planned),
+            findings=tuple(
+                Doubt(one.code.value, one.severity.value, one.message, one.phase, one.slice) for one in shown.findings
+            ),
+            written=written(folder / "analysis.json"),
+            entries=tuple(sorted(entry.name for entry in folder.iterdir())),
+            seconds=round(time.perf_counter() - start, 3),
+        )
+        write_receipt(receipt, folder)
+        install(folder, self.work.results / "exams" / planned.key)
+        return receipt
+
+    def _write(self, stage: Path, analysis: "Analysis", shown: "Analysis") -> Path:
+        from cinesax.dicom.write.options import DicomOptions
+        from cinesax.results.write import write_results
+
+        outputs = self.work.options.outputs
+        only = tuple(name for key, name in OUTPUTS.items() if key in outputs and name)
+        # Objects carry the patient: an archive files them by that. All else is made from what is shown.
+        objects = "dicom" in outputs and analysis.cine.source.copied
+        folder = write_results(
+            analysis if objects else shown, stage / "exam", dicom=DicomOptions() if objects else None, only=only
+        )
+        if PICTURE_NAME in only:
+            write_picture(analysis, folder / PICTURE_NAME)
+        return folder
+
+
+def _cine(planned: Planned) -> "Cine":
+    from cinesax.inputs import open_cine, open_stored
+
+    if planned.kind is Kind.DICOM:
+        return open_stored(planned.root, planned.files)
+    return open_cine(planned.root)
+
+
+class ChangedError(InputError):
+    """A file was changed while the exam was read."""
+
+
+def _refuse_change(planned: Planned, before: str) -> None:
+    if inputs_of(planned) != before:
+        raise ChangedError("a file of the exam was changed while it was read: run the same command again")
+
+
+def _why(error: Exception, planned: Planned) -> tuple[Reason, str]:
+    """The reason of a failure, and the message without names."""
+    message = cleaned(str(error), planned)
+    if isinstance(error, ChangedError):
+        return Reason.CHANGED, message
+    try:
+        inputs_of(planned)
+    except OSError as gone:
+        return Reason.GONE, f"a file of the exam is not there any more ({gone.strerror})"
+    if isinstance(error, OSError):
+        reason = Reason.GONE if error.errno in _GONE else Reason.NOT_WRITTEN
+        return reason, f"{error.strerror or type(error).__name__}"
+    return next(reason for kind, reason in _REASONS if isinstance(error, kind)), message
+
+
+def cleaned(message: str, planned: Planned) -> str:
+    """A message without paths, names of files, and what the exam tells of its patient."""
+    from cinesax.core.errors import printable
+    from cinesax.core.identity import remove_texts
+
+    names = {name for file in planned.files for name in (str(file.path), file.path.name, file.member or "")}
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) > 3 and name in message:
+            message = message.replace(name, "a file")
+    root = str(planned.root)
+    for text in (printable(root), root):
+        message = message.replace(text, "the exam")
+    message = message.replace(str(planned.root.parent), "...")
+    return remove_texts(message, _identifying(planned))
+
+
+def _identifying(planned: Planned) -> tuple[str, ...]:
+    from cinesax.core.cine import Patient
+    from cinesax.core.identity import identifying_texts
+    from cinesax.dicom.read.frames import read_headers
+    from cinesax.dicom.read.header import NotDicomError
+    from cinesax.dicom.read.source import patient_of
+    from cinesax.files.stored_files import opener
+
+    patient = Patient(patient_id=planned.patient_id or None)
+    with opener() as open_file:
+        for file in planned.files[:20]:
+            with suppress(NotDicomError, OSError), open_file(file) as stream:
+                patient = patient_of(read_headers(file, stream)[0])
+                break
+    return identifying_texts(patient)
+
+
+def stage_of(results: Path, key: str) -> Path:
+    """A hidden folder to work in, on the file system of the results; what a killed run left of this exam is removed.
+
+    Nobody else works on this exam: see `cinesax.cohort.claims`.
+    """
+    stages = results / ".cohort" / "stage"
+    stages.mkdir(parents=True, exist_ok=True)
+    for left in stages.glob(f"{key}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    stage = stages / f"{key}.{secrets.token_hex(4)}"
+    stage.mkdir()
+    return stage
+
+
+def written(path: Path) -> Written:
+    """What a receipt notes of an analysis.json."""
+    info = path.stat()
+    return Written(info.st_size, info.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def failure(planned: Planned, recipe: Recipe, reason: Reason, message: str, *, seconds: float = 0.0) -> Receipt:
+    """The receipt of an exam without values."""
+    inputs = planned.fingerprint
+    with suppress(OSError):
+        inputs = inputs_of(planned)
+    return Receipt(
+        key=planned.key,
+        status=Status.FAILED,
+        inputs=inputs,
+        recipe=recipe,
+        reason=reason,
+        message=message,
+        exit_code=EXIT_CODES[reason],
+        seconds=round(seconds, 3),
+    )
+
+
+def keep_failure(receipt: Receipt, results: Path) -> None:
+    """Put the receipt of a failure into its place, if the disk lets us; an exam without receipt is tried again.
+
+    A reason that passes does not replace results that are there: those of a share that is back tomorrow, say.
+    """
+    target = results / "exams" / receipt.key
+    there = read_receipt(target)
+    if receipt.reason in PASSING and there is not None and there.status is Status.DONE:
+        return
+    with suppress(OSError):
+        stage = stage_of(results, receipt.key)
+        try:
+            (stage / "exam").mkdir()
+            write_receipt(receipt, stage / "exam")
+            install(stage / "exam", target)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+
+def recipe_of(options: Options, network: tuple[str, str]) -> Recipe:
+    """What decides results.
+
+    Args:
+        options: of the analysis.
+        network: its name and checksum.
+    """
+    return Recipe(options.digest(), f"cinesax {__version__}", *network)
+
+
+def network_of(options: Options) -> tuple[str, str]:
+    """Name and checksum of the network that the options name, without starting it."""
+    from cinesax.network.bundle import open_bundle
+
+    bundle = open_bundle(options.model)
+    return f"{bundle.name} {bundle.version}", bundle.checksum

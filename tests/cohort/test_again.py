@@ -1,0 +1,169 @@
+"""Runs after the first: nothing is done twice, nothing is lost, and what people made stays."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import crowd
+from cinesax.cohort.run import Again
+
+GOOD = 6
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six good exams and one without a cine in `root`, and their results in `out`."""
+    base = tmp_path_factory.mktemp("again")
+    crowd.fill_simply(base / "root", good=GOOD)
+    crowd.go(base / "root", base / "out")
+    return base
+
+
+@pytest.fixture
+def root(once: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(once / "root", tmp_path / "root")
+
+
+@pytest.fixture
+def results(once: Path, root: Path) -> Path:
+    return shutil.copytree(once / "out", root.parent / "out")
+
+
+def table(results: Path) -> dict[str, dict[str, str]]:
+    """Folder -> its row."""
+    with (results / "names.csv").open(newline="") as stream:
+        names = {row["exam"]: row["label"] for row in csv.DictReader(stream)}
+    with (results / "cohort.csv").open(newline="") as stream:
+        return {names.get(row["exam"], row["exam"]): row for row in csv.DictReader(stream)}
+
+
+def stamps(results: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in results.glob("exams/*/receipt.json")}
+
+
+def touch(folder: Path) -> None:
+    path = min(folder.iterdir())
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1_000_000))
+
+
+def test_what_has_a_receipt_is_not_done_again(root: Path, results: Path) -> None:
+    before, text = stamps(results), (results / "cohort.csv").read_bytes()
+    progress = crowd.go(root, results)
+    assert (progress.up_to_date, progress.done, progress.failed) == (GOOD + 1, 0, 0)
+    assert stamps(results) == before
+    assert (results / "cohort.csv").read_bytes() == text
+
+
+def test_changed_exams_run_again_and_failed_ones_on_request(root: Path, results: Path) -> None:
+    for name in ("p000", "p001", "p002"):
+        touch(root / name)
+    progress = crowd.go(root, results)
+    assert (progress.done, progress.failed) == (3, 0)
+    progress = crowd.go(root, results, again=Again(failed=True))
+    assert (progress.done, progress.failed) == (0, 1)
+    # The same rows as a quiet run over what is there now.
+    crowd.go(root, root.parent / "fresh")
+    assert (results / "cohort.csv").read_bytes() == (root.parent / "fresh" / "cohort.csv").read_bytes()
+
+
+def test_another_network_or_option_runs_again_unless_only_changed(root: Path, results: Path) -> None:
+    progress = crowd.go(root, results, version="2", again=Again(only_changed=True))
+    assert progress.up_to_date == GOOD + 1
+    assert {row["outdated"] for row in table(results).values()} == {"1"}
+    assert {row["network_version"] for row in table(results).values()} == {"stub 1"}
+    progress = crowd.go(root, results, version="2")
+    assert (progress.done, progress.failed) == (GOOD, 1)
+    assert {row["outdated"] for row in table(results).values()} == {"0"}
+    assert {row["network_version"] for row in table(results).values()} == {"stub 2"}
+
+
+def test_an_exam_that_is_gone_keeps_its_row_and_a_new_one_comes_in(root: Path, results: Path) -> None:
+    shutil.move(root / "p000", root.parent / "gone")
+    crowd.exam(root / "new", 4000)
+    crowd.go(root, results)
+    rows = table(results)
+    assert len(rows) == GOOD + 2
+    (missing,) = [row for row in rows.values() if row["input_missing"] == "1"]
+    assert missing["status"] == "done" and missing["ef_percent"]
+    assert rows["new"]["status"] == "done"
+
+
+def approve(folder: Path, *, ef_percent: float, place: str) -> None:
+    """What a reader's program leaves behind: a folder of results with contours that a person approved."""
+    told = json.loads((folder / "analysis.json").read_text())
+    told["measurements"]["ef_percent"] = ef_percent
+    told["segmentation"]["origins"] = [
+        {"structure": "cavity", "phase": 0, "slice": 1, "origin": "edited", "by": "Dr. Roe", "approved": True}
+    ]
+    target = folder / place
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "analysis.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("place", [".", "versions/1"])
+def test_no_rerun_and_no_new_network_replaces_what_a_person_approved(root: Path, results: Path, place: str) -> None:
+    key = table(results)["p003"]["exam"]
+    first = table(results)["p003"]["ef_percent"]
+    approve(results / "exams" / key, ef_percent=61.5, place=place)
+    before = (results / "exams" / key / place / "analysis.json").read_bytes()
+    touch(root / "p003")
+    progress = crowd.go(root, results, version="2", again=Again(failed=True))
+    assert progress.done == GOOD - 1
+    assert (results / "exams" / key / place / "analysis.json").read_bytes() == before
+    row = table(results)["p003"]
+    assert (row["status"], row["reader"], row["outdated"]) == ("approved", "Dr. Roe", "1")
+    assert (row["ef_percent"], row["ef_reader_percent"], row["ef_network_percent"]) == ("61.5", "61.5", first)
+
+
+def test_what_people_put_beside_results_stays_when_these_are_replaced(root: Path, results: Path) -> None:
+    key = table(results)["p004"]["exam"]
+    folder = results / "exams" / key
+    (folder / "notes").mkdir()
+    (folder / "notes" / "note.txt").write_text("look again")
+    before = (folder / "receipt.json").stat().st_mtime_ns
+    touch(root / "p004")
+    crowd.go(root, results)
+    assert (folder / "receipt.json").stat().st_mtime_ns != before
+    assert (folder / "notes" / "note.txt").read_text() == "look again"
+
+
+def test_two_runs_at_once_share_the_work(root: Path) -> None:
+    out = root.parent / "both"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    other = subprocess.Popen(
+        [sys.executable, "-m", "crowd", str(root), str(out)], env={**os.environ, "PYTHONPATH": paths}
+    )
+    progress = crowd.go(root, out)
+    assert other.wait() == 0
+    assert progress.planned == GOOD + 1
+    crowd.go(root, root.parent / "quiet")
+    assert (out / "cohort.csv").read_bytes() == (root.parent / "quiet" / "cohort.csv").read_bytes()
+
+
+def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(root: Path) -> None:
+    crowd.exam(root / "slow", 5000, description="SLOW")
+    out = root.parent / "interrupted"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "crowd", str(root), str(out)],
+        env={**os.environ, "PYTHONPATH": paths, "CROWD_SLOW": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob("exams/*/receipt.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) != 0
+    left = len(list(out.glob("exams/*/receipt.json")))
+    assert left >= 2
+    progress = crowd.go(root, out)
+    assert progress.up_to_date == left
+    assert len(table(out)) == GOOD + 2
