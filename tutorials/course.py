@@ -254,7 +254,7 @@ def pictures(rows: Sequence[tuple[str, NDArray, NDArray, NDArray]], *, crop: int
 
     Args:
         rows: images and masks, (row, column).
-        crop: only that many rows and columns round the middle of truth and prediction.
+        crop: only this many rows and columns around the middle of truth and prediction.
     """
     figure = Figure(figsize=(10, 2.9 * len(rows)), layout="constrained")
     for axes, (title, image, truth, predicted) in zip(
