@@ -1,9 +1,9 @@
 """Measure the left ventricle of every exam below ROOT, into one table.
 
-An exam is a DICOM study, in whatever folders and zips it lies, or a NIfTI cine. Each is analyzed in a process with
-limits of memory and time, so that a bad one costs itself alone; its folder appears whole in RESULTS/exams. Whatever
-ends a run (Ctrl-C, a power cut), the same command goes on: what has a receipt is not done again, and what a reader
-approved or edited is never replaced. For research; not a medical device.
+An exam is a DICOM study, in any folders and zips, or a NIfTI cine. Each exam is analyzed in a process with limits of
+memory and time, so that a bad exam does not affect others; its folder appears complete in RESULTS/exams. After an
+interruption (Ctrl-C, a power cut), the same command continues: exams with a receipt are not analyzed again, and results
+that a reader approved or edited are never replaced. For research use; not a medical device.
 """
 
 import argparse
@@ -42,26 +42,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label",
         metavar="NAME",
-        help="what names.csv calls an exam: patient-id, folder, or a column of --list; the table has keys only",
+        help="the name of an exam in names.csv: patient-id, folder, or a column of --list; the table has keys only",
     )
     parser.add_argument(
         "--outputs",
         metavar="A,B",
-        help="of each exam: report, csv, segmentation, contours, picture (all five by default), dicom, or none",
+        help="for each exam: report, csv, segmentation, contours, picture (all five by default), dicom, or none",
     )
     analysis = parser.add_argument_group("the analysis")
     analysis.add_argument("--model", type=Path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
     analysis.add_argument("--base", choices=tuple(BaseRule), default=BaseRule.HALF, help="as for cinesax analyze")
     analysis.add_argument("--unvalidated", action="store_true", help="as for cinesax analyze")
-    again = parser.add_argument_group("what has a receipt already")
-    again.add_argument("--retry-failed", action="store_true", help="try again what failed")
+    again = parser.add_argument_group("exams that already have a receipt")
+    again.add_argument("--retry-failed", action="store_true", help="analyze failed exams again")
     again.add_argument(
         "--only-changed",
         action="store_true",
-        help="leave values of another version, network or option; only exams whose own files changed run again",
+        help="analyze only exams whose files changed; keep results of another version, network or option",
     )
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--jobs", type=int, metavar="N", help="exams at once (default: one a core, at most 8)")
+    limits.add_argument("--jobs", type=int, metavar="N", help="exams at a time (default: one a core, at most 8)")
     limits.add_argument(
         "--memory-gb", type=float, default=4.0, metavar="GB", help="memory of one exam (Linux; default: 4)"
     )
@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Plan, analyze, write the table and the page."""
     if (args.root is None) == (args.list is None):
-        raise UsageError("give the folder of the exams, or --list FILE, not both")
+        raise UsageError("give either the folder of the exams or --list FILE")
     from cinesax.cohort.planning.listed import check_label, read_list
     from cinesax.cohort.run import Again, Cohort, forget_leftovers, run_cohort
     from cinesax.cohort.work import ExamWork, Options, network_of, recipe_of
@@ -87,11 +87,11 @@ def run(args: argparse.Namespace) -> None:
     results = args.out.expanduser().resolve()
     root = None if args.root is None else args.root.expanduser().absolute()
     if root is not None and results == root.resolve():
-        raise UsageError(f"{args.out} is the folder of the exams: give another one for the results")
+        raise UsageError(f"{args.out} is the folder of the exams: give another folder for the results")
     model = None if args.model is None else args.model.expanduser().resolve()
     options = Options(model, BaseRule(args.base), args.unvalidated, outputs, threads=max(1, cores // jobs))
     work = ExamWork(results, recipe_of(options, network_of(options)), options)
-    with _telling() as tell:
+    with _progress() as show:
         try:
             run_cohort(
                 Cohort(results, root, listed),
@@ -99,10 +99,10 @@ def run(args: argparse.Namespace) -> None:
                 LocalEngine(jobs),
                 limits=limits,
                 again=Again(args.retry_failed, args.only_changed),
-                report=tell,
+                report=show,
             )
         except BaseException:
-            _tabulate_what_is_there(work, args.label)
+            _tabulate_finished(work, args.label)
             raise
     forget_leftovers(results)
     _conclude(results, _tabulate(work, args.label))
@@ -143,8 +143,8 @@ def _tabulate(work: "ExamWork", label: str | None) -> "Tables":
     return tables
 
 
-def _tabulate_what_is_there(work: "ExamWork", label: str | None) -> None:
-    """The table of an interrupted run; the error that ended it is what is told."""
+def _tabulate_finished(work: "ExamWork", label: str | None) -> None:
+    """Write the table of an interrupted run. Its own errors are only printed: the caller raises what ended the run."""
     from cinesax.core.errors import CinesaxError
 
     if not (work.results / ".cohort" / "plan.sqlite").exists():
@@ -156,12 +156,12 @@ def _tabulate_what_is_there(work: "ExamWork", label: str | None) -> None:
 
 
 @contextmanager
-def _telling() -> "Iterator[Callable[[str, Progress], None]]":
-    """Something that tells how far the run is: a line that is rewritten in a terminal, else one now and then."""
+def _progress() -> "Iterator[Callable[[str, Progress], None]]":
+    """A function that shows progress: in a terminal one line that is rewritten, otherwise a line every 30 s."""
     terminal = sys.stderr.isatty()
     last = 0.0
 
-    def tell(step: str, progress: "Progress") -> None:
+    def show(step: str, progress: "Progress") -> None:
         nonlocal last
         now = time.monotonic()
         finished = step == "analyze" and progress.left == 0
@@ -173,14 +173,14 @@ def _telling() -> "Iterator[Callable[[str, Progress], None]]":
         sys.stderr.flush()
 
     try:
-        yield tell
+        yield show
     finally:
         if terminal and last:
             sys.stderr.write("\n")
 
 
 def words(step: str, progress: "Progress") -> str:
-    """How far a run is, in one line."""
+    """The progress of a run, in one line."""
     if step == "find":
         return f"looking for exams: {progress.planned:,} files"
     finished = progress.planned - progress.left
@@ -214,6 +214,4 @@ def _conclude(results: Path, tables: "Tables") -> None:
     if tables.missing_extra:
         console.print(f"for cohort.parquet and cohort.xlsx {install_hint('tables')}", soft_wrap=True, markup=False)
     elif tables.without_excel:
-        console.print(
-            f"cohort.xlsx is left out above {EXCEL_ROWS:,} rows: open cohort.csv or cohort.parquet", soft_wrap=True
-        )
+        console.print(f"no cohort.xlsx above {EXCEL_ROWS:,} rows: open cohort.csv or cohort.parquet", soft_wrap=True)
