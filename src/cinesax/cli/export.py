@@ -139,7 +139,7 @@ def _check(args: argparse.Namespace) -> None:
 def _structures(names: Iterable[str]) -> "tuple[Structure, ...]":
     from cinesax.core.structures import Structure
 
-    by_name = {one.facts.class_name: one for one in Structure}
+    by_name = {structure.facts.class_name: structure for structure in Structure}
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise UsageError(f"--unvalidated: there is no class {unknown[0]!r}; there are {', '.join(by_name)}")

@@ -18,13 +18,13 @@ _RENAME_EXCHANGE = 2  # Linux 3.15, renameat2(2)
 _RENAME_SWAP = 2  # macOS 10.12, renamex_np(2)
 
 
-def swap(one: Path, other: Path) -> bool:
+def swap(first: Path, second: Path) -> bool:
     """Exchange two folders of one file system in a single step.
 
     Returns:
         Whether they were exchanged; False if the system does not support it (Windows, some network shares).
     """
-    names = os.fsencode(one), os.fsencode(other)
+    names = os.fsencode(first), os.fsencode(second)
     try:
         library = ctypes.CDLL(None)
         if sys.platform == "linux":

@@ -310,7 +310,7 @@ class _Placing:
         referred = set()
         for uid, number in frame.sources:
             of_instance = self.numbers.get(uid, set())
-            referred |= {(uid, one) for one in of_instance if number is None or one is None or one == number}
+            referred |= {(uid, known) for known in of_instance if number is None or known is None or known == number}
         return referred
 
     def _by_position(self, frame: _Frame, mask: NDArray[np.bool_]) -> list[_Place]:
@@ -376,12 +376,12 @@ def _indices(pixels: NDArray[np.int_]) -> NDArray[np.int_]:
     return np.concatenate([np.zeros((len(pixels), 1), dtype=int), pixels], axis=1)
 
 
-def _coincide(one: Grid, grid: Grid, place: int) -> bool:
+def _coincide(single: Grid, grid: Grid, place: int) -> bool:
     """Whether a stack of one slice has the same pixels as a slice of another, to a hundredth of a millimetre."""
-    if one.shape[1:] != grid.shape[1:]:
+    if single.shape[1:] != grid.shape[1:]:
         return False
-    corners = np.array([(0, row, column) for row in (0, one.shape[1] - 1) for column in (0, one.shape[2] - 1)])
-    apart: Floats = one.to_patient(corners) - grid.to_patient(corners + (place, 0, 0))
+    corners = np.array([(0, row, column) for row in (0, single.shape[1] - 1) for column in (0, single.shape[2] - 1)])
+    apart: Floats = single.to_patient(corners) - grid.to_patient(corners + (place, 0, 0))
     return bool(np.all(np.linalg.norm(apart, axis=-1) <= _SAME_MM))
 
 
