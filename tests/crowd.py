@@ -18,6 +18,7 @@ import exams
 import objects
 from cinesax.cohort.page import PAGE_NAME, Page
 from cinesax.cohort.run import Again, Cohort, Progress, opened_plan, run_cohort
+from cinesax.cohort.stores import read_stores, stores_beside
 from cinesax.cohort.table import write_tables
 from cinesax.cohort.work import ExamWork, Options, recipe_of
 from cinesax.core.cine import Cine, Source
@@ -219,7 +220,11 @@ def go(
     network = (f"stub {version}", NETWORK[1])
     work = ExamWork(results, recipe_of(options, network), options, stub)
     progress = run_cohort(
-        Cohort(results, root), work, LocalEngine(jobs) if jobs else InThisProcess(), limits=LIMITS, again=again
+        Cohort(results, root, stores=tuple(stores_beside(results))),
+        work,
+        LocalEngine(jobs) if jobs else InThisProcess(),
+        limits=LIMITS,
+        again=again,
     )
     tabulate(results, work)
     return progress
@@ -228,7 +233,9 @@ def go(
 def tabulate(results: Path, work: ExamWork) -> None:
     page = Page()
     with opened_plan(results) as plan:
-        write_tables(results, plan, work.recipe, label="folder", take=page.take)
+        write_tables(
+            results, plan, work.recipe, label="folder", stores=read_stores(stores_beside(results)), take=page.take
+        )
     page.write(results / PAGE_NAME)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import crowd
 from cinesax.cohort.run import Again
+from cinesax.reader.store.database import Signature, State, Store, now
 
 GOOD = 6
 
@@ -121,6 +122,34 @@ def test_no_rerun_and_no_new_network_replaces_what_a_person_approved(root: Path,
     row = table(results)["p003"]
     assert (row["status"], row["reader"], row["outdated"]) == ("approved", "Dr. Roe", "1")
     assert (row["ef_percent"], row["ef_reader_percent"], row["ef_network_percent"]) == ("61.5", "61.5", first)
+
+
+def test_what_readers_did_in_the_page_counts(root: Path, results: Path) -> None:
+    """A real store, as the reader's page writes it: one exam approved, one edited, one excluded."""
+    first = table(results)
+    store = Store(results / "exams" / "cinesax-reader")
+    for name in ("p001", "p002", "p003"):
+        folder = results / "exams" / first[name]["exam"]
+        store.add(name, "", study_uid=None, results=str(folder), case_key=first[name]["case"], name=None)
+        told = json.loads((folder / "analysis.json").read_text())
+        store.set_fields(name, pixels_sha256=told["exam"]["pixels_sha256"], ef_percent=44.0, edv_ml=100.0, esv_ml=56.0)
+    version = store.results_folder("p001", "approved-1")
+    shutil.copytree(results / "exams" / first["p001"]["exam"], version)
+    approve(version, ef_percent=61.5, place=".")
+    store.sign("p001", 0, Signature(1, "Dr. Roe", now(), "", str(version), "", None))
+    store.set_fields("p002", state=State.EDITED, by="Dr. Poe")
+    store.set_fields("p003", state=State.EXCLUDED, by="Dr. Poe")
+    store.close()
+    progress = crowd.go(root, results, version="2")
+    assert progress.done == GOOD - 3  # nobody's work is done again
+    rows = table(results)
+    statuses = [rows[name]["status"] for name in ("p000", "p001", "p002", "p003")]
+    assert statuses == ["done", "approved", "edited", "excluded"]
+    approved, edited = rows["p001"], rows["p002"]
+    assert (approved["ef_percent"], approved["reader"], approved["network_version"]) == ("61.5", "Dr. Roe", "stub 1")
+    assert edited["ef_percent"] == "44.0" and edited["lv_mass_g"] == ""
+    assert edited["ef_network_percent"] == first["p002"]["ef_percent"]
+    assert rows["p003"]["ef_percent"] == ""
 
 
 def test_what_people_put_beside_results_stays_when_these_are_replaced(root: Path, results: Path) -> None:

@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="for each exam: report, csv, segmentation, contours, picture (all five by default), dicom, or none",
     )
+    parser.add_argument(
+        "--reader",
+        type=Path,
+        action="append",
+        metavar="STORE",
+        help="where cinesax view keeps what readers do (default: each folder cinesax-reader in or beside RESULTS)",
+    )
     analysis = parser.add_argument_group("the analysis")
     analysis.add_argument("--model", type=Path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
     analysis.add_argument("--base", choices=tuple(BaseRule), default=BaseRule.HALF, help="as for cinesax analyze")
@@ -74,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("give either the folder of the exams or --list FILE")
     from cinesax.cohort.planning.listed import check_label, read_list
     from cinesax.cohort.run import Again, Cohort, forget_leftovers, run_cohort
+    from cinesax.cohort.stores import stores_beside
     from cinesax.cohort.work import ExamWork, Options, network_of, recipe_of
     from cinesax.engines.local import LocalEngine
 
@@ -91,10 +99,11 @@ def run(args: argparse.Namespace) -> None:
     model = None if args.model is None else args.model.expanduser().resolve()
     options = Options(model, BaseRule(args.base), args.unvalidated, outputs, threads=max(1, cores // jobs))
     work = ExamWork(results, recipe_of(options, network_of(options)), options)
+    stores = tuple(args.reader or stores_beside(results))
     with _progress() as show:
         try:
             run_cohort(
-                Cohort(results, root, listed),
+                Cohort(results, root, listed, stores),
                 work,
                 LocalEngine(jobs),
                 limits=limits,
@@ -102,10 +111,10 @@ def run(args: argparse.Namespace) -> None:
                 report=show,
             )
         except BaseException:
-            _tabulate_finished(work, args.label)
+            _tabulate_finished(work, args.label, stores)
             raise
     forget_leftovers(results)
-    _conclude(results, _tabulate(work, args.label))
+    _conclude(results, _tabulate(work, args.label, stores))
 
 
 def _limits(args: argparse.Namespace, jobs: int) -> "Limits":
@@ -131,26 +140,27 @@ def _outputs(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def _tabulate(work: "ExamWork", label: str | None) -> "Tables":
+def _tabulate(work: "ExamWork", label: str | None, stores: Iterable[Path]) -> "Tables":
     from cinesax.cohort.page import PAGE_NAME, Page
     from cinesax.cohort.run import opened_plan
+    from cinesax.cohort.stores import read_stores
     from cinesax.cohort.table import write_tables
 
     page = Page()
     with opened_plan(work.results) as plan:
-        tables = write_tables(work.results, plan, work.recipe, label=label, take=page.take)
+        tables = write_tables(work.results, plan, work.recipe, label=label, stores=read_stores(stores), take=page.take)
     page.write(work.results / PAGE_NAME)
     return tables
 
 
-def _tabulate_finished(work: "ExamWork", label: str | None) -> None:
+def _tabulate_finished(work: "ExamWork", label: str | None, stores: Iterable[Path]) -> None:
     """Write the table of an interrupted run. Its own errors are only printed: the caller raises what ended the run."""
     from cinesax.core.errors import CinesaxError
 
     if not (work.results / ".cohort" / "plan.sqlite").exists():
         return
     try:
-        _tabulate(work, label)
+        _tabulate(work, label, stores)
     except (CinesaxError, OSError) as error:
         sys.stderr.write(f"cinesax: the table could not be written: {printable(str(error))}\n")
 

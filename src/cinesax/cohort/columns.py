@@ -51,7 +51,7 @@ _UNITS = {
 
 _FIRST = (
     Column("exam", "Key of the exam: pseudonymous, the same in every run; names.csv says whose it is", Type.TEXT),
-    Column("status", "done, edited, approved (by a reader), failed, waiting (not analyzed yet)", Type.TEXT),
+    Column("status", "done, edited, approved or excluded (by a reader), failed, waiting (not analyzed yet)", Type.TEXT),
     Column("reason", "Why there are no values; a stable name", Type.TEXT),
     Column(
         "exit_code",

@@ -48,7 +48,7 @@ _OTHERS = (
     "phases",
     "slices",
 )
-_ORDER = {"done": 0, "edited": 0, "approved": 0, "failed": -1, "waiting": -2}
+_ORDER = {"done": 0, "edited": 0, "approved": 0, "excluded": -1, "failed": -1, "waiting": -2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,9 @@ class Page:
         return _template().render(
             count=self._count,
             listed=len(listed),
-            statuses=[(name, self._statuses[name]) for name in ("done", "edited", "approved", "failed", "waiting")],
+            statuses=[
+                (name, self._statuses[name]) for name in ("done", "edited", "approved", "excluded", "failed", "waiting")
+            ],
             reasons=self._reasons.most_common(),
             doubts=self._doubts.most_common(12),
             histograms=[(one, self._bars(one), sum(self._bins[one.column])) for one in HISTOGRAMS],
@@ -161,10 +163,13 @@ def _shown(row: Row) -> list[Cell]:
     cells = [row.cells.get(name) for name in (*_TEXTS, *_NUMBERS, *_OTHERS)]
     if row.folder is None:
         return [*cells, None, None]
-    folder = row.human or row.folder
-    base = f"exams/{quote(row.key)}"
-    inner = folder.relative_to(row.folder).as_posix() if folder != row.folder else ""
-    report = f"{base}/{quote(inner)}/report.html" if inner else f"{base}/report.html"
+    folder, base = row.human or row.folder, f"exams/{quote(row.key)}"
+    if folder == row.folder:
+        report = f"{base}/report.html"
+    elif folder.is_relative_to(row.folder):
+        report = f"{base}/{quote(folder.relative_to(row.folder).as_posix())}/report.html"
+    else:  # a version in the reader's store
+        report = f"{folder.resolve().as_uri()}/report.html"
     done = row.cells.get("status") != "failed"
     return [*cells, report if done else None, f"{base}/{PICTURE_NAME}" if done else None]
 

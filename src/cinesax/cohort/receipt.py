@@ -115,6 +115,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         reason, message, exit_code: of a failure; the message names no patient and no file.
         values: its cells of the table, by column.
         findings: what to doubt.
+        pixels_sha256: of the exam, by which versions of it are known.
         written: the analysis.json beside the receipt.
         entries: names of what was written into the folder; everything else in it is somebody's.
         seconds: wall time; not in the table, which is the same for every run.
@@ -130,6 +131,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
     values: Mapping[str, Cell] = {}
     findings: tuple[Doubt, ...] = ()
+    pixels_sha256: str = ""
     written: Written | None = None
     entries: tuple[str, ...] = ()
     seconds: float = 0.0

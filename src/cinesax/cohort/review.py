@@ -1,12 +1,13 @@
 """What people made of an exam: approved and edited versions beside or in its folder, which no run replaces."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from cinesax.cohort.place import foreign_entries
 from cinesax.cohort.receipt import Receipt, Written
+from cinesax.cohort.stores import NO_STORES, Signed, Stores
 from cinesax.core.errors import InputError
 from cinesax.core.origins import Origin
 from cinesax.results import tables
@@ -19,6 +20,8 @@ class Work(StrEnum):
 
     EDITED = "edited"
     APPROVED = "approved"
+    EXCLUDED = "excluded"
+    """A reader said that the exam does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +32,20 @@ class Human:
         work: edited or approved.
         by: who.
         measurements: those of its analysis.json.
-        folder: where it lies.
+        folder: where it lies; None where it is only in a store.
     """
 
     work: Work
     by: str
     measurements: dict[str, str | int | float | None]
-    folder: Path
+    folder: Path | None
 
 
-def human_version(folder: Path, receipt: Receipt) -> Human | None:
-    """The version by a person that counts, in an exam's folder: the last that was approved, else edited.
+def human_version(folder: Path, receipt: Receipt, stores: Stores = NO_STORES) -> Human | None:
+    """The version by a person that counts: an exclusion, else the last that was approved, else edited.
 
-    The folder's own analysis.json is one if it is another than the receipt says; so are result folders in it.
+    It is in a store of the reader, or in the exam's folder: its own analysis.json if that is another than the receipt
+    says, and result folders in it.
     """
     versions = [] if _is_own(folder / _RESULT, receipt.written) else [folder]
     try:
@@ -50,14 +54,37 @@ def human_version(folder: Path, receipt: Receipt) -> Human | None:
         entries = []
     versions += [path.parent for entry in entries for path in _results_below(folder / entry)]
     found = [human for human in map(_human, versions) if human is not None]
-    # max: the last of equals loses, so the newest comes first.
-    ordered = sorted(found, key=lambda human: _time(human.folder), reverse=True)
-    return max(ordered, key=lambda human: human.work is Work.APPROVED, default=None)
+    # max takes the first of equals, so the newest comes first.
+    found.sort(key=lambda human: _time(human.folder), reverse=True)
+    found = [*_from_stores(receipt, stores), *found]
+    return max(found, key=lambda human: list(Work).index(human.work), default=None)
 
 
-def _time(folder: Path) -> int:
+def _from_stores(receipt: Receipt, stores: Stores) -> Iterator[Human]:
+    for signed in stores.get(str(receipt.values.get("case")), ()):
+        if signed.pixels_sha256 not in (None, receipt.pixels_sha256):
+            continue  # another exam of the same UID
+        if signed.state == Work.EXCLUDED:
+            yield Human(Work.EXCLUDED, signed.by, dict.fromkeys(tables.SCALARS), None)
+        elif signed.approved is not None:
+            version = _human(signed.approved)
+            if version is not None:
+                yield replace(version, work=Work.APPROVED, by=signed.by)
+        else:
+            yield Human(Work.EDITED, signed.by, _few(signed), None)
+
+
+def _few(signed: Signed) -> dict[str, str | int | float | None]:
+    """What the store knows of a version that is not approved yet; the network's other values would not belong to it."""
+    edv, esv = signed.edv_ml, signed.esv_ml
+    few = {"ef_percent": signed.ef_percent, "edv_ml": edv, "esv_ml": esv}
+    few["sv_ml"] = None if edv is None or esv is None else edv - esv
+    return {**dict.fromkeys(tables.SCALARS), **{name: tables.rounded(value) for name, value in few.items()}}
+
+
+def _time(folder: Path | None) -> int:
     try:
-        return (folder / _RESULT).stat().st_mtime_ns
+        return 0 if folder is None else (folder / _RESULT).stat().st_mtime_ns
     except OSError:
         return 0
 

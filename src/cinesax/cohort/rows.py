@@ -7,6 +7,7 @@ from pathlib import Path
 from cinesax.cohort.planning.plan import Plan, Planned
 from cinesax.cohort.receipt import Cell, Doubt, Receipt, Recipe, Status, read_receipt
 from cinesax.cohort.review import Human, Work, human_version
+from cinesax.cohort.stores import NO_STORES, Stores
 
 _ERROR, _WARNING = 10.0, 3.0
 
@@ -32,22 +33,31 @@ class Row:
     planned: Planned | None = field(default=None, repr=False)
 
 
-def rows(results: Path, plan: Plan, recipe: Recipe) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What receipts are compared with."""
+
+    recipe: Recipe
+    stores: Stores
+
+
+def rows(results: Path, plan: Plan, recipe: Recipe, stores: Stores = NO_STORES) -> Iterator[Row]:
     """All rows: the exams of the plan by their keys, then those of earlier runs that were not found this time.
 
     Args:
         results: the folder of results.
         plan: of the last run.
+        stores: what readers did.
         recipe: that of the last run: values of another one are marked as outdated.
     """
-    exams = results / "exams"
+    exams, present = results / "exams", _Present(recipe, stores)
     for planned in plan.exams(with_files=False):
-        yield _row(exams / planned.key, planned, read_receipt(exams / planned.key), recipe)
+        yield _row(exams / planned.key, planned, read_receipt(exams / planned.key), present)
     for folder in _others(exams, plan):
         receipt = read_receipt(folder)
         # A failure of something that is gone tells nobody anything.
         if receipt is not None and receipt.status is Status.DONE:
-            yield _row(folder, None, receipt, recipe)
+            yield _row(folder, None, receipt, present)
 
 
 def _others(exams: Path, plan: Plan) -> list[Path]:
@@ -57,7 +67,7 @@ def _others(exams: Path, plan: Plan) -> list[Path]:
         return []
 
 
-def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, recipe: Recipe) -> Row:
+def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, present: _Present) -> Row:
     key = folder.name
     size: dict[str, Cell] = {}
     if planned is not None:
@@ -71,7 +81,9 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, recipe:
         "reason": None if receipt.reason is None else receipt.reason.value,
         "exit_code": receipt.exit_code,
         "message": receipt.message or None,
-        "outdated": int(planned is not None and (receipt.inputs, receipt.recipe) != (planned.fingerprint, recipe)),
+        "outdated": int(
+            planned is not None and (receipt.inputs, receipt.recipe) != (planned.fingerprint, present.recipe)
+        ),
         "input_missing": int(planned is None),
         "network_version": receipt.recipe.network or None,
         "software": receipt.recipe.software,
@@ -80,7 +92,7 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, recipe:
         "doubts": " ".join(codes_of(receipt.findings)) or None,
         **size,
     }
-    human = human_version(folder, receipt) if receipt.status is Status.DONE else None
+    human = human_version(folder, receipt, present.stores) if receipt.status is Status.DONE else None
     if human is None:
         return Row(key, cells, receipt.findings, folder, planned=planned)
     return Row(key, {**cells, **_by_a_person(human)}, receipt.findings, folder, human.folder, planned)
@@ -89,7 +101,7 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, recipe:
 def _by_a_person(human: Human) -> dict[str, Cell]:
     cells: dict[str, Cell] = {**human.measurements, "status": human.work.value, "reader": human.by}
     cells["ef_reader_percent"] = human.measurements.get("ef_percent")
-    if human.work is Work.APPROVED:
+    if human.work is not Work.EDITED:
         cells["doubt"] = 0.0
     return cells
 

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cinesax.cohort.claims import Claims
@@ -21,6 +21,7 @@ from cinesax.cohort.planning.listed import Listed
 from cinesax.cohort.planning.plan import Plan, Planned
 from cinesax.cohort.receipt import PASSING, Reason, Receipt, Recipe, Status, read_receipt
 from cinesax.cohort.review import human_version
+from cinesax.cohort.stores import Stores, read_stores
 from cinesax.cohort.work import ExamWork, failure, keep_failure
 from cinesax.core.errors import InputError, OutputError, UsageError
 from cinesax.engines.work import Engine, Limits, Loss, Outcome
@@ -92,11 +93,13 @@ class Cohort:
         results: the folder of results.
         root: below which exams are looked for; or
         listed: the exams of a list.
+        stores: folders in which `cinesax view` keeps what readers do.
     """
 
     results: Path
     root: Path | None = None
     listed: tuple[Listed, ...] = ()
+    stores: tuple[Path, ...] = ()
 
 
 def run_cohort(
@@ -121,7 +124,7 @@ def run_cohort(
     make_plan(cohort, lambda count: report("find", Progress(planned=count)))
     with opened_plan(cohort.results) as plan, Claims(cohort.results) as claims:
         progress.planned, progress.started = plan.count(), time.monotonic()
-        chooser = _Chooser(cohort.results, work.recipe, again or Again())
+        chooser = _Chooser(cohort.results, work.recipe, again or Again(), read_stores(cohort.stores))
         tasks = _tasks(plan, claims, chooser, progress)
         outcomes = engine.run(work, tasks, limits or Limits())
         try:
@@ -210,6 +213,7 @@ class _Chooser:
     results: Path
     recipe: Recipe
     again: Again
+    stores: Stores
 
     def needs_work(self, planned: Planned) -> bool:
         """Whether there is no receipt, or one of something else; never where a person has worked."""
@@ -220,7 +224,7 @@ class _Chooser:
         changed = receipt.inputs != planned.fingerprint
         other = receipt.recipe != self.recipe and not self.again.only_changed
         failed = receipt.status is Status.FAILED and (self.again.failed or receipt.reason in PASSING)
-        return (changed or other or failed) and human_version(folder, receipt) is None
+        return (changed or other or failed) and human_version(folder, receipt, self.stores) is None
 
 
 def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) -> Iterator[Planned]:
@@ -237,7 +241,7 @@ def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) ->
         else:
             progress.up_to_date += 1
             claims.give_back(planned.key)
-    once = _Chooser(chooser.results, chooser.recipe, Again(only_changed=chooser.again.only_changed))
+    once = replace(chooser, again=Again(only_changed=chooser.again.only_changed))
     while elsewhere:
         for planned in plan.some(elsewhere):
             if not claims.take(planned.key):

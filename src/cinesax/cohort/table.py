@@ -15,6 +15,7 @@ from cinesax.cohort.columns import COLUMNS, Column, Type
 from cinesax.cohort.planning.plan import Plan
 from cinesax.cohort.receipt import Cell, Recipe
 from cinesax.cohort.rows import Row, rows
+from cinesax.cohort.stores import NO_STORES, Stores
 from cinesax.core.errors import OutputError
 from cinesax.files.stored_files import replacing
 
@@ -48,7 +49,13 @@ class Tables:
 
 
 def write_tables(
-    results: Path, plan: Plan, recipe: Recipe, *, label: str | None = None, take: Callable[[Row], None] | None = None
+    results: Path,
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    label: str | None = None,
+    stores: Stores = NO_STORES,
+    take: Callable[[Row], None] | None = None,
 ) -> Tables:
     """Write all tables of a cohort; each appears whole.
 
@@ -57,6 +64,7 @@ def write_tables(
         plan: the exams.
         recipe: of the last run.
         label: what names.csv calls an exam: "patient-id", "folder" or a column of the list.
+        stores: what readers did.
         take: called with each row, for the page.
 
     Raises:
@@ -78,7 +86,7 @@ def write_tables(
                 takers.append(stack.enter_context(_parquet(results / PARQUET_NAME, columns)))
             if extra and not long:
                 takers.append(stack.enter_context(_excel(results / EXCEL_NAME, columns)))
-            for row in rows(results, plan, recipe):
+            for row in rows(results, plan, recipe, stores):
                 cells = _cells(row, columns, listed)
                 for taker in takers:
                     taker(row, cells)

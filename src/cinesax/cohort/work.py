@@ -160,6 +160,7 @@ class _Exams:
             findings=tuple(
                 Doubt(one.code.value, one.severity.value, one.message, one.phase, one.slice) for one in shown.findings
             ),
+            pixels_sha256=analysis.cine.pixels_sha256,
             written=written(folder / "analysis.json"),
             entries=tuple(sorted(entry.name for entry in folder.iterdir())),
             seconds=round(time.perf_counter() - start, 3),

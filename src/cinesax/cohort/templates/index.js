@@ -141,7 +141,8 @@
       link.textContent = "report";
       tell("Open", link);
       const code = document.createElement("code");
-      code.textContent = `cinesax view exams/${get(row, "exam")}`;
+      code.textContent = `cinesax view exams/${get(row, "exam")} --exam PATH`;
+      code.title = "PATH: of the exam, in names.csv";
       tell("Correct", code);
     }
     box.replaceChildren(list);
