@@ -50,35 +50,33 @@ _UNITS = {
 }
 
 _FIRST = (
-    Column("exam", "Key of the exam: pseudonymous, the same in every run; names.csv says whose it is", Type.TEXT),
+    Column("exam", "Key of the exam: pseudonymous, the same in every run; names.csv has its name", Type.TEXT),
     Column("status", "done, edited, approved or excluded (by a reader), failed, waiting (not analyzed yet)", Type.TEXT),
     Column("reason", "Why there are no values; a stable name", Type.TEXT),
     Column(
         "exit_code",
-        "What cinesax analyze would end with; 124 time limit, 137 memory or killed, 139 crashed",
+        "Exit code of cinesax analyze for this exam; 124 time limit, 137 memory or killed, 139 crashed",
         Type.WHOLE,
     ),
     Column("message", "The error in one line, without names of patients and files", Type.TEXT),
-    Column("outdated", "1 where the exam's files, the options or the network are newer than these values", Type.WHOLE),
-    Column("input_missing", "1 where the exam was not found in the last run, and earlier values are kept", Type.WHOLE),
-    Column(
-        "doubt", "How much there is to doubt: 10 for each kind of error, 3 for each kind of warning; 0 once approved"
-    ),
+    Column("outdated", "1 if the exam's files, the options or the network are newer than these values", Type.WHOLE),
+    Column("input_missing", "1 if the last run did not find the exam; its earlier values are kept", Type.WHOLE),
+    Column("doubt", "Amount of doubt: 10 for each kind of error, 3 for each kind of warning; 0 once approved"),
     Column("doubts", "What to doubt: the codes of errors and warnings, worst first", Type.TEXT),
-    Column("reader", "Who edited or approved the values that count", Type.TEXT),
-    Column("network_version", "The network that drew the contours, or the first of them", Type.TEXT),
+    Column("reader", "The person who edited or approved these values", Type.TEXT),
+    Column("network_version", "The network that drew the first contours", Type.TEXT),
     Column("ef_network_percent", "Ejection fraction by the network alone", unit="%"),
     Column("ef_reader_percent", "Ejection fraction by the reader's version", unit="%"),
 )
 _MEANINGS = {
-    "case": "The exam as its own report calls it: the same as `exam`, but for NIfTI and studies that share a UID",
+    "case": "Name of the exam in its own report: the same as `exam`, except for NIfTI and studies that share a UID",
     "ed_phase": "Phase of end diastole, counted from 0",
     "es_phase": "Phase of end systole, counted from 0",
     "edv_ml": "End-diastolic volume of the LV cavity",
     "esv_ml": "End-systolic volume of the LV cavity",
     "sv_ml": "Stroke volume",
-    "ef_percent": "Ejection fraction that counts: the reader's where there is one, else the network's",
-    "ef_basis": "volumes, or areas where there is no volume",
+    "ef_percent": "Ejection fraction: the reader's if there is one, otherwise the network's",
+    "ef_basis": "volumes, or areas if there are no volumes",
     "heart_rate_bpm": "Heart rate",
     "cardiac_output_l_per_min": "Cardiac output",
     "peak_ejection_rate_ml_per_s": "Peak ejection rate",
@@ -94,21 +92,21 @@ _MEANINGS = {
     "segmentation_source": "network, or a given segmentation",
 }
 _EXAM = (
-    Column("sex", "Of the patient: M, F, O", Type.TEXT),
+    Column("sex", "Sex of the patient: M, F, O", Type.TEXT),
     Column("age_years", "Age at the exam; 90 stands for every higher age", unit="years"),
     Column("kind", "dicom or nifti", Type.TEXT),
-    Column("manufacturer", "Of the scanner", Type.TEXT),
-    Column("scanner", "Its model", Type.TEXT),
+    Column("manufacturer", "Manufacturer of the scanner", Type.TEXT),
+    Column("scanner", "Model of the scanner", Type.TEXT),
     Column("field_strength_t", "Magnetic field strength", unit="T"),
     Column("phases", "Phases of the cine", Type.WHOLE),
     Column("slices", "Slices of the cine", Type.WHOLE),
-    Column("pixel_spacing_rows_mm", "Distance of rows", unit="mm"),
-    Column("pixel_spacing_columns_mm", "Distance of columns", unit="mm"),
-    Column("slice_distance_mm", "Distance of slices, centre to centre", unit="mm"),
+    Column("pixel_spacing_rows_mm", "Distance between rows", unit="mm"),
+    Column("pixel_spacing_columns_mm", "Distance between columns", unit="mm"),
+    Column("slice_distance_mm", "Distance between slices, centre to centre", unit="mm"),
     Column("slice_thickness_mm", "Thickness of a slice", unit="mm"),
-    Column("copies_left_out", "Files that lie there once more, and were left out", Type.WHOLE),
-    Column("files", "Files of the exam", Type.WHOLE),
-    Column("megabytes", "Their size", unit="MB"),
+    Column("copies_left_out", "Number of duplicate files, which were left out", Type.WHOLE),
+    Column("files", "Number of files of the exam", Type.WHOLE),
+    Column("megabytes", "Size of these files", unit="MB"),
 )
 _TEXTS = ("case", "ef_basis", "area_method", "segmentation_source")
 _WHOLE = ("ed_phase", "es_phase", "errors", "warnings", "notes")
@@ -133,6 +131,6 @@ COLUMNS = (
     *_FIRST,
     *(_measured(name) for name in tables.CSV_COLUMNS if name not in _NOT_MEASURED),
     *_EXAM,
-    Column("software", "What made the values", Type.TEXT),
+    Column("software", "The software that computed these values", Type.TEXT),
 )
-"""Those of every cohort; what a list of exams brings along comes after them."""
+"""The columns of every cohort; columns from a list of exams follow them."""

@@ -158,7 +158,7 @@ def make_plan(cohort: Cohort, tell: Callable[[int], None]) -> None:
     """Find all exams, and put the plan in the place of the last one."""
     folder = cohort.results / ".cohort"
     if cohort.root is not None and not cohort.root.exists():
-        raise InputError(f"{cohort.root} does not exist: give the folder below which the exams lie")
+        raise InputError(f"{cohort.root} does not exist: give the folder that holds the exams")
     draft = folder / f"plan-{secrets.token_hex(4)}.sqlite"
     try:
         plan = Plan(draft)

@@ -80,7 +80,7 @@ class Uploads:
             del self._open[name]
         if not any(upload.folder.iterdir()):
             shutil.rmtree(upload.folder, ignore_errors=True)
-            raise InputError("what was dropped holds no file with anything in it")
+            raise InputError("the dropped files are all empty, or there are none")
         return upload.folder
 
     async def zipped(self, chunks: AsyncIterator[bytes]) -> Path:
@@ -97,7 +97,7 @@ class Uploads:
             await self._write(path, chunks, MAX_BYTES)
             with path.open("rb") as stream:
                 if stream.read(4) != b"PK\x03\x04":
-                    raise InputError("what was dropped is no zip, or an empty one: drop a zip of DICOM files")
+                    raise InputError("the dropped file is not a zip, or is empty: drop a zip of DICOM files")
             list_files(path)
         except InputError as error:
             shutil.rmtree(folder, ignore_errors=True)

@@ -296,7 +296,7 @@ class _Placing:
         if not left:
             raise GeometryError(
                 f"{self.path}: frame {frame.index + 1} refers to a frame of this cine and does not lie on it: "
-                "its position, orientation or matrix is another"
+                "its position, orientation or matrix differs"
             )
         if len(left) > 1:
             raise GeometryError(

@@ -174,8 +174,8 @@ def _installed_decoders(header: Header) -> list[str]:
         decoders = [""] if known.is_available else []
     if not decoders:
         raise MissingExtraError(
-            f"{header.file} is compressed ({syntax.name}) and no installed decoder reads it: {EXTRA}; or store it anew "
-            "without compression"
+            f"{header.file} is compressed ({syntax.name}) and no installed decoder reads it: {EXTRA}; or store it "
+            "again without compression"
         )
     return decoders
 

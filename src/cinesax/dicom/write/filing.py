@@ -120,7 +120,7 @@ def file_under(analysis: Analysis, *, content_time: datetime | None = None) -> F
     if not source.copied:
         raise InputError("DICOM objects need a DICOM exam: this one has no patient and study to file them under")
     if cine.grid is None:
-        raise GeometryError("DICOM objects need to know where the pixels lie: this exam has no geometry")
+        raise GeometryError("DICOM objects need the positions of the pixels: this exam has no geometry")
     if problem := reference_problem(cine):
         raise InputError(problem)
     copied = decoded(source.copied)
@@ -244,7 +244,7 @@ def source_images(cine: Cine, filing: Filing) -> list[list[Dataset]]:
     """
     grid = cine.grid
     if grid is None:
-        raise GeometryError("DICOM objects need to know where the pixels lie: this exam has no geometry")
+        raise GeometryError("DICOM objects need the positions of the pixels: this exam has no geometry")
     series = series_of_frames(cine)
     shared = Dataset()
     for keyword in _TYPE_2:

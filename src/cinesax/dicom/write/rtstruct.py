@@ -76,7 +76,7 @@ def rtstruct_dataset(analysis: Analysis, filing: Filing) -> Dataset | None:
     """
     grid = analysis.cine.grid
     if grid is None:
-        raise GeometryError("an RT Structure Set needs to know where the pixels lie: this exam has no geometry")
+        raise GeometryError("an RT Structure Set needs the positions of the pixels: this exam has no geometry")
     rois = _rois(analysis)
     contours = _contours(analysis, grid, rois)
     if not contours:

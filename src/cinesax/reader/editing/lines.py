@@ -33,7 +33,7 @@ def checked(flat: Sequence[Sequence[float]], shape: tuple[int, int]) -> tuple[Fl
         polygon = np.array(numbers, dtype=np.float64).reshape(-1, 2)
         limit = np.array([shape[1], shape[0]], dtype=np.float64)
         if not np.all(np.isfinite(polygon)) or np.any(polygon < -limit) or np.any(polygon > 2 * limit):
-            raise GeometryError("a point of the contour lies far outside of the image: draw it again")
+            raise GeometryError("a point of the contour is far outside the image: draw the contour again")
         polygon = np.clip(polygon, -0.5, limit - 0.5)
         if crossing(polygon) is not None:
             polygon = healed(polygon)

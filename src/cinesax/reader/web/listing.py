@@ -130,7 +130,7 @@ def _again(reader: Reader, row: ExamRow, values: dict[str, object]) -> Response:
     if reader.store.line(row.id) or reader.store.signatures(row.id):
         raise UsageError("a person has corrected or approved this exam: an analysis never replaces that")
     if not row.path:
-        raise UsageError("these results do not say where their exam lies: add the exam itself")
+        raise UsageError("these results do not say where their exam is: add the exam itself")
     version = reader.store.next_version(row.id, row.version, "reader", "Analyze again", state=State.WAITING, **values)
     reader.desk.forget(row.id)
     reader.queue.wake()
