@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fuzz import cohorts, heavy, kills, shapes, table, trial
+from fuzz import cohorts, heavy, kills, reader_kills, shapes, table, trial
 from fuzz.crew import run_all
 
 _RESULTS = Path(__file__).resolve().parents[2] / "build" / "fuzz.jsonl"
@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of their seeds (default 0)")
     parser.add_argument("--kills", type=int, default=50, help="how many writers to kill (default 50)")
     parser.add_argument("--cohort-kills", type=int, default=20, help="how many runs over a cohort to kill (default 20)")
+    parser.add_argument("--reader-kills", type=int, default=20, help="how many reader servers to kill (default 20)")
     parser.add_argument("--shapes", type=int, default=500, help="how many exams in other forms (default 500)")
     parser.add_argument("--shape", metavar="NAME:SEED", help="only this form of an exam")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
@@ -50,8 +51,10 @@ def main() -> int:
     sys.stdout.write(table.of_kills(ended))
     cohort = cohorts.run_all(args.cohort_kills)
     sys.stdout.write(f"killed runs over a cohort: {args.cohort_kills}; {cohort or 'the same table'}\n")
+    lost = reader_kills.run_all(args.reader_kills)
+    sys.stdout.write("\n".join([f"{args.reader_kills} reader servers killed, {len(lost)} lost an edit", *lost, ""]))
     wrong = bool(cohort) or any(outcome.violations for outcome in outcomes) or any(end.violation for end in forms)
-    return int(wrong or kills.NEITHER in ended)
+    return int(wrong or bool(lost) or kills.NEITHER in ended)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ A SOURCE is one of
   studies  a folder of DICOM, at any depth, such as Sunnybrook as distributed. The labels of each patient are contour
            files, NIfTI or DICOM SEG files in the folder given with --contours, contour files in SOURCE itself, or a
            DICOM SEG beside the images
+  results  folders of results that a person approved (cinesax view); --exams says where their exams lie, unless the
+           results do. Only frames and structures that the person approved are known
 
 Every file that gives no example is listed in unused.csv with the reason. If a frame comes twice (as a PNG pair and as
 DICOM), the DICOM frame is used. Patients are never divided between splits or folds. If near-identical images would end
@@ -39,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the set's folder, which must not exist yet")
     parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="SOURCE", help="for validation")
     parser.add_argument("--contours", type=Path, metavar="FOLDER", help="labels for the DICOM studies, by patient")
+    parser.add_argument("--exams", type=Path, metavar="FOLDER", help="the exams of approved results, at any depth")
     parser.add_argument(
         "--labels",
         metavar="MAP",
@@ -83,8 +86,8 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.train.data.prepare import default_workers, prepare
 
     reading = _reading(args.labels)
-    train = sources.find_sources(args.sources, args.contours, reading)
-    validation = sources.find_sources(args.validation, args.contours, reading)
+    train = sources.find_sources(args.sources, args.contours, reading, exams=args.exams)
+    validation = sources.find_sources(args.validation, args.contours, reading, exams=args.exams)
     seeds = range(args.seed * 1_000_000, args.seed * 1_000_000 + args.phantoms)
     splits = {"train": [*train.sources, *sources.phantom_sources(seeds, args.frames_each)]}
     if args.validation:

@@ -76,5 +76,9 @@ class Analysis:
 def case_key(cine: Cine) -> str:
     """Give "case-" and ten hexadecimal digits: a hash of the StudyInstanceUID, or of the pixels if there is none."""
     uid = cine.source.study_uid
-    digest = hashlib.sha256(uid.encode() if uid else cine.pixels.tobytes()).hexdigest()
-    return f"case-{digest[:10]}"
+    return case_key_of(uid if uid else cine.pixels.tobytes())
+
+
+def case_key_of(study: str | bytes) -> str:
+    """The case key of a StudyInstanceUID, or of pixels."""
+    return f"case-{hashlib.sha256(study.encode() if isinstance(study, str) else study).hexdigest()[:10]}"

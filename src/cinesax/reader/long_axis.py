@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cinesax.core.cine import Cine
 from cinesax.core.errors import CinesaxError
 from cinesax.core.grid import Floats, Grid
+from cinesax.reader.store.database import ExamRow
 
 if TYPE_CHECKING:
     from cinesax.dicom.read.stack import Stack
@@ -20,6 +21,36 @@ _PARALLEL = 0.9
 """Cosine between normals above which a stack is another short axis."""
 
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A series of an exam, without the patient: a person may choose another one than was picked."""
+
+    uid: str
+    name: str
+    kind: str
+    explanation: str
+
+
+def series_of(row: ExamRow) -> list[Candidate]:
+    """The cine series of an exam; [] where it is not DICOM.
+
+    Raises:
+        CinesaxError: the exam cannot be read.
+    """
+    from cinesax.dicom.read.exam import open_exam
+    from cinesax.dicom.read.series import SeriesKind
+    from cinesax.inputs import nifti_files_of
+
+    if not row.path or nifti_files_of([Path(row.path)]):
+        return []
+    cines = (SeriesKind.SHORT_AXIS, SeriesKind.CINE_SLICE, SeriesKind.LONG_AXIS)
+    return [
+        Candidate(series.uid, series.name, series.kind.value, series.explanation)
+        for series in open_exam(row.path).series
+        if series.kind in cines and row.study_uid in (None, series.study_uid)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

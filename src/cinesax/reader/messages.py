@@ -192,7 +192,7 @@ class SeriesBody(_Body, frozen=True):
     """Another series of the exam to analyze."""
 
     version: Index
-    series_uid: Annotated[str, Meta(min_length=1, max_length=200)]
+    series: Index
     by: Name = ""
 
 

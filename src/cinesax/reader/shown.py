@@ -12,6 +12,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.findings import Finding, Severity
 from cinesax.core.grid import Floats
 from cinesax.core.measurements import Measurements
+from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Part, Structure
 from cinesax.reader.editing.change import Frame
@@ -246,7 +247,7 @@ def exam_of(cine: Cine, m: Measurements, *, pixels: Pixels, long_axis: int | Non
         slice_distance_mm=None if grid is None else finite(grid.slice_distance_mm),
         slice_positions_mm=None if grid is None else [float(value) for value in grid.positions_mm],
         extents_mm=curve(m.slice_extents_mm),
-        base_first=cine.base_first,
+        base_first=base_first(cine.grid) if cine.base_first is None and grid is not None else cine.base_first,
         times_ms=curve(m.phase_times_ms),
         description=cine.source.description,
         pixels=pixels,

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from cinesax.core.analysis import case_key_of
 from cinesax.core.cine import Patient, StoredFile
 from cinesax.core.errors import CinesaxError, InputError
 from cinesax.core.findings import Severity
@@ -170,7 +171,7 @@ def _exam(study: str, folders: set[Path], by_study: dict[str, set[Path]]) -> Fou
 
 
 def _case(study: str) -> str | None:
-    return f"case-{hashlib.sha256(study.encode()).hexdigest()[:10]}" if study else None
+    return case_key_of(study) if study else None
 
 
 def add(store: Store, found: Iterable[Found]) -> list[str]:

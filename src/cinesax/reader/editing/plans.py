@@ -9,6 +9,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
+from cinesax.core import orientation
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import GeometryError, UsageError
 from cinesax.core.grid import Floats
@@ -165,7 +166,8 @@ def _beyond(analysis: Analysis, slices: int, edit: messages.Delete) -> range:
 
 def base_at_first_slice(analysis: Analysis) -> bool | None:
     """Whether slice 0 is the basal end; None if the exam does not say."""
-    return analysis.cine.base_first
+    cine = analysis.cine
+    return orientation.base_first(cine.grid) if cine.base_first is None and cine.grid is not None else cine.base_first
 
 
 def _copy(draft: _Draft, edit: messages.Copy) -> tuple[Change, str]:

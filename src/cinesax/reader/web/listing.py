@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from cinesax.core.errors import InputError, UsageError
 from cinesax.reader import messages, worklist
 from cinesax.reader.exams import BusyError
+from cinesax.reader.long_axis import series_of
 from cinesax.reader.messages import BadBodyError, parsed
 from cinesax.reader.store.database import ExamRow, StaleError, State
 from cinesax.reader.web.context import Body, Context, Reader, answer, row_of
@@ -121,7 +122,10 @@ def _choose_series(reader: Context, exam: str, body: Body) -> Response:
     asked, row = parsed(body, messages.SeriesBody), row_of(reader, exam)
     if asked.version != row.version:
         raise StaleError
-    return _again(reader, row, {"series_uid": asked.series_uid})
+    listed = series_of(row)
+    if asked.series >= len(listed):
+        raise UsageError(f"there are {len(listed)} series")
+    return _again(reader, row, {"series_uid": listed[asked.series].uid})
 
 
 def _again(reader: Reader, row: ExamRow, values: dict[str, object]) -> Response:

@@ -5,8 +5,10 @@ from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
 
 from cinesax.reader import answers, messages, shown
+from cinesax.reader.long_axis import series_of
 from cinesax.reader.messages import parsed
-from cinesax.reader.web.context import Body, Context, answer, opened, row_of, state_of, whole
+from cinesax.reader.store.database import ExamRow
+from cinesax.reader.web.context import Body, Context, Reader, answer, opened, row_of, state_of, whole
 
 router = APIRouter()
 
@@ -60,9 +62,20 @@ def _get_history(reader: Context, exam: str) -> Response:
 
 @router.get("/api/exams/{exam}/series")
 def _get_series(reader: Context, exam: str) -> Response:
-    found = opened(reader, exam)
-    series = [{"series": name, "reason": why, "uid": None} for name, why in found.cine.source.not_picked]
-    return answer({"series": series})
+    row = row_of(reader, exam)
+    listed = [
+        {"index": index, "series": one.name, "kind": one.kind, "reason": one.explanation, "picked": one.uid in picked}
+        for picked in [_picked(reader, row)]
+        for index, one in enumerate(series_of(row))
+    ]
+    return answer({"series": listed})
+
+
+def _picked(reader: Reader, row: ExamRow) -> tuple[str, ...]:
+    """The UIDs of the series that results are of."""
+    if row.results is None:
+        return ()
+    return opened(reader, row.id).cine.source.series_uids
 
 
 @router.post("/api/exams/{exam}/here")

@@ -268,6 +268,29 @@ def from_study(case: str, cine: Cine, truth: Segmentation, framing: Framing) -> 
         yield _framed(cine.pixels[place], frame.label, framing, **facts)
 
 
+def from_approved(case: str, cine: Cine, approved: Segmentation, framing: Framing) -> Iterator[Example]:
+    """Examples from the frames of an exam that a person approved: in each, the structures approved there are known.
+
+    Args:
+        case: the patient's key.
+        cine: the exam.
+        approved: what the person approved, on the exam's grid.
+        framing: how the network sees it.
+    """
+    spacing = cine.grid.spacing_mm if cine.grid else None
+    for phase, index in np.ndindex(*approved.labels.shape[:2]):
+        known = frozenset(
+            structure
+            for structure, phases in approved.known_phases.items()
+            if phases[phase] and approved.drawn(structure, phase, index).approved
+        )
+        if known:
+            facts: dict[str, Any] = {"slice": index, "phase": phase, "spacing_mm": spacing, "known": known}
+            facts |= {"turn": standard_position(cine.grid) or Turn(), "case": case, "kind": Kind.STUDY}
+            name = f"{case}-p{phase:03d}-s{index:02d}"
+            yield _framed(cine.pixels[phase, index], approved.labels[phase, index], framing, name=name, **facts)
+
+
 def from_acdc(patient: acdc.AcdcPatient, framing: Framing) -> Iterator[Example]:
     """Every slice of the labelled frames of one ACDC patient: LV cavity, myocardium and RV are known in all."""
     classes = frozenset({Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY})

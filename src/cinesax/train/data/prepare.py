@@ -20,6 +20,7 @@ from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Manifest, Shard, U
 from cinesax.train.data.records import Dataset, new_set, write_shard, write_tables
 from cinesax.train.data.sources import (
     AcdcSource,
+    ApprovedSource,
     ChlaSource,
     LabelMapSource,
     PairsSource,
@@ -46,7 +47,7 @@ def _seconds(source: Source) -> float:
             return 0.01 * len(source.pairs)
         case StudySource():
             return 0.004 * len(source.files) + 0.5
-        case AcdcSource() | ChlaSource() | LabelMapSource():
+        case AcdcSource() | ApprovedSource() | ChlaSource() | LabelMapSource():
             return 0.5
 
 

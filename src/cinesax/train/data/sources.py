@@ -20,6 +20,8 @@ from cinesax.files.stored_files import list_files
 from cinesax.formats import acdc, chla, contours, cvi42, label_maps, nifti, pair_studies, pairs
 from cinesax.formats.contour_convention import MARKER_NAME
 from cinesax.network.framing import Framing
+from cinesax.results.tables import read_json
+from cinesax.results.write import JSON_NAME
 from cinesax.train.data.examples import (
     Example,
     classes_in,
@@ -30,7 +32,7 @@ from cinesax.train.data.examples import (
     from_phantoms,
 )
 from cinesax.train.data.leaks import patient_key
-from cinesax.train.data.studies import Leftover, read_study
+from cinesax.train.data.studies import Leftover, read_approved, read_study
 
 PAIRS_EACH, PHANTOMS_EACH = 128, 4
 _PAPILLARY = re.compile(r"(?:.*-)?IM-\d+-\d+-p\d+contour-(manual|auto)\.txt", re.IGNORECASE)
@@ -100,7 +102,15 @@ class LabelMapSource:
     file: Path
 
 
-Source = PairsSource | StudySource | AcdcSource | PhantomSource | ChlaSource | LabelMapSource
+@dataclass(frozen=True, slots=True)
+class ApprovedSource:
+    """A folder of results that a person approved, and where to look for its exam."""
+
+    folder: Path
+    exams: Path | None
+
+
+Source = ApprovedSource | PairsSource | StudySource | AcdcSource | PhantomSource | ChlaSource | LabelMapSource
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,13 @@ def phantom_sources(seeds: Iterable[int], frames_each: int) -> list[Source]:
     return [PhantomSource(listed[start : start + PHANTOMS_EACH], frames_each) for start in starts]
 
 
-def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: LabelReading = AS_IT_SAYS) -> Listing:
+def find_sources(
+    folders: Sequence[Path],
+    labels: Path | None = None,
+    reading: LabelReading = AS_IT_SAYS,
+    *,
+    exams: Path | None = None,
+) -> Listing:
     """Search folders for training sources.
 
     Each folder is one of
@@ -132,6 +148,7 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: L
     - ACDC: `patientNNN_frameFF_gt.nii.gz` files at any depth;
     - CHLA: `.npz` files of the congenital set (see `formats.chla`) at any depth;
     - label maps: `sa_ED.nii.gz` or `sa_ES.nii.gz` with `seg*.nii.gz` next to it, at any depth;
+    - results that a person approved (`cinesax view`): `analysis.json` at any depth;
     - studies: DICOM files at any depth, in folders by patient, whose contours or label files lie in `labels`, among the
         folders, or (DICOM SEG) next to the images.
 
@@ -143,6 +160,7 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: L
         folders: the sources.
         labels: a folder of contours or label files by patient, for all studies.
         reading: how to read labels that do not describe themselves.
+        exams: where the exams of approved results lie, if these do not say it.
 
     Raises:
         InputError: a folder does not exist, or pairs are not valid.
@@ -162,6 +180,8 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: L
             _add_files(listing, files, chla.is_chla, ChlaSource)
         elif any(label_maps.is_image(file) for file in files):
             _add_files(listing, files, label_maps.is_image, LabelMapSource)
+        elif any(file.name == JSON_NAME for file in files):
+            listing.sources.extend(ApprovedSource(one, exams) for one in _latest_approved(files))
         elif files:
             _add_studies(listing, folder, files, labels)
         else:
@@ -170,6 +190,19 @@ def find_sources(folders: Sequence[Path], labels: Path | None = None, reading: L
         replace(source, reading=reading) if isinstance(source, StudySource) else source for source in listing.sources
     ]
     return listing
+
+
+def _latest_approved(files: Sequence[Path]) -> list[Path]:
+    """The folders of results, of approved versions of one exam the latest alone."""
+    latest: dict[object, tuple[int, Path]] = {}
+    for file in sorted(file for file in files if file.name == JSON_NAME):
+        content = read_json(file)
+        approval = content.get("approval")
+        number = int(approval.get("number", 0)) if isinstance(approval, dict) else 0
+        key = content.get("case") or file
+        if number >= latest.get(key, (0, file))[0]:
+            latest[key] = number, file.parent
+    return [folder for _, folder in latest.values()]
 
 
 def _add_pairs(listing: Listing, folder: Path, files: Sequence[Path]) -> None:
@@ -371,6 +404,8 @@ def produce(source: Source, framing: Framing) -> tuple[list[Example], list[Lefto
             return _produce_chla(source, framing)
         case LabelMapSource():
             return _produce_label_map(source, framing)
+        case ApprovedSource():
+            return read_approved(source.folder, source.exams, framing=framing)
         case StudySource():
             return read_study(
                 source.case, source.folder, source.files, source.labels, framing=framing, reading=source.reading

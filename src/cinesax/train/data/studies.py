@@ -6,20 +6,27 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from cinesax.core.cine import Cine
-from cinesax.core.errors import DatasetError, InputError
+from cinesax.core.analysis import case_key_of
+from cinesax.core.cine import Cine, StoredFile
+from cinesax.core.errors import CinesaxError, DatasetError, InputError
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.selection import AS_IT_SAYS, LabelReading, Selection
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import Exam, open_exam
+from cinesax.dicom.read.frames import read_headers
+from cinesax.dicom.read.header import NotDicomError
 from cinesax.dicom.read.pick import Pick, pick_short_axis, read_cine
 from cinesax.dicom.read.series import SeriesKind
 from cinesax.dicom.read.stack import order
+from cinesax.files.stored_files import list_files
 from cinesax.formats import contours
 from cinesax.formats.contour_convention import MARKER_NAME
 from cinesax.inputs import read_segmentation
 from cinesax.network.framing import Framing
-from cinesax.train.data.examples import Example, from_study, labelled_frames
+from cinesax.results.read import read_results
+from cinesax.results.tables import read_json
+from cinesax.results.write import JSON_NAME
+from cinesax.train.data.examples import Example, from_approved, from_study, labelled_frames
 
 Leftover = tuple[Path, str]
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -61,6 +68,50 @@ def read_study(
         return [], [(file, f"patient left out: {error}") for file in everything]
     examples = list(from_study(case, cine, truth, framing))
     return examples, [*_unused_images(pick, truth, files, chosen), *_unused_labels(labels)]
+
+
+def read_approved(folder: Path, exams: Path | None, *, framing: Framing) -> tuple[list[Example], list[Leftover]]:
+    """The examples of a folder of results that a person approved, and (file, reason) for results without examples.
+
+    Args:
+        folder: the results.
+        exams: a folder in which the exam lies, at any depth; None: the results say where it lies (they do if they were
+            written with the patient).
+        framing: how the network sees the frames.
+    """
+    told = folder / JSON_NAME
+    try:
+        exam = None if exams is None else _exam_of(folder, exams)
+        analysis = read_results(folder, exam)
+    except CinesaxError as error:
+        return [], [(told, f"patient left out: {error}")]
+    if analysis.approval is None:
+        return [], [(told, "patient left out: nobody has approved these results")]
+    return list(from_approved(analysis.case, analysis.cine, analysis.segmentation, framing)), []
+
+
+def _exam_of(folder: Path, exams: Path) -> Path:
+    """The folder of the study that results are of, by their case key.
+
+    Raises:
+        DatasetError: it is not there.
+    """
+    case = read_json(folder / JSON_NAME).get("case")
+    for parent in sorted({file.path.parent for file in list_files(exams)}):
+        first = next((path for path in sorted(parent.iterdir()) if path.is_file()), None)
+        if first is not None and case_of(first) == case:
+            return parent
+    raise DatasetError(f"its exam ({case}) is not below {exams}")
+
+
+def case_of(file: Path) -> str | None:
+    """The case key of the study that a DICOM file belongs to; None for any other file."""
+    try:
+        with file.open("rb") as stream:
+            uid = read_headers(StoredFile(file), stream)[0].study_uid
+    except (NotDicomError, OSError):
+        return None
+    return case_key_of(uid) if uid else None
 
 
 def _segmentation_object(exam: Exam) -> Path:
