@@ -46,7 +46,7 @@ class TestTwoParts:
 
     def test_analyze_is_said_to_be_that(self, tmp_path: Path) -> None:
         nib.save(nib.AnalyzeImage(np.zeros((8, 8, 4), np.int16), np.eye(4)), tmp_path / "old.img")
-        with pytest.raises(InputError, match="it is .*Analyze; convert it to .nii.gz"):
+        with pytest.raises(InputError, match="it has the format .*Analyze; convert it to .nii.gz"):
             open_cine(tmp_path / "old.hdr")
 
 
@@ -54,7 +54,7 @@ class TestTwoParts:
 def test_time_on_another_axis_is_never_read_as_slices(tmp_path: Path, heart: Cine, order: tuple[int, ...]) -> None:
     data = heart.pixels.transpose(3, 2, 1, 0)
     image = nib.Nifti1Image(np.ascontiguousarray(data.transpose(order)), RAS @ heart.grid.affine_lps())
-    with pytest.raises(GeometryError, match="is time another axis than the fourth"):
+    with pytest.raises(GeometryError, match="is time not the fourth axis"):
         open_cine(saved(image, tmp_path / "cine.nii"))
 
 

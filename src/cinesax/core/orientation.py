@@ -28,7 +28,7 @@ USUAL_LONG_AXIS.setflags(write=False)
 # NIfTI sets say only that slices lie along z: such a file has no usable orientation.)
 MAX_OFF_AXIS_DEGREES: Final = 60.0
 
-# True short axes seen so far lie within 35 degrees of the usual axis (those of congenital heart disease aside).
+# All true short axes so far are within 35 degrees of the usual axis (except in congenital heart disease).
 USUAL_OFF_AXIS_DEGREES: Final = 35.0
 
 # In the standard position, columns rise by this much from the horizontal towards the head: in the plane of a usual
@@ -136,7 +136,7 @@ def body_plane(normal: Floats) -> str | None:
 
 
 def off_axis(normal: Floats) -> list[Finding]:
-    """A warning if slices with this normal (3,), LPS, are further off the usual axis than short axes are."""
+    """A warning if slices with this normal (3,), LPS, are further off the usual axis than a short-axis stack."""
     off, plane = off_axis_degrees(normal), body_plane(normal)
     if off <= USUAL_OFF_AXIS_DEGREES:
         return []

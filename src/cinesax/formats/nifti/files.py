@@ -28,7 +28,7 @@ _SAME_SPACING = 0.01
 _FEWEST_SLICES = 3
 _ACROSS_THE_HEART_DEGREES = 35.0
 _MOST_LABELS, _LEAST_IMAGE = 20, 100
-"""Labels are small whole numbers; beside an image, whose values are larger."""
+"""A file of whole numbers up to the first limit, in a folder with an image above the second, holds labels."""
 
 
 def nifti_files(folder: Path) -> tuple[Path, ...]:
@@ -94,9 +94,10 @@ def together(parts: Sequence[Part], *, of_folder: bool = False) -> Cine:
 
 
 def _with_axis(cine: Cine, oriented: bool) -> Cine:
-    """The cine with a finding if its slices are not short axis by their position in the patient.
+    """The cine, with a finding if its position in the patient is not that of a short-axis stack.
 
-    Axial ones are none of that: many sets lost their orientation, and their headers say that slices lie along z.
+    There is no finding for axial slices: many sets have lost their orientation, and their headers say that slices lie
+    along z.
     """
     if cine.grid is None or not oriented or cine.n_slices < _FEWEST_SLICES or body_plane(cine.grid.normal) == "axial":
         return cine
@@ -134,14 +135,14 @@ def of_one_cine(parts: Sequence[Part], *, of_folder: bool) -> tuple[list[Part], 
 
 
 def _images_once(parts: Sequence[Part]) -> tuple[list[Part], list[tuple[Part, str]]]:
-    """The images among files, each once, and (file, why not) for labels that no name shows and for copies."""
+    """The images among files, each once; and (file, why not) for copies and for labels without a name of labels."""
     most = [float(part.cine.pixels.max()) for part in parts]
     images: list[Part] = []
     left_out: list[tuple[Part, str]] = []
     for part, largest in zip(parts, most, strict=True):
         whole_numbers = bool(np.all(part.cine.pixels == np.round(part.cine.pixels)))
         if largest <= _MOST_LABELS and max(most) > _LEAST_IMAGE and whole_numbers:
-            left_out.append((part, f"labels, by its values of 0 to {largest:.0f}"))
+            left_out.append((part, f"labels: its values are whole numbers from 0 to {largest:.0f}"))
         elif any(_is_copy(part, other) for other in images):
             left_out.append((part, "a copy of another file"))
         else:
@@ -155,7 +156,7 @@ def _is_copy(part: Part, other: Part) -> bool:
 
 
 def _of_one_view(parts: Sequence[Part]) -> tuple[list[Part], list[tuple[Part, str]]]:
-    """The same as `of_one_cine`, among the images of a folder."""
+    """`of_one_cine` for the images of a folder."""
     whole = [part for part in parts if part.cine.n_phases > 2 and part.cine.n_slices >= _FEWEST_SLICES]
     if len(whole) == 1 and all(part.cine.n_phases == 1 for part in parts if part is not whole[0]):
         return whole, [(part, "one phase, next to a file of many") for part in parts if part is not whole[0]]

@@ -38,7 +38,7 @@ from cinesax.formats.nifti.times import phase_times
 
 SUFFIXES = (".nii", ".nii.gz")
 _PAIR = {".hdr": ".img", ".img": ".hdr"}
-"""Suffixes of a file in two parts, and of the other part; compressed, each ends in .gz."""
+"""The suffixes of a file in two parts; compressed files also end in .gz."""
 _ERRORS = (
     ImageFileError,
     HeaderDataError,
@@ -54,10 +54,10 @@ _ERRORS = (
 )
 _FEWEST_TO_COMPARE = 4
 _THICK_MM = 4.0
-"""Thinner slices are alike too."""
+"""Thinner slices resemble each other as much as phases do."""
 _EXCHANGED = 1.5
 _LONGEST_STACK_MM = 500.0
-_AXES_HINT = "is time another axis than the fourth? Reorder them to (column, row, slice, phase)"
+_AXES_HINT = "is time not the fourth axis? Reorder the axes to (column, row, slice, phase)"
 _MAX_BYTES = 8 * 1024**3
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -84,17 +84,17 @@ class NiftiFile:
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the name is that of a NIfTI file; one in two parts (.hdr and .img) counts if both are there."""
+    """Whether the name is that of a NIfTI file; .hdr and .img count if both files exist."""
     return path.name.lower().endswith(SUFFIXES) or _other_part(path) is not None
 
 
 def is_second_part(path: Path) -> bool:
-    """Whether a file is the .img of a file in two parts, whose .hdr stands for both."""
+    """Whether a file is an .img whose .hdr stands for both files."""
     return path.name.lower().removesuffix(".gz").endswith(".img") and _other_part(path) is not None
 
 
 def _other_part(path: Path) -> Path | None:
-    """The other half of a .hdr or .img; None for other names, or if it is not there."""
+    """The .img of a .hdr, or the reverse; None for other names, or if it does not exist."""
     compressed = path.name[len(path.name) - 3 :] if path.name.lower().endswith(".gz") else ""
     inner = path.name[: len(path.name) - len(compressed)]
     other = _PAIR.get(inner[-4:].lower())
@@ -176,10 +176,10 @@ def read_part(path: Path, *, geometry: NiftiGeometry | None = None) -> Part:
 
 
 def _refuse_exchanged(path: Path, pixels: NDArray[Any], step_mm: float) -> None:
-    """Raise if the axes of phases and of slices or pixels are exchanged, as far as the image shows it.
+    """Raise if the image shows that the axis of phases is swapped with that of slices or pixels.
 
-    Neighbouring phases are alike: they differ 0.11 to 0.31 times as much as neighbouring slices in four exams and six
-    phantoms, 0.5 times if only ED and ES are there.
+    Neighbouring phases resemble each other: they differ 0.11 to 0.31 times as much as neighbouring slices in four exams
+    and six phantoms, or 0.5 times if there are only ED and ES.
     """
     phases, slices = pixels.shape[:2]
     if (slices - 1) * step_mm > _LONGEST_STACK_MM:
@@ -189,7 +189,7 @@ def _refuse_exchanged(path: Path, pixels: NDArray[Any], step_mm: float) -> None:
         )
     if phases < _FEWEST_TO_COMPARE or slices < _FEWEST_TO_COMPARE or step_mm < _THICK_MM:
         return
-    # Every second pixel is enough, and the borders hold little of the heart.
+    # Every second pixel is enough, and the borders show little of the heart.
     quarter = [slice(size // 4, size - size // 4, 2) for size in pixels.shape[2:]]
     middle = pixels[:, :, quarter[0], quarter[1]].astype(np.float32)
     in_time, across = (float(np.abs(np.diff(middle, axis=axis)).mean()) for axis in (0, 1))
@@ -290,10 +290,10 @@ def read_file(path: Path, chosen: NiftiGeometry | None) -> NiftiFile:
 
 
 def _load(path: Path) -> Any:
-    """The image of nibabel, if it is NIfTI: it also reads Analyze, whose files have the same names and no position."""
+    """The image, if it is NIfTI: nibabel also reads Analyze, which has the same file names and no position."""
     image: Any = nib.load(path)
     if not isinstance(image, nib.Nifti1Pair):
-        raise ImageFileError(f"it is {type(image).__name__.removesuffix('Image')}; convert it to .nii.gz")
+        raise ImageFileError(f"it has the format {type(image).__name__.removesuffix('Image')}; convert it to .nii.gz")
     return image
 
 

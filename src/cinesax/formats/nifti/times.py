@@ -32,7 +32,7 @@ _LENGTHS_OF_BEAT = {"NominalInterval": 1.0, "RRIntervalTimeNominal": 1.0, "RRInt
 _REPETITION_TIME = "RepetitionTime"  # BIDS: in seconds
 _BEAT_MS = (200.0, 3000.0)
 _UNITS = {"ms": 1.0, "seconds": 1000.0, "microseconds": 0.001}
-"""What times are written in instead of the unit of their key, and their unit in ms."""
+"""Units in which times may be stored instead of the unit of their key, in ms."""
 _SHORTEST_STEP_MS, _LONGEST_STEP_MS, _LONGEST_SERIES_MS = 2.0, 400.0, 30_000.0
 _AGREE = 0.03
 _MAX_BYTES = 16 * 1024**2
@@ -129,7 +129,7 @@ def _beat_ms(sidecar: Mapping[str, Any]) -> float | None:
 def _listed_ms(
     sidecar: Mapping[str, Any], phases: int, beat_ms: float | None
 ) -> tuple[Floats | None, tuple[Finding, ...]]:
-    """The listed times of the phases in ms, in the unit of their key or in one in which they fit a beat."""
+    """The listed times of the phases in ms, from the unit of their key or from one in which they fit a beat."""
     for key, unit in _TIMES_OF_PHASES.items():
         listed = sidecar.get(key)
         if not isinstance(listed, list) or len(listed) != phases:
@@ -145,13 +145,13 @@ def _listed_ms(
         for name, factor in _UNITS.items():
             other = in_order / unit * factor
             if _may_be_ms(other, beat_ms):
-                message = f"{key} in the JSON file is taken to be in {name}: in its own unit it fits no heart beat"
+                message = f"{key} in the JSON file is assumed to be in {name}: in its own unit it fits no heart beat"
                 return other, (Finding(Code.TIME_UNITS, Severity.WARNING, message),)
     return None, ()
 
 
 def _may_be_ms(times: Floats, beat_ms: float | None) -> bool:
-    """Whether times can be ms after the R wave: in steps of phases, and within some beats."""
+    """Whether times are plausible as ms after the R wave: by their steps, and by their length."""
     step = float(times[-1] - times[0]) / (len(times) - 1)
     low = _SHORTEST_STEP_MS if beat_ms is None else 0.05 * beat_ms / len(times)
     return low <= step <= _LONGEST_STEP_MS and float(times[-1]) <= _LONGEST_SERIES_MS
