@@ -23,8 +23,8 @@ OUTPUT_CLOSED = 141
 COMMANDS = {
     "analyze": "measure the left ventricle of an exam and write the results",
     "cohort": "measure every exam below a folder, into one table",
-    "view": "look at exams in the browser, correct contours, sign",
-    "inspect": "list the series of an exam and which is the short-axis cine",
+    "view": "view exams in the browser, correct contours and sign",
+    "inspect": "list the series of an exam, and which one is the short-axis cine",
     "phantom": "make a synthetic exam with known volumes",
     "prepare": "make a training set from labelled images, studies with contours, and phantoms",
     "train": "train a network on a prepared set",
