@@ -98,7 +98,7 @@ class TestFolders:
         saved(nib.Nifti1Image(labels, image.affine), tmp_path / f"{names[1]}.nii.gz")
         read = open_cine(tmp_path)
         np.testing.assert_array_equal(read.pixels, cine.pixels)
-        assert [why for _, why in read.source.not_picked] == ["labels, by its values of 0 to 3"]
+        assert [why for _, why in read.source.not_picked] == ["labels: its values are whole numbers from 0 to 3"]
 
     def test_copies_are_left_out(self, tmp_path: Path) -> None:
         cine = exams.small_cine()
