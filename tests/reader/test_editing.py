@@ -8,7 +8,9 @@ import pytest
 from cinesax.analyze import analyze
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import GeometryError, UsageError
+from cinesax.core.grid import Grid
 from cinesax.core.origins import Origin
+from cinesax.core.presence import BaseRule, Presence
 from cinesax.core.segmentation import Segmentation, area_px, polygon_area
 from cinesax.core.selection import NO_OVERRIDES
 from cinesax.core.structures import Structure
@@ -17,6 +19,7 @@ from cinesax.reader import messages
 from cinesax.reader.editing import lines
 from cinesax.reader.editing.change import Change, Reading, apply, opposite
 from cinesax.reader.editing.plans import plan, systolic_share
+from cinesax.reader.long_axis import cut
 from cinesax.reader.store.changes import packed, unpacked
 from reader.served import PHASES, SLICES, beating, circle, drawn, flat
 
@@ -173,6 +176,45 @@ def test_the_base_moves_linearly_between_ed_and_es(analysis: Analysis) -> None:
     assert area(made, 0, 0) == area(analysis.segmentation, 0, 1)
     assert made.drawn(Structure.CAVITY, 0, 0).origin is Origin.INTERPOLATED
     assert made.outline(Structure.MYOCARDIUM, 4, 1) == ()
+
+
+def test_where_the_network_drew_beyond_the_base_its_contour_comes_back(analysis: Analysis) -> None:
+    start = analysis.segmentation
+    every = {BaseRule.HALF: np.ones((PHASES, SLICES), dtype=bool)}
+    aside = {(Structure.CAVITY, phase, 0): (circle(5),) for phase in range(PHASES)}
+    presence = Presence(BaseRule.HALF, every, np.zeros((PHASES, SLICES)), np.ones((PHASES, SLICES)), aside)
+    known = replace(analysis, segmentation=replace(start, presence=presence))
+    made = edited(known, messages.Base(ed_slice=0, es_slice=0))
+    assert area(made, 3, 0) == pytest.approx(np.pi * 25, rel=0.02)
+
+
+def test_labels_without_contours_are_corrected_to_whole_pixels() -> None:
+    labels = replace(drawn(), contours=None)
+    given = analyze(replace(beating(), base_first=True), segmentation=labels)
+    reading = Reading(labels, NO_OVERRIDES)
+    change, _ = plan(given, reading, messages.SetContour("cavity", 0, 2, flat(circle(9))), "Ann")
+    made = apply(reading, change, labels)
+    assert made.segmentation.contours is None
+    assert np.count_nonzero(made.segmentation.labels[0, 2] == Structure.CAVITY) == pytest.approx(np.pi * 81, rel=0.02)
+    back = apply(made, opposite(reading, change), labels).segmentation
+    assert np.array_equal(back.labels, labels.labels)
+
+
+def test_lines_show_where_short_axis_slices_cut_a_long_axis() -> None:
+    short = beating().grid
+    assert short is not None
+    # A plane along the stack's normal, through the middle of its frames.
+    start = short.to_patient([2, 24, 24]) - 30 * short.normal - 30 * short.along_row
+    plane = Grid(start[None], short.along_row, short.normal, (1.0, 1.0), (1, 80, 60))
+    cuts = [cut(plane, short, index) for index in range(SLICES)]
+    for index, line in enumerate(cuts):
+        assert line is not None
+        for x, y in (line.start, line.end):
+            point = plane.to_patient([0, y, x])
+            assert abs((point - short.origins_mm[index]) @ short.normal) < 0.01
+            assert x in (-0.5, 59.5)  # from one side of the image to the other
+    far = Grid(start[None] + 500 * short.normal, short.along_row, short.normal, (1.0, 1.0), (1, 80, 60))
+    assert cut(far, short, 0) is None
 
 
 def test_copies_shifts_and_phases(analysis: Analysis) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from reader.served import Made, Server, circle, flat, serving
 
-BODIES = 300
+BODIES = 500
 
 
 def test_nobody_gets_in_without_the_token(server: Server) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cinesax.cli.main import main
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.reader import uploads, worklist
@@ -120,6 +121,39 @@ def test_zips_that_are_not_safe_are_refused_and_leave_nothing(kind: str, tmp_pat
     with pytest.raises(InputError, match="not safe|expands"):
         asyncio.run(drop(tmp_path / "uploads", data))
     assert not list((tmp_path / "uploads").iterdir())
+
+
+def test_uploads_that_became_no_exam_are_removed_at_the_next_start(tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    for name in ("used", "left"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "000000.dcm").write_bytes(b"x")
+    uploads.Uploads(folder).clean([str(folder / "used")])
+    assert [path.name for path in folder.iterdir()] == ["used"]
+
+
+def test_without_the_extra_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("cinesax.cli.view.find_spec", lambda name: None)
+    assert main(["view", str(tmp_path)]) == 8
+    assert "pip install '.[view]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["nothing-there"], 3, "does not exist"),
+        ([], 2, "give an exam"),
+        ([".", "--port", "70000"], 2, "--port"),
+        ([".", "--host", "0.0.0.0"], 2, "password"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_at_the_start(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["view", *words, "--no-browser"]) == code
+    assert said in capsys.readouterr().err
 
 
 def test_a_hundred_exams_are_listed_at_once(tmp_path: Path) -> None:

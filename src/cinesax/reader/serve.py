@@ -75,6 +75,7 @@ def serve(store: Store, settings: Settings, where: Where, *, analyses: Analyses,
     desk = Desk(store, show_patient=settings.show_patient)
     reader = Reader(store, desk, queue, Uploads(store.folder / "uploads"), Windows(), settings, access)
     store.restart()
+    reader.uploads.clean(row.path for row in store.exams())
     queue.start()
     server = uvicorn.Server(
         uvicorn.Config(

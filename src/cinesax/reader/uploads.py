@@ -3,7 +3,7 @@
 import secrets
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,17 @@ class Uploads:
         self._folder = folder
         self._lock = threading.Lock()
         self._open: dict[str, _Upload] = {}
+
+    def clean(self, used: Iterable[str]) -> None:
+        """Remove what was dropped in earlier runs and became no exam.
+
+        Args:
+            used: the paths of exams.
+        """
+        kept = {part for path in used for part in (Path(path), *Path(path).parents)}
+        for folder in self._folder.iterdir() if self._folder.is_dir() else ():
+            if folder.is_dir() and not folder.is_symlink() and folder not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def start(self) -> str:
         """Begin an upload of single files; its name.

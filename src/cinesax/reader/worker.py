@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -149,15 +150,25 @@ class Queue:
     def _run(self) -> None:
         self.model_sha256 = _checksum(self._model)
         while not self._end.is_set():
-            row = self._store.claim_next()
-            if row is None:
+            try:
+                worked = self._work()
+            except (sqlite3.Error, OSError, CinesaxError):
+                # A full disk, say. Whatever it is, it must not end the queue.
+                _LOG.exception("the queue could not go on")
+                worked = False
+            if not worked:
                 self._wake.wait(timeout=5)
                 self._wake.clear()
-                continue
-            outcome, out = self._analyze(row)
-            if self._end.is_set():
-                return
+
+    def _work(self) -> bool:
+        """Analyze what waits longest; False if nothing does."""
+        row = self._store.claim_next()
+        if row is None:
+            return False
+        outcome, out = self._analyze(row)
+        if not self._end.is_set():
             self._write(row, outcome, out)
+        return True
 
     def _write(self, row: ExamRow, outcome: Done | Failed, out: Path) -> None:
         self.progress.pop(row.id, None)
