@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cinesax.evaluate.agreement import bland_altman, bootstrap
+from cinesax.evaluate.agreement import bland_altman, bootstrap, intraclass_correlation
 
 
 def mean(values: np.ndarray) -> float:
@@ -59,3 +59,20 @@ def test_limits_of_agreement_by_hand():
 def test_equal_truths_have_no_slope():
     a = bland_altman(np.full(3, 50.0), np.array([49.0, 50.0, 52.0]))
     assert a.slope is None and a.correlation is None and a.mean_absolute == 1
+
+
+def test_the_intraclass_correlation_is_that_of_the_literature():
+    """Shrout and Fleiss (1979), table 2: ICC(2,1) = 0.29; interval as R's psych::ICC gives it."""
+    ratings = np.array(
+        [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], dtype=float
+    )
+    seen = intraclass_correlation(ratings)
+    assert seen.value == pytest.approx(0.2898, abs=5e-5)
+    assert (seen.interval.low, seen.interval.high) == pytest.approx((0.0188, 0.7611), abs=5e-4)
+
+
+def test_a_constant_difference_is_disagreement():
+    values = np.random.default_rng(5).normal(55, 10, 50)
+    same, shifted = (intraclass_correlation(np.stack([values, values + shift], axis=1)) for shift in (0, 10))
+    assert same.value == 1
+    assert shifted.value < 0.8

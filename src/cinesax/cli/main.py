@@ -24,6 +24,7 @@ COMMANDS = {
     "analyze": "measure the left ventricle of an exam and write the results",
     "cohort": "measure every exam below a folder, into one table",
     "view": "view exams in the browser, correct contours and sign",
+    "compare": "compare the values of two cohorts, or with those of another program",
     "inspect": "list the series of an exam, and which one is the short-axis cine",
     "phantom": "make a synthetic exam with known volumes",
     "prepare": "make a training set from labelled images, studies with contours, and phantoms",

@@ -112,3 +112,48 @@ def bland_altman(truth: Floats, predicted: Floats) -> BlandAltman | None:
         intercept=intercept,
         correlation=correlation,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class IntraclassCorrelation:
+    """How well single measurements of several raters agree, with its 95 % confidence interval."""
+
+    value: float
+    interval: Interval
+
+
+def intraclass_correlation(ratings: Floats) -> IntraclassCorrelation | None:
+    """ICC(A,1): two-way, absolute agreement, single measurement; a constant difference counts as disagreement.
+
+    Source: McGraw and Wong, "Forming inferences about some intraclass correlation coefficients", Psychol Methods 1
+    (1996) 30-46, table 7.
+
+    Args:
+        ratings: (subject, rater), finite.
+
+    Returns:
+        None for fewer than three subjects, or where all ratings are equal.
+    """
+    from scipy import stats
+
+    n, k = ratings.shape
+    if n < 3 or np.ptp(ratings) == 0:
+        return None
+    total = ratings.mean()
+    rows, columns = ratings.mean(axis=1), ratings.mean(axis=0)
+    between_rows = k * float(((rows - total) ** 2).sum()) / (n - 1)
+    between_columns = n * float(((columns - total) ** 2).sum()) / (k - 1)
+    rest = float(((ratings - rows[:, None] - columns + total) ** 2).sum()) / ((n - 1) * (k - 1))
+    value = (between_rows - rest) / (between_rows + (k - 1) * rest + k / n * (between_columns - rest))
+    if value >= 1 or rest == 0:
+        return IntraclassCorrelation(value, Interval(value, value))
+    a, b = k * value / (n * (1 - value)), 1 + k * value * (n - 1) / (n * (1 - value))
+    freedom = (a * between_columns + b * rest) ** 2
+    freedom /= (a * between_columns) ** 2 / (k - 1) + (b * rest) ** 2 / ((n - 1) * (k - 1))
+    tail = (1 + _CONFIDENCE) / 2
+    below = float(stats.f.ppf(tail, n - 1, freedom))
+    above = float(stats.f.ppf(tail, freedom, n - 1))
+    spread = k * between_columns + (k * n - k - n) * rest
+    low = n * (between_rows - below * rest) / (below * spread + n * between_rows)
+    high = n * (above * between_rows - rest) / (spread + n * above * between_rows)
+    return IntraclassCorrelation(value, Interval(low, high))
