@@ -156,3 +156,24 @@ def test_an_endocardium_outside_the_epicardium_is_reported_with_the_volume_at_st
     assert found.numbers["outside_ml"] == pytest.approx(0.7, abs=0.01)
     assert Code.ENDOCARDIUM_OUTSIDE not in codes(doubts(ring(14)))
     assert Code.ENDOCARDIUM_OUTSIDE not in codes(doubts(ring(20)))
+
+
+class TestAFrameThatIsLost:
+    """One contour file of many was deleted by mistake, the wrong one for the right one."""
+
+    def _findings(self, where: tuple[int, int], base_first: bool | None):
+        found = doubts(changed(*where, 0), hearts.cine(base_first=base_first))
+        return [one for one in found if one.code is Code.GAP_INSIDE_LV]
+
+    @pytest.mark.parametrize("phase", [0, 3, 9])
+    def test_an_apical_one_is_told(self, phase):
+        (finding,) = self._findings((phase, 1), base_first=False)
+        assert (finding.phase, finding.slice, finding.severity) == (phase, 1, Severity.WARNING)
+        assert "phases before and after" in finding.message
+
+    def test_the_most_basal_one_may_be_empty_in_truth(self):
+        assert self._findings((3, 1), base_first=True) == []
+
+    def test_one_between_two_slices_is_told_once(self):
+        (finding,) = self._findings((3, 2), base_first=False)
+        assert "slices on both sides" in finding.message

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cinesax.core.cine import Cine
 from cinesax.core.grid import Floats
@@ -37,6 +38,8 @@ _MIN_PHASES = 8
 _LONGEST_PART = 2 / 3
 _SAME_PERIOD = 0.2
 _NOTABLE_AREA = 0.2
+_NOTABLE_LOSS = 0.08
+"""Of the largest area: smaller cavities at the apex come and go."""
 
 
 def find_beat(cine: Cine, areas: Floats) -> Beat:
@@ -159,6 +162,9 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
         areas: (phase, slice), of one beat.
         period: its length in phases; None if it is the whole series.
     """
+    # A contour that is missing in one phase says nothing about time.
+    beside = (np.roll(areas, 1, axis=0) + np.roll(areas, -1, axis=0)) / 2
+    areas = np.where(lost_frames(areas), beside, areas)
     # The smallest slices (apex, a basal slice that comes and goes) have no reliable timing.
     notable = np.flatnonzero(areas.max(axis=0) > _NOTABLE_AREA * max(float(areas.max()), 1e-9))
     if len(areas) < _MIN_PHASES or len(notable) < 3:
@@ -181,6 +187,16 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     evened = _ef_shifted_percent(areas, uneven)
     apart = step < IN_STEP and joined - stored >= EF_AT_STAKE_PERCENT
     return _Step(not apart and evened - stored < EF_AT_STAKE_PERCENT, stored, joined, evened)
+
+
+def lost_frames(areas: Floats) -> NDArray[np.bool_]:
+    """(phase, slice), bool: no cavity although the phases before and after have a large one in the same slice.
+
+    Args:
+        areas: (phase, slice), of one beat, whose last phase is followed by its first one; nan if not known.
+    """
+    beside = np.minimum(np.roll(areas, 1, axis=0), np.roll(areas, -1, axis=0))
+    return np.asarray((areas == 0) & (beside > _NOTABLE_LOSS * np.nanmax(areas, initial=0.0)))
 
 
 def _later(areas: Floats, early: Floats) -> Floats:

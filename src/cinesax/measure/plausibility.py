@@ -14,7 +14,7 @@ from cinesax.core.grid import Floats
 from cinesax.core.measurements import Beat, Measurements
 from cinesax.core.segmentation import Polygons, Segmentation, coverage
 from cinesax.core.structures import Structure
-from cinesax.measure.beats import EF_AT_STAKE_PERCENT, NOTABLE_EF_PERCENT, SEVERAL_BEATS
+from cinesax.measure.beats import EF_AT_STAKE_PERCENT, NOTABLE_EF_PERCENT, SEVERAL_BEATS, lost_frames
 from cinesax.measure.shape import check_shape
 from cinesax.measure.volumes import BODY_LIMITS
 
@@ -34,6 +34,7 @@ PLAUSIBLE = {
 A rate outside its range means wrong time units: no heart empties in a few ms.
 """
 
+_FEWEST_IN_TIME, _MOST_LOST = 8, 2
 JUMP_OF_EDV = 0.17
 JUMP_OF_STROKE = 0.25
 """A volume jumps if it differs by more than both (parts of EDV and of stroke volume) from the mean of its neighbours.
@@ -67,6 +68,7 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
         *_two_phases(cine, measurements),
         *_endocardium_outside(cine, segmentation, measurements),
         *_gap_inside(measurements),
+        *_gap_in_time(cine, measurements),
         *check_shape(cine, segmentation, measurements),
         *_volume_jump(measurements),
         *_implausible(cine, measurements),
@@ -242,6 +244,40 @@ def _gap_inside(measurements: Measurements) -> Iterator[Finding]:
     frames = "one frame has" if len(gaps) == 1 else "{frames} frames have"
     sentence = f"{frames} no cavity although slices on both sides have one: the volume is too small there"
     yield Finding(Code.GAP_INSIDE_LV, Severity.WARNING, sentence, phase, slice_index, numbers={"frames": len(gaps)})
+
+
+def _gap_in_time(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
+    """A finding for slices without a cavity in one phase only: a contour was lost, or the network missed it once."""
+    areas, beat = measurements.cavity_areas_px, measurements.beat
+    if beat is None or len(areas) < _FEWEST_IN_TIME:
+        return
+    inside = areas[beat.inside]
+    # Those between slices with a cavity are named already.
+    lost = lost_frames(inside) & ~_gaps(inside > 0)
+    # The base really leaves the most basal slice, in 3 of 30 phantoms in one phase only.
+    shown = np.flatnonzero(np.nanmax(inside, axis=0, initial=0.0) > 0)
+    for end, may_be_base in ((0, cine.base_first is not False), (-1, cine.base_first is not True)):
+        if len(shown) and may_be_base:
+            lost[:, shown[end]] = False
+    # Where most of a phase is lost, the volume jumps, and that is said.
+    lost[np.count_nonzero(lost, axis=1) > _MOST_LOST] = False
+    if not lost.any():
+        return
+    usual = np.where(lost, np.nanmax(inside, axis=0, initial=0.0), 0.0)
+    phase, slice_index = (int(value) for value in np.unravel_index(np.argmax(usual), lost.shape))
+    frames = int(np.count_nonzero(lost))
+    some = "this frame has" if frames == 1 else "{frames} frames, such as this one, have"
+    sentence = (
+        f"{some} no cavity although the phases before and after have one in the same slice: is a contour missing?"
+    )
+    yield Finding(
+        Code.GAP_INSIDE_LV,
+        Severity.WARNING,
+        sentence,
+        beat.phases[0] + phase,
+        slice_index,
+        numbers={"frames": frames},
+    )
 
 
 def _gaps(present: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
