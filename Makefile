@@ -60,6 +60,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/read.py
 	$(BIN)/python benchmarks/edit.py
 	$(BIN)/python benchmarks/reader.py
+	$(BIN)/python benchmarks/reader_page.py
 	$(BIN)/python benchmarks/analyze.py
 	$(BIN)/python benchmarks/accuracy.py
 

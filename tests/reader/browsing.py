@@ -1,5 +1,6 @@
 """For the tests of the reader's page: a phantom exam with results, and a real Chromium."""
 
+import io
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from checkers import absent
@@ -102,7 +104,7 @@ def until(ask: Callable[[], Result], *, seconds: float = 20.0, what: str = "it")
 
 
 def pictures() -> Path | None:
-    """Where pictures for the documentation go: only if CINESAX_PICTURES names a folder."""
+    """Where pictures for the documentation go, docs/pictures: only if CINESAX_PICTURES names the folder."""
     named = os.environ.get("CINESAX_PICTURES")
     return Path(named) if named else None
 
@@ -203,8 +205,15 @@ def window(context: Any, complaints: list[str]) -> Any:
     return page
 
 
-def picture(page: Any, name: str) -> None:
+def picture(page: Any, name: str, *, hand: bool = False) -> None:
+    """A picture for the documentation, if one is asked for; with 256 colours, enough for a grey image."""
     folder = pictures()
-    if folder is not None:
+    if folder is None:
+        return
+    if not hand:
         page.mouse.move(0, 0)
-        page.screenshot(path=folder / f"{name}.png")
+    page.wait_for_timeout(200)
+    with Image.open(io.BytesIO(page.screenshot())) as taken:
+        taken.convert("RGB").quantize(256, kmeans=3, dither=Image.Dither.NONE).save(
+            folder / f"{name}.png", optimize=True
+        )

@@ -99,7 +99,7 @@ def test_open_play_and_look(exam: Exam) -> None:
     page = exam.page
     ed, phases = exam.state("numbers.ed_phase"), exam.state("exam.phases")
     assert exam.state("phase") == ed and "network" in page.inner_text("#place")
-    picture(page, "exam")
+    picture(page, "reader-exam")
     exam.keys("ArrowRight", "ArrowRight", "ArrowLeft")
     assert exam.state("phase") == (ed + 1) % phases
     before = exam.state("order.indexOf(cinesaxExam.state.slice)")
@@ -182,11 +182,9 @@ def test_every_control_has_a_name(exam: Exam) -> None:
     assert not nameless
     page.keyboard.press("?")
     assert "Interpolate between edited phases" in page.inner_text("#help")
-    picture(page, "keys")
     page.keyboard.press("Escape")
     page.keyboard.press("t")
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
-    picture(page, "light")
     page.keyboard.press("t")
 
 
@@ -199,7 +197,8 @@ def test_narrow_and_wide(exam: Exam, width: int, height: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     frame = page.locator("canvas.stage").bounding_box()
     assert frame["width"] >= min(380, width) and frame["height"] >= 300
-    picture(page, f"exam-{width}")
+    if width < 500:
+        picture(page, "reader-phone")
 
 
 def test_two_fingers_zoom(exam: Exam) -> None:
@@ -241,7 +240,7 @@ def test_drop_a_zip(page: Any, tmp_path: Path) -> None:
     # One frame is no cine: the analysis fails with its one line, and the queue lives on.
     until(lambda: page.locator('tr[data-state="failed"]').count() == 1, seconds=60, what="the failure")
     assert len(page.inner_text('tr[data-state="failed"] .doubts')) > 20
-    picture(page, "worklist")
+    picture(page, "reader-worklist")
 
 
 def test_a_hundred_exams_in_the_worklist(page: Any) -> None:

@@ -189,8 +189,7 @@ export class Actions {
   }
 
   resetWindow() {
-    const { low, high } = this.state.exam.pixels;
-    this.state.set("window", { window: { centre: (low + high) / 2, width: Math.max(1, high - low) } });
+    this.state.set("window", { window: this.state.usualWindow });
     this.stage.draw();
   }
 }

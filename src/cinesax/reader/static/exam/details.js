@@ -30,20 +30,40 @@ export function historyDetails(state) {
   });
 }
 
+/** Two readings slice by slice: the first one, the one now, and every approved version. */
 export function compareDetails(state) {
-  return loading("First and present contours by slice", "compare", state, async () => {
-    const { slices } = await get(`/api/exams/${state.id}/compare?a=first&b=current`);
-    const head = ["Slice", "ED first", "ED now", "Dice", "ES first", "ES now", "Dice"];
-    const byOrder = state.order.map((slice) => slices.find((entry) => entry.slice === slice)).filter(Boolean);
-    const row = (entry) => [shown(entry.a_ml_ed, 1), shown(entry.b_ml_ed, 1), shown(entry.dice_ed, 2), shown(entry.a_ml_es, 1), shown(entry.b_ml_es, 1), shown(entry.dice_es, 2)];
-    return h(
-      "table.compare",
-      {},
-      h("caption", { text: "Volume of each slice in ml" }),
-      h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col", text })))),
-      h("tbody", {}, byOrder.map((entry) => h("tr", {}, h("th", { scope: "row", text: String(entry.slice) }), row(entry).map((text) => h("td", { text }))))),
-    );
+  const choice = (label, value) => h("select", { "aria-label": label, data: { value }, on: { change: () => show() } });
+  const [a, b] = [choice("First reading", "first"), choice("Second reading", "current")];
+  const table = h("div");
+  const show = async () => {
+    const { slices } = await get(`/api/exams/${state.id}/compare?a=${a.value}&b=${b.value}`);
+    fill(table, compared(state, slices));
+  };
+  return loading("Compare contours by slice", "compare", state, async () => {
+    for (const select of [a, b]) {
+      const chosen = select.value || select.dataset.value;
+      const versions = state.versions.map(({ number, by }) => [String(number), `version ${number}, ${by}`]);
+      fill(select, [["first", "first"], ["current", "now"], ...versions].map(([value, text]) => h("option", { value, text })));
+      select.value = chosen;
+    }
+    await show();
+    return [h("div.readings", {}, a, h("span", { text: "against" }), b), table];
   });
+}
+
+function compared(state, slices) {
+  const head = ["Slice", "ED", "ED", "Dice", "ES", "ES", "Dice"];
+  const byOrder = state.order.map((slice) => slices.find((entry) => entry.slice === slice)).filter(Boolean);
+  const row = (entry) => [
+    shown(entry.a_ml_ed, 1), shown(entry.b_ml_ed, 1), shown(entry.dice_ed, 2), shown(entry.a_ml_es, 1), shown(entry.b_ml_es, 1), shown(entry.dice_es, 2),
+  ];
+  return h(
+    "table.compare",
+    {},
+    h("caption", { text: "Volume of each slice in ml: of the first reading, then of the second" }),
+    h("thead", {}, h("tr", {}, head.map((text) => h("th", { scope: "col", text })))),
+    h("tbody", {}, byOrder.map((entry) => h("tr", {}, h("th", { scope: "row", text: String(entry.slice) }), row(entry).map((text) => h("td", { text }))))),
+  );
 }
 
 /** A time of the server as this machine shows times. */

@@ -136,6 +136,7 @@ class ExamPage {
     this.actions.use("look");
     this.actions.zoomToHeart();
     await state.pixels.loadFrame(state.phase, state.slice);
+    state.windowFromHeart(state.pixels.get(state.phase, state.slice));
     this.stage.paint();
     performance.mark("first-image");
     this.#here();

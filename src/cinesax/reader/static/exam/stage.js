@@ -185,10 +185,9 @@ export class Stage {
 
   /** Window (contrast) with the horizontal, level (brightness) with the vertical movement. */
   changeWindow(dx, dy) {
-    const { low, high } = this.state.exam.pixels;
-    const unit = Math.max(1, high - low) / 300;
+    const unit = this.state.usualWindow.width / 300;
     const { centre, width } = this.state.window;
-    this.state.set("window", { window: { centre: centre + dy * unit, width: Math.max(2 * unit, width + dx * unit) } });
+    this.state.set("window", { window: { centre: centre + dy * unit, width: Math.max(unit, width + dx * unit) } });
   }
 
   zoomBy(factor) {

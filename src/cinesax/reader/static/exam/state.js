@@ -18,7 +18,8 @@ export class ExamState extends Topics {
     const spacing = data.exam.spacing_mm;
     this.aspect = spacing ? spacing[0] / spacing[1] : 1;
     const { low, high } = data.exam.pixels;
-    this.window = { centre: (low + high) / 2, width: Math.max(1, high - low) };
+    this.usualWindow = { centre: (low + high) / 2, width: Math.max(1, high - low) };
+    this.window = this.usualWindow;
     this.firstFrames = null;
     this.showing = "now"; // or "first"
     this.hidden = false;
@@ -141,6 +142,19 @@ export class ExamState extends Topics {
   #fullestSlice() {
     const drawn = this.order.filter((slice) => this.frames.get(`${this.phase}/${slice}`)?.contours.cavity?.length);
     return drawn[Math.floor(drawn.length / 2)] ?? this.order[Math.floor(this.order.length / 2)];
+  }
+
+  /** A window that suits the heart: fat at the chest wall is brighter than blood, and would make the heart dark. */
+  windowFromHeart(frame) {
+    const { left, top, right, bottom } = this.heartBox;
+    const seen = [];
+    for (let y = Math.max(0, Math.ceil(top)); y <= Math.min(frame.rows - 1, bottom); y++) {
+      for (let x = Math.max(0, Math.ceil(left)); x <= Math.min(frame.columns - 1, right); x++) seen.push(frame.values[y * frame.columns + x]);
+    }
+    if (seen.length < 100) return;
+    seen.sort((a, b) => a - b);
+    const [low, high] = [seen[Math.floor(seen.length * 0.005)], seen[Math.floor(seen.length * 0.99)] * 1.05];
+    if (high - low > 1) this.usualWindow = this.window = { centre: (low + high) / 2, width: high - low };
   }
 
   /** A square around all contours with some room, in image coordinates; the middle half where there are none. */

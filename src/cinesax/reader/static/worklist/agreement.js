@@ -35,7 +35,7 @@ function figure(exams, [name, unit, key, digits]) {
   pairs.sort((p, q) => p.mean - q.mean);
   const { mean, spread } = limits(pairs.map(({ difference }) => difference));
   const box = h("div.plot");
-  const caption = `${name}: now − first ${shown(mean, digits + 1)} ${unit}${spread === null ? "" : `, limits of agreement ${shown(mean - spread, digits + 1)} to ${shown(mean + spread, digits + 1)}`}, ${pairs.length} exams`;
+  const caption = `${name}: now − first ${shown(mean, digits + 1)} ${unit}${spread === null ? "" : `, limits of agreement ${shown(mean - spread, digits + 1)} to ${shown(mean + spread, digits + 1)}`}, ${pairs.length === 1 ? "one exam" : `${pairs.length} exams`}`;
   const soft = colour("soft");
   const axis = { stroke: soft, grid: { stroke: colour("line"), width: 1 }, font: "11px system-ui, sans-serif" };
   const lines = [mean, ...(spread === null ? [] : [mean - spread, mean + spread])];

@@ -6,6 +6,7 @@ import { shown } from "../shared/numbers.js";
 import { remembered } from "../shared/store.js";
 import { adding } from "./add.js";
 import { agreement } from "./agreement.js";
+import { chooseSeries } from "./series.js";
 
 const BUSY_MS = 1000;
 const IDLE_MS = 5000;
@@ -211,8 +212,8 @@ class Worklist {
   }
 
   #doubts(exam) {
-    if (exam.state === "failed") return h("p.bad", { text: exam.error ?? "The analysis failed." });
-    if (exam.state === "excluded") return h("p", { text: `Excluded: ${exam.reason ?? ""}` });
+    if (exam.state === "failed") return h("p.bad.whole", { text: exam.error ?? "The analysis failed." });
+    if (exam.state === "excluded") return h("p.whole", { text: `Excluded: ${exam.reason ?? ""}` });
     const lines = [exam.changed, exam.sent_back ? exam.comment : null, ...exam.doubts].filter(Boolean);
     if (!lines.length) return null;
     const more = lines.length > 2 ? h("span.soft", { text: `and ${lines.length - 2} more`, title: lines.slice(2).join("\n") }) : null;
@@ -222,9 +223,12 @@ class Worklist {
   #actions(exam) {
     const act = (text, label, press) => h("button.small.plain", { type: "button", text, "aria-label": `${label}: ${exam.name}`, on: { click: press } });
     if (exam.state === "excluded") return act("Include", "Include again", () => this.#do(exam, "include"));
-    if (exam.state === "failed") return [act("Try again", "Analyze again", () => this.#do(exam, "analyze")), act("Exclude", "Exclude", () => this.#exclude(exam))];
     if (exam.state === "running") return null;
-    return act("Exclude", "Exclude with a reason", () => this.#exclude(exam));
+    const again = act("Try again", "Analyze again", () => this.#do(exam, "analyze"));
+    const series = act("Series", "Choose another series", () => chooseSeries(exam, this.page, (more) => this.#do(exam, "series", more)));
+    const exclude = act("Exclude", "Exclude with a reason", () => this.#exclude(exam));
+    // Where a person has corrected, another series would take the ground from under the corrections.
+    return [exam.state === "failed" ? again : null, ["failed", "done"].includes(exam.state) ? series : null, exclude].filter(Boolean);
   }
 
   async #do(exam, what, more = {}) {
