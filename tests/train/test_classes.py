@@ -180,7 +180,7 @@ def with_classes(run: Path, out: Path, *names: str) -> Path:
 
 def test_runs_of_other_classes_are_refused(whole_run, heart_run, tmp_path):
     blind = with_classes(whole_run, tmp_path / "blind", "myocardium", "rv")
-    with pytest.raises(InputError, match="background, myocardium, rv, the LV cavity is not among them"):
+    with pytest.raises(InputError, match="background, myocardium, rv, but not on the LV cavity"):
         export(blind, tmp_path / "bundle")
     finder = with_classes(whole_run, tmp_path / "finder", "lv_cavity")
     with pytest.raises(InputError, match="draws lv_cavity, but .* lv_cavity, myocardium, rv"):

@@ -168,7 +168,7 @@ def classes_of(run: Run) -> dict[int, Structure]:
     classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(run.classes) if channel}
     if Structure.CAVITY not in classes.values():
         raise InputError(
-            f"{run.folder} was trained on {', '.join(run.classes)} without the LV cavity, and without the LV cavity "
+            f"{run.folder} was trained on {', '.join(run.classes)}, but not on the LV cavity, without which "
             "nothing is measured; train on a set with lv_cavity among its --classes"
         )
     return classes
