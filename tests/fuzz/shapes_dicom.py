@@ -178,6 +178,22 @@ def vendors(folder: Path, rng: random.Random) -> Made:
     return Made([folder], exam)
 
 
+def a_beat_twice_as_long(folder: Path, rng: random.Random) -> Made:
+    """The stated RR interval is twice that which the phases cover: heart rate and output would be half."""
+    exam = heart(rng, phases=12, slices=4)
+    exams.edit(_write(exam, folder), NominalInterval=round(2 * exam.rr_interval_ms), HeartRate=None)
+    return Made([folder], exam, Code.DOUBTFUL_RR, numbers=False)
+
+
+def partly_out_of_step(folder: Path, rng: random.Random) -> Made:
+    """Slices up to 60 degrees off, every other one late: EF is too small, and what it would be is said."""
+    exam = heart(rng, phases=12, slices=6)
+    late = rng.choice([2, 3])
+    pixels = np.stack([np.roll(exam.pixels[:, place], late * (place % 2), axis=0) for place in range(6)], axis=1)
+    _write(replace(exam, pixels=np.ascontiguousarray(pixels)), folder)
+    return Made([folder], exam, Code.SLICES_OUT_OF_STEP, numbers=False)
+
+
 _MADE: tuple[Callable[[Path, random.Random], Made], ...] = (
     parts_of_the_signal,
     other_units,
@@ -189,5 +205,7 @@ _MADE: tuple[Callable[[Path, random.Random], Made], ...] = (
     off_axis,
     incomplete,
     vendors,
+    a_beat_twice_as_long,
+    partly_out_of_step,
 )
 SHAPES: Mapping[str, Shape] = {f"dicom-{made.__name__.replace('_', '-')}": made for made in _MADE}

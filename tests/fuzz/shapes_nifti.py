@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -225,11 +226,53 @@ def labels_of_one_phase(folder: Path, rng: random.Random) -> Made:
     return Made([path], exam, Come.REFUSED, options=options)
 
 
+def two_parts(folder: Path, rng: random.Random) -> Made:
+    """A header and an image, either of them named."""
+    exam = heart(rng)
+    image = _image(exam)
+    nib.save(nib.Nifti1Pair(np.asarray(image.dataobj), image.affine, image.header), folder / "c.img")
+    _beside(folder / "c.img", exam)
+    return Made([folder / rng.choice(["c.img", "c.hdr"])], exam)
+
+
+def time_elsewhere(folder: Path, rng: random.Random) -> Made:
+    """Time on another axis than the fourth. As in a chest, no slice looks like the next, and each moves little."""
+    exam = heart(rng, phases=rng.randint(8, 20))
+    noise = np.random.default_rng(rng.randrange(10**6)).normal(size=exam.pixels.shape[1:])
+    smooth = ndimage.gaussian_filter(noise, (0, 4, 4))
+    chest = 600 + 500 * np.clip(smooth / smooth.std() / 2, -1, 1)
+    exam = replace(exam, pixels=(exam.pixels + np.where(exam.pixels < BRIGHT, chest, 0)).astype(np.int16))
+    order = rng.choice([(3, 0, 1, 2), (0, 3, 1, 2), (0, 1, 3, 2)])
+    data = np.ascontiguousarray(np.asarray(_image(exam).dataobj).transpose(order))
+    return Made([saved(nib.Nifti1Image(data, _image(exam).affine), folder / "c.nii")], exam, Come.REFUSED)
+
+
+def times_in_another_unit(folder: Path, rng: random.Random) -> Made:
+    """TriggerTime in seconds in the JSON file, or FrameTimesStart in ms."""
+    exam = heart(rng)
+    path = saved(_image(exam, timed=False), folder / "c.nii.gz")
+    key, factor = rng.choice([("TriggerTime", 0.001), ("FrameTimesStart", 1.0), ("TriggerTimes", 1000.0)])
+    (folder / "c.json").write_text(json.dumps({key: (exam.trigger_times_ms[:, 0] * factor).tolist()}))
+    return Made([path], exam, Code.TIME_UNITS)
+
+
+def labels_and_copies_beside(folder: Path, rng: random.Random) -> Made:
+    """A folder with labels whose names do not say so, and with a copy."""
+    exam = heart(rng)
+    path = saved(_image(exam), folder / rng.choice(["p1_0000.nii.gz", "image.nii.gz"]))
+    _beside(path, exam)
+    saved(_labels(exam, {Structure.CAVITY: 1, Structure.MYOCARDIUM: 2, Structure.RV_CAVITY: 3}), folder / "p1.nii.gz")
+    copy = saved(_image(exam), folder / f"{path.name.split('.')[0]} copy.nii.gz")
+    _beside(copy, exam)
+    return Made([folder], exam)
+
+
 SHAPES: Mapping[str, Shape] = {
     f"nifti-{shape.__name__.replace('_', '-')}": shape
     for shape in (
         *(any_order, canonical, repetition_time, no_times, old_sform, only_pixdim, unknown_units, wrong_unit),
         *(a_file_a_phase, ed_and_es, a_file_a_slice, a_slice_missing, moved_es),
         *(labels_in_any_order, labels_of_others, labels_not_said, labels_of_one_phase),
+        *(two_parts, time_elsewhere, times_in_another_unit, labels_and_copies_beside),
     )
 }
