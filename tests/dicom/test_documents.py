@@ -12,6 +12,7 @@ import pytest
 
 import filed
 from checkers import dciodvfy
+from cinesax.analyze import analyze
 from cinesax.cli.main import main
 from cinesax.core.analysis import Analysis
 from cinesax.core.structures import Structure
@@ -77,6 +78,17 @@ def test_foreign_texts_are_no_markup_and_foreign_letters_no_error(analysis: Anal
     text = text_of(report_pdf(strange, []), tmp_path)
     assert "<b>SAX & <unknown a='1'>" in text
     assert "??^??" not in text.splitlines()[0], "a name in question marks could be anybody's"
+
+
+def test_an_exam_of_hundreds_of_series_without_a_ventricle_has_a_report(analysis: Analysis, tmp_path: Path) -> None:
+    from cinesax.results.pdf import report_pdf
+
+    others = tuple((f"series {number} of the exam", "one phase in three orientations") for number in range(400))
+    cine = replace(analysis.cine, source=replace(analysis.cine.source, not_picked=others))
+    labels = np.zeros_like(analysis.segmentation.labels)
+    empty = analyze(cine, segmentation=replace(analysis.segmentation, contours=None, labels=labels))
+    text = " ".join(text_of(report_pdf(empty, []), tmp_path).split())
+    assert "not known: no cavity found" in text and "series 3 of the exam" in text
 
 
 def test_a_capture_shows_the_frames_and_contours_of_its_phase(analysis: Analysis, out: Path) -> None:

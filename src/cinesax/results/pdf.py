@@ -29,6 +29,8 @@ _FONT, _BOLD = "Helvetica", "Helvetica-Bold"
 """Fonts that every PDF reader has, for the letters of Western Europe (Windows code page 1252)."""
 _ENCODING = "cp1252"
 
+_LONGEST_CELL = 1500
+
 TITLE = "Left ventricle from short-axis cine MRI"
 
 
@@ -103,7 +105,7 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
         return Paragraph(escape(_plain(said)), text)
 
     def table(rows: Sequence[tuple[str, str]]) -> "Flowable":
-        return _table([[line(name), line(value)] for name, value in rows], width)
+        return _table([[line(name), line(_shortened(value))] for name, value in rows], width)
 
     story: list[Flowable] = [Paragraph(TITLE, title)]
     story += [Paragraph(f"<b>{RESEARCH_USE}</b> No person has checked it. Phases and slices are counted from 0.", text)]
@@ -192,6 +194,11 @@ def _picture(sheet: Picture, width: float) -> "Flowable":
     Pillow.fromarray(np.ascontiguousarray(sheet)).save(stream, "JPEG", quality=_SHEET_QUALITY)
     stream.seek(0)
     return Image(stream, width, width * sheet.shape[0] / sheet.shape[1])
+
+
+def _shortened(text: str) -> str:
+    """A text that fits into a cell: ReportLab cannot break one over pages."""
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]} ... (the rest is in report.html)"
 
 
 def _whose(analysis: Analysis) -> str:
