@@ -115,6 +115,18 @@ def test_an_edit_after_the_signature_needs_another_one(signing: Server, versions
     assert told["slices"][2]["dice_ed"] == 1.0
 
 
+def test_two_readers_are_compared_over_the_worklist(signing: Server, versions: list[Path]) -> None:
+    told = signing.client.get("/api/compare", params={"a": "Dr. Anna Müller", "b": "Bob Reader"}).json()
+    assert told["readers"] == ["Bob Reader", "Dr. Anna Müller"]
+    (pair,) = told["exams"]
+    assert (pair["a"]["by"], pair["b"]["by"]) == ("Dr. Anna Müller", "Bob Reader")
+    # The second reader has enlarged the cavity at ES: less is ejected.
+    assert pair["a"]["ef_percent"] > pair["b"]["ef_percent"]
+    first = signing.client.get("/api/compare").json()["exams"][0]["a"]
+    assert first["by"] == "a network"
+    assert signing.client.get("/api/compare", params={"a": "nobody"}).json()["exams"] == []
+
+
 def test_a_signature_needs_a_name_and_the_present_version(signing: Server, versions: list[Path]) -> None:
     exam = signing.only()
     assert approve(signing, exam, " ").status_code == 422

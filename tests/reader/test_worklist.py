@@ -18,7 +18,7 @@ from cinesax.reader import uploads, worklist
 from cinesax.reader.store.database import Shown, StaleError, State, Store, StoredEdit
 from cinesax.reader.worklist import find
 from exams import write_exam
-from reader.served import Made, beating, circle, flat, serving
+from reader.served import Made, beating, serving
 
 
 def of_study(uid: str) -> Cine:
@@ -165,19 +165,6 @@ def test_a_hundred_exams_are_listed_at_once(tmp_path: Path) -> None:
     assert (len(listed), listed[7].name) == (100, "case-7")
     assert time.process_time() - start < 0.3
     store.close()
-
-
-def test_what_was_corrected_stays_when_its_results_are_replaced(made: Made, store: Path, tmp_path: Path) -> None:
-    """`cinesax analyze --force` into the folder that was corrected changes nothing for the reader."""
-    out = tmp_path / "out"
-    shutil.copytree(made.out, out)
-    with serving(out, "--store", store) as server:
-        exam = server.only()
-        edit = {"op": "set", "structure": "cavity", "phase": 0, "slice": 2, "polygons": flat(circle(9))}
-        done = server.edit(exam, server.state(exam)["version"], edit).json()
-    shutil.rmtree(out)
-    with serving("--store", store) as server:
-        assert server.state(exam)["numbers"] == done["numbers"]
 
 
 def test_a_store_is_of_one_process_and_edits_after_undo_drop_the_rest(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Two readings of an exam, slice by slice; and first against present values over the worklist."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from cinesax.core.analysis import Analysis
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
 from cinesax.reader import shown
-from cinesax.reader.store.database import ExamRow, State
+from cinesax.reader.store.database import ExamRow, SignedValues, State
 from cinesax.reader.worklist import name_of
 
 
@@ -94,15 +96,36 @@ class Pair(Struct, frozen=True):
     b: Values
 
 
-def pairs(rows: list[ExamRow]) -> list[Pair]:
-    """First and present values of every exam that a person edited or approved, for a Bland-Altman plot."""
-    return [
-        Pair(
-            row.id,
-            name_of(row),
-            Values(row.author or "first", row.first_ef_percent, row.first_edv_ml, row.first_esv_ml),
-            Values(row.by or "reader", row.ef_percent, row.edv_ml, row.esv_ml),
-        )
-        for row in rows
-        if row.state in (State.EDITED, State.APPROVED)
-    ]
+FIRST, CURRENT = "first", "current"
+"""Names that stand for the values before any edit, and for the present ones; any other is a reader's."""
+
+
+def readers(signed: list[SignedValues]) -> list[str]:
+    """Who has approved anything."""
+    return sorted({one.by for one in signed})
+
+
+def pairs(rows: list[ExamRow], signed: list[SignedValues], names: tuple[str, str]) -> list[Pair]:
+    """Every exam that two readers have values of, for a Bland-Altman plot.
+
+    Args:
+        rows: the exams.
+        signed: what was approved; of one reader and exam the last counts.
+        names: the two readers; see FIRST and CURRENT.
+    """
+    approved = {(one.exam, one.by): Values(one.by, one.ef_percent, one.edv_ml, one.esv_ml) for one in signed}
+    found = []
+    for row in rows:
+        a, b = (_values(row, approved, name) for name in names)
+        if a is not None and b is not None:
+            found.append(Pair(row.id, name_of(row), a, b))
+    return found
+
+
+def _values(row: ExamRow, approved: Mapping[tuple[str, str], Values], name: str) -> Values | None:
+    touched = row.state in (State.EDITED, State.APPROVED)
+    if name == FIRST:
+        return Values(row.author or FIRST, row.first_ef_percent, row.first_edv_ml, row.first_esv_ml)
+    if name == CURRENT:
+        return Values(row.by or "reader", row.ef_percent, row.edv_ml, row.esv_ml) if touched else None
+    return approved.get((row.id, name))

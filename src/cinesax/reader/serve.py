@@ -120,6 +120,8 @@ def _listen(where: Where) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((where.host, where.port))
+        # Whoever has read the address may come before the server is up: the connection waits.
+        listener.listen(128)
     except (OSError, OverflowError) as error:
         listener.close()
         raise UsageError(f"{where.host} port {where.port} cannot be used: {error}; give another --port") from error

@@ -127,6 +127,17 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedValues:
+    """What a person approved, in numbers."""
+
+    exam: str
+    by: str
+    ef_percent: float | None
+    edv_ml: float | None
+    esv_ml: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Shown:
     """What the worklist shows of a reading."""
 
@@ -384,6 +395,14 @@ class Store:
                 "GROUP BY exam"
             ).fetchall()
         return {str(one[0]): Signature(*tuple(one)[1:]) for one in found}
+
+    def signed_values(self) -> list[SignedValues]:
+        """The numbers of every approved version, in the order of signing."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT exam, by, ef_percent, edv_ml, esv_ml FROM signatures ORDER BY at, number"
+            ).fetchall()
+        return [SignedValues(*one) for one in found]
 
     def results_folder(self, exam: str, name: str) -> Path:
         """Where results of an exam go."""

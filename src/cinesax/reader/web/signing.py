@@ -8,7 +8,7 @@ from cinesax.core.analysis import Analysis
 from cinesax.core.errors import UsageError
 from cinesax.reader import messages
 from cinesax.reader.approve import approve
-from cinesax.reader.compare import compared, pairs
+from cinesax.reader.compare import CURRENT, FIRST, compared, pairs, readers
 from cinesax.reader.exams import BusyError, OpenExam
 from cinesax.reader.messages import parsed
 from cinesax.reader.store.database import Signature, State, UnknownError
@@ -95,8 +95,9 @@ def _compare(reader: Context, exam: str, a: str = "first", b: str = "current") -
 
 
 @router.get("/api/compare")
-def _compare_all(reader: Context) -> Response:
-    return answer({"exams": pairs(reader.store.exams())})
+def _compare_all(reader: Context, a: str = FIRST, b: str = CURRENT) -> Response:
+    signed = reader.store.signed_values()
+    return answer({"readers": readers(signed), "exams": pairs(reader.store.exams(), signed, (a, b))})
 
 
 def _signature(reader: Reader, exam: str, number: int) -> Signature:
