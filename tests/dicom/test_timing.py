@@ -73,3 +73,12 @@ def test_phases_that_cover_half_of_the_stated_beat_raise_a_doubt(tmp_path, chang
     (finding,) = [one for one in read.findings if one.code.value == "doubtful-rr"]
     assert finding.severity.value == "warning"
     assert finding.numbers["covered_percent"] == pytest.approx(covered, abs=1)
+
+
+def test_a_slice_in_another_unit_than_the_others(tmp_path):
+    files = exams.write_exam(tmp_path)
+    exams.edit(files[: exams.PHASES], TriggerTime=scaled(0.001))
+    read = open_cine(tmp_path)
+    assert read.trigger_times_ms is None
+    assert exams.codes(read) == ["time-units"]
+    np.testing.assert_array_equal(read.pixels, exams.small_cine().pixels)

@@ -30,6 +30,8 @@ _LEAST_SPAN_MS, _USUAL_BEAT_MS = 120.0, 800.0
 _LEAST_OF_BEAT = 0.25
 # Larger steps, as parts of the beat, show no ejection either.
 _LONGEST_STEP = 0.6
+# No slice has steps so many times as long as those of another slice in the same unit.
+_OTHER_UNIT = 20.0
 # Phases that cover less of the stated beat than this: no usual gating leaves out so much.
 _DOUBTFUL_PART = 0.6
 _UNITS = (("ms", 1.0, 100.0), ("seconds", 1000.0, 12.0), ("microseconds", 0.001, 12.0))
@@ -176,6 +178,14 @@ def in_milliseconds(
     # n phases have n - 1 steps between them; the last phase lasts a step too.
     span = float(np.median([float(np.ptp(part)) * len(part) / (len(part) - 1) for part in times]))
     least = _LEAST_SPAN_MS if beat is None else _LEAST_OF_BEAT * beat
+    steps = [float(np.median(np.diff(np.sort(part)))) for part in times]
+    if min(steps) * _OTHER_UNIT < max(steps):
+        sentence = (
+            "TriggerTime has steps of {shortest:.4g} in one slice and {longest:.4g} in another, which cannot be one "
+            "unit: times in the beat are not known"
+        )
+        numbers = {"shortest": min(steps), "longest": max(steps)}
+        return None, [Finding(Code.TIME_UNITS, Severity.WARNING, sentence, numbers=numbers)]
     step = float(np.median(np.concatenate([np.diff(np.sort(part)) for part in times])))
     usual = _USUAL_BEAT_MS if beat is None else beat
     fits = (
