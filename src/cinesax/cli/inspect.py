@@ -261,11 +261,13 @@ def _print_paragraph(console: Console, row: _Row) -> None:
     whose = ", ".join(f"{name} {cells.pop(name)}" for name in ("patient", "study") if name in cells)
     counted = ((cells.pop(name), name) for name in ("images", "slices", "phases") if name in cells)
     counts = ", ".join(f"{count} {name.removesuffix('s') if count == '1' else name}" for count, name in counted)
+    kind = cells.pop("kind", "")
     others = ", ".join(value for value in cells.values() if value)
-    first = f"{'->' if row.picked else '  '} {f'{number} ' if number else ''}{name}"
-    console.print(Padding(f"{first}: {others}", (0, 0)), highlight=False)
-    for line in (f"{whose}: {counts}" if whose else counts, because):
-        console.print(Padding(line, (0, 0, 0, 5)), highlight=False)
+    first = f"{'->' if row.picked else '  '} {f'{number} ' if number else ''}{name}{f': {kind}' if kind else ''}"
+    console.print(first, highlight=False)
+    for line in (others, f"{whose}: {counts}" if whose else counts, because):
+        if line:
+            console.print(Padding(line, (0, 0, 0, 5)), highlight=False)
 
 
 def _printed(text: str) -> str:
