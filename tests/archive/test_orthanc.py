@@ -26,6 +26,7 @@ from servers import orthanc
 pytestmark = pytest.mark.xdist_group("archive")
 
 MR, SEG, SR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.33"
+PDF, RTSTRUCT = "1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.5.1.4.1.1.481.3"
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_source_and_results_come_back_as_they_were_sent(
     empty: orthanc.Orthanc, results: tuple[Path, Path], protocol: str
 ) -> None:
     exam, out = results
-    for folder, kinds in ((exam, [MR] * 60), (out, [SEG] * 3 + ["1.2.840.10008.5.1.4.1.1.481.3", SR])):
+    for folder, kinds in ((exam, [MR] * 60), (out, [SEG] * 3 + [PDF, RTSTRUCT, SR])):
         done = send(empty, folder, getattr(empty, protocol))
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)["objects"]
@@ -135,7 +136,7 @@ def test_the_archive_files_everything_under_one_patient_and_study(
     with client(empty) as web:
         series = web.search_for_series(study_instance_uid="1.2.3.4")
         [report] = web.search_for_instances(search_filters={"Modality": "SR"})
-    assert sorted(one["00080060"]["Value"][0] for one in series) == ["MR", "RTSTRUCT", "SEG", "SR"]
+    assert sorted(one["00080060"]["Value"][0] for one in series) == ["DOC", "MR", "RTSTRUCT", "SEG", "SR"]
     assert report["00100020"]["Value"] == ["ID-77"]
 
 
@@ -143,7 +144,7 @@ def test_sending_twice_does_no_harm(empty: orthanc.Orthanc, results: tuple[Path,
     for to in (empty.node, empty.web):
         for _ in range(2):
             assert send(empty, results[1], to).returncode == 0
-    assert len(empty.ask("/instances")) == 5
+    assert len(empty.ask("/instances")) == 6
 
 
 def test_an_archive_that_does_not_know_the_caller_takes_nothing(
@@ -153,8 +154,8 @@ def test_an_archive_that_does_not_know_the_caller_takes_nothing(
     with empty.entered():
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 9 and "Traceback" not in done.stderr
-    assert re.search(r"took 0 of 5 objects; first failure: .+", done.stderr)
-    assert "taken: 0 of 5" in done.stdout and SR_NAME in done.stdout and RTSTRUCT_NAME in done.stdout
+    assert re.search(r"took 0 of 6 objects; first failure: .+", done.stderr)
+    assert "taken: 0 of 6" in done.stdout and SR_NAME in done.stdout and RTSTRUCT_NAME in done.stdout
     assert empty.ask("/instances") == []
 
 
@@ -185,7 +186,7 @@ def test_a_real_exam_with_identifiers_that_are_not_valid_comes_back_unchanged(
         assert done.returncode == 0, done.stderr
     sent = read([*(tmp_path / "some").iterdir(), *out.glob("*.dcm")])
     arrived = back(empty, str(of.cine.source.study_uid))
-    assert set(arrived) == set(sent) and len(sent) == 15
+    assert set(arrived) == set(sent) and len(sent) == 16
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for uid, one in sent.items():
