@@ -1,6 +1,8 @@
 """Who may ask the server, what it refuses, and that damaged requests never hurt it."""
 
 import random
+import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -62,6 +64,27 @@ def test_every_answer_carries_the_policy(server: Server) -> None:
 )
 def test_only_files_of_the_page_are_served(server: Server, path: str) -> None:
     assert server.client.get(path).status_code == 404
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
+    upload = server.client.post("/api/uploads", json={}).json()["upload"]
+    for path in (f"PUT /api/uploads/{upload}/files/0", "POST /api/uploads/zip", "POST /api/exams"):
+        url = server.client.base_url
+        with socket.create_connection((url.host, url.port or 80)) as broken:
+            head = f"{path} HTTP/1.1\r\nHost: {url.host}:{url.port}\r\nAuthorization: Bearer {server.token}\r\n"
+            broken.sendall(head.encode() + b"Content-Length: 1000\r\n\r\nPK\x03\x04 some of it")
+    end = time.monotonic() + 20
+    while "still being sent" in (answer := server.client.post(f"/api/uploads/{upload}/finish", json={})).text:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert (answer.status_code, "there are none" in answer.text) == (422, True), answer.text
+
+
+@pytest.mark.parametrize("path", ["/api/worklist?since=x", "/api/worklist?since=9e99", "/api/exams/%00/frames?slice=1"])
+def test_addresses_that_mean_nothing_get_one_line(server: Server, path: str) -> None:
+    answer = server.client.get(path)
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["error"]["message"]
 
 
 def test_another_address_needs_a_password(made: Made, store: Path, tmp_path: Path) -> None:

@@ -88,4 +88,9 @@ def _objects(asked: messages.ApproveBody, approval: Approval, earlier: list[Path
     reports = [folder / SR_NAME for folder in earlier if (folder / SR_NAME).is_file()]
     # In the time of this place, as the scanner has it.
     moment = approval.moment.astimezone().replace(tzinfo=None)
-    return DicomOptions(rtstruct=asked.rtstruct, content_time=moment, predecessors=tuple(reports[-1:]))
+    return DicomOptions(
+        rtstruct=asked.rtstruct,
+        content_time=moment,
+        repair_uids=asked.repair_uids,
+        predecessors=tuple(reports[-1:]),
+    )

@@ -158,6 +158,7 @@ class ApproveBody(_Body, frozen=True):
     comment: Text = ""
     dicom: bool = False
     rtstruct: bool = False
+    repair_uids: bool = False
 
 
 class SendBackBody(_Body, frozen=True):

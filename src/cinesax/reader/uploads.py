@@ -22,6 +22,7 @@ class _Upload:
     folder: Path
     files: int = 0
     size: int = 0
+    writing: int = 0
 
 
 class Uploads:
@@ -67,27 +68,34 @@ class Uploads:
         """
         with self._lock:
             upload = self._of(name)
-            upload.files += 1
-            if upload.files > MAX_FILES or number >= MAX_FILES:
+            if upload.files >= MAX_FILES or number >= MAX_FILES:
                 raise UsageError(f"more than {MAX_FILES} files were dropped: drop the folder of one exam")
+            upload.files += 1
+            upload.writing += 1
         part = upload.folder / f"{number:06}.part"
-        size = await self._write(part, chunks, MAX_BYTES - upload.size)
+        try:
+            size = await self._write(part, chunks, MAX_BYTES - upload.size)
+            if size:
+                part.rename(part.with_suffix(_suffix(part)))
+        finally:
+            part.unlink(missing_ok=True)  # an empty file, or one whose sender has gone
+            with self._lock:
+                upload.writing -= 1
         with self._lock:
             upload.size += size
-        if size:
-            part.rename(part.with_suffix(_suffix(part)))
-        else:
-            part.unlink()
 
     def finish(self, name: str) -> Path:
         """The folder of an upload, which takes no more files.
 
         Raises:
             UnknownError: no such upload.
+            UsageError: files are still being sent.
             InputError: it holds nothing.
         """
         with self._lock:
             upload = self._of(name)
+            if upload.writing:
+                raise UsageError("files of this upload are still being sent: finish it afterwards")
             del self._open[name]
         if not any(upload.folder.iterdir()):
             shutil.rmtree(upload.folder, ignore_errors=True)

@@ -227,13 +227,13 @@ def signature(analysis: Analysis) -> list[tuple[str, str]]:
 
 
 def corrections(segmentation: Segmentation) -> dict[str, str]:
-    """Person -> which contours that person has drawn, interpolated or taken away."""
+    """Person -> which contours that person has drawn, interpolated or decided against."""
     counts: dict[str, Counter[tuple[Structure, str]]] = {}
     for key, drawn in sorted(segmentation.origins.items(), key=lambda item: item[0]):
         if drawn.origin not in (Origin.EDITED, Origin.INTERPOLATED):
             continue
         there = bool(segmentation.outline(*key))
-        what = "removed" if not there else "drawn" if drawn.origin is Origin.EDITED else "interpolated"
+        what = "left empty" if not there else "drawn" if drawn.origin is Origin.EDITED else "interpolated"
         counts.setdefault(drawn.by, Counter())[key[0], what] += 1
     return {
         person: ", ".join(f"{structure.facts.border}: {count} {what}" for (structure, what), count in mine.items())

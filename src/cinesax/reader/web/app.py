@@ -4,7 +4,9 @@ from importlib import resources
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from cinesax.core.errors import CinesaxError, printable
 from cinesax.reader import worklist
@@ -33,6 +35,8 @@ def make_app(reader: Reader) -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.reader = reader
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _http)
+    app.add_exception_handler(ClientDisconnect, _http)
     for error in (BadBodyError, UnknownError, CinesaxError, BusyError, StaleError):
         app.add_exception_handler(error, _refused)
     app.add_api_route("/", _index)
@@ -44,7 +48,9 @@ def make_app(reader: Reader) -> FastAPI:
 
 def _http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 400
-    detail = error.detail if isinstance(error, HTTPException) else error
+    detail = (
+        error.detail if isinstance(error, HTTPException) else "a number in the address is none, or the body broke off"
+    )
     return trouble(status, _CODES.get(status, "bad-request"), str(detail))
 
 
