@@ -1,0 +1,213 @@
+"""What a cohort costs on top of its analyses: time of an exam, two jobs against one, memory and table of many exams.
+
+    python benchmarks/cohort.py                  all of it (an hour for 100,000 exams on a slow disk)
+    python benchmarks/cohort.py --simulated 1000 10000
+
+1. Overhead: phantoms are analyzed and written in this process, with the network warm, and by `cinesax cohort` with one
+   job. What the cohort takes more, after its first exam, is its overhead. CPU time of all processes is given too: on a
+   busy machine it is the steadier figure.
+2. Two jobs against one, with one thread each.
+3. Simulation: so many exams of one small file each, planned and run with a work that only writes a receipt; the largest
+   memory of the process, and the time for plan, work, and table.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from cinesax.cohort.page import Page
+from cinesax.cohort.place import install
+from cinesax.cohort.planning.plan import Planned
+from cinesax.cohort.receipt import RECEIPT_NAME, Doubt, Receipt, Recipe, Status
+from cinesax.cohort.run import Cohort, opened_plan, run_cohort
+from cinesax.cohort.table import write_tables
+from cinesax.cohort.work import ExamWork, Options, network_of, recipe_of, shipped_or
+from cinesax.engines.local import LocalEngine
+from cinesax.engines.work import Limits, Outcome
+from cinesax.phantom.dicom import SeriesIdentity, write_series
+from cinesax.phantom.make import make_phantom
+from cinesax.phantom.settings import draw_settings
+from cinesax.results import tables
+
+
+def clocks() -> tuple[float, float]:
+    """Wall time, and CPU time of this process and of those that it has waited for, in seconds."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def since(start: tuple[float, float]) -> tuple[float, float]:
+    """Wall and CPU time since then."""
+    now = clocks()
+    return now[0] - start[0], now[1] - start[1]
+
+
+def write_phantoms(root: Path, count: int) -> None:
+    """So many exams of 12 slices of 20 phases."""
+    for seed in range(count):
+        write_series(make_phantom(draw_settings(seed)).cine, root / f"p{seed:03d}", SeriesIdentity())
+
+
+def warm(root: Path, out: Path) -> tuple[float, float]:
+    """Wall and CPU time of an exam in this process, with the network loaded, after a first one."""
+    from cinesax.analyze import analyze
+    from cinesax.results.write import write_results
+
+    segmenter = shipped_or(Options(threads=1))
+    folders = sorted(root.iterdir())
+    write_results(analyze(folders[0], segmenter=segmenter), out / "first")
+    start = clocks()
+    for folder in folders[1:]:
+        write_results(analyze(folder, segmenter=segmenter), out / folder.name)
+    wall, cpu = since(start)
+    return wall / (len(folders) - 1), cpu / (len(folders) - 1)
+
+
+def cohort(root: Path, results: Path, jobs: int, *, first: int | None = None) -> tuple[float, float]:
+    """Wall and CPU time of a whole run."""
+    options = Options(threads=1)
+    work = ExamWork(results, recipe_of(options, network_of(options)), options)
+    if first is not None:
+        few = results.parent / "few"
+        few.mkdir(exist_ok=True)
+        for folder in sorted(root.iterdir())[:first]:
+            shutil.copytree(folder, few / folder.name, dirs_exist_ok=True)
+        root = few
+    start = clocks()
+    run_cohort(Cohort(results, root), work, LocalEngine(jobs))
+    return since(start)
+
+
+def measure_overhead(count: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        write_phantoms(base / "exams", count)
+        alone = warm(base / "exams", base / "alone")
+        one = cohort(base / "exams", base / "one", 1, first=1)
+        many = cohort(base / "exams", base / "many", 1)
+        each = tuple((a - b) / (count - 1) for a, b in zip(many, one, strict=True))
+        print(f"an exam: analyze in a warm process {alone[0]:.3f} s (CPU {alone[1]:.3f} s)")
+        print(f"an exam: in a cohort with one job  {each[0]:.3f} s (CPU {each[1]:.3f} s)")
+        print(f"overhead: {1000 * (each[0] - alone[0]):+.0f} ms (CPU {1000 * (each[1] - alone[1]):+.0f} ms)")
+        two = cohort(base / "exams", base / "two", 2)
+        print(f"{count} exams: one job {many[0]:.1f} s, two jobs {two[0]:.1f} s: {many[0] / two[0]:.2f} times as fast")
+
+
+_ELEMENT = struct.Struct("<HH2sH")
+
+
+def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+    padded = value + (b"\0" if kind == b"UI" else b" ") * (len(value) % 2)
+    return _ELEMENT.pack(group, number, kind, len(padded)) + padded
+
+
+def write_simulated(root: Path, count: int) -> None:
+    """So many folders with one file each, in which stands whose it is, and nothing else."""
+    meta = element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1")
+    for number in range(count):
+        folder = root / f"{number // 1000:04d}" / f"{number % 1000:03d}"
+        folder.mkdir(parents=True)
+        uid = f"1.2.826.0.1.{number}".encode()
+        content = bytes(128) + b"DICM" + meta + element(8, 0x18, b"UI", uid + b".1")
+        content += element(0x10, 0x20, b"LO", f"P{number}".encode()) + element(0x20, 0xD, b"UI", uid)
+        (folder / "a.dcm").write_bytes(content)
+
+
+VALUES = {name: 1.5 for name in tables.CSV_COLUMNS[3:20]} | {"case": "case", "ef_percent": 55.0, "edv_ml": 150.0}
+FINDINGS = tuple(Doubt("base-matters", "warning", "EF depends on which slices count at the base") for _ in range(3))
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A work that writes receipts; nothing waits for the disk."""
+
+    results: Path
+    recipe: Recipe
+
+    def __call__(self) -> Callable[[Planned], Receipt]:
+        return self.do
+
+    def do(self, planned: Planned) -> Receipt:
+        receipt = Receipt(
+            key=planned.key,
+            status=Status.DONE,
+            inputs=planned.fingerprint,
+            recipe=self.recipe,
+            values=VALUES | {"ef_percent": 20 + 60 * (hash(planned.key) % 1000) / 1000},
+            findings=FINDINGS,
+        )
+        stage = self.results / ".cohort" / f"stage-{planned.key}"
+        stage.mkdir()
+        (stage / RECEIPT_NAME).write_bytes(msgspec.json.encode(receipt))
+        install(stage, self.results / "exams" / planned.key)
+        return receipt
+
+
+class InThisProcess:
+    """An engine without processes."""
+
+    def run(self, setup: Simulated, tasks: Iterable[Planned], limits: Limits) -> Iterator[Outcome[Planned, Receipt]]:
+        work = setup()
+        for task in tasks:
+            yield Outcome(task, work(task))
+
+
+def simulate(count: int, folder: Path) -> None:
+    """One simulated run, alone in its process so that its memory is its own."""
+    root, results = folder / "root", folder / "results"
+    write_simulated(root, count)
+    work = Simulated(results, Recipe("options", "cinesax", "simulated 1", "0"))
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, clocks()
+    run_cohort(Cohort(results, root), work, InThisProcess())  # type: ignore[arg-type]
+    ran, after = since(start), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = clocks()
+    run_cohort(Cohort(results, root), work, InThisProcess())  # type: ignore[arg-type]
+    again = since(start)
+    start = clocks()
+    page = Page()
+    with opened_plan(results) as plan:
+        written = write_tables(results, plan, work.recipe, take=page.take)
+    table = since(start)
+    page.write(results / "index.html")
+    paged = since(start)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        f"{count:>7,} exams: plan and work {ran[0]:.1f} s (CPU {ran[1]:.1f} s), again {again[0]:.1f} s "
+        f"(CPU {again[1]:.1f} s), table of {written.n_rows:,} rows {table[0]:.1f} s (CPU {table[1]:.1f} s), page "
+        f"{paged[0] - table[0]:.1f} s; memory {before / 1024:.0f} MB before, {after / 1024:.0f} MB after the run, "
+        f"{most / 1024:.0f} MB with table and page",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--exams", type=int, default=9, help="phantoms for overhead and throughput; 0: none (default 9)"
+    )
+    parser.add_argument("--simulated", type=int, nargs="*", default=[1_000, 10_000, 100_000], metavar="N")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one is not None:
+        with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+            simulate(args.one, Path(folder))
+        return
+    if args.exams:
+        measure_overhead(args.exams)
+    for count in args.simulated:
+        subprocess.run([sys.executable, __file__, "--one", str(count)], check=True)
+
+
+if __name__ == "__main__":
+    main()
