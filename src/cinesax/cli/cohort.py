@@ -169,7 +169,7 @@ def _tabulate_finished(work: "ExamWork", label: str | None, stores: Iterable[Pat
 def _progress() -> "Iterator[Callable[[str, Progress], None]]":
     """A function that shows progress: in a terminal one line that is rewritten, otherwise a line every 30 s."""
     terminal = sys.stderr.isatty()
-    last = 0.0
+    last = 0.0 if terminal else time.monotonic()
 
     def show(step: str, progress: "Progress") -> None:
         nonlocal last

@@ -161,6 +161,8 @@ class Plan:
 
     def know(self, earlier: Path) -> None:
         """Take over from another plan what is known of files."""
+        if not earlier.is_file():
+            return  # SQLite would make one
         self._base.execute("COMMIT")
         try:
             self._base.execute("ATTACH ? AS earlier", (str(earlier),))

@@ -1,0 +1,138 @@
+"""Which exams there are: studies over folders and zips, NIfTI, lists; and what is said where there is none."""
+
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import crowd
+from cinesax.cli.main import main
+from cinesax.cohort.planning.find import find
+from cinesax.cohort.planning.group import group
+from cinesax.cohort.planning.listed import read_list
+from cinesax.cohort.planning.plan import Kind, Plan, Planned
+from cinesax.core.errors import InputError
+
+
+def planned(root: Path, known: Path | None = None) -> dict[str, Planned]:
+    """Place below the root -> exam."""
+    plan = Plan(root.parent / f"plan-{len(list(root.parent.glob('plan-*')))}")
+    if known is not None:
+        plan.know(known)
+    plan.add_scope(0, root)
+    for _ in find(root, plan):
+        pass
+    group(plan)
+    exams = {one.place: one for one in plan.exams()}
+    assert len(exams) == plan.count()
+    plan.close()
+    return exams
+
+
+def nifti(path: Path, *shape: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros(shape, dtype=np.int16), np.diag([1.5, 1.5, 8.0, 1.0])), path)
+
+
+def test_a_study_over_several_folders_and_a_zip_is_one_exam(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    files = crowd.exam(root / "p1" / "a", 1)
+    (root / "p1" / "b").mkdir()
+    for path in files[3:6]:
+        path.rename(root / "p1" / "b" / path.name)
+    with zipfile.ZipFile(root / "p1" / "rest.zip", "w") as archive:
+        for path in files[6:]:
+            archive.write(path, path.name)
+            path.unlink()
+    (root / "p1" / "b" / "damaged.dcm").write_bytes(bytes(range(256)))
+    crowd.exam(root / "p2", 2)
+    exams = planned(root)
+    assert set(exams) == {"p1", "p2"}
+    # The damaged file lies in the folder of the exam: its reader reports it.
+    assert (exams["p1"].n_files, len(exams["p1"].files), exams["p1"].patient_id) == (10, 10, "PATIENT-0001")
+
+
+def test_studies_in_one_folder_are_exams_of_their_own(tmp_path: Path) -> None:
+    for number in (1, 2):
+        for path in crowd.exam(tmp_path / str(number), number):
+            (tmp_path / "root").mkdir(exist_ok=True)
+            path.rename(tmp_path / "root" / f"{number}-{path.name}")
+    plan = Plan(tmp_path / "plan")
+    plan.add_scope(0, tmp_path / "root")
+    list(find(tmp_path / "root", plan))
+    group(plan)
+    assert sorted(len(one.files) for one in plan.exams()) == [9, 9]
+
+
+def test_nifti_files_are_exams_or_one_exam_together(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("p1.nii.gz", "p2.nii.gz", "p2_seg.nii.gz"):
+        nifti(root / "many" / name, 8, 8, 4, 5)
+    nifti(root / "pair" / "x_ED.nii.gz", 8, 8, 4)
+    nifti(root / "pair" / "x_ES.nii.gz", 8, 8, 4)
+    nifti(root / "acdc" / "patient_4d.nii.gz", 8, 8, 4, 5)
+    nifti(root / "acdc" / "patient_frame01.nii.gz", 8, 8, 4)
+    (root / "acdc" / "Info.cfg").write_text("ED: 1")
+    exams = planned(root)
+    assert set(exams) == {"many/p1.nii.gz", "many/p2.nii.gz", "pair", "acdc"}
+    assert {one.kind for one in exams.values()} == {Kind.NIFTI}
+
+
+def test_keys_stay_when_the_root_moves_and_files_are_not_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd.exam(tmp_path / "root" / "p1", 1)
+    nifti(tmp_path / "root" / "p2.nii.gz", 8, 8, 4, 5)
+    before = planned(tmp_path / "root")
+    assert before["p1"].fingerprint == planned(tmp_path / "root")["p1"].fingerprint
+    monkeypatch.setattr("cinesax.cohort.planning.find.belonging", lambda stream: pytest.fail("opened again"))
+    planned(tmp_path / "root", known=tmp_path / "plan-0")
+    monkeypatch.undo()
+    (tmp_path / "root").rename(tmp_path / "moved")
+    after = planned(tmp_path / "moved")
+    assert {place: (one.key, one.fingerprint) for place, one in before.items()} == {
+        place: (one.key, one.fingerprint) for place, one in after.items()
+    }
+
+
+def test_a_list_brings_its_columns(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("Path;arm;age group\np1;A;old\nsub/p2;B;\n", encoding="utf-8-sig")
+    one, other = read_list(tmp_path / "list.csv")
+    assert (one.path, one.name, dict(one.columns)) == (tmp_path / "p1", "p1", {"arm": "A", "age group": "old"})
+    assert other.path == tmp_path / "sub" / "p2"
+    (tmp_path / "twice.csv").write_text("path\np1\np1\n")
+    with pytest.raises(InputError, match="row 3: p1 is listed twice"):
+        read_list(tmp_path / "twice.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ([], 2, "either the folder"),
+        (["ROOT", "--jobs", "0"], 2, "--jobs must be at least 1"),
+        (["ROOT", "--outputs", "film"], 2, "--outputs knows"),
+        (["ROOT", "--label", "arm"], 2, "a column needs --list"),
+        (["ROOT/none"], 3, "does not exist"),
+        (["EMPTY"], 3, "there is no exam below"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, words: str
+) -> None:
+    for name in ("ROOT", "EMPTY"):
+        (tmp_path / name).mkdir()
+    places = [str(tmp_path / one) if one[:4] in ("ROOT", "EMPT") else one for one in options]
+    assert main(["cohort", *places, "-o", str(tmp_path / "out")]) == code
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_a_folder_of_something_else_is_no_place_for_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.docx").touch()
+    crowd.exam(tmp_path / "root", 1)
+    assert main(["cohort", str(tmp_path / "root"), "-o", str(tmp_path / "out")]) == 7
+    assert "holds other files" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.docx"]
