@@ -38,7 +38,9 @@ def siemens(sunnybrook: Path) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of training share a prepared set and a finished run: one process makes them once."""
+    """Tests that share what is slow to make (a finished run, a server, a browser): one process makes it, once."""
     for item in items:
-        if item.path.parent.name == "train":
-            item.add_marker(pytest.mark.xdist_group("train"))
+        room = item.path.parent.name
+        if room in ("train", "reader"):
+            group = "reader page" if room == "reader" and item.path.stem.startswith("test_page") else room
+            item.add_marker(pytest.mark.xdist_group(group))

@@ -10,6 +10,9 @@ import pytest
 from cinesax.analyze import analyze, remeasure
 from cinesax.core.structures import Structure
 from cinesax.inputs import open_cine
+from cinesax.reader import messages, worklist
+from cinesax.reader.exams import Desk
+from cinesax.reader.store.database import Store
 from cinesax.results.read import read_results
 from reader.served import PHASES, SIDE, SLICES, Made, Server, circle, drawn, flat, serving
 
@@ -108,6 +111,26 @@ def test_the_second_of_two_windows_is_told_and_loses_nothing(server: Server) -> 
     assert told["state"]["version"] == first.json()["version"]
     assert told["state"]["numbers"] == first.json()["numbers"]
     server.client.post(f"/api/exams/{exam}/undo", json={"version": first.json()["version"]})
+
+
+def test_a_stroke_that_moves_es_onto_the_given_ed_is_done_and_stays(made: Made, store: Path) -> None:
+    opened = Store(store)
+    (exam,) = worklist.add(opened, worklist.find(made.out))
+    desk = Desk(opened, show_patient=False)
+    reading = desk.open(exam)
+    version = reading.edit(0, messages.Phases(ed_phase=3), "Ann").version
+    assert (reading.analysis.measurements.ed_phase, reading.analysis.measurements.es_phase) == (3, 4)
+    # The smallest volume is now that of the phase given as ED: ES stays where it was, and says so.
+    for place in range(1, 5):
+        edit = messages.SetContour("cavity", 3, place, flat(circle(4)))
+        version = reading.edit(version, edit, "Ann").version
+    numbers = reading.analysis.measurements
+    assert (numbers.curve_es_phase, numbers.ed_phase, numbers.es_phase) == (3, 3, 4)
+    desk.forget(exam)
+    again = desk.open(exam)
+    assert again.analysis.measurements == numbers
+    assert again.undo(version, "Ann").version == version + 1
+    opened.close()
 
 
 def test_three_kills_lose_nothing_that_was_answered(made: Made, store: Path, tmp_path: Path) -> None:

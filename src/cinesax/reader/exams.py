@@ -123,6 +123,10 @@ class OpenExam:
             raise StaleError
         change, what = plan(self.analysis, self.reading, edit, by)
         reading = apply(self.reading, change, self.first.segmentation)
+        settled = _settled(self.analysis, reading)
+        if settled is not reading:
+            # Kept with the edit: what it was measured with must not depend on when it is measured again.
+            change, reading = replace(change, overrides=settled.overrides), settled
         analysis = _measured(self.first, self.analysis, reading)
         back = opposite(self.reading, change)
         self._keep_first()
@@ -247,7 +251,7 @@ def _settled(analysis: Analysis, reading: Reading) -> Reading:
 def _measured(first: Analysis, before: Analysis, reading: Reading) -> Analysis:
     same = reading.segmentation is first.segmentation and reading.overrides == given_overrides(first)
     # What was read back is what was written, findings in their order included.
-    return first if same else remeasure(before, reading.segmentation, _settled(before, reading).overrides)
+    return first if same else remeasure(before, reading.segmentation, reading.overrides)
 
 
 def _merged(changes: list[Change]) -> Change:
