@@ -18,7 +18,7 @@ from cinesax.reader import uploads, worklist
 from cinesax.reader.store.database import Shown, StaleError, State, Store, StoredEdit
 from cinesax.reader.worklist import find
 from exams import write_exam
-from reader.served import Made, beating, serving
+from reader.served import Made, beating, make, serving
 
 
 def of_study(uid: str) -> Cine:
@@ -47,6 +47,15 @@ def test_exams_and_results_below_a_folder(made: Made, tmp_path: Path) -> None:
     assert len({one.id for one in both}) == 2
     with pytest.raises(InputError, match="does not exist"):
         find(root / "nothing")
+
+
+def test_results_find_the_exam_beside_them(tmp_path: Path) -> None:
+    """Results without the patient do not say where their exam lies; the case key tells."""
+    made = make(tmp_path, show_patient=False)
+    (alone,) = find(made.out)
+    assert alone.path == ""
+    (one,) = find(tmp_path)
+    assert (one.path, one.results) == (str(made.exam), str(made.out))
 
 
 def test_a_queue_that_fails_goes_on(made: Made, store: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cinesax.analyze import remeasure
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
-from cinesax.core.errors import OutputError, UsageError
+from cinesax.core.errors import InputError, OutputError, UsageError
 from cinesax.core.measurements import Measurements
 from cinesax.core.selection import Overrides, SelectionFields
 from cinesax.dicom.write.options import SR_NAME
@@ -363,5 +363,8 @@ def read_stored(row: ExamRow, folder: str, cine: Cine | None = None) -> Analysis
     elif row.study_uid:
         choices["study_uid"] = row.study_uid
     if not row.path:
-        return read_results(folder)
+        try:
+            return read_results(folder)
+        except InputError as error:
+            raise InputError(f"{error} (cinesax view --exam EXAM)") from error
     return read_results(folder, row.path, **choices)

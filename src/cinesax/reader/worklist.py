@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -94,7 +94,10 @@ def find(root: Path) -> list[Found]:
 
 
 def _results(folder: Path) -> Found:
-    told = tables.read_json(folder / JSON_NAME)
+    try:
+        told = tables.read_json(folder / JSON_NAME)
+    except InputError:
+        return Found("", results=str(folder))  # listed as failed, with the reason
     exam = told.get("exam")
     paths = exam.get("paths") if isinstance(exam, dict) else None
     path = str(paths[0]) if isinstance(paths, list) and len(paths) == 1 else ""
@@ -120,9 +123,22 @@ def _below(root: Path) -> list[Found]:
     if len(by_study) == 1 and not results and not zips and not nifti:
         # The folder of one exam, whatever lies in its folders.
         return [Found(str(root), case=_case(next(iter(by_study))))]
-    found = [_exam(study, folders, by_study) for study, folders in by_study.items()]
-    exams = [*found, *(Found(str(path)) for path in (*zips, *nifti))]
-    return sorted([*results, *exams], key=lambda one: one.results or one.path)
+    exams = [_exam(study, folders, by_study) for study, folders in by_study.items()]
+    others = [Found(str(path)) for path in (*zips, *nifti)]
+    return sorted([*_together(results, exams), *others], key=lambda one: one.results or one.path)
+
+
+def _together(results: list[Found], exams: list[Found]) -> list[Found]:
+    """Results with the exams beside them that they are of; an exam that has results is no exam to analyze."""
+    by_case = {exam.case: exam for exam in exams if exam.case is not None}
+    placed = [
+        replace(one, path=by_case[one.case].path, study_uid=by_case[one.case].study_uid)
+        if not one.path and one.case in by_case
+        else one
+        for one in results
+    ]
+    done = {one.case for one in results}
+    return [*placed, *(exam for exam in exams if exam.case is None or exam.case not in done)]
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
