@@ -13,6 +13,7 @@ export class Curve {
   constructor(state, { go, set }) {
     this.state = state;
     this.element = h("div.curve", { role: "group", "aria-label": "Volume over the heart beat" });
+    this.present = h("div.present");
     this.marks = {
       ed: mark("ED", "End diastole", (phase) => set("ed", phase), state),
       es: mark("ES", "End systole", (phase) => set("es", phase), state),
@@ -51,14 +52,15 @@ export class Curve {
           { ...axis, size: 42, incrs: [5, 10, 20, 25, 50, 100, 200, 500] },
         ],
         series,
-        hooks: { draw: [() => this.#place()], drawClear: [(plot) => this.#present(plot)] },
+        hooks: { draw: [() => this.#place()] },
       },
       this.#data(),
       this.element,
     );
     // The numbers and the marks say what it shows.
     this.plot.ctx.canvas.setAttribute("aria-hidden", "true");
-    this.plot.over.append(this.marks.ed, this.marks.es);
+    this.plot.over.append(this.present, this.marks.ed, this.marks.es);
+    this.moved();
     this.#place();
   }
 
@@ -67,20 +69,9 @@ export class Curve {
     this.#place();
   }
 
-  /** The present phase, as a band behind the curve. */
-  #present(plot) {
-    const x = plot.valToPos(this.state.phase, "x", true);
-    const { top, height } = plot.bbox;
-    plot.ctx.save();
-    plot.ctx.fillStyle = colour("line");
-    plot.ctx.globalAlpha = 0.8;
-    const width = 3 * devicePixelRatio;
-    plot.ctx.fillRect(x - width / 2, top, width, height);
-    plot.ctx.restore();
-  }
-
+  /** The present phase, as a line behind the curve. */
   moved() {
-    this.plot?.redraw(false, false);
+    if (this.plot) this.present.style.transform = `translateX(${this.plot.valToPos(this.state.phase, "x")}px)`;
   }
 
   #data() {

@@ -34,11 +34,14 @@ const HERE_MS = 5000;
 export async function showExam(id, page) {
   const data = await get(`/api/exams/${id}`);
   const state = new ExamState(data);
+  state.pixels = new Pixels(state.id, state.exam);
+  // On its way while the page is built.
+  const first = state.pixels.loadFrame(state.phase, state.slice);
   document.title = `${state.name} · cinesax reader`;
   const shown = new ExamPage(state, page);
   // For tests and measurements in the browser; nothing of the page reads it.
   window.cinesaxExam = shown;
-  await shown.open();
+  await shown.open(first);
   return () => shown.close();
 }
 
@@ -54,7 +57,6 @@ class ExamPage {
       reload: () => this.reload(),
     };
     this.edits = new Edits(state, tell);
-    state.pixels = new Pixels(state.id, state.exam);
     this.canvas = h("canvas.stage", { tabindex: "0", role: "img", "aria-label": "The frame and its contours", "aria-describedby": "place" });
     this.stage = new Stage(state, this.canvas);
     this.tools = {
@@ -84,7 +86,7 @@ class ExamPage {
     this.frame = h("div.frame", {}, this.canvas, h("p.first-label", { text: "First contours, before any edit", hidden: true }));
     const left = h("div.left", {}, structureBar(context), toolStrip(context), this.frame, actionBar(context), this.longAxis.element);
     this.curveBox = h("div.curve-box", {}, phaseBar(context), this.curve.element);
-    this.gridBox = h("section.grid-box", { "aria-label": "All frames" }, this.grid.canvas, legend());
+    this.gridBox = h("section.grid-box", { "aria-label": "All frames" }, this.grid.element, legend());
     const right = h(
       "div.right",
       {},
@@ -104,7 +106,7 @@ class ExamPage {
   #follow() {
     const { state, grid, curve } = this;
     const marks = oncePerFrame(() => {
-      grid.marks();
+      grid.mark();
       curve.moved();
     });
     const numbers = oncePerFrame(() => {
@@ -128,14 +130,15 @@ class ExamPage {
     this.page.keyboard.set(keys);
   }
 
-  async open() {
+  /** @param first settles when the first frame has come */
+  async open(first) {
     const { state } = this;
     this.resizing = new ResizeObserver(oncePerFrame(() => this.#resize()));
     for (const element of [this.frame, this.gridBox, this.curveBox, this.longAxis.element]) this.resizing.observe(element);
     this.#resize();
     this.actions.use("look");
     this.actions.zoomToHeart();
-    await state.pixels.loadFrame(state.phase, state.slice);
+    await first;
     state.windowFromHeart(state.pixels.get(state.phase, state.slice));
     this.stage.paint();
     performance.mark("first-image");

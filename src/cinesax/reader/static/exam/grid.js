@@ -23,8 +23,14 @@ export class Grid {
     this.canvas.setAttribute("role", "application");
     this.canvas.setAttribute("aria-roledescription", "grid of frames");
     this.canvas.setAttribute("aria-label", "All frames: a row for each slice, a column for each phase. Arrow keys move.");
-    this.cells = document.createElement("canvas"); // everything but the marks, so that a step draws two marks only
+    this.cells = document.createElement("canvas"); // everything but ED and ES
     this.bitmap = new FrameBitmap();
+    // The present frame is marked by an element of its own: a step draws nothing here.
+    this.present = document.createElement("div");
+    this.present.className = "present";
+    this.element = document.createElement("div");
+    this.element.className = "grid-frame";
+    this.element.append(this.canvas, this.present);
     this.dragging = false;
     this.canvas.addEventListener("pointerdown", (event) => this.#pick(event, choose));
     this.canvas.addEventListener("pointermove", (event) => this.dragging && this.#pick(event, choose));
@@ -89,15 +95,24 @@ export class Grid {
     return fitted(this.cells, this.size.width, this.size.height);
   }
 
-  /** Put the cells on the screen, with the present frame and ED and ES marked. */
+  /** Mark the present frame. */
+  mark() {
+    if (!this.cell) return;
+    const row = this.state.order.indexOf(this.state.slice);
+    const { style } = this.present;
+    style.width = `${this.cell}px`;
+    style.height = `${this.height + 1}px`;
+    style.transform = `translate(${LABELS + this.state.phase * this.cell - 1}px, ${TOP + row * this.height - 1}px)`;
+  }
+
+  /** Put the cells on the screen, with ED and ES marked. */
   marks() {
     if (!this.cell) return;
     const context = fitted(this.canvas, this.size.width, this.size.height);
-    const { phase, slice, numbers } = this.state;
+    const { numbers } = this.state;
     const { width, height } = this.size;
     context.clearRect(0, 0, width, height);
     context.drawImage(this.cells, 0, 0, width, height);
-    const row = this.state.order.indexOf(slice);
     context.lineWidth = 1;
     context.font = "600 10px system-ui, sans-serif";
     context.textAlign = "center";
@@ -111,9 +126,7 @@ export class Grid {
       context.fillStyle = this.palette.ink;
       context.fillText(name, x + this.cell / 2, 11);
     }
-    context.lineWidth = 2;
-    context.strokeStyle = this.palette.accent;
-    context.strokeRect(LABELS + phase * this.cell + 1, TOP + row * this.height, this.cell - 2, this.height);
+    this.mark();
   }
 
   #numbers(context) {
@@ -196,6 +209,6 @@ export class Grid {
 
 function palette() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["ink", "soft", "back", "panel", "accent", "good", "edited", "interpolated", "network", "given"];
+  const names = ["ink", "soft", "back", "panel", "good", "edited", "interpolated", "network", "given"];
   return Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }

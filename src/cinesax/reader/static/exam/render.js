@@ -67,13 +67,13 @@ export function fitted(canvas, width, height) {
   return context;
 }
 
-/** The image through a viewport. */
-export function drawImage(context, bitmap, viewport) {
+/** The image through a viewport; `fine` is smoother, and takes several times as long. */
+export function drawImage(context, bitmap, viewport, fine = false) {
   const { scaleX, scaleY, left, top } = viewport.transform;
   context.fillStyle = "#000";
   context.fillRect(0, 0, viewport.size.width, viewport.size.height);
   context.imageSmoothingEnabled = true;
-  context.imageSmoothingQuality = "high";
+  context.imageSmoothingQuality = fine ? "high" : "low";
   context.drawImage(bitmap, left, top, bitmap.width * scaleX, bitmap.height * scaleY);
 }
 

@@ -5,6 +5,7 @@ import { oncePerFrame } from "../shared/store.js";
 import { drawContour, drawImage, fitted, FrameBitmap } from "./render.js";
 import { Viewport } from "./viewport.js";
 
+const REFINE_MS = 120;
 const WHEEL_STEP = 40; // pixels of scrolling for one slice: a trackpad sends many small ones
 
 export class Stage {
@@ -22,10 +23,13 @@ export class Stage {
     this.pointers = new Map();
     this.grip = null; // what the pressed pointer does: "tool", "window", "pan", "pinch"
     this.wheel = 0;
-    this.draw = oncePerFrame(() => this.paint());
+    this.draw = oncePerFrame(() => {
+      this.paint();
+      this.#refineSoon();
+    });
     this.drawTimes = [];
     this.#listen();
-    state.on("place contours tool view pixels draft", this.draw);
+    state.on("place contours tool view pixels draft playing", this.draw);
   }
 
   use(tool) {
@@ -40,15 +44,16 @@ export class Stage {
     this.viewport.setSize(width, height);
     this.canvas.style.width = `${width}px`;
     this.canvas.style.height = `${height}px`;
-    this.paint();
+    this.paint(true);
   }
 
-  paint() {
+  /** @param fine whether to take the time for a smoother image; a step of a playing cine has none to lose */
+  paint(fine = false) {
     const began = performance.now();
     const { state, viewport } = this;
     const context = fitted(this.canvas, viewport.size.width, viewport.size.height);
     const frame = state.pixels?.get(state.phase, state.slice);
-    if (frame) drawImage(context, this.bitmap.fill(frame, state.window), viewport);
+    if (frame) drawImage(context, this.bitmap.fill(frame, state.window), viewport, fine);
     else {
       context.fillStyle = "#000";
       context.fillRect(0, 0, viewport.size.width, viewport.size.height);
@@ -58,6 +63,13 @@ export class Stage {
     this.canvas.dataset.frame = frame ? `${state.phase}/${state.slice}` : "";
     this.drawTimes.push(performance.now() - began);
     if (this.drawTimes.length > 600) this.drawTimes.shift();
+  }
+
+  /** Once nothing moves any more, draw the image with the better interpolation. */
+  #refineSoon() {
+    clearTimeout(this.refining);
+    if (this.state.playing) return;
+    this.refining = setTimeout(() => this.grip === null && this.paint(true), REFINE_MS);
   }
 
   #contours(context) {
