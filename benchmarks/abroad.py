@@ -56,6 +56,8 @@ class Patient:
     rv_es: float
     right_mm: float
     down_mm: float
+    right_px: float
+    down_px: float
 
 
 def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -116,12 +118,14 @@ def compare(
         rv_es=others[3],
         right_mm=float(right),
         down_mm=float(down),
+        right_px=float(right) / mm[2],
+        down_px=float(down) / mm[1],
     )
 
 
 def measure(model: str | None, folder: Path) -> list[Patient]:
     """Every patient of the folder, by one network."""
-    segmenter = load_segmenter(model)
+    segmenter = load_segmenter(model, unvalidated=True)
     with (folder / "groups.csv").open() as stream:
         listed = [
             line
@@ -202,6 +206,8 @@ LINES: tuple[tuple[str, Statistic, int], ...] = (
     ("RV cavity, Dice by volume, ES", mean("rv_es"), 3),
     ("contours lie to the right (mm)", mean("right_mm"), 2),
     ("contours lie lower (mm)", mean("down_mm"), 2),
+    ("contours lie to the right (pixels)", mean("right_px"), 2),
+    ("contours lie lower (pixels)", mean("down_px"), 2),
 )
 
 

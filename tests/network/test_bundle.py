@@ -30,6 +30,7 @@ def test_what_is_written_is_what_was_read(tmp_path):
         shipped.graph_path,
         (shipped.folder / "CARD.md").read_text(),
         heart=shipped.heart_path,
+        parity=(shipped.folder / "parity.json").read_text(),
     )
     before, after = (json.loads((one.folder / "bundle.json").read_text()) for one in (shipped, again))
     assert list(after) == list(before)

@@ -48,6 +48,18 @@ def test_ejection_fraction_by_summed_areas_follows_the_experts(validation):
     assert 0.85 <= ef.slope <= 1.15
 
 
+TOO_MANY_SLICES = pytest.mark.xfail(
+    strict=True, reason="SC-HF-I-01: EF is 6.7 points too small, 4 of 6 basal frames without LV are drawn"
+)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("case", [pytest.param("SC-HF-I-01", marks=TOO_MANY_SLICES), "SC-HF-I-02", "SC-HF-I-04"])
+def test_ef_of_whole_exams_agrees_with_expert_contours(sunnybrook, case):
+    found = cinesax.analyze(sunnybrook / "dicom" / case).measurements
+    assert found.ef_percent == pytest.approx(EXPERT[case][1], abs=5)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("case", EXPERT)
 def test_volumes_of_whole_exams_agree_with_expert_contours(sunnybrook, case):
@@ -56,8 +68,7 @@ def test_volumes_of_whole_exams_agree_with_expert_contours(sunnybrook, case):
     assert contours.edv_ml == pytest.approx(edv_ml, abs=0.01)
     assert contours.ef_percent == pytest.approx(ef_percent, abs=0.01)
     found = cinesax.analyze(sunnybrook / "dicom" / case).measurements
-    assert found.ef_percent == pytest.approx(ef_percent, abs=8)
-    assert found.edv_ml == pytest.approx(edv_ml, rel=0.15)
+    assert found.edv_ml == pytest.approx(edv_ml, rel=0.10)
 
 
 def test_a_phantom_is_segmented_and_measured(tmp_path):

@@ -5,6 +5,10 @@ Purpose: keep the wall at ES, where experts drew only the cavity, and train on E
     slices.
 Command: cinesax dataset walls SET -o WALLS; cinesax train WALLS -o RUN2 --from RUN --preset refiner_finish; RUN: a
     finished training of the preset `refiner`
+Time: 19,200 images
+Score: on 30 adults from a collection that the networks had not seen (docs/evaluation.md), against the network before:
+    Dice by volume of the LV cavity 0.955 at ED and 0.898 at ES (0.940, 0.885), of the wall 0.838 and 0.848 (0.814,
+    0.818)
 """
 
 from dataclasses import replace
@@ -20,7 +24,7 @@ def config() -> TrainConfig:
     return replace(
         before,
         pipeline=replace(before.pipeline, systole_weight=2.0, augmentation=augmentation),
-        epochs=12,
+        epochs=8,
         learning_rate=8e-4,
         warmup_steps=100,
     )
