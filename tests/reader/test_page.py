@@ -100,6 +100,12 @@ def test_open_play_and_look(exam: Exam) -> None:
     ed, phases = exam.state("numbers.ed_phase"), exam.state("exam.phases")
     assert exam.state("phase") == ed and "network" in page.inner_text("#place")
     picture(page, "reader-exam")
+    centre = """(selector) => {
+      const box = document.querySelector(`.curve ${selector}`).getBoundingClientRect();
+      return box.left + box.width / 2;
+    }"""
+    present, end_diastole = (page.evaluate(centre, selector) for selector in (".present", "[data-mark=ed]"))
+    assert present == pytest.approx(end_diastole, abs=1)
     exam.keys("ArrowRight", "ArrowRight", "ArrowLeft")
     assert exam.state("phase") == (ed + 1) % phases
     before = exam.state("order.indexOf(cinesaxExam.state.slice)")

@@ -60,7 +60,6 @@ export class Curve {
     // The numbers and the marks say what it shows.
     this.plot.ctx.canvas.setAttribute("aria-hidden", "true");
     this.plot.over.append(this.present, this.marks.ed, this.marks.es);
-    this.moved();
     this.#place();
   }
 
@@ -84,6 +83,7 @@ export class Curve {
 
   #place() {
     if (!this.plot) return;
+    this.moved();
     for (const name of ["ed", "es"]) {
       const phase = this.dragged?.name === name ? this.dragged.phase : this.state.numbers?.[`${name}_phase`];
       const element = this.marks[name];
