@@ -145,7 +145,7 @@ def test_papillary_muscles_are_told_of_what_is_given(exam: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["segmentation"]["papillary_muscles_included"] is True
     assert run(exam / "exam.nii.gz", "--papillary-muscles", "excluded") == 2
     assert capsys.readouterr().err.startswith(
-        "cinesax: error: --papillary-muscles describes a --segmentation: give that too"
+        "cinesax: error: --papillary-muscles describes a --segmentation: give one too"
     )
 
 

@@ -227,7 +227,7 @@ def test_a_changed_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"numbers in .*analysis\.json do not follow from the contours"):
         cinesax.read_results(out, made.cine)
     path.write_text("\n".join(lines[:-1]))
-    with pytest.raises(InputError, match="has 16 points where 17 were written"):
+    with pytest.raises(InputError, match="has 16 points, but 17 were written"):
         cinesax.read_results(out, made.cine)
     path.unlink()
     with pytest.raises(InputError, match=r"icontour-auto\.txt cannot be read"):
