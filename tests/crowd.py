@@ -24,7 +24,7 @@ from cinesax.cohort.work import ExamWork, Options, recipe_of
 from cinesax.core.cine import Cine, Source
 from cinesax.core.segmentation import Segmentation
 from cinesax.engines.local import LocalEngine
-from cinesax.engines.work import Limits, Outcome, Result, Setup, Task
+from cinesax.engines.work import Engine, Limits, Outcome, Result, Setup, Task
 
 LIMITS = Limits(memory_bytes=1536 * 1024**2, seconds=4.0, attempts=3)
 GOOD = 36
@@ -202,6 +202,7 @@ def go(
     results: Path,
     *,
     jobs: int = 0,
+    engine: Engine | None = None,
     again: Again | None = None,
     outputs: tuple[str, ...] = (),
     version: str = "1",
@@ -212,6 +213,7 @@ def go(
         root: of the exams.
         results: the folder of results.
         jobs: worker processes; 0: all in this process, which is quicker.
+        engine: instead of these.
         again: what runs again.
         outputs: of each exam.
         version: of the network.
@@ -222,7 +224,7 @@ def go(
     progress = run_cohort(
         Cohort(results, root, stores=tuple(stores_beside(results))),
         work,
-        LocalEngine(jobs) if jobs else InThisProcess(),
+        engine or (LocalEngine(jobs) if jobs else InThisProcess()),
         limits=LIMITS,
         again=again,
     )

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 import crowd
 from cinesax.cohort.run import Again
+from cinesax.engines.work import Limits, Outcome, Result, Setup, Task
 from cinesax.reader.store.database import Signature, State, Store, now
 
 GOOD = 6
@@ -196,3 +198,42 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(root: Path) -> None:
     progress = crowd.go(root, out)
     assert progress.up_to_date == left
     assert len(table(out)) == GOOD + 2
+
+
+class Meanwhile(crowd.InThisProcess):
+    """An engine during whose first task something happens."""
+
+    def __init__(self, what: Callable[[], object]) -> None:
+        self._what = what
+
+    def run(self, setup: Setup[Task, Result], tasks: Iterable[Task], limits: Limits) -> Iterator[Outcome[Task, Result]]:
+        for number, outcome in enumerate(super().run(setup, tasks, limits)):
+            if number == 0:
+                self._what()
+            yield outcome
+
+
+def test_a_share_that_vanishes_is_reported_and_comes_back(root: Path) -> None:
+    out, gone = root.parent / "share", root.parent / "gone"
+    crowd.go(root, out, engine=Meanwhile(lambda: root.rename(gone)))
+    rows = [row for row in table(out).values()]
+    assert sum(row["reason"] == "gone" for row in rows) == GOOD
+    assert not any(str(root.parent) in row["message"] for row in rows)
+    gone.rename(root)
+    crowd.go(root, out)
+    assert sum(row["status"] == "done" for row in table(out).values()) == GOOD
+
+
+def test_results_that_cannot_be_written_are_reported_and_done_later(root: Path) -> None:
+    out = root.parent / "full"
+
+    def fill_up() -> None:
+        shutil.rmtree(out / ".cohort" / "stage")
+        (out / ".cohort" / "stage").write_text("in the way")
+
+    progress = crowd.go(root, out, engine=Meanwhile(fill_up))
+    assert (progress.done + progress.failed, "cannot-be-written" in progress.last_failure) == (GOOD + 1, True)
+    assert sum(row["status"] == "waiting" for row in table(out).values()) == GOOD
+    (out / ".cohort" / "stage").unlink()
+    crowd.go(root, out)
+    assert sum(row["status"] == "done" for row in table(out).values()) == GOOD

@@ -8,6 +8,7 @@ receipts -> table, page              the same rows, however many runs it took
 import os
 import secrets
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -175,6 +176,8 @@ def make_plan(cohort: Cohort, tell: Callable[[int], None]) -> None:
         os.replace(draft, folder / "plan.sqlite")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    except sqlite3.Error as error:  # a full disk, among others
+        raise OutputError(f"the plan in {folder} cannot be written: {error}") from error
     finally:
         draft.unlink(missing_ok=True)
 

@@ -129,9 +129,9 @@ class _Exams:
 
     def do(self, planned: Planned) -> Receipt:
         """Analyze an exam; its folder is in its place when this returns."""
-        start = time.perf_counter()
-        stage = stage_of(self.work.results, planned.key)
+        start, stage = time.perf_counter(), None
         try:
+            stage = stage_of(self.work.results, planned.key)
             receipt = self._done(planned, stage, start)
         except MemoryError:
             raise  # the process may be damaged: the engine renews it, and the parent writes the receipt
@@ -139,7 +139,8 @@ class _Exams:
             receipt = failure(planned, self.work.recipe, *_why(error, planned), seconds=time.perf_counter() - start)
             keep_failure(receipt, self.work.results)
         finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            if stage is not None:
+                shutil.rmtree(stage, ignore_errors=True)
         return receipt
 
     def _done(self, planned: Planned, stage: Path, start: float) -> Receipt:
