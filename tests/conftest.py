@@ -10,6 +10,9 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# The width of the terminal from which the tests are run is nothing that a test should see.
+os.environ.pop("COLUMNS", None)
+
 _ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -258,6 +258,7 @@ def test_dataset_json_says_what_it_said_before_and_newer_keys_do_no_harm(discs, 
     assert list(json.loads(text)) == [
         "schema", "digest", "classes", "framing", "framing_digest", "folds", "seed", "counts", "class_pixels",
         "unknown_pixels", "splits", "cases", "shards", "unused", "tables",
+        "walls_drawn_by",
     ]  # fmt: skip
     assert typed_json.parse(json.dumps(json.loads(text) | {"colour": "red"}), Manifest) == read
 

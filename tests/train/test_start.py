@@ -75,7 +75,7 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
         (["--set", "steps=3", "--steps", "4"], 2, "steps is set twice"),
         (["--set", "model.classes=3"], 2, "give --set model.classes=2"),
         (["--set", "pipeline.crop=100"], 2, "multiple of 32"),
-        (["--preset", "vnet"], 2, "there are finder, refiner, unet, "),
+        (["--preset", "vnet"], 2, "use finder, refiner, unet, "),
         (["--preset", "absent.py"], 3, "does not exist"),
         (["--fold", "0", "--folds", "2"], 2, "give only one of them"),
         (["--folds", "5"], 2, "is divided into 2 folds: give --folds 2, or prepare it with --folds 5"),
@@ -172,7 +172,8 @@ def test_the_network_that_ships_can_be_trained_further():
     assert take_over(start, model, images, classes=start.classes) == []
     session = onnxruntime.InferenceSession(bundle.graph_path, providers=["CPUExecutionProvider"])
     expected = session.run(None, {bundle.input_name: images})[0]
-    np.testing.assert_allclose(np.asarray(model(images, training=False)), expected, atol=1e-3)
+    # The graph computes in 8 bits, the network to train does not.
+    assert np.abs(np.asarray(model(images, training=False)) - expected).mean() < 5e-3
     assert TrainConfig(model=start.config).model == from_dict(bundle.training.config["model"])
 
 

@@ -56,6 +56,8 @@ _FEWEST_TO_COMPARE = 4
 _THICK_MM = 4.0
 """Thinner slices resemble each other as much as phases do."""
 _EXCHANGED = 1.5
+_LABELS_AT_MOST = 16
+"""An image of so few values holds labels, which are flat within a slice and say nothing of time."""
 _LONGEST_STACK_MM = 500.0
 _AXES_HINT = "is time not the fourth axis? Reorder the axes to (column, row, slice, phase)"
 _MAX_BYTES = 8 * 1024**3
@@ -192,6 +194,8 @@ def _refuse_exchanged(path: Path, pixels: NDArray[Any], step_mm: float) -> None:
     # Every second pixel is enough, and the borders show little of the heart.
     quarter = [slice(size // 4, size - size // 4, 2) for size in pixels.shape[2:]]
     middle = pixels[:, :, quarter[0], quarter[1]].astype(np.float32)
+    if np.unique(middle).size <= _LABELS_AT_MOST:
+        return
     in_time, across = (float(np.abs(np.diff(middle, axis=axis)).mean()) for axis in (0, 1))
     if in_time > _EXCHANGED * across:
         raise GeometryError(

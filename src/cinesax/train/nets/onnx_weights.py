@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 from cinesax.core.errors import BundleError
 
 _TOLERANCE = 1e-3
+# Between a graph that computes in 8 bits and the network of its weights: on noise, probabilities differ by 0.001 on
+# average and by 0.12 at most (the finder of sax-heart 5).
+_MEAN_TOLERANCE_OF_8_BITS = 0.01
 _KERNELS = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D, layers.Dense)
 
 
@@ -32,6 +35,8 @@ def _inner(layer: keras.Layer) -> Iterator[keras.Layer]:
 
 def read_weights(graph: Path, model: keras.Model) -> None:
     """Load the weights of an exported graph into a network of the same kind.
+
+    Weights of 8 bits come back rounded, as the graph uses them.
 
     Args:
         graph: the ONNX file.
@@ -50,7 +55,7 @@ def read_weights(graph: Path, model: keras.Model) -> None:
             last = _kernel(layer, nodes)
         else:
             raise BundleError(f"{graph}: weights of a {type(layer).__name__} ({layer.name}) cannot be read back")
-    _compare(graph, model)
+    _compare(nodes, model)
 
 
 class _Nodes:
@@ -61,10 +66,13 @@ class _Nodes:
 
         model = onnx.load(graph)
         self.path = graph
+        self.whole_numbers = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
         self.values = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
         for node in model.graph.node:  # weights that are stored in half precision
             if node.op_type == "Cast" and node.input[0] in self.values:
                 self.values[node.output[0]] = self.values[node.input[0]].astype(np.float32)
+            elif node.op_type == "DequantizeLinear" and node.input[0] in self.values:  # weights of 8 bits
+                self.values[node.output[0]] = _dequantised(node, *(self.values[name] for name in node.input))
         self.nodes = [node for node in model.graph.node if any(name in self.values for name in node.input)]
 
     def find(self, layer: keras.Layer, kinds: set[str]) -> list[NDArray[Any]] | None:
@@ -75,6 +83,18 @@ class _Nodes:
                 if node.op_type in kinds and re.search(rf"(^|/){name}(/|$)", weights[0]):
                     return [self.values[text] for text in weights]
         return None
+
+
+def _dequantised(
+    node: Any, whole: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any] | None = None
+) -> NDArray[np.float32]:
+    """The weights that whole numbers stand for: ONNX operator DequantizeLinear, one scale in all or one a channel."""
+    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+    shape = [1] * whole.ndim
+    if scale.size > 1:
+        shape[axis] = scale.size
+    shifted = whole.astype(np.float32) - (0 if zero is None else zero.astype(np.float32).reshape(shape))
+    return np.asarray(shifted * scale.reshape(shape), dtype=np.float32)
 
 
 def _kernel(layer: keras.Layer, nodes: _Nodes) -> NDArray[Any] | None:
@@ -110,14 +130,16 @@ def _normalise(layer: keras.Layer, nodes: _Nodes, shift: NDArray[Any] | None) ->
     layer.set_weights([ones, 0 * ones if shift is None else shift, 0 * ones, ones - layer.epsilon])
 
 
-def _compare(graph: Path, model: keras.Model) -> None:
+def _compare(nodes: _Nodes, model: keras.Model) -> None:
     import onnxruntime
 
     image = np.random.default_rng(0).random((1, *model.input_shape[1:]), dtype=np.float32)
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(nodes.path, providers=["CPUExecutionProvider"])
     expected = session.run(None, {session.get_inputs()[0].name: image})[0]
-    worst = float(np.abs(np.asarray(model(image, training=False)) - expected).max())
-    if not worst <= _TOLERANCE:
+    differences = np.abs(np.asarray(model(image, training=False)) - expected)
+    worst = float(differences.max())
+    same = float(differences.mean()) <= _MEAN_TOLERANCE_OF_8_BITS if nodes.whole_numbers else worst <= _TOLERANCE
+    if not same:
         raise BundleError(
-            f"{graph} does not hold the network that its manifest describes: probabilities differ by {worst:.3f}"
+            f"{nodes.path} does not hold the network that its manifest describes: probabilities differ by {worst:.3f}"
         )
