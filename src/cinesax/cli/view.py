@@ -1,4 +1,4 @@
-"""View an exam, correct its contours and sign them, on a page in the browser; no data leave this computer.
+"""View an exam, correct its contours and sign them, on a page in the browser; no data leaves this computer.
 
 PATH is an exam, a folder of results (cinesax analyze -o), or a folder with many of either; without PATH the page shows
 the exams in its store. Exams without results are analyzed one after the other. Every correction is stored at once, in a
@@ -22,9 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="where corrections go (default: cinesax-reader beside PATH)"
     )
-    parser.add_argument(
-        "--exam", type=Path, metavar="EXAM", help="the exam of PATH, if these results do not say where it is"
-    )
+    parser.add_argument("--exam", type=Path, metavar="EXAM", help="the exam of PATH, if the results do not name it")
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port of the page (default: any free port)")
     parser.add_argument("--no-browser", action="store_true", help="print the address, but do not open a browser")
     parser.add_argument("--show-patient", action="store_true", help="show name, ID, birth date and study date")
@@ -33,10 +31,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--organization", default="not stated", metavar="NAME", help="where the readers work, for signatures in DICOM"
     )
-    other = parser.add_argument_group("for other machines (not encrypted: only in a network that you trust)")
-    other.add_argument("--host", default="127.0.0.1", metavar="ADDR", help="listen on another address than loopback")
+    other = parser.add_argument_group("access from other machines (not encrypted: only in a network that you trust)")
     other.add_argument(
-        "--password-file", type=Path, metavar="FILE", help="with --host: a file with a password (default: asked for)"
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDR",
+        help="the address to listen on (default: %(default)s, only this computer)",
+    )
+    other.add_argument(
+        "--password-file",
+        type=Path,
+        metavar="FILE",
+        help="with --host: a file with a password (default: cinesax asks for it)",
     )
 
 
@@ -57,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.path is None and args.store is None:
         raise UsageError("give an exam, results, a folder of them, or a --store with exams")
-    root = None if args.path is None else _there(args.path)
+    root = None if args.path is None else _existing(args.path)
     loopback = is_loopback(args.host)
     password = None if loopback else _password(args.password_file)
     folder = args.store.expanduser().resolve() if args.store is not None else default_store(root or Path())
@@ -68,15 +74,15 @@ def run(args: argparse.Namespace) -> None:
         show_patient=args.show_patient,
         organization=args.organization,
         root=root,
-        exam=None if args.exam is None else _there(args.exam),
+        exam=None if args.exam is None else _existing(args.exam),
         only_below=None if loopback else (root or folder),
     )
     where = Where(args.host, args.port, password, browser=not args.no_browser)
     analyses = Analyses(args.model, args.threads)
-    serve(Store(folder), settings, where, analyses=analyses, tell=_printer(folder))
+    serve(Store(folder), settings, where, analyses=analyses, on_ready=_printer(folder))
 
 
-def _there(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     try:
         absolute = path.expanduser().resolve()
         if not absolute.exists():

@@ -1,4 +1,4 @@
-"""What is answered about an exam: its whole state, and what a change has changed. Types that become JSON."""
+"""Answers about an exam: its whole state, or the result of a change. Types that become JSON."""
 
 from msgspec import Struct
 
@@ -27,7 +27,7 @@ class History(Struct, frozen=True):
 
 
 class First(Struct, frozen=True):
-    """What there was before any edit."""
+    """The reading before any edit."""
 
     numbers: shown.Numbers
     by: str
@@ -44,13 +44,13 @@ class Version(Struct, frozen=True):
 
 
 class BaseRuleUsed(Struct, frozen=True):
-    """The rule for the base by which the network decided."""
+    """The rule by which the network chose the basal slice."""
 
     rule: str | None
 
 
 class State(Struct, frozen=True):
-    """All that the page needs of an exam but its pixels."""
+    """All that the page needs to know of an exam, except its pixels."""
 
     id: str
     name: str
@@ -78,7 +78,7 @@ class State(Struct, frozen=True):
 
 
 class ChangeAnswer(Struct, frozen=True):
-    """What an edit, undo or redo has changed."""
+    """The result of an edit, undo or redo."""
 
     version: int
     state: str
@@ -97,8 +97,8 @@ def state(exam: OpenExam, listed: Listed, signatures: list[Signature], *, show_p
     segmentation = exam.reading.segmentation
     contours, decided = shown.contours_of(segmentation)
     versions = [
-        Version(one.number, one.by, one.at, one.comment, one.folder if show_patient else f"approved-{one.number}")
-        for one in signatures
+        Version(s.number, s.by, s.at, s.comment, s.folder if show_patient else f"approved-{s.number}")
+        for s in signatures
     ]
     presence = segmentation.presence
     return State(
@@ -136,7 +136,7 @@ def history(exam: OpenExam) -> History:
 
 
 def change(exam: OpenExam, changed: Changed, row: ExamRow) -> ChangeAnswer:
-    """What a change has changed."""
+    """The answer to a change."""
     segmentation = exam.reading.segmentation
     return ChangeAnswer(
         version=changed.version,
@@ -167,31 +167,31 @@ class Series(Struct, frozen=True):
     lines: list[dict[str, int | tuple[float, float]]]
 
 
-def long_axis(found: list[LongAxis]) -> list[Series]:
+def long_axis(images: list[LongAxis]) -> list[Series]:
     """The long-axis series of an exam."""
     return [
         Series(
             index=index,
-            description=one.description,
-            phases=one.pixels.shape[0],
-            rows=one.pixels.shape[1],
-            columns=one.pixels.shape[2],
-            spacing_mm=one.spacing_mm,
-            low=one.window.low,
-            high=one.window.high,
-            times_ms=shown.curve(one.times_ms),
-            lines=[{"slice": cut.slice, "from": cut.start, "to": cut.end} for cut in one.cuts],
+            description=image.description,
+            phases=image.pixels.shape[0],
+            rows=image.pixels.shape[1],
+            columns=image.pixels.shape[2],
+            spacing_mm=image.spacing_mm,
+            low=image.window.low,
+            high=image.window.high,
+            times_ms=shown.curve(image.times_ms),
+            lines=[{"slice": cut.slice, "from": cut.start, "to": cut.end} for cut in image.cuts],
         )
-        for index, one in enumerate(found)
+        for index, image in enumerate(images)
     ]
 
 
-def long_axis_of(found: list[LongAxis], index: int) -> LongAxis:
-    """One of them.
+def long_axis_of(images: list[LongAxis], index: int) -> LongAxis:
+    """The long-axis series with an index.
 
     Raises:
-        UsageError: there are fewer.
+        UsageError: there is no series with this index.
     """
-    if not 0 <= index < len(found):
-        raise UsageError(f"there are {len(found)} long-axis series")
-    return found[index]
+    if not 0 <= index < len(images):
+        raise UsageError(f"there is no long-axis series {index}: the exam has {len(images)}, counted from 0")
+    return images[index]

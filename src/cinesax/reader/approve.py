@@ -1,4 +1,4 @@
-"""A person signs: what is seen is written as a new version of the results, and none before it is touched."""
+"""A person signs: the present reading is written as a new version of the results. Earlier versions do not change."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +21,10 @@ class Signed:
     """An approved version.
 
     Attributes:
-        version: of the exam, afterwards.
-        number: of the approved version, from 1.
-        folder: its results.
-        warning: what could not be written, or None.
+        version: the version of the exam after signing.
+        number: the number of the approved version, from 1.
+        folder: the folder of its results.
+        warning: a message about what could not be written, or None.
     """
 
     version: int
@@ -36,10 +36,10 @@ class Signed:
 def approve(
     store: Store, exam: OpenExam, asked: messages.ApproveBody, *, show_patient: bool, organization: str
 ) -> Signed:
-    """Write what is seen as `cinesax analyze` writes it, and sign it.
+    """Write the present reading as `cinesax analyze` writes results, and sign it.
 
     Raises:
-        StaleError: the exam has another version than the one that was looked at.
+        StaleError: the exam has changed since the person saw it.
         OutputError: the results cannot be written.
     """
     if asked.version != exam.version:
@@ -49,7 +49,11 @@ def approve(
     approval = Approval(asked.by.strip(), now(), asked.comment.strip(), number, organization)
     analysis = approved(exam, approval)
     folder = store.results_folder(exam.id, f"approved-{number}")
-    earlier = [Path(folder) for folder in (row.results if row else None, *(one.folder for one in signatures)) if folder]
+    earlier = [
+        Path(folder)
+        for folder in (row.results if row else None, *(signature.folder for signature in signatures))
+        if folder
+    ]
     wanted = asked.dicom and bool(exam.cine.source.copied)
     dicom = _objects(asked, approval, earlier) if wanted else None
     warning = "the exam is not DICOM: no objects were written" if asked.dicom and not wanted else None
@@ -71,7 +75,7 @@ def approve(
 
 
 def approved(exam: OpenExam, approval: Approval) -> Analysis:
-    """The analysis of an open exam, with every frame approved, of the exam as it was read."""
+    """The analysis of an open exam with every frame approved, and with the patient as the exam names them."""
     segmentation = exam.reading.segmentation
     marks: dict[ContourKey, Drawn | None] = {
         (structure, int(phase), place): replace(segmentation.drawn(structure, int(phase), place), approved=True)
@@ -84,9 +88,9 @@ def approved(exam: OpenExam, approval: Approval) -> Analysis:
 
 
 def _objects(asked: messages.ApproveBody, approval: Approval, earlier: list[Path]) -> DicomOptions:
-    """Which DICOM objects to write, when, and instead of which reports."""
+    """The options for DICOM objects: which to write, their time, and the reports that they replace."""
     reports = [folder / SR_NAME for folder in earlier if (folder / SR_NAME).is_file()]
-    # In the time of this place, as the scanner has it.
+    # Local time, as in the scanner's objects.
     moment = approval.moment.astimezone().replace(tzinfo=None)
     return DicomOptions(
         rtstruct=asked.rtstruct,

@@ -1,4 +1,4 @@
-"""Two readings of an exam, slice by slice; and first against present values over the worklist."""
+"""Two readings of an exam, slice by slice; and first against present values for the whole worklist."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from cinesax.reader.worklist import name_of
 
 
 class ComparedSlice(Struct, frozen=True):
-    """One slice by two readings; Dice of the cavity."""
+    """One slice in two readings, with the Dice coefficient of the cavity."""
 
     slice: int
     a_ml_ed: float | None
@@ -43,20 +43,20 @@ class Compared(Struct, frozen=True):
 
 def compared(a: Analysis, b: Analysis, names: tuple[str, str]) -> Compared:
     """The differences of two readings, slice by slice, each at its own ED and ES."""
-    one, other = shown.numbers_of(a.measurements), shown.numbers_of(b.measurements)
+    first, second = shown.numbers_of(a.measurements), shown.numbers_of(b.measurements)
     slices = [
         ComparedSlice(
             place,
-            _ml(one, one.ed_phase, place),
-            _ml(other, other.ed_phase, place),
-            _ml(one, one.es_phase, place),
-            _ml(other, other.es_phase, place),
-            _dice(a, b, (one.ed_phase, other.ed_phase), place),
-            _dice(a, b, (one.es_phase, other.es_phase), place),
+            _ml(first, first.ed_phase, place),
+            _ml(second, second.ed_phase, place),
+            _ml(first, first.es_phase, place),
+            _ml(second, second.es_phase, place),
+            _dice(a, b, (first.ed_phase, second.ed_phase), place),
+            _dice(a, b, (first.es_phase, second.es_phase), place),
         )
         for place in range(a.cine.n_slices)
     ]
-    return Compared(Side(names[0], one), Side(names[1], other), slices)
+    return Compared(Side(names[0], first), Side(names[1], second), slices)
 
 
 def _ml(numbers: shown.Numbers, phase: int | None, place: int) -> float | None:
@@ -64,14 +64,14 @@ def _ml(numbers: shown.Numbers, phase: int | None, place: int) -> float | None:
 
 
 def _dice(a: Analysis, b: Analysis, phases: tuple[int | None, int | None], place: int) -> float | None:
-    """Dice of the cavity in one slice; None where neither has any."""
+    """The Dice coefficient of the cavity in one slice; None if neither reading has a cavity there."""
     first, second = phases
     if first is None or second is None:
         return None
-    one = _cavity(a.segmentation, first, place)
-    other = _cavity(b.segmentation, second, place)
-    total = int(one.sum()) + int(other.sum())
-    return None if total == 0 else float(2 * (one & other).sum() / total)
+    cavity_a = _cavity(a.segmentation, first, place)
+    cavity_b = _cavity(b.segmentation, second, place)
+    total = int(cavity_a.sum()) + int(cavity_b.sum())
+    return None if total == 0 else float(2 * (cavity_a & cavity_b).sum() / total)
 
 
 def _cavity(segmentation: Segmentation, phase: int, place: int) -> NDArray[np.bool_]:
@@ -88,7 +88,7 @@ class Values(Struct, frozen=True):
 
 
 class Pair(Struct, frozen=True):
-    """An exam, by two readings."""
+    """An exam with the values of two readings."""
 
     id: str
     name: str
@@ -97,29 +97,29 @@ class Pair(Struct, frozen=True):
 
 
 FIRST, CURRENT = "first", "current"
-"""Names that stand for the values before any edit, and for the present ones; any other is a reader's."""
+"""The names of the values before any edit and of the present values; any other name is that of a reader."""
 
 
 def readers(signed: list[SignedValues]) -> list[str]:
-    """Who has approved anything."""
-    return sorted({one.by for one in signed})
+    """The names of all who have approved an exam."""
+    return sorted({values.by for values in signed})
 
 
 def pairs(rows: list[ExamRow], signed: list[SignedValues], names: tuple[str, str]) -> list[Pair]:
-    """Every exam that two readers have values of, for a Bland-Altman plot.
+    """The exams for which both readers have values, for a Bland-Altman plot.
 
     Args:
         rows: the exams.
-        signed: what was approved; of one reader and exam the last counts.
+        signed: the approved values; for the same reader and exam, the last ones count.
         names: the two readers; see FIRST and CURRENT.
     """
-    approved = {(one.exam, one.by): Values(one.by, one.ef_percent, one.edv_ml, one.esv_ml) for one in signed}
-    found = []
+    approved = {(s.exam, s.by): Values(s.by, s.ef_percent, s.edv_ml, s.esv_ml) for s in signed}
+    both = []
     for row in rows:
         a, b = (_values(row, approved, name) for name in names)
         if a is not None and b is not None:
-            found.append(Pair(row.id, name_of(row), a, b))
-    return found
+            both.append(Pair(row.id, name_of(row), a, b))
+    return both
 
 
 def _values(row: ExamRow, approved: Mapping[tuple[str, str], Values], name: str) -> Values | None:

@@ -1,6 +1,6 @@
-"""Exams that are open: the cine, the reading as it is now, and the edits that led to it, all in memory.
+"""Open exams in memory: the cine, the present reading, and the edits that led to it.
 
-The store is the truth: what is here can be made again from the results folder and the edits at any time.
+The store is the truth: an open exam can always be made again from its results folder and its edits.
 """
 
 import shutil
@@ -40,16 +40,16 @@ _LOW, _HIGH = 1.0, 99.5
 
 
 class BusyError(Exception):
-    """An exam that cannot be opened now: it waits, runs or has failed."""
+    """An exam that cannot be opened now: its analysis waits, runs or has failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a change has led to.
+    """The result of a change.
 
     Attributes:
-        version: of the exam, afterwards.
-        frames: in which contours changed.
+        version: the version of the exam after the change.
+        frames: the frames whose contours changed.
     """
 
     version: int
@@ -57,7 +57,7 @@ class Changed:
 
 
 class OpenExam:
-    """One exam in memory. Use it inside of `with exam.lock`."""
+    """One exam in memory. Use it inside `with exam.lock`."""
 
     def __init__(self, row: ExamRow, store: Store, cine: Cine, given: Analysis) -> None:
         self.lock = threading.RLock()
@@ -74,7 +74,7 @@ class OpenExam:
         self._follow(row)
 
     def _follow(self, row: ExamRow) -> None:
-        """Make the reading that the store says."""
+        """Make the reading from the edits in the store."""
         line = self._store.edits(row.id)
         reading = Reading(self.first.segmentation, given_overrides(self.first))
         merged = _merged([unpacked(edit.change) for edit in line[: row.applied]])
@@ -84,40 +84,40 @@ class OpenExam:
         self._line = line
 
     def refresh(self) -> None:
-        """Follow the store where another request, or process, went on."""
+        """Follow the store if another request has changed the exam."""
         row = self._store.exam(self.id)
         if row is None:
-            raise BusyError("the exam is no longer in the list")
+            raise BusyError("the exam is no longer in the worklist")
         if row.version != self.version:
             self._follow(row)
 
     @property
     def undo_what(self) -> str | None:
-        """What undo would take back."""
+        """The edit that undo would take back."""
         return self._line[self.applied - 1].what if self.applied else None
 
     @property
     def redo_what(self) -> str | None:
-        """What redo would do again."""
+        """The edit that redo would do again."""
         return self._line[self.applied].what if self.applied < len(self._line) else None
 
     @property
     def long_axis_count(self) -> int | None:
-        """How many long-axis images there are; None where nobody has asked for them yet."""
+        """The number of long-axis images; None until they are first read."""
         return None if self._long_axis is None else len(self._long_axis)
 
     def long_axis(self) -> list[LongAxis]:
-        """The long-axis images of the exam, read when they are asked for first."""
+        """The long-axis images of the exam, read at the first call."""
         if self._long_axis is None:
             self._long_axis = read_long_axis(self.cine, self._path)
         return self._long_axis
 
     def edit(self, version: int, edit: messages.Edit, by: str) -> Changed:
-        """Do an edit: measured, then written, then in force.
+        """Do an edit: measure, write to the store, then apply it here.
 
         Raises:
-            StaleError: of another version.
-            CinesaxError: an edit that cannot be meant.
+            StaleError: the exam has another version.
+            CinesaxError: the edit makes no sense for this exam.
         """
         if version != self.version:
             raise StaleError
@@ -125,7 +125,7 @@ class OpenExam:
         reading = apply(self.reading, change, self.first.segmentation)
         settled = _settled(self.analysis, reading)
         if settled is not reading:
-            # Kept with the edit: what it was measured with must not depend on when it is measured again.
+            # Stored with the edit: a later measurement must use the same phases.
             change, reading = replace(change, overrides=settled.overrides), settled
         analysis = _measured(self.first, self.analysis, reading)
         back = opposite(self.reading, change)
@@ -138,10 +138,10 @@ class OpenExam:
         return Changed(self.version, tuple(change.frames))
 
     def _keep_first(self) -> None:
-        """Copy results that lie outside of the store into it: edits mean something only beside what they began with.
+        """Copy results from outside into the store: edits have no meaning without the results that they began with.
 
         Raises:
-            UsageError: they were replaced since the exam was opened.
+            UsageError: the results were replaced after the exam was opened.
             OutputError: the store cannot be written.
         """
         if self._results.is_relative_to(self._store.folder):
@@ -164,10 +164,11 @@ class OpenExam:
         self._results = target
 
     def undo(self, version: int, by: str) -> Changed:
-        """Take the last edit back.
+        """Undo the last edit.
 
         Raises:
-            StaleError, UsageError: of another version; there is none.
+            StaleError: the exam has another version.
+            UsageError: there is no such edit.
         """
         if version != self.version:
             raise StaleError
@@ -176,10 +177,11 @@ class OpenExam:
         return self._move(version, self.applied - 1, unpacked(self._line[self.applied - 1].opposite), by)
 
     def redo(self, version: int, by: str) -> Changed:
-        """Do the edit again that was taken back last.
+        """Redo the edit that was undone last.
 
         Raises:
-            StaleError, UsageError: of another version; there is none.
+            StaleError: the exam has another version.
+            UsageError: there is no such edit.
         """
         if version != self.version:
             raise StaleError
@@ -195,10 +197,10 @@ class OpenExam:
         return Changed(self.version, tuple(change.frames))
 
     def preview(self, asked: messages.PreviewBody) -> Measurements:
-        """The numbers if a contour were another one. Nothing is kept.
+        """The numbers with another contour. Nothing is stored.
 
         Raises:
-            CinesaxError: a contour that cannot be meant.
+            CinesaxError: the contour is not valid.
         """
         edit = messages.SetContour(asked.structure, asked.phase, asked.slice, asked.polygons)
         change, _ = plan(self.analysis, self.reading, edit, "preview")
@@ -206,10 +208,10 @@ class OpenExam:
         return measure(self.analysis.cine, reading.segmentation, _settled(self.analysis, reading).overrides)
 
     def frames(self, place: int, phase: int | None) -> NDArray[np.uint16]:
-        """(phase, row, column) of a slice, or (row, column) of one frame, as the page takes them.
+        """(phase, row, column) of a slice, or (row, column) of one frame, as the page expects them.
 
         Raises:
-            UsageError: no such slice or phase.
+            UsageError: there is no such slice or phase.
         """
         cine = self.cine
         if not 0 <= place < cine.n_slices or (phase is not None and not 0 <= phase < cine.n_phases):
@@ -230,9 +232,9 @@ def given_overrides(analysis: Analysis) -> Overrides:
 
 
 def _settled(analysis: Analysis, reading: Reading) -> Reading:
-    """The reading, with ES given too where only ED is and the curve's ES would be the same phase, and the reverse.
+    """The reading with ED and ES both given, if one is given and the curve would choose the same phase for the other.
 
-    A stroke may move the curve's ES to the phase that a person gave as ED. That must not refuse the stroke.
+    A stroke may move the curve's ES to the phase that a person gave as ED. The stroke must not be refused for that.
     """
     given = reading.overrides
     if (given.ed_phase is None) == (given.es_phase is None):
@@ -250,12 +252,12 @@ def _settled(analysis: Analysis, reading: Reading) -> Reading:
 
 def _measured(first: Analysis, before: Analysis, reading: Reading) -> Analysis:
     same = reading.segmentation is first.segmentation and reading.overrides == given_overrides(first)
-    # What was read back is what was written, findings in their order included.
+    # Without a change, keep the analysis that was read: its findings are complete and in their order.
     return first if same else remeasure(before, reading.segmentation, reading.overrides)
 
 
 def _merged(changes: list[Change]) -> Change:
-    """Several changes as one: the last word on each frame."""
+    """Several changes as one: for each frame the last change wins."""
     merged = Change()
     for change in changes:
         merged = Change(
@@ -271,7 +273,7 @@ def _merged(changes: list[Change]) -> Change:
 
 
 def _pixels(cine: Cine) -> Pixels:
-    """How to send pixels as uint16, and a window: between percentiles of every fourth pixel."""
+    """The scale for sending pixels as uint16, and a window between two percentiles of every fourth pixel."""
     low, high = float(cine.pixels.min()), float(cine.pixels.max())
     whole = cine.pixels.dtype.kind in "iu" and high - min(low, 0.0) <= np.iinfo(np.uint16).max
     offset = min(low, 0.0) if whole else low
@@ -290,7 +292,7 @@ def as_sent(stored: NDArray[np.generic], pixels: Pixels) -> NDArray[np.uint16]:
 
 
 class Desk:
-    """The exams that are open; the one used longest ago is put away where there are too many."""
+    """The open exams; if there are too many, the one used longest ago is closed."""
 
     def __init__(self, store: Store, *, show_patient: bool) -> None:
         self._store = store
@@ -300,7 +302,7 @@ class Desk:
         self._open: OrderedDict[str, OpenExam] = OrderedDict()
 
     def open(self, exam: str) -> OpenExam:
-        """An exam, read where it is not open yet.
+        """An open exam; it is read first if it is not open yet.
 
         Raises:
             UnknownError: there is no such exam.
@@ -314,24 +316,24 @@ class Desk:
             raise BusyError(row.error or f"the exam is {row.state}")
         with self._lock:
             opening = self._opening.setdefault(exam, threading.Lock())
-        with opening:  # one exam is read once, and others meanwhile
+        with opening:  # each exam is read once; other exams can be read at the same time
             with self._lock:
-                found = self._open.get(exam)
-                if found is not None and found.replaced:
+                opened = self._open.get(exam)
+                if opened is not None and opened.replaced:
                     del self._open[exam]
-                    found = None
-                if found is not None:
+                    opened = None
+                if opened is not None:
                     self._open.move_to_end(exam)
-            if found is None:
-                found = self._read(row)
+            if opened is None:
+                opened = self._read(row)
                 with self._lock:
-                    self._open[exam] = found
+                    self._open[exam] = opened
                     while len(self._open) > KEPT_OPEN:
                         self._open.popitem(last=False)
-        return found
+        return opened
 
     def forget(self, exam: str) -> None:
-        """Read the exam again when it is asked for next."""
+        """Close the exam: the next request reads it again."""
         with self._lock:
             self._open.pop(exam, None)
 
@@ -342,7 +344,7 @@ class Desk:
 
 
 def _content(results: Path) -> bytes:
-    """The content of analysis.json; b"" if it is gone."""
+    """The content of analysis.json; b"" if it does not exist."""
     try:
         return (results / JSON_NAME).read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""The long-axis series of an exam, and where the short-axis slices cut them: that is how people decide on the base."""
+"""The long-axis series of an exam, and the lines where short-axis slices cut them: they help to find the base."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A series of an exam, without the patient: a person may choose another one than was picked."""
+    """A series of an exam, without the patient: a person may analyze another series than the chosen one."""
 
     uid: str
     name: str
@@ -34,7 +34,7 @@ class Candidate:
 
 
 def series_of(row: ExamRow) -> list[Candidate]:
-    """The cine series of an exam; [] where it is not DICOM.
+    """The cine series of an exam; [] if it is not DICOM.
 
     Raises:
         CinesaxError: the exam cannot be read.
@@ -75,12 +75,12 @@ class LongAxis:
     """One long-axis image over the beat.
 
     Attributes:
-        description: of the series, without the patient.
+        description: description of the series, without the patient.
         pixels: (phase, row, column), uint16.
-        spacing_mm: between rows, between columns.
-        window: grey values to show.
+        spacing_mm: distance between rows, distance between columns.
+        window: the grey values to show.
         times_ms: (phase,), or None.
-        cuts: of the short-axis slices.
+        cuts: the lines where short-axis slices cut the image.
     """
 
     description: str | None
@@ -92,9 +92,9 @@ class LongAxis:
 
 
 def read_long_axis(cine: Cine, path: str) -> list[LongAxis]:
-    """The long-axis series beside a cine; [] where there are none, or the exam is not DICOM.
+    """The long-axis series of a cine's exam; [] if there are none, or if the exam is not DICOM.
 
-    A series that cannot be read is left out: it helps to decide, and nothing is measured on it.
+    A series that cannot be read is left out: it only helps a person, and nothing is measured on it.
     """
     if cine.source.kind != "dicom" or cine.grid is None or not path or not Path(path).exists():
         return []
@@ -102,7 +102,7 @@ def read_long_axis(cine: Cine, path: str) -> list[LongAxis]:
     from cinesax.dicom.read.series import SeriesKind
     from cinesax.dicom.read.stack import geometry_problem, split_into_stacks
 
-    found: list[LongAxis] = []
+    images: list[LongAxis] = []
     try:
         exam = open_exam(path)
     except CinesaxError:
@@ -113,10 +113,10 @@ def read_long_axis(cine: Cine, path: str) -> list[LongAxis]:
         placed = [header for header in series.headers if geometry_problem(header) is None]
         for stack in split_into_stacks(placed):
             if abs(float(stack.normal @ cine.grid.normal)) < _PARALLEL and stack.n_phases > 1:
-                found += _images(stack, cine.grid, series.pseudonymous_description or None)
-        if len(found) >= MOST_SERIES:
+                images += _images(stack, cine.grid, series.pseudonymous_description or None)
+        if len(images) >= MOST_SERIES:
             break
-    return found[:MOST_SERIES]
+    return images[:MOST_SERIES]
 
 
 def _images(stack: "Stack", short_axis: Grid, description: str | None) -> list[LongAxis]:
@@ -161,17 +161,17 @@ def _image(
         plane.spacing_mm,
         Window(float(dark), max(float(bright), float(dark) + 1)),
         times_ms,
-        tuple(one for one in cuts if one is not None),
+        tuple(line for line in cuts if line is not None),
     )
 
 
 def cut(plane: Grid, short_axis: Grid, index: int) -> Cut | None:
-    """Where a short-axis slice cuts an image; None where it does not.
+    """The line where a short-axis slice cuts an image; None if it does not cut it.
 
     Args:
-        plane: of one slice: the image.
-        short_axis: the stack.
-        index: the slice.
+        plane: the grid of the image, with one slice.
+        short_axis: the grid of the short-axis stack.
+        index: the slice of the stack.
     """
     normal = short_axis.normal
     across = float(plane.along_row @ normal) * plane.spacing_mm[1]

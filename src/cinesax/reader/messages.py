@@ -1,4 +1,4 @@
-"""What the page sends, as types: each body is parsed once, and what does not fit is refused with one line."""
+"""The requests of the page as types: each body is parsed once, and a body that does not fit is refused in one line."""
 
 from typing import Annotated, Literal, TypeVar
 
@@ -22,11 +22,11 @@ DeleteReach = Literal["frame", "slice", "beyond", "beyond_base", "beyond_apex"]
 
 
 class _Edit(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op"):
-    """One of the edits."""
+    """Any edit."""
 
 
 class SetContour(_Edit, frozen=True, tag="set"):
-    """Another contour of one structure in one frame."""
+    """Set the contour of one structure in one frame."""
 
     structure: StructureKey
     phase: Index
@@ -35,7 +35,7 @@ class SetContour(_Edit, frozen=True, tag="set"):
 
 
 class Delete(_Edit, frozen=True, tag="delete"):
-    """A chamber is absent in one frame or more."""
+    """Remove a chamber from one or more frames."""
 
     phase: Index
     slice: Index
@@ -52,7 +52,7 @@ class Place(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Copy(_Edit, frozen=True, tag="copy"):
-    """Contours of one frame in others too."""
+    """Copy the contours of one frame to others."""
 
     phase: Index
     slice: Index
@@ -61,7 +61,7 @@ class Copy(_Edit, frozen=True, tag="copy"):
 
 
 class InterpolatePhases(_Edit, frozen=True, tag="interpolate_phases"):
-    """Contours between the edited phases of a slice."""
+    """Interpolate contours between the edited phases of a slice."""
 
     structure: StructureKey
     slice: Index
@@ -69,7 +69,7 @@ class InterpolatePhases(_Edit, frozen=True, tag="interpolate_phases"):
 
 
 class InterpolateSlices(_Edit, frozen=True, tag="interpolate_slices"):
-    """Contours of the slices between two."""
+    """Interpolate contours in the slices between two slices."""
 
     structure: StructureKey
     phase: Index
@@ -79,7 +79,7 @@ class InterpolateSlices(_Edit, frozen=True, tag="interpolate_slices"):
 
 
 class Grow(_Edit, frozen=True, tag="grow"):
-    """A contour moved outwards or inwards along its normals."""
+    """Move a contour outwards or inwards along its normals."""
 
     structure: StructureKey
     phase: Index
@@ -89,7 +89,7 @@ class Grow(_Edit, frozen=True, tag="grow"):
 
 
 class Shift(_Edit, frozen=True, tag="shift"):
-    """A contour moved as a whole."""
+    """Move contours as a whole."""
 
     phase: Index
     slice: Index
@@ -100,20 +100,20 @@ class Shift(_Edit, frozen=True, tag="shift"):
 
 
 class Base(_Edit, frozen=True, tag="base"):
-    """The first slice that counts at the base, at ED and at ES, with linear motion between."""
+    """Set the basal slice at ED and at ES; between them it moves linearly."""
 
     ed_slice: Index
     es_slice: Index
 
 
 class Papillary(_Edit, frozen=True, tag="papillary"):
-    """Whether papillary muscles, where they are drawn, count as cavity."""
+    """Set whether drawn papillary muscles count as cavity."""
 
     included: bool
 
 
 class Phases(_Edit, frozen=True, tag="phases"):
-    """ED and ES; null: from the volume curve; left out: as it is."""
+    """Set ED and ES. null: from the volume curve; left out: unchanged."""
 
     ed_phase: Index | None | msgspec.UnsetType = msgspec.UNSET
     es_phase: Index | None | msgspec.UnsetType = msgspec.UNSET
@@ -123,11 +123,11 @@ Edit = SetContour | Delete | Copy | InterpolatePhases | InterpolateSlices | Grow
 
 
 class _Body(Struct, frozen=True, forbid_unknown_fields=True):
-    """A body of a request."""
+    """The body of a request."""
 
 
 class EditBody(_Body, frozen=True):
-    """An edit of a version."""
+    """An edit, and the version of the exam that it was made on."""
 
     version: Index
     edit: Edit
@@ -135,14 +135,14 @@ class EditBody(_Body, frozen=True):
 
 
 class VersionBody(_Body, frozen=True):
-    """Undo, redo, include."""
+    """Undo, redo or include."""
 
     version: Index
     by: Name = ""
 
 
 class PreviewBody(_Body, frozen=True):
-    """A contour whose numbers are asked for."""
+    """A contour for which the page asks the numbers."""
 
     structure: StructureKey
     phase: Index
@@ -162,7 +162,7 @@ class ApproveBody(_Body, frozen=True):
 
 
 class SendBackBody(_Body, frozen=True):
-    """An exam that is not approved."""
+    """Send an exam back instead of approving it."""
 
     version: Index
     by: Annotated[str, Meta(min_length=1, max_length=60)]
@@ -170,7 +170,7 @@ class SendBackBody(_Body, frozen=True):
 
 
 class ExcludeBody(_Body, frozen=True):
-    """An exam that is not to be used."""
+    """Exclude an exam."""
 
     version: Index
     reason: Annotated[str, Meta(min_length=1, max_length=400)]
@@ -178,19 +178,19 @@ class ExcludeBody(_Body, frozen=True):
 
 
 class HereBody(_Body, frozen=True):
-    """A window that shows an exam."""
+    """A browser window reports that it shows an exam."""
 
     window: Annotated[str, Meta(min_length=1, max_length=80)]
 
 
 class PathBody(_Body, frozen=True):
-    """An exam, results or a folder of them to add."""
+    """Add an exam, results, or a folder of them."""
 
     path: Annotated[str, Meta(min_length=1, max_length=4000)]
 
 
 class SeriesBody(_Body, frozen=True):
-    """Another series of the exam to analyze."""
+    """Analyze another series of the exam."""
 
     version: Index
     series: Index
@@ -205,17 +205,17 @@ Kind = TypeVar("Kind")
 
 
 class BadBodyError(Exception):
-    """A body that is not JSON, or not of its type; the message is one line."""
+    """A body that is not JSON or not of the expected type; the message is one line."""
 
 
 def parsed(body: bytes, kind: type[Kind]) -> Kind:
-    """The body of a request as a type.
+    """Parse the body of a request into a type.
 
     Raises:
-        BadBodyError: it does not fit.
+        BadBodyError: the body is not of this type.
     """
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
-    # RecursionError: brackets in brackets; ValueError: numbers of thousands of digits.
+    # RecursionError: deeply nested brackets; ValueError: numbers with thousands of digits.
     except (msgspec.MsgspecError, RecursionError, ValueError, OverflowError) as error:
-        raise BadBodyError(f"the body does not fit: {error}") from error
+        raise BadBodyError(f"the body of the request is not valid: {error}") from error

@@ -25,12 +25,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where the server listens.
+    """The address that the server listens on.
 
     Attributes:
         host: the address.
-        port: 0: any free one.
-        password: asked for on another address than loopback.
+        port: the port; 0: any free port.
+        password: the page asks for it; required if the address is not loopback.
         browser: whether to open a browser.
     """
 
@@ -45,26 +45,28 @@ class Analyses:
     """How exams are analyzed.
 
     Attributes:
-        model: the bundle folder of the network; None: the one that ships.
-        threads: for the network.
+        model: the bundle folder of the network; None: the shipped network.
+        threads: CPU threads for the network; None: all cores.
     """
 
     model: Path | None = None
     threads: int | None = None
 
 
-def serve(store: Store, settings: Settings, where: Where, *, analyses: Analyses, tell: Callable[[str], None]) -> None:
+def serve(
+    store: Store, settings: Settings, where: Where, *, analyses: Analyses, on_ready: Callable[[str], None]
+) -> None:
     """Serve the page until the process is interrupted.
 
     Args:
-        store: what is known of the exams.
-        settings: what the page shows.
-        where: the address.
+        store: the store of the exams.
+        settings: the settings of the page.
+        where: the address to listen on.
         analyses: how exams are analyzed.
-        tell: called with the address of the page, when it can be opened.
+        on_ready: called with the address of the page as soon as it can be opened.
 
     Raises:
-        UsageError: the address cannot be listened on, or is not loopback and there is no password.
+        UsageError: the server cannot listen on the address, or it is not loopback and there is no password.
     """
     if where.password is None and not is_loopback(where.host):
         raise UsageError(f"{where.host} can be reached from other machines: give a password too (--password-file)")
@@ -91,7 +93,7 @@ def serve(store: Store, settings: Settings, where: Where, *, analyses: Analyses,
     )
     shown = "127.0.0.1" if where.host in ("0.0.0.0", "::") else f"[{where.host}]" if ":" in where.host else where.host
     address = f"http://{shown}:{port}/?token={access.token}"
-    tell(address)
+    on_ready(address)
     if settings.root is not None:
         threading.Thread(target=_add_root, args=(reader, settings.root, settings.exam), daemon=True).start()
     if where.browser:
@@ -105,10 +107,10 @@ def serve(store: Store, settings: Settings, where: Where, *, analyses: Analyses,
 
 def _add_root(reader: Reader, root: Path, exam: Path | None) -> None:
     try:
-        found = worklist.find(root)
+        entries = worklist.find(root)
         if exam is not None:
-            found = [replace(one, path=str(exam)) for one in found]
-        worklist.add(reader.store, found)
+            entries = [replace(entry, path=str(exam)) for entry in entries]
+        worklist.add(reader.store, entries)
     except CinesaxError as error:
         _LOG.error("%s", error)
     reader.queue.wake()
@@ -120,7 +122,7 @@ def _listen(where: Where) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((where.host, where.port))
-        # Whoever has read the address may come before the server is up: the connection waits.
+        # A browser may connect before the server is up: its connection waits.
         listener.listen(128)
     except (OSError, OverflowError) as error:
         listener.close()
@@ -129,7 +131,7 @@ def _listen(where: Where) -> socket.socket:
 
 
 def _hosts(host: str) -> tuple[str, ...]:
-    """The names under which the page may be asked for."""
+    """The host names that requests may use."""
     own = ("127.0.0.1", "localhost", "[::1]")
     if is_loopback(host):
         return own
@@ -141,7 +143,7 @@ def _hosts(host: str) -> tuple[str, ...]:
 
 def _addresses(name: str) -> list[str]:
     try:
-        found = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
     except OSError:
         return []
-    return [f"[{address}]" if ":" in address else address for address in sorted(found)]
+    return [f"[{address}]" if ":" in address else address for address in sorted(addresses)]

@@ -1,4 +1,4 @@
-"""What the page is shown of an exam, as types that become JSON. Numbers are those of `measure`, and nothing else."""
+"""What the page shows of an exam, as types that become JSON. All numbers come from `measure`."""
 
 import math
 from collections.abc import Iterable
@@ -19,13 +19,13 @@ from cinesax.reader.editing.change import Frame
 from cinesax.reader.store.database import Shown
 
 _POINT_DECIMALS = 3
-"""A thousandth of a pixel: the page draws, and sends back only what a person has changed."""
+"""A thousandth of a pixel is enough: the page only draws contours, and sends back only those that a person changed."""
 
 Curve = list[float | None]
 
 
 class ChamberNumbers(Struct, frozen=True):
-    """Numbers of another chamber than the LV."""
+    """Numbers of a chamber other than the LV."""
 
     ed_phase: int | None
     es_phase: int | None
@@ -78,7 +78,7 @@ class ShownContour(Struct, frozen=True):
 
 
 class Decided(Struct, frozen=True):
-    """The decision that a frame has no contour of a structure."""
+    """A decision that a structure is absent from a frame."""
 
     structure: str
     phase: int
@@ -89,7 +89,7 @@ class Decided(Struct, frozen=True):
 
 
 class ShownFrame(Struct, frozen=True):
-    """All that lies in one frame."""
+    """All contours and decisions in one frame."""
 
     phase: int
     slice: int
@@ -111,7 +111,7 @@ class ShownStructure(Struct, frozen=True):
 
 
 class Pixels(Struct, frozen=True):
-    """How pixels are sent, and the window that suits them."""
+    """The scale of the sent pixels, and a suitable window."""
 
     low: float
     high: float
@@ -138,7 +138,7 @@ class ShownExam(Struct, frozen=True):
 
 
 def finite(value: float | None) -> float | None:
-    """A number for JSON; None where it is not finite."""
+    """A number for JSON; None if it is not finite."""
     return None if value is None or not math.isfinite(value) else float(value)
 
 
@@ -166,7 +166,7 @@ def numbers_of(m: Measurements) -> Numbers:
         volumes_ml=curve(m.volumes_ml),
         areas_px=curve(m.cavity_areas_px.sum(axis=1)) or [],
         slice_ml=slice_ml,
-        chambers={one.chamber.key: _chamber(one) for one in m.others},
+        chambers={other.chamber.key: _chamber(other) for other in m.others},
     )
 
 
@@ -183,12 +183,12 @@ def _chamber(m: Measurements) -> ChamberNumbers:
 
 
 def findings_of(findings: Iterable[Finding]) -> list[ShownFinding]:
-    """The findings, without files."""
+    """The findings, without the names of files."""
     return [ShownFinding(f.code.value, f.severity.value, f.message, f.phase, f.slice) for f in findings]
 
 
 def frames_of(segmentation: Segmentation, frames: Iterable[Frame]) -> list[ShownFrame]:
-    """What lies in frames."""
+    """The contours and decisions in some frames."""
     return [ShownFrame(phase, place, *_in_frame(segmentation, (phase, place))) for phase, place in sorted(set(frames))]
 
 
@@ -207,31 +207,33 @@ def _in_frame(segmentation: Segmentation, frame: Frame) -> tuple[list[ShownConto
 
 
 def contours_of(segmentation: Segmentation) -> tuple[list[ShownContour], list[Decided]]:
-    """All contours, and all decisions that there is none."""
+    """All contours, and all decisions that a structure is absent."""
     phases, slices = segmentation.labels.shape[:2]
     shown = [_in_frame(segmentation, (phase, place)) for phase in range(phases) for place in range(slices)]
-    return [one for contours, _ in shown for one in contours], [one for _, decided in shown for one in decided]
+    return [contour for contours, _ in shown for contour in contours], [
+        item for _, decided in shown for item in decided
+    ]
 
 
 def known_of(segmentation: Segmentation) -> dict[str, list[int]]:
     """The known phases of each structure."""
-    return {one.key: np.flatnonzero(known).tolist() for one, known in segmentation.known_phases.items()}
+    return {structure.key: np.flatnonzero(known).tolist() for structure, known in segmentation.known_phases.items()}
 
 
 def structures_of(segmentation: Segmentation) -> list[ShownStructure]:
     """All structures that can be drawn."""
     return [
         ShownStructure(
-            key=one.key,
-            label=int(one),
-            name=one.facts.words,
-            border=one.facts.border,
-            chamber=one.facts.chamber.key,
-            color="#{:02x}{:02x}{:02x}".format(*one.facts.line_rgb),
-            inside_of=None if one.enclosing is None else one.enclosing.key,
-            known=one in segmentation.known_phases and bool(segmentation.known_phases[one].any()),
+            key=structure.key,
+            label=int(structure),
+            name=structure.facts.words,
+            border=structure.facts.border,
+            chamber=structure.facts.chamber.key,
+            color="#{:02x}{:02x}{:02x}".format(*structure.facts.line_rgb),
+            inside_of=None if structure.enclosing is None else structure.enclosing.key,
+            known=structure in segmentation.known_phases and bool(segmentation.known_phases[structure].any()),
         )
-        for one in sorted(Structure, key=lambda entry: entry.facts.part is Part.MUSCLE)
+        for structure in sorted(Structure, key=lambda entry: entry.facts.part is Part.MUSCLE)
     ]
 
 
@@ -256,7 +258,7 @@ def exam_of(cine: Cine, m: Measurements, *, pixels: Pixels, long_axis: int | Non
 
 
 def listed(analysis: Analysis) -> Shown:
-    """What the worklist shows of an analysis."""
+    """The numbers and findings of an analysis, for the worklist."""
     m = analysis.measurements
     return listed_of(
         (m.ef_percent, m.edv_ml, m.esv_ml), [(finding.severity, finding.message) for finding in analysis.findings]
@@ -266,11 +268,11 @@ def listed(analysis: Analysis) -> Shown:
 def listed_of(
     numbers: tuple[float | None, float | None, float | None], findings: Iterable[tuple[Severity, str]]
 ) -> Shown:
-    """The same from numbers (EF, EDV, ESV) and findings, errors first."""
+    """The same, from numbers (EF, EDV, ESV) and findings; errors come first."""
     order = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
-    told = sorted(findings, key=lambda one: order.index(one[0]))
-    counts = [sum(severity is one for severity, _ in told) for one in order]
-    doubts = [message for severity, message in told if severity is not Severity.NOTE][:8]
+    ordered = sorted(findings, key=lambda finding: order.index(finding[0]))
+    counts = [sum(severity is level for severity, _ in ordered) for level in order]
+    doubts = [message for severity, message in ordered if severity is not Severity.NOTE][:8]
     ef, edv, esv = (finite(value) for value in numbers)
     errors, warnings, notes = counts
     return Shown(ef, edv, esv, errors, warnings, notes, msgspec.json.encode(doubts).decode())

@@ -1,4 +1,4 @@
-"""What is dropped on the page: kept below the store, under numbers. No name of a file that comes in is ever used."""
+"""Files dropped on the page: kept in the store under numbers. Their own names are never used."""
 
 import secrets
 import shutil
@@ -26,7 +26,7 @@ class _Upload:
 
 
 class Uploads:
-    """The folders of what was dropped."""
+    """The folders of dropped files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,10 +34,10 @@ class Uploads:
         self._open: dict[str, _Upload] = {}
 
     def clean(self, used: Iterable[str]) -> None:
-        """Remove what was dropped in earlier runs and became no exam.
+        """Remove dropped files of earlier runs that did not become an exam.
 
         Args:
-            used: the paths of exams.
+            used: the paths of the exams in the store.
         """
         kept = {part for path in used for part in (Path(path), *Path(path).parents)}
         for folder in self._folder.iterdir() if self._folder.is_dir() else ():
@@ -45,10 +45,10 @@ class Uploads:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def start(self) -> str:
-        """Begin an upload of single files; its name.
+        """Begin an upload of single files; return its name.
 
         Raises:
-            UsageError: too many were begun and not finished.
+            UsageError: too many uploads are unfinished.
             OutputError: the store cannot be written.
         """
         name = f"u{secrets.token_hex(8)}"
@@ -59,10 +59,10 @@ class Uploads:
         return name
 
     async def put(self, name: str, number: int, chunks: AsyncIterator[bytes]) -> None:
-        """Take one file.
+        """Store one file of an upload.
 
         Raises:
-            UnknownError: no such upload.
+            UnknownError: there is no such upload.
             UsageError: too many files or bytes.
             OutputError: the store cannot be written.
         """
@@ -78,19 +78,19 @@ class Uploads:
             if size:
                 part.rename(part.with_suffix(_suffix(part)))
         finally:
-            part.unlink(missing_ok=True)  # an empty file, or one whose sender has gone
+            part.unlink(missing_ok=True)  # an empty file, or one whose sender has disconnected
             with self._lock:
                 upload.writing -= 1
         with self._lock:
             upload.size += size
 
     def finish(self, name: str) -> Path:
-        """The folder of an upload, which takes no more files.
+        """End an upload; return its folder.
 
         Raises:
-            UnknownError: no such upload.
+            UnknownError: there is no such upload.
             UsageError: files are still being sent.
-            InputError: it holds nothing.
+            InputError: the upload has no content.
         """
         with self._lock:
             upload = self._of(name)
@@ -99,14 +99,14 @@ class Uploads:
             del self._open[name]
         if not any(upload.folder.iterdir()):
             shutil.rmtree(upload.folder, ignore_errors=True)
-            raise InputError("the dropped files are all empty, or there are none")
+            raise InputError("all dropped files are empty, or nothing was dropped")
         return upload.folder
 
     async def zipped(self, chunks: AsyncIterator[bytes]) -> Path:
-        """Take a zip; its path. It is checked, and never unpacked to disk.
+        """Store a zip and check it; return its path. It is never unpacked to disk.
 
         Raises:
-            InputError: it is no zip, or not a safe one.
+            InputError: the file is not a zip, or not a safe one.
             UsageError: too many bytes.
             OutputError: the store cannot be written.
         """
@@ -153,7 +153,7 @@ class Uploads:
 
 
 def _suffix(path: Path) -> str:
-    """By content: names that come in are not used, and NIfTI is known by its name."""
+    """A suffix chosen by content: the sent names are not used, but NIfTI files are recognised by their names."""
     with path.open("rb") as stream:
         head = stream.read(348)
     if head[:2] == b"\x1f\x8b":

@@ -1,7 +1,7 @@
-"""Analyses, one after the other, in a process of its own that loads the network once.
+"""Analyses, one after the other, in a separate process that loads the network once.
 
-A damaged exam may cost that process its life (memory, a crash in a library). The page and the queue live on: the exam
-is marked as failed, with one line, and the next gets a new process.
+A damaged exam may end that process (too little memory, a crash in a library). The page and the queue go on: the exam is
+marked as failed, with a one-line reason, and the next exam gets a new process.
 """
 
 import logging
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Frames done, and their total."""
+    """Number of frames done, and of all frames."""
 
     done: int
     total: int
@@ -56,7 +56,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What the worklist needs of an analysis that is written."""
+    """What the worklist needs to know of a written analysis."""
 
     shown: Shown
     author: str
@@ -68,14 +68,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why there is no analysis, in one line."""
+    """An analysis failed; the reason in one line."""
 
     message: str
 
 
 def work(connection: Connection, model: str | None, threads: int | None) -> None:
-    """The worker process: takes jobs until the connection closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, which ends this
+    """Run the worker process: do jobs until the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the server, and the server ends this process
     segmenter: Segmenter | None = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -85,7 +85,7 @@ def work(connection: Connection, model: str | None, threads: int | None) -> None
                     from cinesax.network.segmenter import load_segmenter
 
                     segmenter = load_segmenter(model, threads=threads)
-                connection.send(_analyzed(job, segmenter, lambda *seen: connection.send(Progress(*seen))))
+                connection.send(_analyzed(job, segmenter, lambda *counts: connection.send(Progress(*counts))))
             except CinesaxError as error:
                 connection.send(Failed(printable(str(error))))
             except (MemoryError, OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
@@ -113,14 +113,14 @@ def _analyzed(job: Job, segmenter: "Segmenter", progress: Callable[[int, int], N
 
 
 def patient_of(analysis: "Analysis") -> dict[str, str | None]:
-    """Who the patient is, as far as an analysis tells."""
+    """The patient's name, ID, birth date and study date, as far as an analysis has them."""
     patient, source = analysis.cine.patient, analysis.cine.source
     named = {"name": patient.name, "patient_id": patient.patient_id, "birth_date": patient.birth_date}
     return {**named, "study_date": source.study_date}
 
 
 class Queue:
-    """Runs what waits in the store, one exam after the other."""
+    """Analyzes the waiting exams of the store, one after the other."""
 
     def __init__(self, store: Store, *, model: Path | None, threads: int | None, show_patient: bool) -> None:
         self._store = store
@@ -133,15 +133,15 @@ class Queue:
         self.model_sha256: str | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Look again for what waits."""
+        """Check the store again for waiting exams."""
         self._wake.set()
 
     def stop(self) -> None:
-        """End; what runs is given up, and waits in the store."""
+        """Stop; a running analysis is given up, and the exam waits again at the next start."""
         self._end.set()
         self._wake.set()
         self._stop_worker()
@@ -153,7 +153,7 @@ class Queue:
             try:
                 worked = self._work()
             except (sqlite3.Error, OSError, CinesaxError):
-                # A full disk, say. Whatever it is, it must not end the queue.
+                # A full disk, for example. No error may end the queue.
                 _LOG.exception("the queue could not go on")
                 worked = False
             if not worked:
@@ -161,7 +161,7 @@ class Queue:
                 self._wake.clear()
 
     def _work(self) -> bool:
-        """Analyze what waits longest; False if nothing does."""
+        """Analyze the exam that has waited longest; False if none waits."""
         row = self._store.claim_next()
         if row is None:
             return False
@@ -209,7 +209,7 @@ class Queue:
         return Failed("the program ended"), out
 
     def _start_worker(self) -> tuple[BaseProcess, Connection]:
-        # A new interpreter: a fork would take over the threads and the open store of the server.
+        # A new interpreter: a fork would inherit the threads and the open store of the server.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
@@ -231,7 +231,7 @@ class Queue:
 
 
 def _checksum(model: str | None) -> str | None:
-    """The checksum of the network that would run; None if it cannot be opened (an analysis says why)."""
+    """The checksum of the network that would run; None if it cannot be opened (the first analysis gives the reason)."""
     from cinesax.network.bundle import open_bundle
 
     try:
@@ -241,7 +241,7 @@ def _checksum(model: str | None) -> str | None:
 
 
 def _free(path: Path) -> Path:
-    """The path with the first number that is not in use: nothing is ever replaced."""
+    """The path with the first unused number: results are never replaced."""
     number = 1
     while (numbered := path.with_name(f"{path.name}-{number}")).exists():
         number += 1

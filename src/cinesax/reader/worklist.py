@@ -1,4 +1,4 @@
-"""What lies below a folder: exams to analyze, and results that exist already. And the list that the page shows."""
+"""The worklist: the exams and existing results below a folder, and the lines that the page shows."""
 
 import hashlib
 import os
@@ -27,13 +27,13 @@ _FAILED_DOUBT = 1000.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An exam, or results of one.
+    """An exam, or the results of an exam.
 
     Attributes:
-        path: of the exam; "" where results do not say it.
-        study_uid: the study, where the path holds several.
+        path: the path of the exam; "" if the results do not name it.
+        study_uid: the study, if the path holds several.
         results: the folder of results, if there are any.
-        case: the case key, where it is known before the analysis.
+        case: the case key, if it is known before the analysis.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Found:
 
     @property
     def id(self) -> str:
-        """Always the same for the same place."""
+        """An ID that is always the same for the same place."""
         named = f"{self.results}" if self.results else f"{self.path}\0{self.study_uid or ''}"
         return hashlib.sha256(named.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
@@ -78,7 +78,7 @@ def find(root: Path) -> list[Found]:
     """The exams and results at a path or below it.
 
     Raises:
-        InputError: nothing is there, or it cannot be read.
+        InputError: the path does not exist or cannot be read.
     """
     try:
         root = root.expanduser().resolve()
@@ -95,13 +95,13 @@ def find(root: Path) -> list[Found]:
 
 def _results(folder: Path) -> Found:
     try:
-        told = tables.read_json(folder / JSON_NAME)
+        content = tables.read_json(folder / JSON_NAME)
     except InputError:
         return Found("", results=str(folder))  # listed as failed, with the reason
-    exam = told.get("exam")
+    exam = content.get("exam")
     paths = exam.get("paths") if isinstance(exam, dict) else None
     path = str(paths[0]) if isinstance(paths, list) and len(paths) == 1 else ""
-    case = told.get("case")
+    case = content.get("case")
     return Found(path, results=str(folder), case=case if isinstance(case, str) else None)
 
 
@@ -121,33 +121,33 @@ def _below(root: Path) -> list[Found]:
         for study in _studies(folder, names):
             by_study.setdefault(study, set()).add(folder)
     if len(by_study) == 1 and not results and not zips and not nifti:
-        # The folder of one exam, whatever lies in its folders.
+        # One study only: the whole folder is one exam.
         return [Found(str(root), case=_case(next(iter(by_study))))]
     exams = [_exam(study, folders, by_study) for study, folders in by_study.items()]
     others = [Found(str(path)) for path in (*zips, *nifti)]
-    return sorted([*_together(results, exams), *others], key=lambda one: one.results or one.path)
+    return sorted([*_together(results, exams), *others], key=lambda entry: entry.results or entry.path)
 
 
 def _together(results: list[Found], exams: list[Found]) -> list[Found]:
-    """Results with the exams beside them that they are of; an exam that has results is no exam to analyze."""
+    """Match results with their exams. An exam that has results does not have to be analyzed."""
     by_case = {exam.case: exam for exam in exams if exam.case is not None}
     placed = [
-        replace(one, path=by_case[one.case].path, study_uid=by_case[one.case].study_uid)
-        if not one.path and one.case in by_case
-        else one
-        for one in results
+        replace(entry, path=by_case[entry.case].path, study_uid=by_case[entry.case].study_uid)
+        if not entry.path and entry.case in by_case
+        else entry
+        for entry in results
     ]
-    done = {one.case for one in results}
+    done = {entry.case for entry in results}
     return [*placed, *(exam for exam in exams if exam.case is None or exam.case not in done)]
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
     for count, (folder, inner, names) in enumerate(os.walk(root), 1):
         if count > _MOST_FOLDERS:
-            raise InputError(f"{root} holds more than {_MOST_FOLDERS} folders: give one further down")
+            raise InputError(f"{root} holds more than {_MOST_FOLDERS} folders: give a folder further down")
         if JSON_NAME in names:
             inner.clear()  # contours/ and images/ are parts of the results
-        # Hidden folders are being written, and stores hold copies.
+        # Skip hidden folders, which are being written, and stores, which hold copies.
         inner[:] = sorted(name for name in inner if not name.startswith(".") and not _is_store(Path(folder) / name))
         yield Path(folder), sorted(name for name in names if not name.startswith("."))
 
@@ -157,7 +157,7 @@ def _is_store(folder: Path) -> bool:
 
 
 def _studies(folder: Path, names: list[str]) -> set[str]:
-    """The studies of a folder, as three of its files tell, and where these differ, all."""
+    """The studies in a folder: read from three of its files, and from all of them if the three differ."""
     some = [names[place] for place in sorted({0, len(names) // 2, len(names) - 1})] if names else []
     studies = set(_uids(folder, some))
     return set(_uids(folder, names)) if len(studies) > 1 else studies
@@ -178,7 +178,7 @@ def _uids(folder: Path, names: Iterable[str]) -> Iterator[str]:
 
 
 def _exam(study: str, folders: set[Path], by_study: dict[str, set[Path]]) -> Found:
-    """The folder above all folders of a study; with its UID, where that holds others too."""
+    """The common folder of a study's files; with the study's UID, if the folder also holds other studies."""
     above = Path(os.path.commonpath([str(folder) for folder in folders]))
     shared = any(
         other != study and any(folder.is_relative_to(above) for folder in others) for other, others in by_study.items()
@@ -190,29 +190,31 @@ def _case(study: str) -> str | None:
     return case_key_of(study) if study else None
 
 
-def add(store: Store, found: Iterable[Found]) -> list[str]:
-    """Put exams on the list; the ids, also of those that were there."""
+def add(store: Store, entries: Iterable[Found]) -> list[str]:
+    """Add exams to the worklist; return their IDs, with those that were in the list before."""
     ids = []
-    for one in found:
-        ids.append(one.id)
-        added = store.add(one.id, one.path, study_uid=one.study_uid, results=one.results, case_key=one.case, name=None)
-        if added and one.results is not None:
-            _take_numbers(store, one.id, Path(one.results))
+    for entry in entries:
+        ids.append(entry.id)
+        added = store.add(
+            entry.id, entry.path, study_uid=entry.study_uid, results=entry.results, case_key=entry.case, name=None
+        )
+        if added and entry.results is not None:
+            _take_numbers(store, entry.id, Path(entry.results))
     return ids
 
 
 def _take_numbers(store: Store, exam: str, folder: Path) -> None:
-    """What the worklist shows of results that exist: from analysis.json, without opening the exam."""
+    """Fill in what the worklist shows of existing results: from analysis.json, without opening the exam."""
     try:
-        told = tables.read_json(folder / JSON_NAME)
-        m, model = told["measurements"], told["model"] or {}
+        content = tables.read_json(folder / JSON_NAME)
+        m, model = content["measurements"], content["model"] or {}
         numbers = (m["ef_percent"], m["edv_ml"], m["esv_ml"])
-        named = told["patient"]
+        named = content["patient"]
         patient = Patient(named.get("name"), named.get("patient_id"), named.get("birth_date"))
         texts = identifying_texts(patient)
-        findings = [(Severity(one["severity"]), remove_texts(str(one["message"]), texts)) for one in told["findings"]]
+        findings = [(Severity(f["severity"]), remove_texts(str(f["message"]), texts)) for f in content["findings"]]
         shown = listed_of(numbers, findings)
-        author, pixels = str(told["segmentation"]["author"]), str(told["exam"]["pixels_sha256"])
+        author, pixels = str(content["segmentation"]["author"]), str(content["exam"]["pixels_sha256"])
         checksum = model.get("sha256")
     except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
         store.set_fields(exam, state=State.FAILED, error=f"{folder / JSON_NAME} cannot be read back: {error}")
@@ -221,7 +223,7 @@ def _take_numbers(store: Store, exam: str, folder: Path) -> None:
 
 
 def first_fields(shown: Shown, author: str) -> dict[str, object]:
-    """Columns for what was measured first."""
+    """The columns of the store for the first measurement."""
     values = asdict(shown)
     return {
         **values,
@@ -232,12 +234,12 @@ def first_fields(shown: Shown, author: str) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """What the worklist shows beside the store.
+    """What the worklist shows in addition to the store.
 
     Attributes:
         show_patient: whether it shows who the patient is.
-        progress: exam -> frames done and their total.
-        model_sha256: checksum of the network that would run now; None: not known.
+        progress: exam -> number of frames done, and of all frames.
+        model_sha256: checksum of the network that would run now; None if not known.
     """
 
     show_patient: bool
@@ -246,13 +248,13 @@ class Now:
 
 
 def lines(store: Store, now: Now) -> list[Listed]:
-    """The worklist."""
+    """All lines of the worklist."""
     signed = store.last_signatures()
     return [line(row, signed.get(row.id), now) for row in store.exams()]
 
 
 def line(row: ExamRow, signature: Signature | None, now: Now) -> Listed:
-    """One exam of the worklist."""
+    """The line of one exam."""
     show_patient, progress = now.show_patient, now.progress.get(row.id)
     changed = row.changed or _other_network(row, signature, now)
     doubt = _ERROR_WEIGHT * row.errors + _WARNING_WEIGHT * row.warnings
@@ -283,7 +285,7 @@ def line(row: ExamRow, signature: Signature | None, now: Now) -> Listed:
 
 
 def _other_network(row: ExamRow, signature: Signature | None, now: Now) -> str | None:
-    """That an approved exam was first drawn by another network than the present one."""
+    """A message if an approved exam was first drawn by a network other than the present one."""
     made_by = None if signature is None else signature.model_sha256
     if row.state is not State.APPROVED or None in (made_by, now.model_sha256) or made_by == now.model_sha256:
         return None
@@ -291,7 +293,7 @@ def _other_network(row: ExamRow, signature: Signature | None, now: Now) -> str |
 
 
 def without_paths(row: ExamRow, text: str | None) -> str | None:
-    """A message without the places of the exam and its results: folders are named after patients."""
+    """A message without the paths of the exam and its results: folders are often named after patients."""
     if text is None:
         return None
     for place, words in ((row.results, "the results"), (row.path, "the exam")):
@@ -301,15 +303,15 @@ def without_paths(row: ExamRow, text: str | None) -> str | None:
 
 
 def name_of(row: ExamRow) -> str:
-    """What an exam is called where the patient is not shown: folders are named after patients."""
+    """The name of an exam if the patient is not shown: its folder may be named after the patient."""
     return row.case_key or f"exam-{row.id[:6]}"
 
 
 def default_store(path: Path) -> Path:
-    """Where the store of a path lies: beside it.
+    """The default store of a path: beside it.
 
     Raises:
-        OutputError: nothing can be written there.
+        OutputError: the store cannot be written there.
     """
     store = path.expanduser().resolve().parent / "cinesax-reader"
     return check_output(store, force=True)

@@ -1,1 +1,1 @@
-"""From what a person asks for to other contours."""
+"""Turn a person's edits into new contours."""

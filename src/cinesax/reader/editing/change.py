@@ -1,6 +1,6 @@
-"""A Change: other contours in some frames, and what it makes of a reading. Values in, values out; nothing is stored.
+"""A Change: new contours in some frames, and how it changes a reading. Values in, values out; nothing is stored.
 
-A Change has its opposite, which takes it back.
+Every Change has an opposite, which undoes it.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ Known = Mapping[Structure, NDArray[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a person has made of an analysis: the value that edits change.
+    """The present contours and settings of an exam: the value that edits change.
 
     Attributes:
         segmentation: the contours.
-        overrides: ED, ES and body size that were given.
+        overrides: the given ED, ES and body size.
     """
 
     segmentation: Segmentation
@@ -35,14 +35,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a reading becomes another one.
+    """The difference between two readings.
 
     Attributes:
-        frames: (phase, slice) -> all contours of that frame afterwards.
-        origins: what changes in `Segmentation.origins`; None: an entry that goes.
-        known: the known phases afterwards; None: as they are.
-        overrides: afterwards; None: as they are.
-        papillary_muscles_included: afterwards; None: as it is.
+        frames: (phase, slice) -> all contours of that frame after the change.
+        origins: new entries of `Segmentation.origins`; None removes an entry.
+        known: the known phases after the change; None: unchanged.
+        overrides: the overrides after the change; None: unchanged.
+        papillary_muscles_included: its value after the change; None: unchanged.
     """
 
     frames: Mapping[Frame, Outlines] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Change:
 
 
 def apply(reading: Reading, change: Change, first: Segmentation) -> Reading:
-    """The reading after a change; `first` is the segmentation before any (see `Segmentation.with_frames`)."""
+    """The reading after a change; `first` is the segmentation before all changes (see `Segmentation.with_frames`)."""
     segmentation = reading.segmentation
     if change.frames or change.origins:
         known = segmentation.known_phases if change.known is None else change.known
@@ -65,7 +65,7 @@ def apply(reading: Reading, change: Change, first: Segmentation) -> Reading:
 
 
 def opposite(reading: Reading, change: Change) -> Change:
-    """The change that leads back to `reading` from where `change` leads."""
+    """The change that undoes `change` of `reading`."""
     segmentation = reading.segmentation
     return Change(
         {frame: outlines_of(segmentation, frame) for frame in change.frames},
@@ -78,29 +78,29 @@ def opposite(reading: Reading, change: Change) -> Change:
 
 def outlines_of(segmentation: Segmentation, frame: Frame) -> dict[Structure, Polygons]:
     """All contours of one frame."""
-    found = {structure: segmentation.outline(structure, *frame) for structure in segmentation.known_phases}
-    return {structure: polygons for structure, polygons in found.items() if polygons}
+    outlines = {structure: segmentation.outline(structure, *frame) for structure in segmentation.known_phases}
+    return {structure: polygons for structure, polygons in outlines.items() if polygons}
 
 
 def structure_of(key: str) -> Structure:
     """The structure with a key such as "cavity".
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such structure.
     """
-    found = next((structure for structure in Structure if structure.key == key), None)
-    if found is None:
-        raise UsageError(f"no structure is called {key}: expected {', '.join(one.key for one in Structure)}")
-    return found
+    structure = next((structure for structure in Structure if structure.key == key), None)
+    if structure is None:
+        raise UsageError(f"no structure is called {key}: expected {', '.join(known.key for known in Structure)}")
+    return structure
 
 
 def chamber_of(key: str) -> Chamber:
     """The chamber with a key such as "lv".
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such chamber.
     """
-    found = next((chamber for chamber in chambers() if chamber.key == key), None)
-    if found is None:
-        raise UsageError(f"no chamber is called {key}: expected {', '.join(one.key for one in chambers())}")
-    return found
+    chamber = next((chamber for chamber in chambers() if chamber.key == key), None)
+    if chamber is None:
+        raise UsageError(f"no chamber is called {key}: expected {', '.join(known.key for known in chambers())}")
+    return chamber

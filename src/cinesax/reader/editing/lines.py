@@ -1,4 +1,4 @@
-"""Closed polygons: between two of them, larger, smaller, healed. NumPy and SciPy only.
+"""Closed polygons: interpolate, grow, shrink and repair them. NumPy and SciPy only.
 
 A polygon is (point, 2), x and y in pixels, as in `core.segmentation`.
 """
@@ -17,19 +17,19 @@ _FINE = 8
 
 
 def checked(flat: Sequence[Sequence[float]], shape: tuple[int, int]) -> tuple[Floats, ...]:
-    """Polygons from flat lists x0, y0, x1, y1, ..., healed where they cross themselves.
+    """Polygons from flat lists x0, y0, x1, y1, ..., repaired if they cross themselves.
 
     Args:
         flat: the lists.
         shape: (rows, columns) of the frame.
 
     Raises:
-        GeometryError: an odd count, a value that is not finite, a point far outside of the frame, no area.
+        GeometryError: an odd count, a value that is not finite, a point far outside the frame, or no area.
     """
     polygons = []
     for numbers in flat:
         if len(numbers) % 2:
-            raise GeometryError(f"a polygon is pairs of x and y, seen {len(numbers)} numbers")
+            raise GeometryError(f"a polygon must be pairs of x and y, seen {len(numbers)} numbers")
         polygon = np.array(numbers, dtype=np.float64).reshape(-1, 2)
         limit = np.array([shape[1], shape[0]], dtype=np.float64)
         if not np.all(np.isfinite(polygon)) or np.any(polygon < -limit) or np.any(polygon > 2 * limit):
@@ -47,15 +47,15 @@ def healed(polygon: Floats) -> Floats:
     """The largest region of a polygon that crosses itself, to an eighth of a pixel.
 
     Raises:
-        GeometryError: it encloses nothing.
+        GeometryError: the polygon encloses nothing.
     """
     low = np.floor(polygon.min(axis=0)) - 1
     columns, rows = (np.ceil(polygon.max(axis=0)) - low + 2).astype(int) * _FINE
     inside = coverage([(polygon - low) * _FINE], (rows, columns)) >= 0.5
-    found = trace(inside)
-    if not found:
+    regions = trace(inside)
+    if not regions:
         raise GeometryError("the contour crosses itself and encloses nothing: draw it again")
-    return np.asarray(found[0] / _FINE + low)
+    return np.asarray(regions[0] / _FINE + low)
 
 
 def resampled(polygon: Floats, count: int = POINTS) -> Floats:
@@ -84,7 +84,7 @@ def _directed(polygon: Floats) -> Floats:
 
 
 def _radii(polygon: Floats, count: int = POINTS) -> Floats | None:
-    """(count,): the distance from the centroid in evenly spaced directions; None unless each has one crossing."""
+    """(count,): distances from the centroid in even directions; None unless each direction meets the line once."""
     dense = resampled(_directed(polygon), max(4 * count, 2 * len(polygon))) - centroid(polygon)
     angles = np.unwrap(np.arctan2(dense[:, 1], dense[:, 0]))
     if np.any(np.diff(angles) <= 0) or not 0 < angles[-1] - angles[0] < 2 * np.pi:
@@ -94,7 +94,7 @@ def _radii(polygon: Floats, count: int = POINTS) -> Floats | None:
 
 
 def _aligned(polygons: Sequence[Floats]) -> Floats:
-    """(polygon, point, 2): points at equal distances, each polygon begun where it lies nearest to the one before."""
+    """(polygon, point, 2): points at equal distances; each polygon begins where it is nearest to the polygon before."""
     lines = [resampled(_directed(polygons[0]))]
     for polygon in polygons[1:]:
         line = resampled(_directed(polygon))
@@ -105,16 +105,16 @@ def _aligned(polygons: Sequence[Floats]) -> Floats:
 
 
 def between(keys: Mapping[float, Floats], wanted: Sequence[float], *, period: float | None = None) -> list[Floats]:
-    """Polygons at other places than the known ones.
+    """Interpolated polygons between known ones.
 
-    Contours that each direction from their centroid meets once are interpolated as centroid and radii; others (a right
-    ventricle is bent around the left) point by point. In time the curve is a monotone cubic (PCHIP): it rests at the
-    extremes, as a heart does at ED and ES, and never swings beyond the contours that were drawn.
+    If every direction from the centroid meets each contour once, centroids and radii are interpolated. Otherwise (a
+    right ventricle bends around the left) points are. In time the curve is a monotone cubic (PCHIP): it is flat at the
+    extremes, as a heart rests at ED and ES, and never goes beyond the drawn contours.
 
     Args:
         keys: place (phase or position) -> polygon; two or more, or one if periodic.
-        wanted: the places; without a period, inside of the range of the keys.
-        period: after which places repeat (the number of phases); None: they do not, and the change is linear.
+        wanted: the places of the new polygons; without a period, within the range of the keys.
+        period: places repeat after it (the number of phases); None: no repetition, linear interpolation.
     """
     places = sorted(keys)
     lines = [keys[place] for place in places]
@@ -134,10 +134,10 @@ def between(keys: Mapping[float, Floats], wanted: Sequence[float], *, period: fl
 
 
 def _interpolated(places: Floats, values: Floats, wanted: Floats, period: float | None) -> Floats:
-    """(wanted, value)."""
+    """(wanted, value): the values at the wanted places."""
     if period is None:
         return np.stack([np.interp(wanted, places, column) for column in values.T], axis=1)
-    # Loaded when it is needed first: half a second of the start otherwise.
+    # Imported at the first use: it would add half a second to the start.
     from scipy.interpolate import PchipInterpolator
 
     wrapped = np.concatenate([places - period, places, places + period])
@@ -145,15 +145,15 @@ def _interpolated(places: Floats, values: Floats, wanted: Floats, period: float 
 
 
 def grown(polygon: Floats, distance_mm: float, spacing_mm: tuple[float, float]) -> Floats:
-    """A polygon whose points moved outwards along the normals.
+    """A polygon with its points moved outwards along the normals.
 
     Args:
-        polygon: in pixels.
+        polygon: the polygon, in pixels.
         distance_mm: negative moves inwards.
-        spacing_mm: between rows, between columns.
+        spacing_mm: distance between rows, distance between columns.
 
     Raises:
-        GeometryError: nothing is left of it.
+        GeometryError: nothing would be left of the polygon.
     """
     scale = np.array([spacing_mm[1], spacing_mm[0]])
     line = _directed(polygon) * scale
@@ -164,7 +164,7 @@ def grown(polygon: Floats, distance_mm: float, spacing_mm: tuple[float, float]) 
     moved = (line + distance_mm * normal) / scale
     before, after = polygon_area(polygon), polygon_area(moved)
     start = line / scale
-    # Points that have passed the middle lie on the other side of it.
+    # A contour that shrank too far is turned inside out: its points lie on the other side of the middle.
     turned = float(np.sum((moved - moved.mean(axis=0)) * (start - start.mean(axis=0))))
     if turned <= 0 or (distance_mm < 0 and not after < before):
         raise GeometryError("nothing would be left of the contour: shrink it by less, or delete it")

@@ -1,6 +1,6 @@
-"""Edits: what a person asks for, as other contours in some frames.
+"""Turn a person's edits into changes of contours.
 
-`plan` turns an edit into a Change: all contours of each changed frame, as they shall be. Nothing is stored here.
+`plan` turns an edit into a Change, which has all new contours of each changed frame. Nothing is stored here.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,16 +22,16 @@ from cinesax.reader.editing.change import Change, Frame, Reading, chamber_of, ou
 
 
 def plan(analysis: Analysis, reading: Reading, edit: messages.Edit, by: str) -> tuple[Change, str]:
-    """What an edit changes, and a sentence for the history.
+    """The change that an edit makes, and a sentence for the history.
 
     Args:
-        analysis: of the reading, with its measurements.
-        reading: what is edited.
-        edit: what a person asks for.
-        by: who.
+        analysis: the analysis of the reading, with its measurements.
+        reading: the reading to edit.
+        edit: the edit.
+        by: the person who edits.
 
     Raises:
-        UsageError: an edit that means nothing here.
+        UsageError: the edit makes no sense for this exam.
         GeometryError: frames that do not exist, polygons that are not valid.
     """
     draft = _Draft(reading.segmentation, by)
@@ -57,7 +57,7 @@ def _plan_of_frames(
     analysis: Analysis,
     edit: messages.SetContour | messages.Copy | messages.Grow | messages.Shift,
 ) -> tuple[Change, str]:
-    """Edits of what is drawn in a frame."""
+    """Edits of the contours in a frame."""
     match edit:
         case messages.SetContour():
             return _set(draft, edit)
@@ -82,7 +82,7 @@ class _Draft:
         self._known = {structure: known.copy() for structure, known in segmentation.known_phases.items()}
 
     def frame(self, frame: Frame) -> dict[Structure, Polygons]:
-        """The contours of a frame, to be changed."""
+        """The contours of a frame, for editing."""
         phase, place = frame
         if not (0 <= phase < self.phases and 0 <= place < self.slices):
             raise GeometryError(f"there is no phase {phase}, slice {place}: {self.phases} phases, {self.slices} slices")
@@ -91,7 +91,7 @@ class _Draft:
         return self._frames[frame]
 
     def put(self, structure: Structure, frame: Frame, polygons: Polygons, origin: Origin) -> None:
-        """Set the contour of a structure in a frame; () takes it away."""
+        """Set the contour of a structure in a frame; () removes it."""
         outlines = self.frame(frame)
         outlines.pop(structure, None)
         if polygons:
@@ -101,21 +101,21 @@ class _Draft:
         self._origins[structure, *frame] = Drawn(origin, self.by)
 
     def remove(self, chamber: Chamber, frame: Frame) -> None:
-        """Take a chamber away in a frame."""
+        """Remove a chamber from a frame."""
         self.frame(frame)
         for structure in self.segmentation.known_phases:
             if structure.facts.chamber == chamber:
                 self.put(structure, frame, (), Origin.EDITED)
 
     def change(self) -> Change:
-        """The frames that differ from before."""
+        """The collected change."""
         return Change(self._frames, self._origins, self._known)
 
     def drawn_structures(self, frame: Frame, key: str | None) -> list[Structure]:
-        """One structure, or all that are drawn in a frame.
+        """The structure with a key, or all structures that are drawn in a frame.
 
         Raises:
-            UsageError: nothing is drawn there.
+            UsageError: they are not drawn there.
         """
         outlines = self.frame(frame)
         wanted = list(outlines) if key is None else [structure_of(key)]
@@ -126,7 +126,7 @@ class _Draft:
     def frames(self, phase: int, place: int, *, whole_slice: bool) -> list[Frame]:
         """One frame, or its slice at all phases."""
         self.frame((phase, place))
-        return [(one, place) for one in range(self.phases)] if whole_slice else [(phase, place)]
+        return [(p, place) for p in range(self.phases)] if whole_slice else [(phase, place)]
 
 
 def _set(draft: _Draft, edit: messages.SetContour) -> tuple[Change, str]:
@@ -153,13 +153,13 @@ def _delete(draft: _Draft, analysis: Analysis, edit: messages.Delete) -> tuple[C
 
 
 def _beyond(analysis: Analysis, slices: int, edit: messages.Delete) -> range:
-    """The slice of an edit and all further ones towards an end of the stack."""
+    """The slice of an edit and all slices from there to one end of the stack."""
     first = base_at_first_slice(analysis)
     if edit.reach == "beyond":
         to_low_end = edit.slice < slices / 2
     else:
         if first is None:
-            raise UsageError("which end of the stack is the base is not known: delete slice by slice")
+            raise UsageError("it is not known which end of the stack is the base: delete slice by slice")
         to_low_end = first == (edit.reach == "beyond_base")
     return range(edit.slice + 1) if to_low_end else range(edit.slice, slices)
 
@@ -194,10 +194,10 @@ def _interpolate_phases(draft: _Draft, edit: messages.InterpolatePhases) -> tupl
             f"interpolation in time needs the {structure.facts.border} corrected in at least 2 phases of slice "
             f"{edit.slice}, seen {len(with_line)}: correct another phase, such as ED or ES"
         )
-    rest = [phase for phase in range(draft.phases) if phase not in drawn]
-    made = lines.between(with_line, rest, period=float(draft.phases))
-    for phase, polygon in zip(rest, made, strict=True):
-        # Where the nearest phase that a person looked at has no contour, there is none here either.
+    missing = [phase for phase in range(draft.phases) if phase not in drawn]
+    made = lines.between(with_line, missing, period=float(draft.phases))
+    for phase, polygon in zip(missing, made, strict=True):
+        # If the nearest edited phase has no contour, this phase gets none either.
         nearest = min(drawn, key=lambda key: min((key - phase) % draft.phases, (phase - key) % draft.phases))
         draft.put(structure, (phase, edit.slice), (polygon,) if drawn[nearest] else (), Origin.INTERPOLATED)
     return draft.change(), f"Interpolate {structure.facts.border} of slice {edit.slice} between {len(drawn)} phases"
@@ -205,7 +205,7 @@ def _interpolate_phases(draft: _Draft, edit: messages.InterpolatePhases) -> tupl
 
 def _edited_phases(draft: _Draft, structure: Structure, place: int) -> list[int]:
     drawn = [draft.segmentation.drawn(structure, phase, place) for phase in range(draft.phases)]
-    return [phase for phase, one in enumerate(drawn) if one.origin is Origin.EDITED or one.approved]
+    return [phase for phase, mark in enumerate(drawn) if mark.origin is Origin.EDITED or mark.approved]
 
 
 def _interpolate_slices(draft: _Draft, analysis: Analysis, edit: messages.InterpolateSlices) -> tuple[Change, str]:
@@ -238,7 +238,7 @@ def _move(
     frames: Iterable[Frame],
     moved: Callable[[Floats], Floats],
 ) -> None:
-    """Put another contour where there is one."""
+    """Replace existing contours by moved ones."""
     wanted = list(structures)
     for frame in frames:
         outlines = outlines_of(draft.segmentation, frame)
@@ -276,7 +276,7 @@ def _base(draft: _Draft, analysis: Analysis, edit: messages.Base) -> tuple[Chang
     for place in (edit.ed_slice, edit.es_slice):
         draft.frame((0, place))
     if first is None:
-        # The base is the end that the slices given are nearer to.
+        # The base is the end that is nearer to the given slices.
         first = edit.ed_slice + edit.es_slice < draft.slices - 1
     for phase in range(draft.phases):
         share = systolic_share(phase, m.ed_phase, m.es_phase, draft.phases)
@@ -286,14 +286,14 @@ def _base(draft: _Draft, analysis: Analysis, edit: messages.Base) -> tuple[Chang
 
 
 def systolic_share(phase: int, ed: int, es: int, phases: int) -> float:
-    """How far the way from ED to ES is gone at a phase: 0 at ED, 1 at ES, linear between, periodic."""
+    """The part of the way from ED to ES at a phase: 0 at ED, 1 at ES, linear between them, periodic."""
     systole, diastole = (es - ed) % phases, (ed - es) % phases
     since = (phase - ed) % phases
     return since / systole if since <= systole else 1 - (since - systole) / diastole
 
 
 def _end_at(draft: _Draft, phase: int, limit: int, *, base_first: bool) -> None:
-    """Take the LV away on the basal side of a slice, and add it from there to the first slice where it is drawn."""
+    """Remove the LV basal to a slice, and fill in the LV from this slice to the first slice that has it."""
     inwards = range(limit, draft.slices) if base_first else range(limit, -1, -1)
     outwards = range(limit) if base_first else range(limit + 1, draft.slices)
     before = {place: outlines_of(draft.segmentation, (phase, place)) for place in inwards}
@@ -312,7 +312,7 @@ def _end_at(draft: _Draft, phase: int, limit: int, *, base_first: bool) -> None:
     nearest = before[place]
     for empty in missing:
         for structure in (Structure.MYOCARDIUM, Structure.CAVITY):
-            # What the network drew there and did not count is better than the neighbour's contour.
+            # A contour that the network drew there but set aside is better than the neighbour's contour.
             polygons = set_aside.get((structure, phase, empty)) or nearest.get(structure, ())
             if polygons:
                 draft.put(structure, (phase, empty), polygons, Origin.INTERPOLATED)

@@ -1,1 +1,1 @@
-"""What outlives the process: exams, edits, signatures."""
+"""Keep exams, edits and signatures on disk."""

@@ -1,4 +1,4 @@
-"""A Change as bytes and back: what the store keeps of each edit. Numbers survive exactly."""
+"""A Change as bytes and back, for the store. Numbers are kept exactly."""
 
 import zlib
 from dataclasses import asdict
@@ -52,14 +52,14 @@ def flat(polygons: Polygons) -> list[list[float]]:
 
 
 def unflat(polygons: list[list[float]]) -> tuple[Floats, ...]:
-    """Polygons (point, 2) from such lists."""
+    """Polygons (point, 2) from lists x0, y0, x1, y1, ..."""
     return tuple(np.array(numbers, dtype=np.float64).reshape(-1, 2) for numbers in polygons)
 
 
 def packed(change: Change) -> bytes:
-    """The bytes of a change."""
+    """A change as bytes."""
     known = change.known
-    told = _Change(
+    stored = _Change(
         [
             _Frame(phase, place, {structure.key: flat(polygons) for structure, polygons in outlines.items()})
             for (phase, place), outlines in change.frames.items()
@@ -72,7 +72,7 @@ def packed(change: Change) -> bytes:
         None if change.overrides is None else _Given(**asdict(change.overrides)),
         change.papillary_muscles_included,
     )
-    return zlib.compress(msgspec.json.encode(told), 1)
+    return zlib.compress(msgspec.json.encode(stored), 1)
 
 
 def _origin(key: ContourKey, drawn: Drawn | None) -> _Origin:
@@ -83,27 +83,27 @@ def _origin(key: ContourKey, drawn: Drawn | None) -> _Origin:
 
 
 def unpacked(data: bytes) -> Change:
-    """The change of such bytes."""
-    told = msgspec.json.decode(zlib.decompress(data), type=_Change)
+    """The change that `packed` made into bytes."""
+    stored = msgspec.json.decode(zlib.decompress(data), type=_Change)
     known = None
-    if told.known is not None:
+    if stored.known is not None:
         known = {}
-        for key, phases in told.known.items():
-            known[structure_of(key)] = array = np.zeros(told.phases, dtype=bool)
+        for key, phases in stored.known.items():
+            known[structure_of(key)] = array = np.zeros(stored.phases, dtype=bool)
             array[phases] = True
-    given = told.overrides
+    given = stored.overrides
     return Change(
         {
-            (one.phase, one.slice): {structure_of(key): unflat(lines) for key, lines in one.contours.items()}
-            for one in told.frames
+            (frame.phase, frame.slice): {structure_of(key): unflat(lines) for key, lines in frame.contours.items()}
+            for frame in stored.frames
         },
         {
-            (structure_of(one.structure), one.phase, one.slice): None
-            if one.origin is None
-            else Drawn(Origin(one.origin), one.by, one.approved)
-            for one in told.origins
+            (structure_of(mark.structure), mark.phase, mark.slice): None
+            if mark.origin is None
+            else Drawn(Origin(mark.origin), mark.by, mark.approved)
+            for mark in stored.origins
         },
         known,
         None if given is None else Overrides(**msgspec.structs.asdict(given)),
-        told.papillary_muscles_included,
+        stored.papillary_muscles_included,
     )

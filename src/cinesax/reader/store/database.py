@@ -1,11 +1,11 @@
-"""The store: what is known of each exam, every edit, and every signature, in one SQLite file.
+"""The store: exams, edits and signatures, in one SQLite file.
 
-    STORE/reader.sqlite      write-ahead log: a commit is on the disk before it is answered
-    STORE/results/ID/        what the network gave (as `cinesax analyze` writes it), and approved-1, approved-2, ...
-    STORE/uploads/           what was dropped on the page
+    STORE/reader.sqlite      write-ahead log: a commit is on disk before the request is answered
+    STORE/results/ID/        results of the network (as `cinesax analyze` writes them), and approved-1, approved-2, ...
+    STORE/uploads/           files dropped on the page
 
-An edit holds the change and its opposite. Those up to `applied` are in force; undo and redo move that number. An edit
-after an undo drops the ones that were taken back from the line, and keeps them in the file.
+An edit holds the change and its opposite. The edits up to the number `applied` are in force; undo and redo move this
+number. An edit after an undo marks the undone edits as dropped; they stay in the file.
 """
 
 import sqlite3
@@ -48,7 +48,7 @@ INSERT OR IGNORE INTO counters VALUES ('list', 1);
 
 
 class State(StrEnum):
-    """How far an exam is."""
+    """The state of an exam."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -60,12 +60,12 @@ class State(StrEnum):
 
 
 READABLE = (State.DONE, State.EDITED, State.APPROVED)
-"""There are results to look at."""
+"""States in which an exam has results to view."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExamRow:
-    """What the store knows of an exam; the columns of the table."""
+    """An exam in the store; the fields are the columns of the table."""
 
     id: str
     path: str
@@ -103,7 +103,7 @@ class ExamRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredEdit:
-    """One edit: who, when, what."""
+    """One edit: by whom, when, and what."""
 
     number: int
     by: str
@@ -128,7 +128,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class SignedValues:
-    """What a person approved, in numbers."""
+    """The numbers of an approved version."""
 
     exam: str
     by: str
@@ -139,7 +139,7 @@ class SignedValues:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the worklist shows of a reading."""
+    """The numbers and findings of a reading, for the worklist."""
 
     ef_percent: float | None
     edv_ml: float | None
@@ -151,7 +151,7 @@ class Shown:
 
 
 class StaleError(Exception):
-    """A change of a version that is no longer the present one."""
+    """A change was made on an older version of the exam."""
 
 
 class UnknownError(Exception):
@@ -162,7 +162,7 @@ _COLUMNS = tuple(field.name for field in fields(ExamRow))
 
 
 def now() -> str:
-    """The time, UTC, in seconds."""
+    """The present time in UTC, to a second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -170,10 +170,10 @@ class Store:
     """The file and the folders around it. Methods may be called from any thread."""
 
     def __init__(self, folder: Path) -> None:
-        """Open or make a store, for one process.
+        """Open or create a store, for one process.
 
         Raises:
-            OutputError: the folder cannot be written, or holds a damaged store.
+            OutputError: the folder cannot be written, or the store is damaged.
             UsageError: another process has it open.
         """
         self.folder = folder
@@ -197,7 +197,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, on the disk at the end; the worklist's version grows."""
+        """A transaction: all or nothing, on disk at the end. It increases the version of the worklist."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -209,21 +209,21 @@ class Store:
             self._db.execute("COMMIT")
 
     def list_version(self) -> int:
-        """Grows with every change."""
+        """The version of the worklist, which grows with every change."""
         with self._lock:
             return int(self._db.execute("SELECT value FROM counters WHERE name = 'list'").fetchone()[0])
 
     def exams(self) -> list[ExamRow]:
         """All exams, in the order in which they were added."""
         with self._lock:
-            found = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM exams ORDER BY added_at, rowid").fetchall()
-        return [_row(one) for one in found]
+            rows = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM exams ORDER BY added_at, rowid").fetchall()
+        return [_row(row) for row in rows]
 
     def exam(self, exam: str) -> ExamRow | None:
-        """One exam; None if there is none."""
+        """One exam; None if it does not exist."""
         with self._lock:
-            found = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM exams WHERE id = ?", (exam,)).fetchone()
-        return None if found is None else _row(found)
+            row = self._db.execute(f"SELECT {', '.join(_COLUMNS)} FROM exams WHERE id = ?", (exam,)).fetchone()
+        return None if row is None else _row(row)
 
     def add(
         self,
@@ -235,7 +235,7 @@ class Store:
         case_key: str | None,
         name: str | None,
     ) -> bool:
-        """Add an exam to the list, unless it is there: waiting, or done where results exist already."""
+        """Add an exam unless it exists: as done if it has results, else as waiting. Return whether it was added."""
         with self._transaction() as db:
             done = db.execute(
                 "INSERT OR IGNORE INTO exams (id, path, study_uid, results, case_key, state, patient, added_at, "
@@ -264,10 +264,10 @@ class Store:
             db.execute(f"UPDATE exams SET {names}, updated_at = ? WHERE id = ?", (*values.values(), now(), exam))
 
     def next_version(self, exam: str, version: int, who: str, what: str, **values: object) -> int:
-        """A change that is no edit (approve, exclude, ...): set columns where the version is still the present one.
+        """Set columns for a change that is not an edit (exclude, send back, ...), and return the new version.
 
         Raises:
-            StaleError: it is not.
+            StaleError: the exam has another version.
         """
         with self._transaction() as db:
             made = _advance(db, exam, version)
@@ -279,41 +279,41 @@ class Store:
         return made
 
     def claim_next(self) -> ExamRow | None:
-        """The next waiting exam, now running; None if there is none."""
+        """Mark the next waiting exam as running and return it; None if no exam waits."""
         with self._lock:
-            found = self._db.execute(
+            row = self._db.execute(
                 "SELECT id FROM exams WHERE state = ? ORDER BY added_at, rowid LIMIT 1", (State.WAITING,)
             ).fetchone()
-            if found is None:
+            if row is None:
                 return None
-            self.set_fields(found[0], state=State.RUNNING, error=None)
-            return self.exam(found[0])
+            self.set_fields(row[0], state=State.RUNNING, error=None)
+            return self.exam(row[0])
 
     def restart(self) -> None:
-        """What ran when the process ended waits again."""
+        """Let exams wait again that were running when the last process ended."""
         with self._transaction() as db:
             db.execute("UPDATE exams SET state = ? WHERE state = ?", (State.WAITING, State.RUNNING))
 
     def edits(self, exam: str) -> list[StoredEdit]:
-        """The edits on the line, those that were taken back included."""
+        """The edits of an exam in order, with undone ones, but without dropped ones."""
         with self._lock:
-            found = self._db.execute(
+            rows = self._db.execute(
                 "SELECT number, by, at, what, change, opposite FROM edits WHERE exam = ? AND dropped = 0 "
                 "ORDER BY number",
                 (exam,),
             ).fetchall()
-        return [StoredEdit(*one) for one in found]
+        return [StoredEdit(*row) for row in rows]
 
     def line(self, exam: str) -> list[tuple[int, str, str, str]]:
-        """Number, who, when, what of each edit on the line."""
+        """Number, author, time and description of each edit that was not dropped."""
         with self._lock:
-            found = self._db.execute(
+            rows = self._db.execute(
                 "SELECT number, by, at, what FROM edits WHERE exam = ? AND dropped = 0 ORDER BY number", (exam,)
             ).fetchall()
-        return [(int(one[0]), str(one[1]), str(one[2]), str(one[3])) for one in found]
+        return [(int(row[0]), str(row[1]), str(row[2]), str(row[3])) for row in rows]
 
     def add_edit(self, exam: str, version: int, edit: StoredEdit, shown: Shown) -> int:
-        """Write an edit; its number is set here.
+        """Store an edit; its number is set here.
 
         Returns:
             The new version.
@@ -333,7 +333,7 @@ class Store:
         return made
 
     def move(self, exam: str, version: int, applied: int, *, by: str, shown: Shown) -> int:
-        """Undo or redo: so many edits are in force.
+        """Undo or redo: set how many edits are in force.
 
         Returns:
             The new version.
@@ -351,7 +351,7 @@ class Store:
         return made
 
     def sign(self, exam: str, version: int, signature: Signature) -> int:
-        """Write a signature; the exam is approved.
+        """Store a signature; the exam becomes approved.
 
         Returns:
             The new version.
@@ -380,37 +380,37 @@ class Store:
     def signatures(self, exam: str) -> list[Signature]:
         """The approved versions, in order."""
         with self._lock:
-            found = self._db.execute(
+            rows = self._db.execute(
                 "SELECT number, by, at, comment, folder, pixels_sha256, model_sha256 FROM signatures WHERE exam = ? "
                 "ORDER BY number",
                 (exam,),
             ).fetchall()
-        return [Signature(*one) for one in found]
+        return [Signature(*row) for row in rows]
 
     def last_signatures(self) -> dict[str, Signature]:
         """Exam -> its last approved version."""
         with self._lock:
-            found = self._db.execute(
+            rows = self._db.execute(
                 "SELECT exam, max(number), by, at, comment, folder, pixels_sha256, model_sha256 FROM signatures "
                 "GROUP BY exam"
             ).fetchall()
-        return {str(one[0]): Signature(*tuple(one)[1:]) for one in found}
+        return {str(row[0]): Signature(*tuple(row)[1:]) for row in rows}
 
     def signed_values(self) -> list[SignedValues]:
         """The numbers of every approved version, in the order of signing."""
         with self._lock:
-            found = self._db.execute(
+            rows = self._db.execute(
                 "SELECT exam, by, ef_percent, edv_ml, esv_ml FROM signatures ORDER BY at, number"
             ).fetchall()
-        return [SignedValues(*one) for one in found]
+        return [SignedValues(*row) for row in rows]
 
     def results_folder(self, exam: str, name: str) -> Path:
-        """Where results of an exam go."""
+        """The folder for results of an exam."""
         return self.folder / "results" / exam / name
 
 
-def _row(found: sqlite3.Row) -> ExamRow:
-    values = dict(zip(found.keys(), tuple(found), strict=True))
+def _row(row: sqlite3.Row) -> ExamRow:
+    values = dict(zip(row.keys(), tuple(row), strict=True))
     return ExamRow(**{**values, "state": State(values["state"]), "sent_back": bool(values["sent_back"])})
 
 
@@ -436,10 +436,10 @@ def _set_applied(db: sqlite3.Connection, exam: str, applied: int, *, by: str, sh
 
 
 def _claimed(path: Path) -> sqlite3.Connection:
-    """A connection that holds the store for this process, until it ends in any way.
+    """A connection that locks the store for this process. The lock ends with the process, however it ends.
 
     Raises:
-        UsageError: another process holds it.
+        UsageError: another process has locked it.
     """
     claim = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
     try:
@@ -456,10 +456,10 @@ def _claimed(path: Path) -> sqlite3.Connection:
 
 
 def refuse_inside(store: Path, exam: Path) -> None:
-    """Refuse a store inside of an exam's folder: the source stays as it is.
+    """Refuse a store inside the folder of an exam: cinesax never writes into an exam.
 
     Raises:
-        UsageError: it lies there.
+        UsageError: the store is inside the folder.
     """
     try:
         inside = exam.is_dir() and store.resolve().is_relative_to(exam.resolve())

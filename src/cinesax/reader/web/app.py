@@ -1,4 +1,4 @@
-"""The application: errors as answers, the files of the page, and the addresses of the other modules."""
+"""The application: answers for errors, the files of the page, and the routes of the other modules."""
 
 from importlib import resources
 from pathlib import Path
@@ -14,7 +14,7 @@ from cinesax.reader.exams import BusyError
 from cinesax.reader.messages import BadBodyError
 from cinesax.reader.store.database import StaleError, UnknownError
 from cinesax.reader.web import changing, listing, looking, signing
-from cinesax.reader.web.context import Reader, Told, Trouble, answer, line_of, state_of, trouble
+from cinesax.reader.web.context import Problem, Reader, Trouble, answer, line_of, state_of, trouble
 
 _KINDS = {
     ".html": "text/html; charset=utf-8",
@@ -31,7 +31,7 @@ _CODES = {401: "not-allowed", 403: "not-allowed", 404: "not-found", 405: "not-fo
 
 
 def make_app(reader: Reader) -> FastAPI:
-    """The application; `security.Guard` goes around it."""
+    """The application; `security.Guard` is wrapped around it."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.state.reader = reader
     app.add_exception_handler(HTTPException, _http)
@@ -49,7 +49,9 @@ def make_app(reader: Reader) -> FastAPI:
 def _http(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 400
     detail = (
-        error.detail if isinstance(error, HTTPException) else "a number in the address is none, or the body broke off"
+        error.detail
+        if isinstance(error, HTTPException)
+        else "a number in the address is not valid, or the body is incomplete"
     )
     return trouble(status, _CODES.get(status, "bad-request"), str(detail))
 
@@ -63,8 +65,8 @@ def _refused(request: Request, error: Exception) -> Response:
             return trouble(404, "not-found", "there is no such exam, version or upload")
         case BusyError():
             row = reader.store.exam(request.path_params.get("exam", ""))
-            told = Told("busy", _hidden(reader, printable(str(error))))
-            return answer(Trouble(told, exam=None if row is None else line_of(reader, row)), 409)
+            problem = Problem("busy", _hidden(reader, printable(str(error))))
+            return answer(Trouble(problem, exam=None if row is None else line_of(reader, row)), 409)
         case StaleError():
             return _stale(reader, request.path_params["exam"])
         case _:
@@ -72,16 +74,18 @@ def _refused(request: Request, error: Exception) -> Response:
 
 
 def _stale(reader: Reader, exam: str) -> Response:
-    told = Told("stale", "the exam was changed elsewhere: this is how it is now; your last change was not done")
+    problem = Problem(
+        "stale", "the exam was changed elsewhere: the page now shows the new state, and your last change was not made"
+    )
     try:
         state = state_of(reader, exam)
     except (BusyError, CinesaxError, UnknownError):
         state = None
-    return answer(Trouble(told, state), 409)
+    return answer(Trouble(problem, state), 409)
 
 
 def _hidden(reader: Reader, message: str) -> str:
-    """A message without paths, which are named after patients."""
+    """A message without paths: folders are often named after patients."""
     if reader.settings.show_patient or not ("/" in message or "\\" in message):
         return message
     for row in reader.store.exams():

@@ -1,4 +1,4 @@
-"""Addresses of edits: each is stored before it is answered."""
+"""Routes for edits: each edit is stored before the request is answered."""
 
 from collections.abc import Callable
 
@@ -17,34 +17,36 @@ def _done(reader: Reader, exam: str, change: Callable[[OpenExam], Changed]) -> R
     row = row_of(reader, exam)
     if row.state is State.EXCLUDED:
         raise BusyError("the exam is excluded: include it first")
-    found = opened(reader, exam)
-    with found.lock:
-        found.refresh()
-        changed = change(found)
-        return answer(answers.change(found, changed, row_of(reader, exam)))
+    open_exam = opened(reader, exam)
+    with open_exam.lock:
+        open_exam.refresh()
+        changed = change(open_exam)
+        return answer(answers.change(open_exam, changed, row_of(reader, exam)))
 
 
 @router.post("/api/exams/{exam}/edits")
 def _edit(reader: Context, exam: str, body: Body) -> Response:
     asked = parsed(body, messages.EditBody)
-    return _done(reader, exam, lambda found: found.edit(asked.version, asked.edit, asked.by.strip() or "reader"))
+    return _done(
+        reader, exam, lambda open_exam: open_exam.edit(asked.version, asked.edit, asked.by.strip() or "reader")
+    )
 
 
 @router.post("/api/exams/{exam}/undo")
 def _undo(reader: Context, exam: str, body: Body) -> Response:
     asked = parsed(body, messages.VersionBody)
-    return _done(reader, exam, lambda found: found.undo(asked.version, asked.by.strip() or "reader"))
+    return _done(reader, exam, lambda open_exam: open_exam.undo(asked.version, asked.by.strip() or "reader"))
 
 
 @router.post("/api/exams/{exam}/redo")
 def _redo(reader: Context, exam: str, body: Body) -> Response:
     asked = parsed(body, messages.VersionBody)
-    return _done(reader, exam, lambda found: found.redo(asked.version, asked.by.strip() or "reader"))
+    return _done(reader, exam, lambda open_exam: open_exam.redo(asked.version, asked.by.strip() or "reader"))
 
 
 @router.post("/api/exams/{exam}/preview")
 def _preview(reader: Context, exam: str, body: Body) -> Response:
     asked = parsed(body, messages.PreviewBody)
-    found = opened(reader, exam)
-    with found.lock:
-        return answer({"numbers": shown.numbers_of(found.preview(asked))})
+    open_exam = opened(reader, exam)
+    with open_exam.lock:
+        return answer({"numbers": shown.numbers_of(open_exam.preview(asked))})

@@ -1,4 +1,4 @@
-"""What all addresses share: what they work on, and how they answer."""
+"""What all routes share: the objects that they work on, and their answers."""
 
 import threading
 import time
@@ -30,8 +30,8 @@ class Settings:
     Attributes:
         show_patient: whether it shows who the patient is.
         organization: where the readers work, for signatures in DICOM.
-        root: what was given on the command line.
-        exam: where the exam of these results lies, where they do not say it.
+        root: the path from the command line.
+        exam: the exam of these results, if they do not name it.
         only_below: the folder from which exams may be added by path; None: from anywhere.
     """
 
@@ -43,14 +43,14 @@ class Settings:
 
 
 class Windows:
-    """Which windows show which exam."""
+    """The browser windows that show each exam."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: dict[tuple[str, str], float] = {}
 
     def others(self, exam: str, window: str) -> int:
-        """Note a window; how many others show the exam."""
+        """Note that a window shows an exam; return how many other windows show it."""
         now = time.monotonic()
         with self._lock:
             self._seen = {key: at for key, at in self._seen.items() if now - at < _HERE_S}
@@ -61,7 +61,7 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """All that the addresses share."""
+    """The objects that all routes share."""
 
     store: Store
     desk: Desk
@@ -72,22 +72,22 @@ class Reader:
     access: Access
 
     def now(self) -> worklist.Now:
-        """What the worklist shows beside the store."""
+        """What the worklist shows in addition to the store."""
         queue = self.queue
         return worklist.Now(self.settings.show_patient, dict(queue.progress), queue.model_sha256)
 
 
-class Told(Struct, frozen=True):
-    """What went wrong."""
+class Problem(Struct, frozen=True):
+    """An error."""
 
     code: str
     message: str
 
 
 class Trouble(Struct, frozen=True, omit_defaults=True):
-    """An answer that says what went wrong, and how things are."""
+    """The answer to a failed request: the error and the present state."""
 
-    error: Told
+    error: Problem
     state: answers.State | None = None
     exam: worklist.Listed | None = None
 
@@ -106,45 +106,47 @@ Body = Annotated[bytes, Depends(_body)]
 
 
 def answer(value: object, status: int = 200) -> Response:
-    """JSON."""
+    """An answer in JSON."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
 def trouble(status: int, code: str, message: str) -> Response:
-    """An error."""
-    return answer(Trouble(Told(code, printable(message))), status)
+    """An answer with an error."""
+    return answer(Trouble(Problem(code, printable(message))), status)
 
 
 def whole(text: str | None) -> int:
-    """A number from an address.
+    """Parse a number from an address.
 
     Raises:
-        BadBodyError: it is none.
+        BadBodyError: the text is not a number.
     """
     if text is None or not (text.isascii() and text.isdigit() and len(text) < _LONGEST_NUMBER):
-        raise BadBodyError(f"expected a number from 0, seen {text!r}")
+        raise BadBodyError(f"expected a whole number of 0 or more, seen {text!r}")
     return int(text)
 
 
 def line_of(reader: Reader, row: ExamRow) -> worklist.Listed:
-    """The exam in the worklist."""
+    """The line of an exam in the worklist."""
     return worklist.line(row, next(reversed(reader.store.signatures(row.id)), None), reader.now())
 
 
 def state_of(reader: Reader, exam: str) -> answers.State:
-    """The state of an exam, opened for it."""
-    found = opened(reader, exam)
-    with found.lock:
-        found.refresh()
+    """The state of an exam; the exam is opened if necessary."""
+    open_exam = opened(reader, exam)
+    with open_exam.lock:
+        open_exam.refresh()
         listed = line_of(reader, row_of(reader, exam))
-        return answers.state(found, listed, reader.store.signatures(exam), show_patient=reader.settings.show_patient)
+        return answers.state(
+            open_exam, listed, reader.store.signatures(exam), show_patient=reader.settings.show_patient
+        )
 
 
 def row_of(reader: Reader, exam: str) -> ExamRow:
     """An exam in the store.
 
     Raises:
-        UnknownError: there is none.
+        UnknownError: there is no such exam.
     """
     row = reader.store.exam(exam)
     if row is None:
@@ -160,11 +162,11 @@ def opened(reader: Reader, exam: str) -> OpenExam:
     """
     row = row_of(reader, exam)
     try:
-        found = reader.desk.open(exam)
+        open_exam = reader.desk.open(exam)
     except InputError as error:
         if row.state in (State.APPROVED, State.EDITED) and row.changed != str(error):
             reader.store.set_fields(exam, changed=str(error))
         raise
     if row.changed is not None:
         reader.store.set_fields(exam, changed=None)
-    return found
+    return open_exam

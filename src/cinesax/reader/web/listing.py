@@ -1,4 +1,4 @@
-"""Addresses of the worklist: see it, add exams, exclude them, analyze them again."""
+"""Routes for the worklist: show it, add exams, exclude them, analyze them again."""
 
 from pathlib import Path
 
@@ -48,10 +48,10 @@ def _add_path(reader: Context, body: Body) -> Response:
 
 
 def _added(reader: Reader, path: Path) -> Response:
-    found = worklist.find(path)
-    if not found:
-        raise InputError("nothing to read was found there: give a folder of DICOM, a zip, NIfTI or results")
-    ids = worklist.add(reader.store, found)
+    entries = worklist.find(path)
+    if not entries:
+        raise InputError("there is no exam: give a folder of DICOM files, a zip, NIfTI files or results")
+    ids = worklist.add(reader.store, entries)
     reader.queue.wake()
     return answer({"added": ids})
 
@@ -65,7 +65,7 @@ def _start_upload(reader: Context, body: Body) -> Response:
 @router.put("/api/uploads/{upload}/files/{number}")
 async def _put_file(reader: Context, upload: str, number: int, request: Request) -> Response:
     if number < 0:
-        raise BadBodyError("the number of a file counts from 0")
+        raise BadBodyError("the number of a file must be 0 or more")
     await reader.uploads.put(upload, number, request.stream())
     return answer({"taken": number})
 
@@ -132,9 +132,9 @@ def _again(reader: Reader, row: ExamRow, values: dict[str, object]) -> Response:
     if row.state in (State.WAITING, State.RUNNING, State.EXCLUDED):
         raise BusyError(f"the exam is {row.state}")
     if reader.store.line(row.id) or reader.store.signatures(row.id):
-        raise UsageError("a person has corrected or approved this exam: an analysis never replaces that")
+        raise UsageError("a person has corrected or approved this exam: it is never analyzed again")
     if not row.path:
-        raise UsageError("these results do not say where their exam is: add the exam itself")
+        raise UsageError("the results do not name their exam: add the exam itself")
     version = reader.store.next_version(row.id, row.version, "reader", "Analyze again", state=State.WAITING, **values)
     reader.desk.forget(row.id)
     reader.queue.wake()

@@ -1,4 +1,4 @@
-"""Addresses of one exam, to look at it."""
+"""Routes for viewing one exam."""
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -27,8 +27,8 @@ def _get_state(reader: Context, exam: str) -> Response:
 def _get_frames(reader: Context, exam: str, request: Request) -> Response:
     query = request.query_params
     place, phase = whole(query.get("slice")), query.get("phase")
-    found = opened(reader, exam)
-    return _binary(found.frames(place, None if phase is None else whole(phase)))
+    open_exam = opened(reader, exam)
+    return _binary(open_exam.frames(place, None if phase is None else whole(phase)))
 
 
 @router.get("/api/exams/{exam}/first")
@@ -38,16 +38,16 @@ def _get_first(reader: Context, exam: str) -> Response:
 
 @router.get("/api/exams/{exam}/long_axis")
 def _get_long_axis(reader: Context, exam: str) -> Response:
-    found = opened(reader, exam)
-    with found.lock:
-        return answer({"series": answers.long_axis(found.long_axis())})
+    open_exam = opened(reader, exam)
+    with open_exam.lock:
+        return answer({"series": answers.long_axis(open_exam.long_axis())})
 
 
 @router.get("/api/exams/{exam}/long_axis/{index}/frames")
 def _get_long_axis_frames(reader: Context, exam: str, index: str) -> Response:
-    found = opened(reader, exam)
-    with found.lock:
-        return _binary(answers.long_axis_of(found.long_axis(), whole(index)).pixels)
+    open_exam = opened(reader, exam)
+    with open_exam.lock:
+        return _binary(answers.long_axis_of(open_exam.long_axis(), whole(index)).pixels)
 
 
 @router.get("/api/exams/{exam}/history")
@@ -64,15 +64,15 @@ def _get_history(reader: Context, exam: str) -> Response:
 def _get_series(reader: Context, exam: str) -> Response:
     row = row_of(reader, exam)
     listed = [
-        {"index": index, "series": one.name, "kind": one.kind, "reason": one.explanation, "picked": one.uid in picked}
+        {"index": index, "series": s.name, "kind": s.kind, "reason": s.explanation, "picked": s.uid in picked}
         for picked in [_picked(reader, row)]
-        for index, one in enumerate(series_of(row))
+        for index, s in enumerate(series_of(row))
     ]
     return answer({"series": listed})
 
 
 def _picked(reader: Reader, row: ExamRow) -> tuple[str, ...]:
-    """The UIDs of the series that results are of."""
+    """The UIDs of the series from which the results were made."""
     if row.results is None:
         return ()
     return opened(reader, row.id).cine.source.series_uids

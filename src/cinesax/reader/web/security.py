@@ -1,9 +1,10 @@
-"""Who may ask: checks before anything else sees a request, and headers on every answer.
+"""Access control: checks of every request before anything else sees it, and headers on every answer.
 
-- Host must be one of ours. Otherwise a foreign page could have its own name lead to this machine (DNS rebinding).
+- Host must be one of our names. Otherwise a foreign page could point its own name to this machine (DNS rebinding).
 - A request that changes something must come from our own page (Origin).
-- A token, random in each run, or a cookie that was given for it; on another address than loopback also by a password.
-- Bodies are bounded.
+- A request needs the random token of this run or the cookie given for it. If the address is not loopback, a password
+  gives the cookie too.
+- The size of bodies is limited.
 """
 
 import hmac
@@ -58,13 +59,13 @@ _LOGIN = """<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>ci
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who gets in.
+    """Who has access.
 
     Attributes:
-        port: of the server.
-        hosts: the names under which it may be asked for, without port.
+        port: the port of the server.
+        hosts: the host names that requests may use, without port.
         token: the secret of this run.
-        password: for another address than loopback, or None.
+        password: the password, if the address is not loopback; otherwise None.
     """
 
     port: int
@@ -74,12 +75,12 @@ class Access:
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie: browsers share cookies among the ports of a host."""
+        """The name of the cookie. It contains the port, because all ports of a host share their cookies."""
         return f"cinesax_{self.port}"
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether only this machine can reach an address."""
     if address == "localhost":
         return True
     try:
@@ -95,13 +96,13 @@ class _Refused(Exception):
 
 
 class _Tries:
-    """Few passwords a minute, whoever tries."""
+    """Limits the attempts at a password per minute, over all clients."""
 
     def __init__(self) -> None:
         self._times: list[float] = []
 
     def allow(self) -> bool:
-        """Count a try; False where there were too many."""
+        """Count an attempt; False if there were too many."""
         now = time.monotonic()
         self._times = [at for at in self._times if now - at < 60]
         self._times.append(now)
@@ -109,7 +110,7 @@ class _Tries:
 
 
 class Guard:
-    """The checks, around an application."""
+    """An application with access control."""
 
     def __init__(self, application: Application, access: Access) -> None:
         self._application = application
@@ -117,12 +118,12 @@ class Guard:
         self._tries = _Tries()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """One connection (ASGI)."""
+        """Handle one connection (ASGI)."""
         if scope["type"] == "lifespan":
             await self._application(scope, receive, send)
             return
         if scope["type"] != "http":
-            return  # no WebSocket is offered
+            return  # WebSockets are not offered
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -170,13 +171,13 @@ class Guard:
         return cookie is not None and _same(cookie.value, self._access.token)
 
     async def _log_in(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> bool:
-        """Answer what gives a cookie; whether it was answered."""
+        """Answer requests for the cookie; return whether this was one."""
         query = parse_qs(scope["query_string"].decode("latin-1"))
         if scope["path"] == "/" and scope["method"] == "GET" and "token" in query:
             if not _same(query["token"][0], self._access.token):
-                raise _Refused(403, "not-allowed", "this address is of an earlier run: use the one printed last")
-            rest = {name: values[0] for name, values in query.items() if name != "token"}
-            await self._welcome(send, "/" + (f"?{urlencode(rest)}" if rest else ""))
+                raise _Refused(403, "not-allowed", "this address is from an earlier run: use the address printed last")
+            others = {name: values[0] for name, values in query.items() if name != "token"}
+            await self._welcome(send, "/" + (f"?{urlencode(others)}" if others else ""))
             return True
         if scope["path"] != "/login" or self._access.password is None:
             return False
@@ -190,11 +191,11 @@ class Guard:
             raise _Refused(413, "too-large", "the password is too long") from error
         given = parse_qs(body.decode("latin-1")).get("password", [""])[0]
         if not self._tries.allow():
-            await _page(send, 429, _LOGIN.format("Too many tries: wait a minute."))
+            await _page(send, 429, _LOGIN.format("Too many attempts: wait a minute."))
         elif _same(given, self._access.password):
             await self._welcome(send, "/")
         else:
-            await _page(send, 403, _LOGIN.format("Another password is expected."))
+            await _page(send, 403, _LOGIN.format("The password is wrong."))
         return True
 
     async def _welcome(self, send: Send, where: str) -> None:
@@ -206,7 +207,7 @@ class Guard:
         if self._access.password is not None and scope["path"] == "/":
             await _answer(send, 303, b"", [(b"location", b"/login")])
             return
-        raise _Refused(401, "not-allowed", "open the address that cinesax view has printed, with its token")
+        raise _Refused(401, "not-allowed", "open the address that cinesax view printed, with its token")
 
 
 def _same(given: str, secret: str) -> bool:
@@ -222,7 +223,7 @@ def _check_length(headers: dict[str, str], limit: int) -> None:
     if length is None:
         return
     if not length.isascii() or not length.isdigit() or len(length) > 20:
-        raise _Refused(400, "bad-request", "the length of the body is no number")
+        raise _Refused(400, "bad-request", "the length of the body is not a number")
     if int(length) > limit:
         raise _Refused(413, "too-large", f"the body is larger than {limit // 1024**2} MiB")
 
@@ -235,7 +236,7 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > limit:
-            # An exception that the application's own framework answers.
+            # The framework turns this exception into an answer.
             raise HTTPException(413, f"the body is larger than {max(1, limit // 1024**2)} MiB")
         return message
 

@@ -1,4 +1,4 @@
-"""Addresses of signatures, reports and comparisons."""
+"""Routes for signatures, reports and comparisons."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from cinesax.results.write import REPORT_NAME
 
 router = APIRouter()
 
-# The report brings its own script, which plays the cine: it runs in an origin of its own and reaches nothing.
+# The report contains a script, which plays the cine: it runs in its own origin and has no access to the page.
 _REPORT_POLICY = "; ".join(
     (
         *("sandbox allow-scripts", "default-src 'none'", "script-src 'unsafe-inline'", "style-src 'unsafe-inline'"),
@@ -35,20 +35,20 @@ def _sign(reader: Context, exam: str, body: Body) -> Response:
         raise UsageError("give your name: results are approved by a person")
     if row_of(reader, exam).state is State.EXCLUDED:
         raise BusyError("the exam is excluded: include it first")
-    found = opened(reader, exam)
-    with found.lock:
-        found.refresh()
+    open_exam = opened(reader, exam)
+    with open_exam.lock:
+        open_exam.refresh()
         signed = approve(
             reader.store,
-            found,
+            open_exam,
             asked,
             show_patient=reader.settings.show_patient,
             organization=reader.settings.organization,
         )
     folder = signed.folder if reader.settings.show_patient else f"approved-{signed.number}"
     report = f"/api/exams/{exam}/report?number={signed.number}"
-    told = {"version": signed.version, "state": State.APPROVED, "number": signed.number, "folder": folder}
-    return answer({**told, "report": report, "warning": signed.warning})
+    content = {"version": signed.version, "state": State.APPROVED, "number": signed.number, "folder": folder}
+    return answer({**content, "report": report, "warning": signed.warning})
 
 
 @router.post("/api/exams/{exam}/send_back")
@@ -77,21 +77,21 @@ def _report(reader: Context, exam: str, request: Request) -> Response:
         folder = _signature(reader, exam, whole(number)).folder
         text = (Path(folder) / REPORT_NAME).read_text(encoding="utf-8")
     else:
-        found = opened(reader, exam)
-        with found.lock:
-            found.refresh()
-            text = render(found.analysis)
+        open_exam = opened(reader, exam)
+        with open_exam.lock:
+            open_exam.refresh()
+            text = render(open_exam.analysis)
     headers = {"Content-Security-Policy": _REPORT_POLICY}
     return Response(text, media_type="text/html; charset=utf-8", headers=headers)
 
 
 @router.get("/api/exams/{exam}/compare")
 def _compare(reader: Context, exam: str, a: str = "first", b: str = "current") -> Response:
-    found = opened(reader, exam)
-    with found.lock:
-        found.refresh()
-        (one, name), (other, other_name) = (_reading(reader, found, which) for which in (a, b))
-        return answer(compared(one, other, (name, other_name)))
+    open_exam = opened(reader, exam)
+    with open_exam.lock:
+        open_exam.refresh()
+        (first, first_name), (second, second_name) = (_reading(reader, open_exam, which) for which in (a, b))
+        return answer(compared(first, second, (first_name, second_name)))
 
 
 @router.get("/api/compare")
@@ -101,14 +101,14 @@ def _compare_all(reader: Context, a: str = FIRST, b: str = CURRENT) -> Response:
 
 
 def _signature(reader: Reader, exam: str, number: int) -> Signature:
-    signed = next((one for one in reader.store.signatures(exam) if one.number == number), None)
-    if signed is None:
+    signature = next((s for s in reader.store.signatures(exam) if s.number == number), None)
+    if signature is None:
         raise UnknownError
-    return signed
+    return signature
 
 
 def _reading(reader: Reader, exam: OpenExam, which: str) -> tuple[Analysis, str]:
-    """One of the readings of an exam, and whose it is."""
+    """One of the readings of an exam, and its author."""
     if which == "first":
         return exam.first, exam.first.segmentation.author
     if which == "current":
