@@ -112,7 +112,7 @@ def test_a_list_brings_its_columns(tmp_path: Path) -> None:
     [
         ([], 2, "either the folder"),
         (["ROOT", "--jobs", "0"], 2, "--jobs must be at least 1"),
-        (["ROOT", "--outputs", "film"], 2, "--outputs knows"),
+        (["ROOT", "--outputs", "film"], 2, "--outputs must be of"),
         (["ROOT", "--label", "arm"], 2, "a column needs --list"),
         (["ROOT/none"], 3, "does not exist"),
         (["EMPTY"], 3, "there is no exam below"),

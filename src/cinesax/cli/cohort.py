@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         metavar="STORE",
-        help="where cinesax view keeps what readers do (default: each folder cinesax-reader in or beside RESULTS)",
+        help="a store of cinesax view with readers' work (default: each folder cinesax-reader in or beside RESULTS)",
     )
     analysis = parser.add_argument_group("the analysis")
     analysis.add_argument("--model", type=Path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="analyze only exams whose files changed; keep results of another version, network or option",
     )
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--jobs", type=int, metavar="N", help="exams at a time (default: one a core, at most 8)")
+    limits.add_argument("--jobs", type=int, metavar="N", help="exams at a time (default: one per core, at most 8)")
     limits.add_argument(
         "--memory-gb", type=float, default=4.0, metavar="GB", help="memory of one exam (Linux; default: 4)"
     )
@@ -123,7 +123,7 @@ def _limits(args: argparse.Namespace, jobs: int) -> "Limits":
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, seen {jobs}")
     if not 0.25 <= args.memory_gb <= 1024 or not 0 < args.minutes <= 1440:
-        raise UsageError("--memory-gb is from 0.25 to 1024, --minutes above 0 and up to 1440")
+        raise UsageError("--memory-gb must be from 0.25 to 1024, --minutes above 0 and at most 1440")
     memory = int(args.memory_gb * _GB)
     return Limits(memory_bytes=memory, seconds=60 * args.minutes, grown_bytes=memory // 2)
 
@@ -136,7 +136,7 @@ def _outputs(text: str | None) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip() not in ("", "none"))
     unknown = [name for name in names if name not in OUTPUTS]
     if unknown:
-        raise UsageError(f"--outputs knows {', '.join(OUTPUTS)} and none, seen {unknown[0]}")
+        raise UsageError(f"--outputs must be of {', '.join(OUTPUTS)} or none, seen {unknown[0]}")
     return names
 
 

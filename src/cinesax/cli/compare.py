@@ -15,13 +15,13 @@ from cinesax.core.errors import UsageError
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("first", type=Path, metavar="A", help="a folder of a cohort or of results, or a table")
-    parser.add_argument("second", type=Path, metavar="B", help="the same, of the other values")
+    parser.add_argument("second", type=Path, metavar="B", help="the other values, as A")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="the folder for comparison.html and .json")
     parser.add_argument(
         "--key",
         action="append",
         metavar="COLUMN",
-        help="the column that names exams; twice where A and B call it differently",
+        help="the column that names exams; give it twice if A and B use different names",
     )
 
 
@@ -32,15 +32,16 @@ def run(args: argparse.Namespace) -> None:
 
     keys = args.key or [None]
     if len(keys) > 2:
-        raise UsageError("--key is given once for both, or twice")
+        raise UsageError("--key may be given once for both, or twice")
     comparison = compare(read_values(args.first, key=keys[0]), read_values(args.second, key=keys[-1]))
     lines = [f"{len(comparison.matched):,} exams in common; differences are {args.second.name} - {args.first.name}"]
-    for one in comparison.variables:
-        a = one.agreement
-        icc = "-" if one.icc is None else f"{one.icc.value:.3f}"
+    for variable in comparison.variables:
+        a = variable.agreement
+        icc = "-" if variable.icc is None else f"{variable.icc.value:.3f}"
         slope = "-" if a.slope is None else f"{a.slope:.3f}"
+        title = f"{variable.name} ({variable.unit})"
         lines.append(
-            f"{one.name + ' (' + one.unit + ')':<12} n {a.n:>6}  bias {a.bias:+7.2f}  limits {a.lower:+7.2f} to "
+            f"{title:<12} n {a.n:>6}  bias {a.bias:+7.2f}  limits {a.lower:+7.2f} to "
             f"{a.upper:+7.2f}  mean error {a.mean_absolute:6.2f}  ICC {icc}  slope {slope}"
         )
     if args.out is not None:

@@ -1,7 +1,7 @@
-"""Who works on which exam, where several runs share a folder of results.
+"""Claims on exams, so that several runs can share a folder of results.
 
-One file, of which each run locks one byte an exam: the system takes the locks of a process back when it ends, however
-it ends. Where the system has no such locks (Windows), two runs do some exams twice, with the same result.
+The runs lock one file, one byte for each exam. The system releases the locks of a process when it ends in any way. On
+systems without such locks (Windows), two runs may analyze some exams twice, with the same result.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Claims:
         os.close(self._file)
 
     def take(self, key: str) -> bool:
-        """Claim an exam; False if another run has it."""
+        """Claim an exam; False if another run has claimed it."""
         if fcntl is None:
             return True
         try:
@@ -46,7 +46,7 @@ class Claims:
         return True
 
     def give_back(self, key: str) -> None:
-        """Let other runs have an exam."""
+        """Release an exam for other runs."""
         if fcntl is not None:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(key))
 

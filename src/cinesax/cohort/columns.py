@@ -1,4 +1,4 @@
-"""The columns of a cohort's table: name, type, unit and meaning. The table, its data dictionary and REDCap ask here."""
+"""The columns of a cohort's table: name, type, unit and meaning. The table, its data dictionary and REDCap use them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from cinesax.results import tables
 
 
 class Type(StrEnum):
-    """What the cells of a column are."""
+    """The type of the cells of a column."""
 
     TEXT = "text"
     WHOLE = "integer"
@@ -19,10 +19,10 @@ class Column:
     """One column.
 
     Attributes:
-        name: of the column; ends with the unit.
-        meaning: for people.
-        type: of its cells.
-        unit: as text; "" for none.
+        name: the name of the column, which ends with the unit.
+        meaning: the meaning, for people.
+        type: the type of its cells.
+        unit: the unit as text; "" if there is none.
     """
 
     name: str
@@ -52,7 +52,7 @@ _UNITS = {
 _FIRST = (
     Column("exam", "Key of the exam: pseudonymous, the same in every run; names.csv has its name", Type.TEXT),
     Column("status", "done, edited, approved or excluded (by a reader), failed, waiting (not analyzed yet)", Type.TEXT),
-    Column("reason", "Why there are no values; a stable name", Type.TEXT),
+    Column("reason", "Why there are no values: a stable name", Type.TEXT),
     Column(
         "exit_code",
         "Exit code of cinesax analyze for this exam; 124 time limit, 137 memory or killed, 139 crashed",
@@ -113,8 +113,8 @@ _WHOLE = ("ed_phase", "es_phase", "errors", "warnings", "notes")
 
 
 def _unit(name: str) -> str:
-    fits = [ending for ending in _UNITS if name.endswith(ending)]
-    return _UNITS[max(fits, key=len)] if fits else ""
+    endings = [ending for ending in _UNITS if name.endswith(ending)]
+    return _UNITS[max(endings, key=len)] if endings else ""
 
 
 def _measured(name: str) -> Column:

@@ -1,4 +1,4 @@
-"""Agreement of two sets of values of the same exams: figures, the worst exams, as JSON and as a page."""
+"""Agreement of two sets of values for the same exams: statistics and the worst exams, as JSON and as a page."""
 
 import json
 import os
@@ -28,13 +28,13 @@ _MOST_DOTS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """Agreement in one column: differences are second minus first.
+    """Agreement in one column; differences are second minus first.
 
     Attributes:
-        column: of the tables.
-        name, unit: for people.
+        column: the column of the tables.
+        name, unit: the name and unit for people.
         keys: the exams that have a value on both sides.
-        first, second: (exam,) their values.
+        first, second: (exam,) the values of each side.
         agreement: bias, limits, slope.
         icc: the intraclass correlation.
     """
@@ -51,12 +51,12 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two sides, and how they agree.
+    """Two sides and their agreement.
 
     Attributes:
         first, second: the sides.
-        matched: key of the first -> key of the second.
-        variables: those that at least three exams have on both sides.
+        matched: key on the first side -> key on the second.
+        variables: the variables that at least three exams have on both sides.
     """
 
     first: Values
@@ -66,20 +66,20 @@ class Comparison:
 
 
 def compare(first: Values, second: Values) -> Comparison:
-    """Match the exams of two sides by their keys, else by what names.csv calls them, and compare what both have.
+    """Match the exams of two sides by their keys, or else by their names in names.csv, and compare the values of both.
 
     Raises:
-        InputError: they have too few exams or no column in common.
+        InputError: the sides have too few exams or no column in common.
     """
     matched = _matched(first, second)
     if len(matched) < _FEWEST:
         raise InputError(
-            f"{first.name} and {second.name} have {len(matched)} exams in common, at least {_FEWEST} are needed: they "
-            f"name exams as {_examples(first)} and {_examples(second)}; name the columns with --key"
+            f"{first.name} and {second.name} have {len(matched)} exams in common, at least {_FEWEST} are needed: exams "
+            f"are named {_examples(first)} and {_examples(second)}; give the columns with the names with --key"
         )
-    variables = [one for column in VARIABLES if (one := _variable(column, first, second, matched)) is not None]
+    variables = [v for column in VARIABLES if (v := _variable(column, first, second, matched)) is not None]
     if not variables:
-        raise InputError(f"{first.name} and {second.name} have no value in common that {_FEWEST} exams have")
+        raise InputError(f"{first.name} and {second.name} have no column in common with values for {_FEWEST} exams")
     return Comparison(first, second, matched, tuple(variables))
 
 
@@ -91,11 +91,11 @@ def _matched(first: Values, second: Values) -> dict[str, str]:
     same = {key: key for key in first.exams if key in second.exams}
     if same:
         return same
-    for one, other, turned in ((first, second, False), (second, first, True)):
-        named = {label: key for key, labels in one.labels.items() for label in labels if key in one.exams}
-        found = {named[label]: label for label in other.exams if label in named}
-        if found:
-            return {label: key for key, label in found.items()} if turned else found
+    for labelled, other, swapped in ((first, second, False), (second, first, True)):
+        named = {label: key for key, labels in labelled.labels.items() for label in labels if key in labelled.exams}
+        matches = {named[label]: label for label in other.exams if label in named}
+        if matches:
+            return {label: key for key, label in matches.items()} if swapped else matches
     return {}
 
 
@@ -105,16 +105,16 @@ def _variable(column: str, first: Values, second: Values, matched: dict[str, str
         for key, other in sorted(matched.items())
         if column in first.exams[key] and column in second.exams[other]
     ]
-    one, two = (np.array([pair[place] for pair in pairs], dtype=np.float64) for place in (1, 2))
-    agreement = bland_altman(one, two)
+    a, b = (np.array([pair[side] for pair in pairs], dtype=np.float64) for side in (1, 2))
+    agreement = bland_altman(a, b)
     if agreement is None:
         return None
-    icc = intraclass_correlation(np.stack([one, two], axis=1))
-    return Variable(column, *VARIABLES[column], tuple(pair[0] for pair in pairs), one, two, agreement, icc)
+    icc = intraclass_correlation(np.stack([a, b], axis=1))
+    return Variable(column, *VARIABLES[column], tuple(pair[0] for pair in pairs), a, b, agreement, icc)
 
 
 def worst(variable: Variable, count: int = _WORST) -> list[tuple[str, float, float]]:
-    """The exams of the largest differences: (key, first, second)."""
+    """The exams with the largest differences: (key, first, second)."""
     order = np.argsort(-np.abs(variable.second - variable.first), kind="stable")[:count]
     return [(variable.keys[index], float(variable.first[index]), float(variable.second[index])) for index in order]
 
@@ -136,7 +136,7 @@ def write_comparison(comparison: Comparison, out: Path) -> Path:
 
 
 def _json(comparison: Comparison) -> str:
-    told = {
+    content = {
         "schema": SCHEMA,
         "research_use": RESEARCH_USE,
         "first": comparison.first.name,
@@ -145,18 +145,19 @@ def _json(comparison: Comparison) -> str:
         "exams_only_in_first": len(comparison.first.exams) - len(comparison.matched),
         "exams_only_in_second": len(comparison.second.exams) - len(comparison.matched),
         "variables": {
-            one.column: {
-                "unit": one.unit,
-                "agreement": asdict(one.agreement),
-                "icc": None if one.icc is None else asdict(one.icc),
+            variable.column: {
+                "unit": variable.unit,
+                "agreement": asdict(variable.agreement),
+                "icc": None if variable.icc is None else asdict(variable.icc),
                 "worst": [
-                    {"exam": key, "first": a, "second": b, "difference": round(b - a, 6)} for key, a, b in worst(one)
+                    {"exam": key, "first": a, "second": b, "difference": round(b - a, 6)}
+                    for key, a, b in worst(variable)
                 ],
             }
-            for one in comparison.variables
+            for variable in comparison.variables
         },
     }
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def _page(comparison: Comparison, out: Path) -> str:
@@ -173,7 +174,8 @@ def _page(comparison: Comparison, out: Path) -> str:
         second=second,
         comparison=comparison,
         variables=[
-            (one, _plots(one, first, second), _worst_rows(comparison, one, out)) for one in comparison.variables
+            (variable, _plots(variable, first, second), _worst_rows(comparison, variable, out))
+            for variable in comparison.variables
         ],
         width=figures.WIDTH,
         research_use=RESEARCH_USE,
@@ -181,14 +183,14 @@ def _page(comparison: Comparison, out: Path) -> str:
     )
 
 
-def _plots(one: Variable, first: str, second: str) -> tuple[figures.Plot, figures.Plot]:
-    """Second against first, and differences against means."""
-    # A page of 50,000 dots opens in no browser: evenly many of them show the same cloud.
-    shown = np.arange(len(one.keys))[:: -(-len(one.keys) // _MOST_DOTS)]
-    a, b, names = one.first[shown], one.second[shown], [one.keys[index] for index in shown]
-    what = f"{one.name} ({one.unit})"
+def _plots(variable: Variable, first: str, second: str) -> tuple[figures.Plot, figures.Plot]:
+    """Two plots: second against first, and differences against means."""
+    # Browsers cannot show 50,000 dots: every nth dot shows the same cloud.
+    shown = np.arange(len(variable.keys))[:: -(-len(variable.keys) // _MOST_DOTS)]
+    a, b, names = variable.first[shown], variable.second[shown], [variable.keys[index] for index in shown]
+    what = f"{variable.name} ({variable.unit})"
     against = figures.against_truth(a, b, names, what)
-    apart = figures.differences(a, b, names, what=what, figures=one.agreement)
+    apart = figures.differences(a, b, names, what=what, figures=variable.agreement)
     dots = _captioned(against.dots, names, a, b)
     return (
         replace(against, x_title=f"{what}, {first}", y_title=f"{what}, {second}", dots=dots),
@@ -198,14 +200,14 @@ def _plots(one: Variable, first: str, second: str) -> tuple[figures.Plot, figure
 
 def _captioned(dots: Sequence[figures.Dot], names: Sequence[str], a: Floats, b: Floats) -> tuple[figures.Dot, ...]:
     return tuple(
-        replace(dot, title=f"{name}: {one:.1f}, {two:.1f}")
-        for dot, name, one, two in zip(dots, names, a, b, strict=True)
+        replace(dot, title=f"{name}: {first:.1f}, {second:.1f}")
+        for dot, name, first, second in zip(dots, names, a, b, strict=True)
     )
 
 
 @dataclass(frozen=True, slots=True)
 class WorstRow:
-    """An exam in the list of the largest differences; links where there are reports."""
+    """An exam in the list of largest differences, with links to its reports if there are any."""
 
     key: str
     first: float
@@ -214,7 +216,7 @@ class WorstRow:
     second_report: str | None
 
 
-def _worst_rows(comparison: Comparison, one: Variable, out: Path) -> list[WorstRow]:
+def _worst_rows(comparison: Comparison, variable: Variable, out: Path) -> list[WorstRow]:
     return [
         WorstRow(
             key,
@@ -223,7 +225,7 @@ def _worst_rows(comparison: Comparison, one: Variable, out: Path) -> list[WorstR
             _link(comparison.first.reports.get(key), out),
             _link(comparison.second.reports.get(comparison.matched[key]), out),
         )
-        for key, a, b in worst(one)
+        for key, a, b in worst(variable)
     ]
 
 

@@ -1,7 +1,7 @@
 """index.html of a cohort: overview, distributions, failures by reason, and the list with the doubtful exams first.
 
-One file without requests to anywhere; pictures of exams lie beside it and are loaded when a row is opened. The list
-draws only the rows that are seen, so 5,000 of them scroll as ten do.
+One file, which loads nothing from the network; pictures of exams are beside it and are loaded when a row is opened.
+The list draws only the visible rows, so 5,000 rows scroll as fast as ten.
 """
 
 import heapq
@@ -23,7 +23,7 @@ from cinesax.results.tables import RESEARCH_USE
 
 PAGE_NAME = "index.html"
 MOST_ROWS = 20_000
-"""More are not listed in the page, only counted: the most doubtful are kept, and the table has all."""
+"""The page lists the most doubtful exams up to this number, and counts the others; the table has all."""
 
 _NUMBERS = ("ef_percent", "edv_ml", "esv_ml", "sv_ml", "lv_mass_g", "heart_rate_bpm")
 _TEXTS = (
@@ -53,7 +53,7 @@ _ORDER = {"done": 0, "edited": 0, "approved": 0, "excluded": -1, "failed": -1, "
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A distribution that is shown: so many bins of one width, and what lies outside goes to the ends."""
+    """A histogram with bins of equal width; values outside go into the first or last bin."""
 
     column: str
     title: str
@@ -78,7 +78,7 @@ HISTOGRAMS = (
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar of a histogram, in per cent of the highest."""
+    """One bar of a histogram; its height is in per cent of the highest bar."""
 
     title: str
     count: int
@@ -92,13 +92,13 @@ class Page:
         self._statuses: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._doubts: Counter[str] = Counter()
-        self._bins = {one.column: [0] * one.bins for one in HISTOGRAMS}
-        # A heap with the least doubtful on top: that one leaves when another comes in.
+        self._bins = {histogram.column: [0] * histogram.bins for histogram in HISTOGRAMS}
+        # A heap with the least doubtful row on top, which goes when another row comes in.
         self._kept: list[tuple[tuple[float, float], int, list[Cell]]] = []
         self._count = 0
 
     def take(self, row: Row) -> None:
-        """Note a row."""
+        """Add a row."""
         cells = row.cells
         status = str(cells["status"])
         self._count += 1
@@ -106,10 +106,10 @@ class Page:
         if cells.get("reason"):
             self._reasons[str(cells["reason"])] += 1
         self._doubts.update(str(cells.get("doubts") or "").split())
-        for one in HISTOGRAMS:
-            value = cells.get(one.column)
+        for histogram in HISTOGRAMS:
+            value = cells.get(histogram.column)
             if isinstance(value, int | float):
-                self._bins[one.column][one.place(value)] += 1
+                self._bins[histogram.column][histogram.place(value)] += 1
         rank = (float(_ORDER.get(status, 0)), float(cells.get("doubt") or 0))
         entry = (rank, -self._count, _shown(row))
         if len(self._kept) < MOST_ROWS:
@@ -118,10 +118,10 @@ class Page:
             heapq.heappushpop(self._kept, entry)
 
     def write(self, path: Path) -> None:
-        """Write the page; it appears whole.
+        """Write the page, complete or not at all.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the page cannot be written.
         """
         try:
             with replacing(path) as temporary:
@@ -132,8 +132,8 @@ class Page:
     def _rendered(self) -> str:
         listed = [entry[2] for entry in sorted(self._kept, key=lambda entry: entry[:2], reverse=True)]
         data = {"columns": [*_TEXTS, *_NUMBERS, *_OTHERS, "report", "picture"], "rows": listed}
-        # "<" cannot end the script early then.
-        told = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+        # With "<" escaped, no text can end the script element.
+        content = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         return _template().render(
             count=self._count,
             listed=len(listed),
@@ -142,19 +142,19 @@ class Page:
             ],
             reasons=self._reasons.most_common(),
             doubts=self._doubts.most_common(12),
-            histograms=[(one, self._bars(one), sum(self._bins[one.column])) for one in HISTOGRAMS],
-            data=told,
+            histograms=[(h, self._bars(h), sum(self._bins[h.column])) for h in HISTOGRAMS],
+            data=content,
             css=_text("index.css"),
             js=_text("index.js"),
             research_use=RESEARCH_USE,
         )
 
-    def _bars(self, one: Histogram) -> list[Bar]:
-        counts = self._bins[one.column]
+    def _bars(self, histogram: Histogram) -> list[Bar]:
+        counts = self._bins[histogram.column]
         highest = max(*counts, 1)
-        edges = [one.low + one.width * index for index in range(one.bins + 1)]
+        edges = [histogram.low + histogram.width * index for index in range(histogram.bins + 1)]
         return [
-            Bar(f"{low:g} to {high:g} {one.unit}", count, round(100 * count / highest, 1))
+            Bar(f"{low:g} to {high:g} {histogram.unit}", count, round(100 * count / highest, 1))
             for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
         ]
 

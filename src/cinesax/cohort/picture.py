@@ -1,4 +1,4 @@
-"""One small picture an exam: ED and ES of a slice in the middle of the ventricle, with what was drawn."""
+"""A small picture of each exam: a middle slice of the ventricle at ED and ES, with its contours."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _QUALITY = 70
 
 
 def write_picture(analysis: Analysis, path: Path) -> None:
-    """Write the picture; nothing where no cavity was drawn at ED."""
+    """Write the picture, unless no cavity is drawn at ED."""
     m, cine, segmentation = analysis.measurements, analysis.cine, analysis.segmentation
     if m.ed_phase is None:
         return

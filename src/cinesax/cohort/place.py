@@ -1,4 +1,4 @@
-"""An exam's folder comes into its place whole, and what people put into the earlier one stays."""
+"""Replace an exam's folder in one step, and keep the files that people put into the earlier folder."""
 
 import os
 import shutil
@@ -9,13 +9,13 @@ from cinesax.files.folder_swap import put_in_place
 
 
 def install(stage: Path, target: Path) -> None:
-    """Put a folder in the place of the exam's earlier one.
+    """Replace the earlier folder of an exam by a new one.
 
-    Entries of the earlier folder that are not its own (approved versions, notes) are linked or copied into the new one
-    before the two change places, so that no moment exists in which they are not there.
+    Entries that cinesax did not write (approved versions, notes) are linked or copied into the new folder before the
+    two are swapped, so they exist at every moment.
 
     Raises:
-        OSError: the disk is full, or the place cannot be written. What was there is unchanged then.
+        OSError: the disk is full, or the target cannot be written. The earlier folder is then unchanged.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir():
@@ -25,14 +25,14 @@ def install(stage: Path, target: Path) -> None:
 
 
 def foreign_entries(folder: Path, receipt: Receipt | None) -> list[str]:
-    """Names in an exam's folder that its receipt does not name: somebody's work."""
+    """Names of entries in an exam's folder that its receipt does not list: people put them there."""
     own = {RECEIPT_NAME, *(receipt.entries if receipt is not None else ())}
     return sorted(name for name in os.listdir(folder) if name not in own)
 
 
 def _keep(source: Path, place: Path) -> None:
     if place.exists() or place.is_symlink():
-        return  # of this name there is one of ours: a receipt of another version listed fewer
+        return  # cinesax writes an entry of this name too, which the receipt of an earlier version did not list
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, place, symlinks=True, copy_function=_link)
     else:

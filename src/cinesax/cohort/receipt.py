@@ -1,7 +1,7 @@
-"""The receipt of an exam: what was done, with what, and its row of the table.
+"""The receipt of an exam: what was done, with which options and network, and the exam's row of the table.
 
-It lies in the exam's folder and appears together with it. The table is made from receipts alone, so nothing that ends
-a run can take a row away or count one twice.
+A receipt is in the exam's folder and appears together with it. The table is made from receipts alone, so an interrupted
+run can neither lose a row nor count one twice.
 """
 
 import os
@@ -37,7 +37,7 @@ class Reason(StrEnum):
     CHANGED = "changed"
     """A file was changed while the exam was read."""
     GONE = "gone"
-    """A file that was planned is not there any more: a share that vanished, say."""
+    """A planned file no longer exists: on a disconnected share, for example."""
     BUG = "bug"
 
 
@@ -57,14 +57,14 @@ EXIT_CODES = {
     Reason.GONE: 3,
     Reason.BUG: 1,
 }
-"""Those of `cinesax analyze`; for what only limits see, those of shells: 124 time limit, 137 killed, 139 crashed."""
+"""Exit codes of `cinesax analyze`; for limits and crashes those of shells: 124 time limit, 137 killed, 139 crashed."""
 
 PASSING = frozenset((Reason.NOT_WRITTEN, Reason.KILLED, Reason.CHANGED, Reason.GONE, Reason.MISSING_EXTRA))
-"""Reasons that are not the exam's own: the next run tries again by itself."""
+"""Reasons that do not lie in the exam: the next run analyzes it again without being asked."""
 
 
 class Status(StrEnum):
-    """What a receipt says of an exam."""
+    """The status of an exam in its receipt."""
 
     DONE = "done"
     FAILED = "failed"
@@ -81,7 +81,7 @@ class Doubt(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """The analysis.json that belongs to a receipt: another one in its place is somebody's work."""
+    """The analysis.json that belongs to a receipt: if the file differs, a person has changed it."""
 
     size: int
     mtime_ns: int
@@ -89,13 +89,13 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Recipe(msgspec.Struct, frozen=True):
-    """What decides a result beside the exam itself.
+    """What a result depends on besides the exam.
 
     Attributes:
-        options: a hash of the options of the analysis and of what is written.
+        options: a hash of the options of the analysis and the chosen outputs.
         software: name and version of this program.
-        network: name and version.
-        network_sha256: of what decides its results.
+        network: name and version of the network.
+        network_sha256: checksum of the parts of the network that its results depend on.
     """
 
     options: str
@@ -105,20 +105,20 @@ class Recipe(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done with one exam.
+    """The receipt of one exam.
 
     Attributes:
-        key: its name in the cohort.
+        key: the name of the exam in the cohort.
         status: whether there are values.
         inputs: the fingerprint of its files when they were read.
-        recipe: what decides the result beside them.
-        reason, message, exit_code: of a failure; the message names no patient and no file.
+        recipe: what the result depends on besides the files.
+        reason, message, exit_code: why the exam failed; the message names no patient and no file.
         values: its cells of the table, by column.
         findings: what to doubt.
-        pixels_sha256: of the exam, by which versions of it are known.
+        pixels_sha256: checksum of the exam's pixels, to recognise versions of the exam.
         written: the analysis.json beside the receipt.
-        entries: names of what was written into the folder; everything else in it is somebody's.
-        seconds: wall time; not in the table, which is the same for every run.
+        entries: names of the entries that cinesax wrote into the folder; all others belong to people.
+        seconds: wall time; not in the table, so that the table is the same for every run.
     """
 
     schema: str = SCHEMA
@@ -142,9 +142,11 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def read_receipt(folder: Path) -> Receipt | None:
-    """The receipt in an exam's folder; None where there is none that this version reads."""
+    """The receipt in an exam's folder; None if there is none that this version can read."""
     try:
-        with open(f"{folder}/{RECEIPT_NAME}", "rb") as stream:  # a Path for each of a million costs a minute
+        with open(
+            f"{folder}/{RECEIPT_NAME}", "rb"
+        ) as stream:  # making a Path for each of a million receipts takes a minute
             receipt = _DECODER.decode(stream.read())
     except (OSError, msgspec.MsgspecError):
         return None
@@ -152,32 +154,32 @@ def read_receipt(folder: Path) -> Receipt | None:
 
 
 def write_receipt(receipt: Receipt, folder: Path) -> None:
-    """Write a receipt into a folder that nobody sees yet."""
+    """Write a receipt into a folder that is not in its place yet."""
     text = msgspec.json.format(_ENCODER.encode(receipt), indent=1)
     with (folder / RECEIPT_NAME).open("wb") as stream:
         stream.write(text + b"\n")
         stream.flush()
-        # A receipt that outlives a power cut without its text would be an exam that nobody repeats.
+        # After a power cut, a receipt must not exist without its text.
         os.fsync(stream.fileno())
 
 
 def inputs_of(planned: Planned) -> str:
-    """The fingerprint of an exam's files as they are now: that of the plan if nothing has changed.
+    """The present fingerprint of an exam's files; it equals that of the plan if no file has changed.
 
     Raises:
-        OSError: a file is gone.
+        OSError: a file no longer exists.
     """
     if planned.kind is Kind.OTHER:
         return ""
     files: Iterable[StoredFile] = planned.files or (StoredFile(file) for file in _files_at(planned.root))
     stamps: dict[Path, tuple[int, int]] = {}
-    told = []
+    parts = []
     for file in files:
         if file.path not in stamps:
             info = file.path.stat()
             stamps[file.path] = info.st_size, info.st_mtime_ns
-        told.append((below(file.path, planned.top), file.member or "", *stamps[file.path]))
-    return fingerprint(told)
+        parts.append((below(file.path, planned.top), file.member or "", *stamps[file.path]))
+    return fingerprint(parts)
 
 
 def _files_at(root: Path) -> list[Path]:

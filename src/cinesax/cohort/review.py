@@ -1,4 +1,4 @@
-"""What people made of an exam: approved and edited versions beside or in its folder, which no run replaces."""
+"""Approved and edited versions of an exam, which no run replaces."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ _RESULT = "analysis.json"
 
 
 class Work(StrEnum):
-    """How far people got."""
+    """The kinds of a person's work on an exam."""
 
     EDITED = "edited"
     APPROVED = "approved"
     EXCLUDED = "excluded"
-    """A reader said that the exam does not count."""
+    """A reader excluded the exam."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class Human:
     """A version by a person.
 
     Attributes:
-        work: edited or approved.
-        by: who.
-        measurements: those of its analysis.json.
-        folder: where it lies; None where it is only in a store.
+        work: edited, approved or excluded.
+        by: the person.
+        measurements: the measurements of its analysis.json.
+        folder: the folder of the version; None if it is only in a store.
     """
 
     work: Work
@@ -42,10 +42,10 @@ class Human:
 
 
 def human_version(folder: Path, receipt: Receipt, stores: Stores = NO_STORES) -> Human | None:
-    """The version by a person that counts: an exclusion, else the last that was approved, else edited.
+    """The version by a person that counts: an exclusion, else the last approved version, else the last edited one.
 
-    It is in a store of the reader, or in the exam's folder: its own analysis.json if that is another than the receipt
-    says, and result folders in it.
+    Versions are in stores of the reader or in the exam's folder: its analysis.json, if it differs from the one in the
+    receipt, and folders of results.
     """
     versions = [] if _is_own(folder / _RESULT, receipt.written) else [folder]
     try:
@@ -53,17 +53,17 @@ def human_version(folder: Path, receipt: Receipt, stores: Stores = NO_STORES) ->
     except OSError:
         entries = []
     versions += [path.parent for entry in entries for path in _results_below(folder / entry)]
-    found = [human for human in map(_human, versions) if human is not None]
+    humans = [human for human in map(_human, versions) if human is not None]
     # max takes the first of equals, so the newest comes first.
-    found.sort(key=lambda human: _time(human.folder), reverse=True)
-    found = [*_from_stores(receipt, stores), *found]
-    return max(found, key=lambda human: list(Work).index(human.work), default=None)
+    humans.sort(key=lambda human: _time(human.folder), reverse=True)
+    humans = [*_from_stores(receipt, stores), *humans]
+    return max(humans, key=lambda human: list(Work).index(human.work), default=None)
 
 
 def _from_stores(receipt: Receipt, stores: Stores) -> Iterator[Human]:
     for signed in stores.get(str(receipt.values.get("case")), ()):
         if signed.pixels_sha256 not in (None, receipt.pixels_sha256):
-            continue  # another exam of the same UID
+            continue  # another exam with the same UID
         if signed.state == Work.EXCLUDED:
             yield Human(Work.EXCLUDED, signed.by, dict.fromkeys(tables.SCALARS), None)
         elif signed.approved is not None:
@@ -75,7 +75,7 @@ def _from_stores(receipt: Receipt, stores: Stores) -> Iterator[Human]:
 
 
 def _few(signed: Signed) -> dict[str, str | int | float | None]:
-    """What the store knows of a version that is not approved yet; the network's other values would not belong to it."""
+    """The stored values of a version that is not approved yet; all others are empty, not the network's."""
     edv, esv = signed.edv_ml, signed.esv_ml
     few = {"ef_percent": signed.ef_percent, "edv_ml": edv, "esv_ml": esv}
     few["sv_ml"] = None if edv is None or esv is None else edv - esv
@@ -104,7 +104,7 @@ def _is_own(path: Path, own: Written | None) -> bool:
             return True
         import hashlib
 
-        # Copied folders have other times.
+        # Copied folders have different times.
         return hashlib.sha256(path.read_bytes()).hexdigest() == own.sha256
     except OSError:
         return True
@@ -112,15 +112,15 @@ def _is_own(path: Path, own: Written | None) -> bool:
 
 def _human(folder: Path) -> Human | None:
     try:
-        told = tables.read_json(folder / _RESULT)
-        drawn = told["segmentation"]["origins"]
-        base = told["segmentation"]["origin"]
-        measured = {name: told["measurements"][name] for name in tables.SCALARS}
+        content = tables.read_json(folder / _RESULT)
+        drawn = content["segmentation"]["origins"]
+        base = content["segmentation"]["origin"]
+        measured = {name: content["measurements"][name] for name in tables.SCALARS}
     except (InputError, KeyError, TypeError):
         return None
-    approved = [one for one in drawn if one["approved"]]
-    edited = [one for one in drawn if one["origin"] == Origin.EDITED.value]
+    approved = [mark for mark in drawn if mark["approved"]]
+    edited = [mark for mark in drawn if mark["origin"] == Origin.EDITED.value]
     if not approved and not edited and base == Origin.NETWORK.value:
         return None
-    names = sorted({str(one["by"]) for one in approved or edited})
+    names = sorted({str(mark["by"]) for mark in approved or edited})
     return Human(Work.APPROVED if approved else Work.EDITED, ", ".join(names), measured, folder)

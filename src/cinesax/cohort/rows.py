@@ -1,4 +1,4 @@
-"""The rows of a cohort's table, made from the plan and the receipts: one for each exam, whatever became of it."""
+"""The rows of a cohort's table, made from the plan and the receipts: one for each exam, also if it failed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ class Row:
     """An exam in the table.
 
     Attributes:
-        key: of the exam.
-        cells: by column; columns that it does not name are empty.
+        key: the key of the exam.
+        cells: the cells by column; columns without an entry are empty.
         findings: what to doubt, for the page.
-        folder: the exam's folder, where it has one.
-        human: the folder of the version that counts, where a person made one.
-        planned: the exam in the plan; None where it was not found in the last run.
+        folder: the exam's folder, if it has one.
+        human: the folder of a person's version, if there is one.
+        planned: the exam in the plan; None if the last run did not find it.
     """
 
     key: str
@@ -35,27 +35,27 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Present:
-    """What receipts are compared with."""
+    """The present state, with which receipts are compared."""
 
     recipe: Recipe
     stores: Stores
 
 
 def rows(results: Path, plan: Plan, recipe: Recipe, stores: Stores = NO_STORES) -> Iterator[Row]:
-    """All rows: the exams of the plan by their keys, then those of earlier runs that were not found this time.
+    """All rows: the exams of the plan by their keys, then exams of earlier runs that the last run did not find.
 
     Args:
         results: the folder of results.
-        plan: of the last run.
-        stores: what readers did.
-        recipe: that of the last run: values of another one are marked as outdated.
+        plan: the plan of the last run.
+        stores: the work of readers.
+        recipe: the recipe of the last run; values with another recipe are marked as outdated.
     """
     exams, present = results / "exams", _Present(recipe, stores)
     for planned in plan.exams(with_files=False):
         yield _row(exams / planned.key, planned, read_receipt(exams / planned.key), present)
     for folder in _others(exams, plan):
         receipt = read_receipt(folder)
-        # A failure of something that is gone tells nobody anything.
+        # The failure of an exam that no longer exists is of no interest.
         if receipt is not None and receipt.status is Status.DONE:
             yield _row(folder, None, receipt, present)
 
@@ -108,12 +108,12 @@ def _by_a_person(human: Human) -> dict[str, Cell]:
 
 def codes_of(findings: tuple[Doubt, ...]) -> list[str]:
     """The codes of errors, then of warnings, each once."""
-    told = [one for level in ("error", "warning") for one in findings if one.severity == level]
-    return list(dict.fromkeys(one.code for one in told))
+    ordered = [f for level in ("error", "warning") for f in findings if f.severity == level]
+    return list(dict.fromkeys(f.code for f in ordered))
 
 
 def doubt_of(findings: tuple[Doubt, ...]) -> float:
-    """How much there is to doubt: each kind of finding counts once, as many slices may have one cause."""
-    errors = {one.code for one in findings if one.severity == "error"}
-    warnings = {one.code for one in findings if one.severity == "warning"}
+    """The amount of doubt. Each kind of finding counts once, because findings in many slices may have one cause."""
+    errors = {f.code for f in findings if f.severity == "error"}
+    warnings = {f.code for f in findings if f.severity == "warning"}
     return _ERROR * len(errors) + _WARNING * len(warnings - errors)

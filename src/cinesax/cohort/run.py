@@ -1,8 +1,8 @@
-"""One run over a cohort: plan, work, table. Whatever ends it, the same command goes on.
+"""One run over a cohort: plan, work, table. After any interruption the same command continues.
 
 find and group -> plan.sqlite        which exams there are
-engine, one exam at a time           exams/CASE/ with its receipt, whole or not at all
-receipts -> table, page              the same rows, however many runs it took
+engine, one exam at a time           exams/CASE/ with its receipt, complete or not at all
+receipts -> table, page              the same rows, after however many runs
 """
 
 import os
@@ -39,11 +39,11 @@ _LOSSES = {
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Which exams run again although they have a receipt.
+    """The exams with a receipt that are analyzed again.
 
     Attributes:
-        failed: those that failed, for whatever reason.
-        only_changed: of those with another recipe (options, version, network) none: only exams whose files changed.
+        failed: whether to analyze failed exams again, for any reason.
+        only_changed: whether to skip exams of which only the recipe (options, version, network) changed.
     """
 
     failed: bool = False
@@ -52,15 +52,15 @@ class Again:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run got.
+    """The progress of a run.
 
     Attributes:
-        planned: exams of the cohort.
-        up_to_date: those that had nothing to do.
-        done, failed: those of this run.
-        elsewhere: those that another run is working on.
+        planned: number of exams in the cohort.
+        up_to_date: number of exams that did not need work.
+        done, failed: number of exams that this run finished, and that failed in it.
+        elsewhere: number of exams that another run is working on.
         started: time.monotonic() when work began.
-        last_failure: the last one, in words.
+        last_failure: the last failure, in words.
     """
 
     planned: int = 0
@@ -73,28 +73,28 @@ class Progress:
 
     @property
     def per_second(self) -> float:
-        """Exams that this run finishes in a second."""
+        """Exams that this run finishes per second."""
         return (self.done + self.failed) / max(time.monotonic() - self.started, 1e-9)
 
     @property
     def left(self) -> int:
-        """Exams that are still to do."""
+        """Number of exams still to do."""
         return max(0, self.planned - self.up_to_date - self.done - self.failed)
 
 
 Report = Callable[[str, Progress], None]
-"""Told of the step ("find", "analyze") and how far it is."""
+"""Called with the step ("find", "analyze") and its progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """What a run works on.
+    """The input of a run.
 
     Attributes:
         results: the folder of results.
-        root: below which exams are looked for; or
+        root: the folder that holds the exams; None with a list.
         listed: the exams of a list.
-        stores: folders in which `cinesax view` keeps what readers do.
+        stores: the stores of `cinesax view` with the work of readers.
     """
 
     results: Path
@@ -112,10 +112,10 @@ def run_cohort(
     again: Again | None = None,
     report: Report | None = None,
 ) -> Progress:
-    """Find the exams, analyze those that need it, and leave a receipt for each.
+    """Find the exams, analyze those that need it, and write a receipt for each.
 
     Raises:
-        UsageError, InputError: there is nothing to look for.
+        UsageError, InputError: there is no exam.
         OutputError: the folder of results cannot be written.
         BundleError: the network cannot be used.
     """
@@ -141,22 +141,22 @@ def run_cohort(
 
 
 def _silent(step: str, progress: Progress) -> None:
-    """Nobody wants to know."""
+    """Report nothing."""
 
 
 def check_results(results: Path) -> None:
-    """Make the folder of results, or raise OutputError; a folder of something else is refused."""
+    """Make the folder of results. Raise OutputError if that fails or if the folder holds other files."""
     try:
         if results.is_dir() and any(results.iterdir()) and not (results / ".cohort").is_dir():
-            raise OutputError(f"{results} holds other files: give a new folder, or that of an earlier cohort")
+            raise OutputError(f"{results} holds other files: give a new folder, or the results of an earlier cohort")
         (results / ".cohort").mkdir(parents=True, exist_ok=True)
         (results / "exams").mkdir(exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{results} cannot be the folder of results: {error.strerror or error}") from error
+        raise OutputError(f"{results} cannot be used as the folder of results: {error.strerror or error}") from error
 
 
-def make_plan(cohort: Cohort, tell: Callable[[int], None]) -> None:
-    """Find all exams, and put the plan in the place of the last one."""
+def make_plan(cohort: Cohort, report: Callable[[int], None]) -> None:
+    """Find all exams, and replace the last plan."""
     folder = cohort.results / ".cohort"
     if cohort.root is not None and not cohort.root.exists():
         raise InputError(f"{cohort.root} does not exist: give the folder that holds the exams")
@@ -167,7 +167,7 @@ def make_plan(cohort: Cohort, tell: Callable[[int], None]) -> None:
         for scope, (root, name, columns) in enumerate(_roots(cohort)):
             plan.add_scope(scope, root, name, columns)
             for count in find(root, plan, scope=scope, leave_out=cohort.results):
-                tell(count)
+                report(count)
         group(plan)
         if not plan.count():
             plan.close()
@@ -185,19 +185,19 @@ def make_plan(cohort: Cohort, tell: Callable[[int], None]) -> None:
 def _roots(cohort: Cohort) -> Iterator[tuple[Path, str, dict[str, str]]]:
     if cohort.root is not None:
         yield cohort.root, "", {}
-    for one in cohort.listed:
-        yield one.path, one.name, dict(one.columns)
+    for entry in cohort.listed:
+        yield entry.path, entry.name, dict(entry.columns)
     if cohort.root is None and not cohort.listed:
         raise UsageError("give a folder of exams, or a list of them")
 
 
 @contextmanager
 def opened_plan(results: Path) -> Iterator[Plan]:
-    """The last plan, of a copy that no other run replaces while it is read."""
+    """The last plan, opened from a copy that other runs do not replace."""
     folder = results / ".cohort"
     copy = folder / f"reading-{secrets.token_hex(4)}.sqlite"
     try:
-        # A link is enough: the next plan gets a file of its own.
+        # A link is enough: the next plan is a new file.
         try:
             os.link(folder / "plan.sqlite", copy)
         except OSError:
@@ -219,7 +219,7 @@ class _Chooser:
     stores: Stores
 
     def needs_work(self, planned: Planned) -> bool:
-        """Whether there is no receipt, or one of something else; never where a person has worked."""
+        """Whether the receipt is missing, outdated or a failure to repeat; never if a person has worked on the exam."""
         folder = self.results / "exams" / planned.key
         receipt = read_receipt(folder)
         if receipt is None:
@@ -231,7 +231,7 @@ class _Chooser:
 
 
 def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) -> Iterator[Planned]:
-    """The exams that need work and that no other run has; those of other runs are waited for."""
+    """The exams that need work. Exams that another run has claimed come last, when that run releases them."""
     elsewhere: list[str] = []
     for planned in plan.exams():
         if not chooser.needs_work(planned):
@@ -239,7 +239,7 @@ def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) ->
         elif not claims.take(planned.key):
             elsewhere.append(planned.key)
             progress.elsewhere = len(elsewhere)
-        elif chooser.needs_work(planned):  # the other run may just have done it
+        elif chooser.needs_work(planned):  # another run may just have done it
             yield planned
         else:
             progress.up_to_date += 1
@@ -251,7 +251,7 @@ def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) ->
                 continue
             elsewhere.remove(planned.key)
             progress.elsewhere = len(elsewhere)
-            # What failed there just now is not tried again here; what was killed there is.
+            # An exam that just failed in the other run is not tried again; an exam whose run was killed is.
             if once.needs_work(planned):
                 yield planned
             else:
@@ -261,7 +261,7 @@ def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) ->
 
 
 def _note(outcome: "Outcome[Planned, Receipt]", work: ExamWork, progress: Progress) -> None:
-    """Count an outcome; the receipt of a lost one is written here."""
+    """Count an outcome. If the exam was lost with its worker, write its receipt."""
     receipt = outcome.result
     if receipt is None:
         reason = _LOSSES[outcome.loss or Loss.BUG]
@@ -277,20 +277,20 @@ def _note(outcome: "Outcome[Planned, Receipt]", work: ExamWork, progress: Progre
 def _words(reason: Reason, detail: str, planned: Planned) -> str:
     from cinesax.cohort.work import cleaned
 
-    told = {
-        Reason.MEMORY: "needs more memory than the limit (--memory-gb)",
-        Reason.TIME: "took longer than the limit (--minutes)",
-        Reason.CRASH: "the process that read it crashed",
-        Reason.KILLED: "the process that read it was killed, each time: the machine may be short of memory",
+    text = {
+        Reason.MEMORY: "the exam needs more memory than the limit (--memory-gb)",
+        Reason.TIME: "the exam took longer than the limit (--minutes)",
+        Reason.CRASH: "the process of the exam crashed",
+        Reason.KILLED: "the process of the exam was killed in every attempt: the machine may be short of memory",
         Reason.BUG: "a bug in cinesax: please report it",
     }[reason]
     if reason in (Reason.CRASH, Reason.BUG) and detail:
-        told += f" ({cleaned(detail, planned)})"
-    return told
+        text += f" ({cleaned(detail, planned)})"
+    return text
 
 
 def forget_leftovers(results: Path, *, older_than_seconds: float = 86_400) -> None:
-    """Remove what killed runs left in the hidden folder: plans and stages that nobody has touched for a day."""
+    """Remove what killed runs left in the hidden folder: plans and stages that have not changed for a day."""
     folder = results / ".cohort"
     limit = time.time() - older_than_seconds
     for path in _leftovers(folder):

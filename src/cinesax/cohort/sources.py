@@ -1,4 +1,4 @@
-"""Values of many exams from wherever they are: a cohort, folders of results, or somebody else's table."""
+"""Read values of many exams from a cohort, folders of results, or a table of another program."""
 
 import csv
 import math
@@ -21,9 +21,9 @@ VARIABLES = {
     "rv_edv_ml": ("RV EDV", "ml"),
     "rv_esv_ml": ("RV ESV", "ml"),
 }
-"""What is compared: column -> (name, unit)."""
+"""The compared columns: column -> (name, unit)."""
 
-# What others call them, without case, units and punctuation.
+# Names in other programs, without case, units and punctuation.
 _ALIASES = {
     "ef_percent": ("ef", "lvef", "efpercent", "ejectionfraction"),
     "edv_ml": ("edv", "lvedv", "edvml", "lvedvml", "enddiastolicvolume"),
@@ -42,9 +42,9 @@ class Values:
     """The values of one side of a comparison.
 
     Attributes:
-        name: what it is called.
+        name: the name of the side.
         exams: key -> column -> value; only finite values.
-        reports: key -> the report of an exam, where there is one.
+        reports: key -> the report of an exam, if there is one.
         labels: key -> other names of the exam, from names.csv.
     """
 
@@ -59,11 +59,11 @@ def read_values(path: Path, *, key: str | None = None) -> Values:
 
     Args:
         path: a folder of `cinesax cohort`, a folder of results (or of folders of results), a CSV or Parquet file.
-        key: the column that names exams, where it has another name than the usual ones.
+        key: the column that names exams, if it does not have a usual name.
 
     Raises:
-        InputError: nothing that can be compared; an exam that is named twice.
-        UsageError: no column of this name.
+        InputError: there is nothing to compare, or an exam is named twice.
+        UsageError: there is no column of this name.
     """
     if path.is_dir() and not (path / CSV_NAME).is_file():
         return _of_folders(path)
@@ -76,7 +76,9 @@ def read_values(path: Path, *, key: str | None = None) -> Values:
     columns = {column: name for column in VARIABLES if (name := _column(header, column)) is not None}
     if not columns:
         known = ", ".join(VARIABLES)
-        raise InputError(f"{file} has no column that can be compared, seen {', '.join(header[:12])}; known are {known}")
+        raise InputError(
+            f"{file} has no column that can be compared, seen {', '.join(header[:12])}; expected any of {known}"
+        )
     exams: dict[str, dict[str, float]] = {}
     for row in rows:
         exam = row[named].strip()
@@ -95,22 +97,22 @@ def _is_cohort(folder: Path) -> bool:
 
 
 def _of_folders(root: Path) -> Values:
-    found = [root / "analysis.json"] if (root / "analysis.json").is_file() else sorted(root.glob("*/analysis.json"))
-    if not found:
+    paths = [root / "analysis.json"] if (root / "analysis.json").is_file() else sorted(root.glob("*/analysis.json"))
+    if not paths:
         raise InputError(f"{root} holds neither {CSV_NAME} nor folders of results (analysis.json)")
     exams: dict[str, dict[str, float]] = {}
     reports = {}
-    for path in found:
-        told = tables.read_json(path)
-        exam = str(told["case"])
+    for path in paths:
+        content = tables.read_json(path)
+        exam = str(content["case"])
         if exam in exams:
             raise InputError(f"{root} holds the exam {exam} twice: {path.parent.name} and another folder")
         others = {
-            f"{name}_{one}": value
-            for name, chamber in told["measurements"]["chambers"].items()
-            for one, value in chamber.items()
+            f"{chamber}_{name}": value
+            for chamber, values in content["measurements"]["chambers"].items()
+            for name, value in values.items()
         }
-        measured = {**others, **told["measurements"]}
+        measured = {**others, **content["measurements"]}
         exams[exam] = _numbers({column: str(measured.get(column) or "") for column in VARIABLES})
         reports[exam] = path.parent / "report.html"
     return Values(root.name, exams, reports)
@@ -120,7 +122,7 @@ def _numbers(cells: Mapping[str, str]) -> dict[str, float]:
     numbers = {}
     for column, cell in cells.items():
         text = cell.strip().rstrip("%").strip()
-        # A comma between digits alone is a decimal comma: no volume of a heart has thousands.
+        # A single comma between digits is a decimal comma: no value of a heart needs a thousands separator.
         text = re.sub(r"^([-+]?\d+),(\d+)$", r"\1.\2", text)
         try:
             number = float(text)

@@ -1,6 +1,6 @@
-"""What readers did with exams of a cohort, from the stores that `cinesax view` leaves beside what it shows.
+"""The work of readers on the exams of a cohort, from the stores that `cinesax view` keeps beside exams.
 
-Read only, and without the room that writes them: a table may be made where the page is not installed.
+Stores are opened read-only, without the code of the reader, so a table can be made where the extra `view` is missing.
 """
 
 import sqlite3
@@ -24,14 +24,14 @@ WHERE state IN ('edited', 'approved', 'excluded') OR signatures.number IS NOT NU
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """What a store says of an exam that a person worked on.
+    """A store's record of an exam that a person worked on.
 
     Attributes:
         state: edited, approved or excluded.
-        by: who edited it, or approved it.
-        pixels_sha256: of the exam; None where the store does not say.
-        approved: the folder of the last approved version; None where there is none.
-        ef_percent, edv_ml, esv_ml: of what was edited.
+        by: the person who edited or approved the exam.
+        pixels_sha256: checksum of the exam's pixels; None if the store does not have it.
+        approved: the folder of the last approved version; None if there is none.
+        ef_percent, edv_ml, esv_ml: values of the edited version.
     """
 
     state: str
@@ -44,49 +44,49 @@ class Signed:
 
 
 Stores = Mapping[str, tuple[Signed, ...]]
-"""The case key of an exam -> what readers did."""
+"""The case key of an exam -> the work of readers."""
 
 NO_STORES: Stores = {}
 
 
 def stores_beside(results: Path) -> list[Path]:
-    """Where `cinesax view` puts its store for a folder of results, for one exam of it, or for the folder around it."""
+    """The stores that `cinesax view` makes for a folder of results, for an exam in it, or for the folder around it."""
     places = (results / "exams", results, results.parent)
     return [place / STORE_NAME for place in places if (place / STORE_NAME / _FILE).is_file()]
 
 
 def read_stores(folders: Iterable[Path]) -> Stores:
-    """What readers did, from all stores; a later one in the list adds to an earlier one.
+    """The work of readers, from all stores together.
 
     Raises:
-        InputError: a store that cannot be read. It is not left out: the table would show values that nobody approved.
+        InputError: a store cannot be read. Without it the table would show values that readers have replaced.
     """
-    found: dict[str, tuple[Signed, ...]] = {}
+    stores: dict[str, tuple[Signed, ...]] = {}
     for folder in folders:
         for case, signed in _signed(folder):
-            found[case] = (*found.get(case, ()), signed)
-    return found
+            stores[case] = (*stores.get(case, ()), signed)
+    return stores
 
 
 def _signed(folder: Path) -> list[tuple[str, Signed]]:
     path = folder / _FILE
     if not path.is_file():
-        raise InputError(f"{folder} is not a store of cinesax view: it holds no {_FILE}")
+        raise InputError(f"{folder} is not a store of cinesax view: it has no file {_FILE}")
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as base:
             rows = base.execute(_QUERY).fetchall()
     except sqlite3.Error as error:
         raise InputError(f"the store {folder} cannot be read: {error}") from error
-    found = []
+    records = []
     for exam, case, pixels, state, by, ef_percent, edv_ml, esv_ml, number, signer, place in rows:
         if case is None:
             continue  # never analyzed: nobody can have edited it
         approved = None if number is None else _version(folder, exam, number, Path(place))
         who = str((signer if approved is not None else by) or "reader")
-        found.append((str(case), Signed(str(state), who, pixels, approved, ef_percent, edv_ml, esv_ml)))
-    return found
+        records.append((str(case), Signed(str(state), who, pixels, approved, ef_percent, edv_ml, esv_ml)))
+    return records
 
 
 def _version(folder: Path, exam: str, number: int, place: Path) -> Path:
-    """The folder of an approved version; a store may have been moved since."""
+    """The folder of an approved version, also if the store was moved after the approval."""
     return place if place.is_dir() else folder / "results" / exam / f"approved-{number}"

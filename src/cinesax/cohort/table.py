@@ -1,6 +1,6 @@
 """The table of a cohort in every format: CSV, a data dictionary, REDCap; Parquet and Excel with the extra `tables`.
 
-Every writer takes one row at a time: memory does not grow with the cohort.
+Every writer takes one row at a time, so memory does not grow with the cohort.
 """
 
 import csv
@@ -27,7 +27,7 @@ REDCAP_DATA_NAME = "redcap_import.csv"
 REDCAP_DICTIONARY_NAME = "redcap_dictionary.csv"
 NAMES_NAME = "names.csv"
 EXCEL_ROWS = 20_000
-"""A larger table is not written for Excel: it takes minutes and a GB to open; CSV and Parquet are there."""
+"""A larger table is not written for Excel, which needs minutes and a GB to open it; use CSV or Parquet."""
 _BATCH = 5_000
 
 Take = Callable[[Row, Sequence[Cell]], None]
@@ -35,11 +35,11 @@ Take = Callable[[Row, Sequence[Cell]], None]
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What was written.
+    """The result of writing the tables.
 
     Attributes:
-        n_rows: rows of the table.
-        missing_extra: whether Parquet and Excel were left out for lack of the extra `tables`.
+        n_rows: number of rows.
+        missing_extra: whether Parquet and Excel were left out because the extra `tables` is missing.
         without_excel: whether the table is too long for Excel.
     """
 
@@ -57,14 +57,14 @@ def write_tables(
     stores: Stores = NO_STORES,
     take: Callable[[Row], None] | None = None,
 ) -> Tables:
-    """Write all tables of a cohort; each appears whole.
+    """Write all tables of a cohort, each complete or not at all.
 
     Args:
         results: the folder of results.
         plan: the exams.
-        recipe: of the last run.
-        label: what names.csv calls an exam: "patient-id", "folder" or a column of the list.
-        stores: what readers did.
+        recipe: the recipe of the last run.
+        label: the name of an exam in names.csv: "patient-id", "folder" or a column of the list.
+        stores: the work of readers.
         take: called with each row, for the page.
 
     Raises:
@@ -96,7 +96,9 @@ def write_tables(
         _write_dictionary(results / DICTIONARY_NAME, columns)
         _write_redcap_dictionary(results / REDCAP_DICTIONARY_NAME, columns)
         if long or not extra:
-            (results / EXCEL_NAME).unlink(missing_ok=True)  # that of a smaller cohort would be of another day
+            (results / EXCEL_NAME).unlink(
+                missing_ok=True
+            )  # an Excel table from an earlier, smaller cohort would be out of date
         if not extra:
             (results / PARQUET_NAME).unlink(missing_ok=True)
     except OSError as error:
@@ -105,14 +107,14 @@ def write_tables(
 
 
 def _free(name: str) -> str:
-    """A user's column of the name of one of ours gets another one."""
+    """The name for a user's column: another one if cinesax has a column of this name."""
     return f"list_{name}" if name in {column.name for column in COLUMNS} else name
 
 
 def _cells(row: Row, columns: Sequence[Column], listed: Sequence[str]) -> list[Cell]:
     cells = [row.cells.get(column.name) for column in columns[: len(COLUMNS)]]
-    told = row.planned.columns if row.planned is not None else {}
-    return [*cells, *(told.get(name) for name in listed)]
+    others = row.planned.columns if row.planned is not None else {}
+    return [*cells, *(others.get(name) for name in listed)]
 
 
 @contextmanager
@@ -130,7 +132,7 @@ def _csv(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
 
 @contextmanager
 def _names(path: Path, label: str | None) -> Iterator[Take]:
-    """Whose each exam is: apart from the table, and readable by its owner alone."""
+    """The names of exams: in a separate file, which only its owner can read."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace", newline="") as stream:
         if os.name == "posix":
             os.fchmod(stream.fileno(), 0o600)
@@ -207,7 +209,7 @@ def _excel(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
     import xlsxwriter
 
     with replacing(path) as temporary:
-        # No formulas, links or numbers from what exams and lists say: a cell is what it looks like.
+        # Texts of exams and lists must not become formulas, links or numbers.
         options = {
             "constant_memory": True,
             "strings_to_formulas": False,
@@ -234,10 +236,10 @@ def _excel(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
 
         yield take
         sheet.autofilter(0, 0, place, len(columns) - 1)
-        told = book.add_worksheet("columns")
+        dictionary = book.add_worksheet("columns")
         for line, cells in enumerate((_DICTIONARY_HEAD, *(_described(column) for column in columns))):
             for index, text in enumerate(cells):
-                told.write_string(line, index, text, bold if line == 0 else None)
+                dictionary.write_string(line, index, text, bold if line == 0 else None)
         book.close()
 
 
@@ -256,7 +258,7 @@ def _write_dictionary(path: Path, columns: Sequence[Column]) -> None:
 
 
 def redcap_name(name: str) -> str:
-    """A name as REDCap takes it: lower case, digits and underscores, a letter first, at most 100 characters."""
+    """A name that REDCap accepts: lower case, digits and underscores, a letter first, at most 100 characters."""
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.lower()).strip("_")
     plain = plain or "column"
     return (plain if plain[0].isalpha() else f"c_{plain}")[:100]
@@ -300,12 +302,12 @@ _REDCAP_TYPES = {Type.TEXT: "", Type.WHOLE: "integer", Type.NUMBER: "number"}
 
 
 def _write_redcap_dictionary(path: Path, columns: Sequence[Column]) -> None:
-    """The instrument that redcap_import.csv fits: REDCap imports a data dictionary first, then data."""
+    """Write the instrument for redcap_import.csv: REDCap imports a data dictionary first, then data."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_REDCAP_HEAD)
         for index, column in enumerate(columns):
             name = "record_id" if index == 0 else redcap_name(column.name)
             label = column.meaning + (f" ({column.unit})" if column.unit else "")
-            told = [name, "cinesax", "", "text", label, "", column.name, _REDCAP_TYPES[column.type]]
-            writer.writerow([*told, *[""] * (len(_REDCAP_HEAD) - len(told))])
+            line = [name, "cinesax", "", "text", label, "", column.name, _REDCAP_TYPES[column.type]]
+            writer.writerow([*line, *[""] * (len(_REDCAP_HEAD) - len(line))])

@@ -1,4 +1,4 @@
-"""What an exam contributes to the table of a cohort: cells by column, without the patient."""
+"""The cells of an exam in the table of a cohort, without the patient."""
 
 from cinesax.cohort.planning.plan import Planned
 from cinesax.cohort.receipt import Cell
@@ -9,10 +9,10 @@ _LEFT_OUT = ("research_use", "model", "software")
 
 
 def values_of(analysis: Analysis, planned: Planned) -> dict[str, Cell]:
-    """The cells of an analysis that has a pseudonym.
+    """The cells of a pseudonymised analysis, by column.
 
     Args:
-        analysis: the analysis as it is shown.
+        analysis: the analysis, with a pseudonym.
         planned: the exam in the plan.
     """
     cine, source = analysis.cine, analysis.cine.source

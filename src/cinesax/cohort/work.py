@@ -1,4 +1,4 @@
-"""What a worker process does with one exam: analyze it, write its folder, leave a receipt."""
+"""The work of a worker process on one exam: analyze it, and write its folder with a receipt."""
 
 import errno
 import hashlib
@@ -54,10 +54,10 @@ OUTPUTS = {
     "picture": PICTURE_NAME,
     "dicom": "",
 }
-"""What may be chosen of an exam's folder, and its name there."""
+"""The outputs that a user can choose, and their names in an exam's folder."""
 DEFAULT_OUTPUTS = ("report", "csv", "segmentation", "contours", "picture")
 _GONE = frozenset((errno.ENOENT, errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO))
-# From the closest class to the widest.
+# From the most specific class to the most general.
 _REASONS: tuple[tuple[type[CinesaxError], Reason], ...] = (
     (NoShortAxisError, Reason.NO_SHORT_AXIS),
     (GeometryError, Reason.GEOMETRY),
@@ -71,14 +71,14 @@ _REASONS: tuple[tuple[type[CinesaxError], Reason], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the exams of a cohort are analyzed, and what is written of them.
+    """How the exams of a cohort are analyzed, and which results are written.
 
     Attributes:
-        model: the bundle folder of the network; None: the one that ships.
-        base: which slices at the base count.
-        unvalidated: whether to draw also what the network was not validated for.
-        outputs: of `OUTPUTS` those to write.
-        threads: CPU threads of each worker; changes no result.
+        model: the bundle folder of the network; None: the shipped network.
+        base: the rule for slices at the base.
+        unvalidated: whether to draw also structures for which the network was not validated.
+        outputs: the outputs to write, from `OUTPUTS`.
+        threads: CPU threads of each worker; they do not change results.
     """
 
     model: Path | None = None
@@ -88,9 +88,9 @@ class Options:
     threads: int = field(default=1, compare=False)
 
     def digest(self) -> str:
-        """A hash of all that changes results; the network has its own."""
-        told = (self.base.value, self.unvalidated, sorted(self.outputs))
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+        """A hash of all options that change results, except the network, which has its own."""
+        chosen = (self.base.value, self.unvalidated, sorted(self.outputs))
+        return hashlib.sha256(repr(chosen).encode()).hexdigest()[:16]
 
 
 def shipped_or(options: Options) -> "Segmenter":
@@ -102,13 +102,13 @@ def shipped_or(options: Options) -> "Segmenter":
 
 @dataclass(frozen=True, slots=True)
 class ExamWork:
-    """The setup of a worker: loads the network once, and returns what does one exam.
+    """The setup of a worker: loads the network once, and returns the function that analyzes an exam.
 
     Attributes:
         results: the folder of results.
-        recipe: what the receipts say of the results.
-        options: how exams are analyzed.
-        load: gives the segmenter; by default the network that the options name.
+        recipe: the recipe for the receipts.
+        options: the options of the analysis.
+        load: loads the segmenter; by default the network that the options name.
     """
 
     results: Path
@@ -128,13 +128,13 @@ class _Exams:
     segmenter: "Segmenter"
 
     def do(self, planned: Planned) -> Receipt:
-        """Analyze an exam; its folder is in its place when this returns."""
+        """Analyze an exam and put its folder in its place."""
         start, stage = time.perf_counter(), None
         try:
             stage = stage_of(self.work.results, planned.key)
             receipt = self._done(planned, stage, start)
         except MemoryError:
-            raise  # the process may be damaged: the engine renews it, and the parent writes the receipt
+            raise  # the process may be damaged: the engine starts a new one, and the parent writes the receipt
         except (CinesaxError, OSError) as error:
             receipt = failure(planned, self.work.recipe, *_why(error, planned), seconds=time.perf_counter() - start)
             keep_failure(receipt, self.work.results)
@@ -158,9 +158,7 @@ class _Exams:
             inputs=before,
             recipe=self.work.recipe,
             values=values_of(shown, planned),
-            findings=tuple(
-                Doubt(one.code.value, one.severity.value, one.message, one.phase, one.slice) for one in shown.findings
-            ),
+            findings=tuple(Doubt(f.code.value, f.severity.value, f.message, f.phase, f.slice) for f in shown.findings),
             pixels_sha256=analysis.cine.pixels_sha256,
             written=written(folder / "analysis.json"),
             entries=tuple(sorted(entry.name for entry in folder.iterdir())),
@@ -176,7 +174,7 @@ class _Exams:
 
         outputs = self.work.options.outputs
         only = tuple(name for key, name in OUTPUTS.items() if key in outputs and name)
-        # Objects carry the patient: an archive files them by that. All else is made from what is shown.
+        # DICOM objects name the patient, because archives need it. All other results are pseudonymised.
         objects = "dicom" in outputs and analysis.cine.source.copied
         folder = write_results(
             analysis if objects else shown, stage / "exam", dicom=DicomOptions() if objects else None, only=only
@@ -204,14 +202,14 @@ def _refuse_change(planned: Planned, before: str) -> None:
 
 
 def _why(error: Exception, planned: Planned) -> tuple[Reason, str]:
-    """The reason of a failure, and the message without names."""
+    """The reason for a failure, and the message without names."""
     message = cleaned(str(error), planned)
     if isinstance(error, ChangedError):
         return Reason.CHANGED, message
     try:
         inputs_of(planned)
     except OSError as gone:
-        return Reason.GONE, f"a file of the exam is not there any more ({gone.strerror})"
+        return Reason.GONE, f"a file of the exam no longer exists ({gone.strerror})"
     if isinstance(error, OSError):
         reason = Reason.GONE if error.errno in _GONE else Reason.NOT_WRITTEN
         return reason, f"{error.strerror or type(error).__name__}"
@@ -219,7 +217,7 @@ def _why(error: Exception, planned: Planned) -> tuple[Reason, str]:
 
 
 def cleaned(message: str, planned: Planned) -> str:
-    """A message without paths, names of files, and what the exam tells of its patient."""
+    """A message without paths, names of files, and texts that identify the patient."""
     from cinesax.core.errors import printable
     from cinesax.core.identity import remove_texts
 
@@ -252,9 +250,9 @@ def _identifying(planned: Planned) -> tuple[str, ...]:
 
 
 def stage_of(results: Path, key: str) -> Path:
-    """A hidden folder to work in, on the file system of the results; what a killed run left of this exam is removed.
+    """Make a hidden working folder on the file system of the results; remove what killed runs left of this exam.
 
-    Nobody else works on this exam: see `cinesax.cohort.claims`.
+    No other run works on this exam: see `cinesax.cohort.claims`.
     """
     stages = results / ".cohort" / "stage"
     stages.mkdir(parents=True, exist_ok=True)
@@ -266,7 +264,7 @@ def stage_of(results: Path, key: str) -> Path:
 
 
 def written(path: Path) -> Written:
-    """What a receipt notes of an analysis.json."""
+    """The receipt's entry for an analysis.json."""
     info = path.stat()
     return Written(info.st_size, info.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -289,13 +287,13 @@ def failure(planned: Planned, recipe: Recipe, reason: Reason, message: str, *, s
 
 
 def keep_failure(receipt: Receipt, results: Path) -> None:
-    """Put the receipt of a failure into its place, if the disk lets us; an exam without receipt is tried again.
+    """Put the receipt of a failure in its place, if the disk can be written; an exam without a receipt is tried again.
 
-    A reason that passes does not replace results that are there: those of a share that is back tomorrow, say.
+    A passing failure, such as a disconnected share, does not replace existing results.
     """
     target = results / "exams" / receipt.key
-    there = read_receipt(target)
-    if receipt.reason in PASSING and there is not None and there.status is Status.DONE:
+    existing = read_receipt(target)
+    if receipt.reason in PASSING and existing is not None and existing.status is Status.DONE:
         return
     with suppress(OSError):
         stage = stage_of(results, receipt.key)
@@ -308,11 +306,11 @@ def keep_failure(receipt: Receipt, results: Path) -> None:
 
 
 def recipe_of(options: Options, network: tuple[str, str]) -> Recipe:
-    """What decides results.
+    """The recipe of a run.
 
     Args:
-        options: of the analysis.
-        network: its name and checksum.
+        options: the options of the analysis.
+        network: name and checksum of the network.
     """
     return Recipe(options.digest(), f"cinesax {__version__}", *network)
 

@@ -1,1 +1,1 @@
-"""Where work runs: processes with limits, on this machine or on a cluster. An engine knows nothing of exams."""
+"""Run tasks in processes with limits, on this machine or on a cluster. An engine knows nothing about exams."""

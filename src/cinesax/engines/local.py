@@ -1,4 +1,4 @@
-"""Work in processes of this machine, from the standard library alone."""
+"""Run tasks in processes on this machine, with the standard library alone."""
 
 import os
 import queue
@@ -19,13 +19,13 @@ from cinesax.engines.worker import Answer, NotReady, Ready, Start, receive, send
 
 _FROM_OUTSIDE = (signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM, signal.SIGTERM)
 _TAIL_BYTES = 4096
-# A process that a worker has started may hold the pipe open.
+# A child process of the worker may hold the pipe open.
 _PATIENCE_SECONDS = 2.0
 
 
 @dataclass(eq=False, slots=True)
 class _Worker(Generic[Task]):
-    """A process, and what it is doing."""
+    """A worker process and its task."""
 
     process: "subprocess.Popen[bytes]"
     orders: IO[bytes]
@@ -40,7 +40,7 @@ class _Worker(Generic[Task]):
 
 @dataclass(frozen=True, slots=True)
 class _Heard(Generic[Task]):
-    """A message of a worker; None: it has ended."""
+    """A message from a worker; None: the worker has ended."""
 
     worker: _Worker[Task]
     message: object
@@ -48,10 +48,10 @@ class _Heard(Generic[Task]):
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
-    """So many processes at once.
+    """Runs tasks in several processes at once.
 
     Attributes:
-        jobs: how many.
+        jobs: the number of processes.
     """
 
     jobs: int = 1
@@ -87,7 +87,7 @@ class _Crew(Generic[Task, Result]):
                 yield outcome
 
     def _assign(self, tasks: Iterator[Task], jobs: int) -> bool:
-        """Give every free worker a task; whether there may be more tasks."""
+        """Give every free worker a task; return whether there may be more tasks."""
         while sum(worker.busy for worker in self.workers) < jobs:
             if self.again:
                 task, attempts = self.again.pop()
@@ -100,16 +100,16 @@ class _Crew(Generic[Task, Result]):
         return True
 
     def _give(self, task: Task, attempts: int) -> None:
-        worker = next((one for one in self.workers if not one.busy), None) or self._hire()
+        worker = next((free for free in self.workers if not free.busy), None) or self._hire()
         worker.task, worker.busy = task, True
         self.attempts[id(worker)] = attempts + 1
-        # A large task fills the pipe: it is sent only to a worker that is listening.
+        # A large task fills the pipe, so it is sent only when the worker is listening.
         if worker.ready:
             self._order(worker)
 
     def _order(self, worker: _Worker[Task]) -> None:
         worker.deadline = time.monotonic() + self.limits.seconds
-        # One that is gone is heard of by its thread.
+        # If the worker has ended, its listening thread reports it.
         with suppress(OSError):
             send(worker.orders, worker.task)
 
@@ -120,7 +120,7 @@ class _Crew(Generic[Task, Result]):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
-            # A Ctrl-C in the terminal is for the parent, which stops its workers in order.
+            # Ctrl-C in the terminal must reach only the parent, which then stops its workers.
             start_new_session=True,
         )
         if process.stdin is None or process.stdout is None:
@@ -136,24 +136,24 @@ class _Crew(Generic[Task, Result]):
         return worker
 
     def _listen(self, worker: _Worker[Task], answers: IO[bytes]) -> None:
-        # ValueError: closed while it waits.
+        # ValueError: the pipe was closed during the wait.
         with suppress(EOFError, OSError, ValueError), answers:
             while True:
                 self.heard.put(_Heard(worker, receive(answers)))
         self.heard.put(_Heard(worker, None))
 
     def _next(self) -> Outcome[Task, Result] | None:
-        """Wait for one message, or for a task's time to end."""
+        """Wait for a message, or until a task's time is over."""
         busy = [worker for worker in self.workers if worker.busy]
         wait = min((worker.deadline for worker in busy), default=time.monotonic()) - time.monotonic()
         try:
-            # In pieces: a wait without end would hold back Ctrl-C on some systems.
+            # Short waits: on some systems an endless wait delays Ctrl-C.
             heard = self.heard.get(timeout=min(max(wait, 0.0), 1.0))
         except queue.Empty:
             return self._overdue()
         worker, message = heard.worker, heard.message
         if worker not in self.workers:
-            return None  # the last words of one that was dismissed
+            return None  # a late message from a worker that was dismissed
         if isinstance(message, Ready):
             worker.ready = True
             self._order(worker)
@@ -166,7 +166,7 @@ class _Crew(Generic[Task, Result]):
 
     def _overdue(self) -> Outcome[Task, Result] | None:
         now = time.monotonic()
-        worker = next((one for one in self.workers if one.busy and one.deadline <= now), None)
+        worker = next((late for late in self.workers if late.busy and late.deadline <= now), None)
         if worker is None:
             return None
         if not worker.ready:
@@ -186,7 +186,7 @@ class _Crew(Generic[Task, Result]):
         return Outcome(task, loss=Loss.MEMORY if answer.memory else Loss.BUG, detail=answer.detail)
 
     def _ended(self, worker: _Worker[Task]) -> Outcome[Task, Result] | None:
-        """A worker has ended by itself, or was killed."""
+        """Handle a worker that has ended or was killed."""
         code, attempts, busy = worker.process.wait(), self.attempts[id(worker)], worker.busy
         words, ready = _last_line(worker.complaints), worker.ready
         if not busy:
@@ -202,7 +202,7 @@ class _Crew(Generic[Task, Result]):
         return Outcome(task, loss=Loss.KILLED if outside else Loss.CRASH, detail=f"{_how(code)}; {words}".strip("; "))
 
     def _dismiss(self, worker: _Worker[Task]) -> Task:
-        """End a process, and give back its task."""
+        """End a process, and return its task."""
         self.workers.remove(worker)
         self.attempts.pop(id(worker), None)
         worker.process.kill()
@@ -228,7 +228,7 @@ def _last_line(complaints: IO[bytes]) -> str:
     size = os.fstat(complaints.fileno()).st_size
     complaints.seek(max(0, size - _TAIL_BYTES))
     lines = complaints.read().decode("utf-8", "replace").splitlines()
-    # Of what faulthandler writes, the first line says what happened.
+    # The first line that faulthandler writes names the error.
     fatal = [line for line in lines if line.startswith("Fatal Python error")]
     return (fatal or [line for line in lines if line.strip()] or [""])[-1].strip()
 

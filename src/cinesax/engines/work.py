@@ -1,4 +1,4 @@
-"""What an engine does: work on tasks, each within limits, with an outcome for every task."""
+"""The interface of an engine: it works on tasks within limits, and gives an outcome for every task."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ from typing import Generic, Protocol, TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Setup = Callable[[], Callable[[Task], Result]]
-"""Called once in each worker process (it loads the network, say); what it returns does one task after the other.
+"""Called once in each worker process (to load the network, for example); it returns the function that does the tasks.
 
-Both have to be picklable by name: a function of a module, or an instance of a class of one.
+A setup must be picklable by name: a function of a module, or an instance of a class in a module.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one task may use.
+    """The limits of one task.
 
     Attributes:
-        memory_bytes: private memory of the worker process. Enforced by the system on Linux; elsewhere not.
-        seconds: wall time of one task.
-        start_seconds: wall time of starting a worker.
-        grown_bytes: a worker whose memory has grown to this size is renewed before the next task.
-        tasks: a worker is renewed after so many tasks.
-        attempts: how often a task runs whose worker was killed from outside (by the system for lack of memory, or by a
-            person): that need not be the task's fault.
+        memory_bytes: private memory of the worker process; enforced on Linux only.
+        seconds: wall time for one task.
+        start_seconds: wall time for starting a worker.
+        grown_bytes: a worker whose memory has grown beyond this size is replaced before the next task.
+        tasks: a worker is replaced after this number of tasks.
+        attempts: how often a task runs if its worker is killed from outside (by the system for lack of memory, or by a
+            person), which need not be the task's fault.
     """
 
     memory_bytes: int = 4 * 1024**3
@@ -40,26 +40,26 @@ class Loss(StrEnum):
     """Why a task has no result."""
 
     MEMORY = "memory"
-    """It needed more memory than the limit."""
+    """The task needed more memory than the limit."""
     TIME = "time"
-    """It took longer than the limit."""
+    """The task took longer than the limit."""
     CRASH = "crash"
-    """The worker process ended by itself: a fault in native code, say."""
+    """The worker process crashed, for example in native code."""
     KILLED = "killed"
     """The worker process was killed from outside, in each attempt."""
     BUG = "bug"
-    """An exception that the work does not expect."""
+    """The task raised an unexpected exception."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Task, Result]):
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
         task: the task.
-        result: what the work returned; None where it was lost.
-        loss: why there is no result; None where there is one.
-        detail: more, as text: the last line that the worker wrote, the exception.
+        result: the result; None if it was lost.
+        loss: why there is no result; None if there is one.
+        detail: details as text: the last line that the worker wrote, or the exception.
     """
 
     task: Task
@@ -69,14 +69,14 @@ class Outcome(Generic[Task, Result]):
 
 
 class Engine(Protocol):
-    """What the rest of the package asks of an engine."""
+    """The interface that the rest of the package uses."""
 
     def run(self, setup: Setup[Task, Result], tasks: Iterable[Task], limits: Limits) -> Iterator[Outcome[Task, Result]]:
-        """Do every task; outcomes come as they are ready. Closing the iterator stops all work.
+        """Do every task; outcomes come as soon as they are ready. Closing the iterator stops all work.
 
         Tasks are taken from their iterable only when a worker is free, so there may be a million of them.
 
         Raises:
-            CinesaxError: what `setup` raised in a worker: no task can be done.
+            CinesaxError: `setup` raised it in a worker, so no task can be done.
         """
         ...

@@ -1,8 +1,8 @@
-"""The program of a worker process: it receives a setup, then tasks, and answers each.
+"""The program of a worker process: it receives a setup and then tasks, and answers each.
 
 Started as `python -m cinesax.engines.worker` by `cinesax.engines.local`, with pipes as standard input and output.
-Messages are pickles, each after its length. Not `multiprocessing`: that would run the main script of whoever called
-once more in each worker.
+Each message is a pickle after its length. `multiprocessing` is not used, because it would run the caller's main script
+again in each worker.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ class Start:
     """The first message to a worker; the setup follows.
 
     Attributes:
-        memory_bytes: the limit.
+        memory_bytes: the limit of memory.
         paths: sys.path of the parent.
     """
 
@@ -53,14 +53,14 @@ class NotReady:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A task is done, or has raised.
+    """The answer to a task.
 
     Attributes:
-        result: what the work returned.
-        failed: whether it raised.
+        result: the result of the task.
+        failed: whether the task raised an exception.
         memory: whether it raised for lack of memory.
         detail: the exception, as text.
-        resident_bytes: memory of the process now.
+        resident_bytes: present memory of the process.
     """
 
     result: object = None
@@ -97,7 +97,7 @@ def receive(stream: IO[bytes]) -> object:
 def main() -> None:
     """Serve the parent until it closes the pipe."""
     faulthandler.enable()
-    # What libraries print on standard output must not come between messages.
+    # Output that libraries print must not get between messages.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     orders = os.fdopen(os.dup(0), "rb")
@@ -110,7 +110,7 @@ def _serve(orders: IO[bytes], answers: IO[bytes]) -> None:
     start = receive(orders)
     if not isinstance(start, Start):
         raise TypeError(f"expected a Start, seen {type(start).__name__}")
-    sys.path[:] = start.paths  # the setup may be of a module that only the parent's path has
+    sys.path[:] = start.paths  # the setup may be in a module that only the parent's path has
     try:
         setup = receive(orders)
         limit_memory(start.memory_bytes)
@@ -118,7 +118,7 @@ def _serve(orders: IO[bytes], answers: IO[bytes]) -> None:
     except CinesaxError as error:
         send(answers, NotReady(error, str(error)))
         return
-    except Exception as error:  # noqa: BLE001 - whatever it was, the parent has to hear of it
+    except Exception as error:  # noqa: BLE001 - the parent must learn of any error
         send(answers, NotReady(None, described(error)))
         return
     send(answers, Ready())
@@ -139,12 +139,12 @@ def described(error: BaseException) -> str:
 
 
 def limit_memory(limit_bytes: int) -> None:
-    """Let the system refuse this process more private memory than the limit; only on Linux."""
+    """Limit the private memory of this process; only on Linux."""
     if sys.platform != "linux":
         return
     import resource
 
-    # Not RLIMIT_AS: libraries map address space that they never use, one thread pool several GB of it.
+    # Not RLIMIT_AS: libraries map address space that they never use; one thread pool maps several GB.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = limit_bytes if hard == resource.RLIM_INFINITY else min(limit_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -153,7 +153,7 @@ def limit_memory(limit_bytes: int) -> None:
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now, in bytes; 0 where the system does not say."""
+    """Present memory of this process, in bytes; 0 if the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as stream:
             return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -162,7 +162,7 @@ def resident_bytes() -> int:
 
 
 def _end_with_parent() -> None:
-    """Leave nothing behind: not even an endless loop outlives a parent that was killed."""
+    """Make this process end with its parent, even in an endless loop after the parent was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
     if sys.platform == "linux":
@@ -178,7 +178,7 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    # As a module of its own name: what is pickled here has to be what the parent knows.
+    # Import by name: the classes of pickled messages must be those that the parent knows.
     from cinesax.engines import worker
 
     worker.main()

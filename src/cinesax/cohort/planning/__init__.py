@@ -1,1 +1,1 @@
-"""Which exams there are: files below a root, and the exams that they make."""
+"""Find the exams of a cohort: the files below a root, and their grouping into exams."""

@@ -1,7 +1,7 @@
-"""The files below a root, each with what it is: the first step of a plan.
+"""Find the files below a root, and what each is: the first step of a plan.
 
-Nothing is read whole: of DICOM the first elements, of a zip its table of contents and the same of its members, of NIfTI
-the header. What an earlier plan knows of a file is not read again.
+No file is read completely: only the first elements of DICOM, the table of contents of a zip and the first elements of
+its members, the header of NIfTI. Files that have not changed since an earlier plan are not read again.
 """
 
 import io
@@ -30,22 +30,22 @@ _BESIDE = frozenset(
     ".txt .csv .tsv .json .xml .html .htm .md .pdf .log .cfg .ini .yml .yaml .xlsx .xls .doc .docx .png .jpg .jpeg "
     ".bmp .gif .py .sh .m .db .sqlite .exe .inf .bval .bvec .css .js .parquet .rst .bat .ico .lock".split()
 )
-"""What lies beside exams and is none: a folder of these alone is not worth a row."""
+"""Suffixes of files that are not exams: a folder with only such files gets no row."""
 
 
 def find(root: Path, plan: Plan, *, scope: int = 0, leave_out: Path | None = None) -> Iterator[int]:
     """Put every file below a root into the plan.
 
-    Links to files are followed, links to folders where they lead out of the root; no folder is visited twice by links.
+    Links to files are followed, and links to folders outside the root; links never lead to the same folder twice.
 
     Args:
         root: a folder, a zip or a file.
-        plan: takes the files.
+        plan: the plan for the files.
         scope: the number of the root.
-        leave_out: a folder to leave out: that of the results.
+        leave_out: a folder to leave out: the folder of results.
 
     Yields:
-        How many files were found, from time to time.
+        The number of files so far, from time to time.
     """
     walk = _Walk(root, plan, scope)
     held: list[Seen] = []
@@ -96,7 +96,7 @@ class _Walk:
                         yield from self._file(Path(entry.path), open_file)
 
     def _enters(self, entry: "os.DirEntry[str]") -> bool:
-        """Whether to go into a folder. Links that lead back to the root, or twice to one place, would count twice."""
+        """Whether to enter a folder. Links back into the root, or twice to one place, would count exams twice."""
         with suppress(OSError):
             if entry.name.startswith(".") or not entry.is_dir():
                 return False
@@ -104,7 +104,7 @@ class _Walk:
                 return True
             target = Path(os.path.realpath(entry.path))
             inside = target.is_relative_to(self._real_root) or self._real_root.is_relative_to(target)
-            if inside or str(target) in self._linked or any(target.is_relative_to(one) for one in self._linked):
+            if inside or str(target) in self._linked or any(target.is_relative_to(linked) for linked in self._linked):
                 return False
             self._linked.add(str(target))
             return True
@@ -114,7 +114,7 @@ class _Walk:
         try:
             info = path.stat()
         except OSError:
-            self._refuse(path)  # a link to nothing, a share that is gone
+            self._refuse(path)  # a broken link, or a disconnected share
             return
         stamp = (info.st_size, info.st_mtime_ns)
         if not stat.S_ISREG(info.st_mode):
@@ -122,7 +122,7 @@ class _Walk:
         if _is_zip(path, info.st_size):
             yield from self._members(path, stamp)
             return
-        yield Seen(self._scope, StoredFile(path), *stamp, self._look(StoredFile(path), stamp, open_file))
+        yield Seen(self._scope, StoredFile(path), *stamp, self._known(StoredFile(path), stamp, open_file))
 
     def _members(self, path: Path, stamp: tuple[int, int]) -> Iterator[Seen]:
         try:
@@ -132,17 +132,19 @@ class _Walk:
             return
         with opener() as open_whole, _beginnings(path) as open_file:
             for member in members:
-                known = self._look(member, stamp, open_file)
+                known = self._known(member, stamp, open_file)
                 if known.kind is FileKind.OTHER:
-                    known = _kind_of(member, stamp[0], open_whole)  # a deflated file shows nothing before its end
+                    known = _kind_of(
+                        member, stamp[0], open_whole
+                    )  # a deflated data set can only be read from the whole file
                 yield Seen(self._scope, member, *stamp, known)
 
-    def _look(self, file: StoredFile, stamp: tuple[int, int], open_file: Opener) -> Known:
+    def _known(self, file: StoredFile, stamp: tuple[int, int], open_file: Opener) -> Known:
         known = self._plan.known(file.path.parent, file.path.name, file.member or "", stamp)
         return known or _kind_of(file, stamp[0], open_file)
 
     def _refuse(self, path: Path) -> None:
-        """Plan a path as an exam that its reader will refuse, with the reason."""
+        """Plan a path as an exam; reading it will fail and give the reason."""
         self._plan.change(
             "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, '', '', 0, 0, 0)",
             (f"path {os.fsencode(path).hex()}", self._scope, Kind.OTHER.value, os.fsencode(path)),
@@ -153,7 +155,7 @@ def _is_file(entry: "os.DirEntry[str]") -> bool:
     try:
         return not entry.is_dir()
     except OSError:
-        return True  # what it is shows when it is opened
+        return True  # opening it will give the reason
 
 
 def _is_zip(path: Path, size: int) -> bool:
@@ -168,7 +170,7 @@ def _is_zip(path: Path, size: int) -> bool:
 
 @contextmanager
 def _beginnings(path: Path) -> Iterator[Opener]:
-    """A function that opens the first bytes of a member of a zip: whose it is stands there."""
+    """A function that opens the first bytes of a zip member: they name study and patient."""
     try:
         archive = zipfile.ZipFile(path)
     except ZIP_ERRORS as error:
@@ -195,19 +197,19 @@ def _kind_of(file: StoredFile, size: int, open_file: Opener) -> Known:
     try:
         with open_file(file) as stream:
             try:
-                told = belonging(stream)
+                ids = belonging(stream)
             except NotDicomError:
                 stream.seek(0)
                 return Known(FileKind.BESIDE if _is_text(stream.read(_TEXT_BYTES)) else FileKind.OTHER)
     except OSError:
         return Known(FileKind.OTHER)
-    if told.is_directory:
+    if ids.is_directory:
         return Known(FileKind.DIRECTORY)
-    return Known(FileKind.DICOM, told.study_uid or "", told.patient_id or "", told.instance_uid or "")
+    return Known(FileKind.DICOM, ids.study_uid or "", ids.patient_id or "", ids.instance_uid or "")
 
 
 def _is_beside(name: str) -> bool:
-    """Whether a file is known to be no image of an exam, by its name."""
+    """Whether the name of a file shows that it is not an image of an exam."""
     return Path(name).suffix.lower() in _BESIDE or names.is_labels(Path(name))
 
 

@@ -1,8 +1,8 @@
-"""From files to exams: the second step of a plan.
+"""Group files into exams: the second step of a plan.
 
-An exam is all DICOM files of one study and patient, in whatever folders and zips they lie; a NIfTI file of many phases,
-or a folder of NIfTI files that make one cine; and a folder with files that nobody can read, so that it gets a row with
-the reason. The same files twice are one exam; other files under the same names are another one.
+An exam is all DICOM files of one study and patient, in any folders and zips; a NIfTI file with many phases, or a folder
+of NIfTI files that make one cine; or a folder with unreadable files, so that it gets a row with the reason. Copies of
+the same files are one exam; different files with the same UIDs are different exams.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ class _Group:
     """Files that belong together, before they have a key.
 
     Attributes:
-        base: what tells the exam from others, to be hashed: the StudyInstanceUID, or a path.
-        more: what tells exams of one base apart.
+        base: what identifies the exam, to be hashed: the StudyInstanceUID, or a path.
+        more: what distinguishes exams with the same base.
     """
 
     scope: int
@@ -49,26 +49,26 @@ def group(plan: Plan) -> None:
     plan.change("CREATE TEMP TABLE refused AS SELECT scope, root FROM exams")
     plan.change("DELETE FROM exams")
     for groups in (_of_dicom, _of_nifti, _attach_directories, _of_others, _of_refused):
-        for one in groups(plan):
-            _put(plan, one)
+        for exam in groups(plan):
+            _put(plan, exam)
     _give_keys(plan)
     _give_fingerprints(plan)
 
 
-def _put(plan: Plan, one: _Group) -> None:
-    """Note an exam under what makes it unique; keys are given when all are known."""
-    ((name,),) = plan.rows("SELECT name FROM scopes WHERE scope = ?", (one.scope,))
-    draft = _SEPARATOR.join((one.base, one.more, name))
+def _put(plan: Plan, exam: _Group) -> None:
+    """Store an exam under a unique draft of its key; the keys are made when all exams are known."""
+    ((name,),) = plan.rows("SELECT name FROM scopes WHERE scope = ?", (exam.scope,))
+    draft = _SEPARATOR.join((exam.base, exam.more, name))
     plan.change(
         "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, ?, '', 0, 0, ?)",
-        (draft, one.scope, one.kind.value, os.fsencode(one.root), one.patient, one.copies),
+        (draft, exam.scope, exam.kind.value, os.fsencode(exam.root), exam.patient, exam.copies),
     )
-    if one.where:
-        plan.change(f"UPDATE files SET exam = ? WHERE {one.where}", (draft, *one.values))
+    if exam.where:
+        plan.change(f"UPDATE files SET exam = ? WHERE {exam.where}", (draft, *exam.values))
 
 
 def _by_path(plan: Plan, scope: int, path: Path) -> str:
-    """What stands for a UID where an exam has none: where it lies below its root, wherever that is."""
+    """A replacement for a missing UID: the path below the root, so that the root can move."""
     ((root, name),) = plan.rows("SELECT root, name FROM scopes WHERE scope = ?", (scope,))
     top = Path(os.fsdecode(root))
     inside = path.relative_to(top) if path.is_relative_to(top) else path
@@ -76,7 +76,7 @@ def _by_path(plan: Plan, scope: int, path: Path) -> str:
 
 
 def _of_refused(plan: Plan) -> Iterator[_Group]:
-    """What could not be listed: a folder without permission, a damaged zip, a link to nothing."""
+    """Paths that could not be listed: a folder without permission, a damaged zip, a broken link."""
     for scope, path in plan.rows("SELECT scope, root FROM temp.refused"):
         root = Path(os.fsdecode(path))
         yield _Group(scope, Kind.OTHER, root, _by_path(plan, scope, root), "")
@@ -86,26 +86,26 @@ def _of_dicom(plan: Plan) -> Iterator[_Group]:
     query = "SELECT DISTINCT scope, study, patient FROM files WHERE kind = 'dicom' AND study != ''"
     for scope, study, patient in plan.snapshot(query):
         yield from _parts(plan, scope, study, patient)
-    # Files that name no study belong to that of their folder, if there is one, else together.
+    # Files without a study belong to the only exam of their folder; otherwise they form an exam together.
     query = "SELECT DISTINCT scope, folder FROM files WHERE kind = 'dicom' AND study = ''"
     for scope, folder in plan.snapshot(query):
         where, values = "scope = ? AND folder = ? AND kind = 'dicom' AND study = ''", (scope, folder)
-        here = _exams_in(plan, scope, folder)
-        if len(here) == 1:
-            plan.change(f"UPDATE files SET exam = ? WHERE {where}", (here[0], *values))
+        exams = _exams_in(plan, scope, folder)
+        if len(exams) == 1:
+            plan.change(f"UPDATE files SET exam = ? WHERE {where}", (exams[0], *values))
             continue
         root = Path(os.fsdecode(folder))
         yield _Group(scope, Kind.DICOM, root, _by_path(plan, scope, root), "", where=where, values=values)
 
 
 def _exams_in(plan: Plan, scope: int, folder: bytes) -> list[str]:
-    """The exams of which files lie in a folder: none, one or two."""
+    """The exams with files in a folder; at most two are returned."""
     query = "SELECT DISTINCT exam FROM files WHERE scope = ? AND folder = ? AND exam IS NOT NULL LIMIT 2"
     return [row[0] for row in plan.rows(query, (scope, folder))]
 
 
 def _parts(plan: Plan, scope: int, study: str, patient: str) -> Iterator[_Group]:
-    """One exam of a study and patient; several where other images lie under the same UIDs in other folders."""
+    """The exam of a study and patient; several if different folders hold different images with the same UIDs."""
     where = "kind = 'dicom' AND scope = ? AND study = ? AND patient = ?"
     values = (scope, study, patient)
     folders = [row[0] for row in plan.rows(f"SELECT DISTINCT folder FROM files WHERE {where}", values)]
@@ -133,13 +133,13 @@ def _home(plan: Plan, where: str, values: tuple[object, ...], folders: list[byte
     paths = [Path(os.fsdecode(folder)) for folder in folders]
     if len(paths) > 1:
         return Path(os.path.commonpath(paths))
-    # One zip is the exam itself, not the folder in which it lies beside others.
+    # A single zip is itself the exam, not the folder that holds it.
     named = list(plan.rows(f"SELECT DISTINCT name, member != '' FROM files WHERE {where} LIMIT 2", values))
     return paths[0] / os.fsdecode(named[0][0]) if len(named) == 1 and named[0][1] else paths[0]
 
 
 def _apart(plan: Plan, where: str, values: tuple[object, ...], home: Path) -> tuple[list[list[StoredFile]], int]:
-    """Files of one study, taken apart by folder where the same instance is another image; and how many are copies."""
+    """Split the files of a study by folder if an instance differs between folders; return also the number of copies."""
     pieces: dict[str, dict[str, StoredFile]] = {}
     loose: dict[str, list[StoredFile]] = {}
     query = f"SELECT folder, name, member, instance FROM files WHERE {where} ORDER BY folder, name, member"
@@ -153,7 +153,7 @@ def _apart(plan: Plan, where: str, values: tuple[object, ...], home: Path) -> tu
     for piece in sorted(pieces):
         shared = [(part, other) for part in parts for other in part if pieces[other].keys() & pieces[piece].keys()]
         if not shared:
-            # Another series of the study, unless it is not clear of which.
+            # Another series of the study, if there is only one exam that it can belong to.
             parts[0].append(piece) if len(parts) == 1 else parts.append([piece])
             continue
         if any(_same(pieces[other], pieces[piece]) for _, other in shared):
@@ -164,18 +164,18 @@ def _apart(plan: Plan, where: str, values: tuple[object, ...], home: Path) -> tu
 
 
 def _piece(file: StoredFile, home: Path) -> str:
-    """The folder or zip just below the home of a study in which a file lies; "" for the home itself."""
+    """The folder or zip directly below a study's home that holds a file; "" for the home itself."""
     inside = file.path if file.member is not None else file.path.parent
     below = inside.relative_to(home).parts if inside.is_relative_to(home) else ()
     return below[0] if below else ""
 
 
-def _same(one: dict[str, StoredFile], other: dict[str, StoredFile]) -> bool:
-    """Whether two folders hold the same image under one UID."""
-    instance = min(one.keys() & other.keys())
+def _same(first: dict[str, StoredFile], second: dict[str, StoredFile]) -> bool:
+    """Whether two folders hold the same image for a common UID."""
+    instance = min(first.keys() & second.keys())
     digests = []
     with opener() as open_file:
-        for file in (one[instance], other[instance]):
+        for file in (first[instance], second[instance]):
             try:
                 with open_file(file) as stream:
                     digests.append(hashlib.sha256(stream.read()).hexdigest())
@@ -210,18 +210,18 @@ def _of_nifti(plan: Plan) -> Iterator[_Group]:
 
 
 def _has_many_phases(path: Path) -> bool:
-    """Whether a NIfTI file is a cine by itself."""
+    """Whether a NIfTI file is a complete cine."""
     import nibabel as nib
 
     try:
         shape = nib.load(path).shape  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, its reader says so
+    except Exception:  # noqa: BLE001 - any error: reading the exam will give the reason
         return False
     return len(shape) == 4 and shape[3] >= _FEWEST_PHASES and min(shape[:3]) >= _FEWEST_SLICES
 
 
 def _attach_directories(plan: Plan) -> Iterator[_Group]:
-    """A DICOMDIR belongs to the exam below its folder, where there is only one: it says which files should be there."""
+    """A DICOMDIR belongs to the exam below its folder, if there is only one: it lists the files that should exist."""
     query = "SELECT scope, folder, name, member FROM files WHERE kind = 'directory'"
     for scope, folder, name, member in plan.snapshot(query):
         # 0x30 follows "/": all folders below.
@@ -240,7 +240,7 @@ def _attach_directories(plan: Plan) -> Iterator[_Group]:
 
 
 def _of_others(plan: Plan) -> Iterator[_Group]:
-    """Files that nobody can read go to the exam in whose folder they lie; else their folder is an exam that fails."""
+    """Unreadable files belong to the exam of their folder; without one, their folder is an exam that will fail."""
     query = "SELECT DISTINCT scope, folder FROM files WHERE kind = 'other'"
     for scope, folder in plan.snapshot(query):
         where, values = "scope = ? AND folder = ? AND kind = 'other'", (scope, folder)
@@ -252,7 +252,7 @@ def _of_others(plan: Plan) -> Iterator[_Group]:
             continue
         names_here = list(plan.rows(f"SELECT DISTINCT name, member != '' FROM files WHERE {where} LIMIT 2", values))
         ((root,),) = plan.rows("SELECT root FROM scopes WHERE scope = ?", (scope,))
-        # One zip, or one file that was given itself, is the exam; else the folder is.
+        # A single zip, or a single file given as the root, is the exam; otherwise the folder is.
         single = len(names_here) == 1 and (names_here[0][1] or home / os.fsdecode(names_here[0][0]) == _path(root))
         place = home / os.fsdecode(names_here[0][0]) if single else home
         yield _Group(scope, Kind.DICOM, place, _by_path(plan, scope, place), "", where=where, values=values)
@@ -263,28 +263,28 @@ def _path(stored: bytes) -> Path:
 
 
 def _owners(plan: Plan, scope: int, folder: Path) -> list[str]:
-    """The exams that lie round a folder: those whose files are spread over folders of which this is one."""
+    """The exams around a folder: the folder is one of those over which their files are spread."""
     ((stored,),) = plan.rows("SELECT root FROM scopes WHERE scope = ?", (scope,))
     root = _path(stored)
     for parent in folder.parents:
         if parent == root or not parent.is_relative_to(root):
             return []
         query = "SELECT id FROM exams WHERE scope = ? AND root = ? AND kind = 'dicom' LIMIT 2"
-        found = [row[0] for row in plan.rows(query, (scope, os.fsencode(parent)))]
-        if found:
-            return found
+        owners = [row[0] for row in plan.rows(query, (scope, os.fsencode(parent)))]
+        if owners:
+            return owners
     return []
 
 
 def _give_keys(plan: Plan) -> None:
-    """Give each exam its key: a hash of its study (as in its report) or path, longer where that is not enough."""
+    """Give each exam its key: a hash of its study (as in its report) or path, longer if two exams would share one."""
     plan.define("short", _short)
     plan.define("key", _key)
     plan.change("CREATE TEMP TABLE several AS SELECT short(id) AS base FROM exams GROUP BY 1 HAVING COUNT(*) > 1")
     plan.change("CREATE INDEX temp.of_base ON several (base)")
-    told = "key({0}, EXISTS (SELECT 1 FROM temp.several WHERE base = short({0})))"
-    plan.change(f"UPDATE files SET exam = {told.format('exam')} WHERE exam IS NOT NULL")
-    plan.change(f"CREATE TEMP TABLE keyed AS SELECT {told.format('id')} AS new, exams.* FROM exams")
+    new = "key({0}, EXISTS (SELECT 1 FROM temp.several WHERE base = short({0})))"
+    plan.change(f"UPDATE files SET exam = {new.format('exam')} WHERE exam IS NOT NULL")
+    plan.change(f"CREATE TEMP TABLE keyed AS SELECT {new.format('id')} AS new, exams.* FROM exams")
     plan.change("DELETE FROM exams")
     columns = "scope, kind, root, patient, fingerprint, files, bytes, copies"
     plan.change(f"INSERT INTO exams SELECT new, {columns} FROM temp.keyed")
@@ -310,8 +310,8 @@ def _give_fingerprints(plan: Plan) -> None:
     )
     for key, rows in itertools.groupby(plan.snapshot(query), key=lambda row: row[0]):
         stamps = [
-            (below(Path(os.fsdecode(folder)) / os.fsdecode(name), Path(os.fsdecode(top))), *rest)
-            for _, top, folder, name, *rest in rows
+            (below(Path(os.fsdecode(folder)) / os.fsdecode(name), Path(os.fsdecode(top))), *facts)
+            for _, top, folder, name, *facts in rows
         ]
         total = sum({name: size for name, _, size, _ in stamps}.values())
         plan.change(
@@ -321,7 +321,7 @@ def _give_fingerprints(plan: Plan) -> None:
 
 
 def below(path: Path, top: Path) -> str:
-    """A path as a fingerprint names it: below the root, which may be mounted elsewhere tomorrow."""
+    """The name of a path in a fingerprint: relative to the root, so that the root can be mounted elsewhere."""
     return path.relative_to(top).as_posix() if path.is_relative_to(top) else str(path)
 
 

@@ -15,8 +15,8 @@ class Listed:
     """One row of a list.
 
     Attributes:
-        path: of the exam.
-        name: the path as it stands in the list.
+        path: the path of the exam.
+        name: the path as written in the list.
         columns: the other cells, by column.
     """
 
@@ -26,13 +26,13 @@ class Listed:
 
 
 def read_list(path: Path) -> tuple[Listed, ...]:
-    """Read a list; relative paths are taken from its own folder.
+    """Read a list; relative paths start at the folder of the list.
 
-    The column of paths is called path (folder, file, exam and filename are understood too), else it is the first one.
+    The column of paths is called path, folder, file, exam or filename; otherwise it is the first column.
 
     Raises:
-        InputError: no such file, or not a table; a path that is listed twice.
-        MissingExtraError: a Parquet file without pyarrow.
+        InputError: the file does not exist or is not a table, or a path is listed twice.
+        MissingExtraError: the list is a Parquet file, and pyarrow is missing.
     """
     rows = list(_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path))
     if not rows:
@@ -79,10 +79,10 @@ def _parquet(path: Path) -> Iterator[dict[str, str]]:
 
 
 def check_label(label: str, listed: tuple[Listed, ...]) -> None:
-    """Refuse a label that is no column of the list."""
+    """Refuse a label that is not a column of the list."""
     if label in ("patient-id", "folder"):
         return
-    names = sorted({name for one in listed for name in one.columns})
+    names = sorted({name for entry in listed for name in entry.columns})
     if label not in names:
         known = ", ".join(names) or "none: a column needs --list"
-        raise UsageError(f"--label is patient-id, folder or a column of the list ({known}), seen {label}")
+        raise UsageError(f"--label must be patient-id, folder or a column of the list ({known}), seen {label}")

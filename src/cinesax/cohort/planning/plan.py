@@ -1,7 +1,7 @@
 """The plan of a cohort: its exams and their files, in a SQLite file, so that memory does not grow with their number.
 
-Each run makes a plan of its own and puts it in the place of the last one when it is whole: two runs at once never
-share one. The last plan tells what is known of files that have not changed since, which are not opened again.
+Each run makes its own plan and replaces the last one when the plan is complete, so two runs at once never share a plan.
+Files that have not changed since the last plan are not opened again.
 """
 
 import json
@@ -43,39 +43,39 @@ _INDICES = (
 
 
 Row = tuple[Any, ...]
-"""Of a query; SQLite says of no column what type it has."""
+"""A row of a query; SQLite does not give the types of columns."""
 
 
 class Kind(StrEnum):
-    """What an exam is, and so how it is read."""
+    """The kind of an exam, which decides how it is read."""
 
     DICOM = "dicom"
     """Files that belong to one study and patient."""
     NIFTI = "nifti"
-    """One NIfTI file, or a folder of those that make one cine."""
+    """A NIfTI file, or a folder of NIfTI files that make one cine."""
     OTHER = "other"
-    """A path of which nothing is known: it is given to the reader, which says why it cannot be read."""
+    """An unknown path: reading it will fail and give the reason."""
 
 
 class FileKind(StrEnum):
-    """What a file is, as far as planning looks into it."""
+    """The kind of a file, from its beginning and its name."""
 
     DICOM = "dicom"
     DIRECTORY = "directory"
     NIFTI = "nifti"
     OTHER = "other"
-    """Looks like an image that nobody can read: damaged, empty."""
+    """Perhaps an unreadable image: damaged or empty."""
     BESIDE = "beside"
-    """Texts, tables, pictures: what lies beside exams and is none."""
+    """A text, table or picture: not an image of an exam."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a file without reading it whole.
+    """What is known of a file without reading all of it.
 
     Attributes:
-        kind: what it is.
-        study, patient, instance: StudyInstanceUID, PatientID, SOPInstanceUID; "" for what it does not say.
+        kind: the kind of the file.
+        study, patient, instance: StudyInstanceUID, PatientID, SOPInstanceUID; "" if missing.
     """
 
     kind: FileKind
@@ -89,10 +89,10 @@ class Seen:
     """A file that was found.
 
     Attributes:
-        scope: the number of the root below which it was found: 0, or the row of a list.
-        file: where it is.
-        size, mtime_ns: of the file, or of the zip that holds it.
-        known: what it is.
+        scope: the number of the root above the file: 0, or the row of a list.
+        file: the place of the file.
+        size, mtime_ns: size and time of the file, or of the zip that holds it.
+        known: what is known of the file.
     """
 
     scope: int
@@ -104,21 +104,21 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One exam of a cohort, as its reader needs it.
+    """One exam of a cohort, with all that is needed to read it.
 
     Attributes:
-        key: its name in the cohort: pseudonymous, the same in every run.
-        kind: how it is read.
+        key: the name of the exam in the cohort: pseudonymous, the same in every run.
+        kind: the kind of the exam.
         root: the folder or file that holds all of it.
         files: for DICOM, the files that belong to it.
-        fingerprint: of names, sizes and times of its files, when it was planned.
-        patient_id: for DICOM, PatientID; "" where there is none.
-        scope: the number of the root below which it was found.
-        n_files, n_bytes: how many files, and their size.
-        copies: how many of its files lie there once more, and were left out.
-        columns: what a list of exams says of it.
-        place: where it lies below the root, or as the list calls it.
-        top: the root below which it was found.
+        fingerprint: a hash of names, sizes and times of its files, from when it was planned.
+        patient_id: for DICOM, PatientID; "" if missing.
+        scope: the number of the root above the exam.
+        n_files, n_bytes: number of its files, and their size.
+        copies: number of duplicate files, which were left out.
+        columns: the exam's other columns in a list of exams.
+        place: the path of the exam below the root, or its name in the list.
+        top: the root above the exam.
     """
 
     key: str
@@ -140,14 +140,14 @@ class Plan:
     """A plan in a SQLite file.
 
     Args:
-        path: of the file; a new one is made where there is none.
+        path: the path of the file; it is made if it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._snapshots = 0
         new = not path.exists()
-        # Nothing here has to survive a crash: a plan counts only when it is whole and renamed.
+        # A plan does not have to survive a crash: it counts only when it is complete and renamed.
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;")
         if new:
@@ -160,16 +160,16 @@ class Plan:
         self._base.close()
 
     def know(self, earlier: Path) -> None:
-        """Take over from another plan what is known of files."""
+        """Use another plan's knowledge of files."""
         if not earlier.is_file():
-            return  # SQLite would make one
+            return  # SQLite would create it
         self._base.execute("COMMIT")
         try:
             self._base.execute("ATTACH ? AS earlier", (str(earlier),))
             if self._base.execute("PRAGMA earlier.user_version").fetchone() != (_VERSION,):
                 self._base.execute("DETACH earlier")
         except sqlite3.DatabaseError:
-            pass  # damaged, or of something else: everything is looked at again
+            pass  # damaged, or not a plan: every file is read again
         self._base.execute("BEGIN")
 
     def known(self, folder: Path, name: str, member: str, stamp: tuple[int, int]) -> Known | None:
@@ -185,41 +185,41 @@ class Plan:
         return None if row is None else Known(FileKind(row[0]), *row[1:])
 
     def add_scope(self, scope: int, root: Path, name: str = "", columns: Mapping[str, str] | None = None) -> None:
-        """A root below which exams are looked for.
+        """Add a root that holds exams.
 
         Args:
-            scope: its number.
-            root: where it is.
-            name: what it is called in a list of exams: keys of exams without UIDs are made from it.
-            columns: what the list says of it.
+            scope: the number of the root.
+            root: the path.
+            name: the name in a list of exams; keys of exams without UIDs are made from it.
+            columns: the other columns of the list.
         """
         values = (scope, os.fsencode(root), _encodable(name), json.dumps(dict(columns or {})))
         self._base.execute("INSERT INTO scopes VALUES (?, ?, ?, ?)", values)
 
     def add(self, files: Iterable[Seen]) -> None:
-        """Files that were found."""
+        """Add files."""
         self._base.executemany(
             "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
             (
                 (
-                    one.scope,
-                    os.fsencode(one.file.path.parent),
-                    os.fsencode(one.file.path.name),
-                    _encodable(one.file.member or ""),
-                    one.size,
-                    one.mtime_ns,
-                    one.known.kind.value,
-                    *map(_encodable, (one.known.study, one.known.patient, one.known.instance)),
+                    seen.scope,
+                    os.fsencode(seen.file.path.parent),
+                    os.fsencode(seen.file.path.name),
+                    _encodable(seen.file.member or ""),
+                    seen.size,
+                    seen.mtime_ns,
+                    seen.known.kind.value,
+                    *map(_encodable, (seen.known.study, seen.known.patient, seen.known.instance)),
                 )
-                for one in files
+                for seen in files
             ),
         )
 
     def index(self) -> None:
-        """All files are there: make looking for them fast."""
+        """Make indices, after all files were added."""
         for statement in _INDICES:
             self._base.execute(statement)
-        # Without figures SQLite takes the index of the folder for every study, and time grows with the square.
+        # Without statistics SQLite uses the index of folders for every study, and time grows quadratically.
         self._base.execute("ANALYZE")
 
     def rows(self, query: str, values: Sequence[object] = ()) -> Iterator[Row]:
@@ -227,7 +227,7 @@ class Plan:
         yield from self._base.cursor().execute(query, values)
 
     def snapshot(self, query: str, values: Sequence[object] = ()) -> Iterator[Row]:
-        """The rows of a query as they are now, one at a time: the plan may be changed in between."""
+        """The present rows of a query, one at a time; the plan may change meanwhile."""
         self._snapshots += 1
         table = f"snapshot_{self._snapshots}"
         self._base.execute(f"CREATE TEMP TABLE {table} AS {query}", values)
@@ -235,11 +235,11 @@ class Plan:
         self._base.execute(f"DROP TABLE temp.{table}")
 
     def define(self, name: str, function: Callable[..., str]) -> None:
-        """Make a function of texts known to queries."""
+        """Define a function of texts for queries."""
         self._base.create_function(name, -1, function, deterministic=True)
 
     def change(self, query: str, values: Sequence[object] = ()) -> int:
-        """Do a query that changes rows; how many it has changed."""
+        """Run a query that changes rows; return the number of changed rows."""
         return self._base.execute(query, values).rowcount
 
     def exams(self, *, with_files: bool = True) -> Iterator[Planned]:
@@ -248,20 +248,20 @@ class Plan:
             yield self._planned(row, with_files=with_files)
 
     def holds(self, key: str) -> bool:
-        """Whether there is an exam of this key, or several that had one key before."""
+        """Whether there is an exam with this key, or several whose keys were made longer."""
         query = "SELECT 1 FROM exams WHERE id = ? OR (id > ? AND id < ?) LIMIT 1"
-        # "." follows "-": keys that were made longer.
+        # "." follows "-": the range covers all longer keys.
         return next(self.rows(query, (key, f"{key}-", f"{key}.")), None) is not None
 
     def some(self, keys: Iterable[str]) -> Iterator[Planned]:
-        """The exams of these keys."""
+        """The exams with these keys."""
         for key in list(keys):
             for row in self.rows(f"{_EXAMS} WHERE id = ?", (key,)):
                 yield self._planned(row)
 
     def _planned(self, row: Row, *, with_files: bool = True) -> Planned:
         key, kind, root, fingerprint, patient, scope, n_files, n_bytes, copies, columns, name, top = row
-        # A million of these are made for a table: texts are cut here, paths are made of what is left.
+        # A table may need a million of these: cutting bytes is faster than making paths relative.
         inside = root[len(top) + 1 :] if root.startswith(top + b"/") else b"." if root == top else root
         return Planned(
             key,
@@ -287,14 +287,14 @@ class Plan:
         )
 
     def list_columns(self) -> list[str]:
-        """The columns that a list of exams brought along."""
+        """The other columns of the list of exams."""
         names: dict[str, None] = {}
         for (columns,) in self.rows("SELECT columns FROM scopes ORDER BY scope"):
             names |= dict.fromkeys(json.loads(columns))
         return list(names)
 
     def count(self) -> int:
-        """How many exams there are."""
+        """The number of exams."""
         return int(self._base.execute("SELECT COUNT(*) FROM exams").fetchone()[0])
 
 
@@ -304,5 +304,5 @@ def _top(stored: bytes) -> Path:
 
 
 def _encodable(text: str) -> str:
-    """A text that SQLite takes: names that are not valid Unicode lose what is not."""
+    """A text for SQLite: characters that are not valid Unicode are replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")

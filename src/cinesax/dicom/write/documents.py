@@ -19,15 +19,15 @@ def pdf_dataset(cine: Cine, filing: Filing, pdf: bytes, *, name: str, title: str
     """A PDF as an Encapsulated PDF object.
 
     Args:
-        cine: the exam that it is about.
+        cine: the exam of the report.
         filing: see `cinesax.dicom.write.filing.file_under`.
-        pdf: the bytes of the file.
-        name: of the DICOM file: part of what its UID is made from.
+        pdf: the bytes of the PDF file.
+        name: the name of the DICOM file, which enters its UID.
         title: DocumentTitle, in ASCII.
     """
     made = _started(filing, ObjectKind.PDF, uids.EncapsulatedPDFStorage, name, content=pdf)
     made.AcquisitionDateTime = ""
-    made.BurnedInAnnotation = "YES"  # the report names the patient, where the exam does
+    made.BurnedInAnnotation = "YES"  # the report names the patient if the exam does
     made.DocumentTitle = title
     made.ConceptNameCodeSequence = []
     made.MIMETypeOfEncapsulatedDocument = "application/pdf"
@@ -44,11 +44,11 @@ def capture_dataset(
     """A picture as a Secondary Capture image.
 
     Args:
-        cine: the exam that it is about.
+        cine: the exam in the picture.
         filing: see `cinesax.dicom.write.filing.file_under`.
         picture: (row, column, 3), RGB.
-        name: of the DICOM file: part of what its UID is made from.
-        phase: the phase that it shows, counted from 0.
+        name: the name of the DICOM file, which enters its UID.
+        phase: the phase in the picture, counted from 0.
         number: InstanceNumber, from 1.
     """
     pixels = np.ascontiguousarray(picture).tobytes()
@@ -70,7 +70,7 @@ def capture_dataset(
 
 
 def _started(filing: Filing, kind: ObjectKind, sop_class: str, name: str, *, content: bytes) -> Dataset:
-    """What both have in common: file meta, SOP common, series, equipment."""
+    """The common part of both objects: file meta, SOP common, series, equipment."""
     made = Dataset()
     made.SOPClassUID = sop_class
     made.SOPInstanceUID = filing.uid(name, hashlib.sha256(content).hexdigest())
@@ -92,7 +92,7 @@ def _started(filing: Filing, kind: ObjectKind, sop_class: str, name: str, *, con
 
 
 def _instances(cine: Cine, filing: Filing) -> list[Dataset]:
-    """References to all instances of the exam, as wholes and each once."""
+    """References to all instances of the exam, each once and without frame numbers."""
     items = [reference(cine, filing, phase, place) for phase in range(cine.n_phases) for place in range(cine.n_slices)]
     for item in items:
         item.pop("ReferencedFrameNumber", None)

@@ -49,7 +49,7 @@ def drawing_of(analysis: Analysis, structure: Structure) -> Drawing:
 
 
 def creator(analysis: Analysis) -> str | None:
-    """ContentCreatorName: the person who signed, else who corrected last in the order of structures and frames."""
+    """ContentCreatorName: the person who signed, else the author of the last edit in the order of structures and frames."""
     if analysis.approval is not None:
         return person_name(analysis.approval.by)
     people = [drawn.by for _, drawn in sorted(analysis.segmentation.origins.items()) if drawn.origin is Origin.EDITED]
@@ -57,7 +57,7 @@ def creator(analysis: Analysis) -> str | None:
 
 
 def person_name(typed: str) -> str:
-    """A name as a person types it, as a DICOM name in ASCII: objects have the character set of their source.
+    """A typed name as a DICOM name in ASCII, because objects have the character set of their source.
 
     "Dr. Änne Müller" becomes "Mueller^Aenne^^Dr.": the last word is the family name, unless there are carets already.
     """

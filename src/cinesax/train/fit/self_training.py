@@ -1,4 +1,4 @@
-"""Self-training: a network labels the wall where experts drew only the cavity, and a new set is written with it.
+"""Self-training: a network draws the wall where experts drew only the cavity, for a new training set.
 
 Experts draw the wall at ED. A network trained on this alone forgets the wall at ES. So a trained network draws the wall
 there. The expert's cavity always wins, and a drawn wall is kept only if it passes a check: muscle can hardly be
@@ -60,8 +60,8 @@ def label_walls(dataset: Dataset, folder: Path, network: NetworkSegmenter) -> tu
     Args:
         dataset: the set.
         folder: the folder of the new set; it must not exist yet.
-        network: draws cavity and wall on crops; with the framing of the set. A training on the new set must not hold
-            out patients that this network was trained on: the new labels carry its knowledge of them.
+        network: a network that draws cavity and wall on crops, with the framing of the set. A training
+            on the new set must not hold out patients of this network's training: the new labels carry its knowledge.
 
     Raises:
         DatasetError: the set has no myocardium, or another framing than the network.
@@ -85,8 +85,8 @@ def label_walls(dataset: Dataset, folder: Path, network: NetworkSegmenter) -> tu
             by_shard: dict[str, list[Example]] = defaultdict(list)
             for example in read_examples(dataset, split):
                 by_shard[place_of[split, example.name]].append(drawn.get(example.name, example))
-            mine = [file for part, file in files if part == split]
-            written += [write_shard(by_shard[f], work / f, split=split, classes=dataset.classes) for f in mine]
+            shards = [file for part, file in files if part == split]
+            written += [write_shard(by_shard[f], work / f, split=split, classes=dataset.classes) for f in shards]
         before = dataset.manifest
         manifest = describe(
             written, framing=dataset.framing, classes=dataset.classes, folds=before.folds, seed=before.seed
