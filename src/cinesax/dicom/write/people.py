@@ -49,7 +49,7 @@ def drawing_of(analysis: Analysis, structure: Structure) -> Drawing:
 
 
 def creator(analysis: Analysis) -> str | None:
-    """ContentCreatorName: the person who signed, else the author of the last edit in the order of structures and frames."""
+    """ContentCreatorName: the person who signed, else the author of the last edit (by structure and frame)."""
     if analysis.approval is not None:
         return person_name(analysis.approval.by)
     people = [drawn.by for _, drawn in sorted(analysis.segmentation.origins.items()) if drawn.origin is Origin.EDITED]
