@@ -1,13 +1,16 @@
 """Which exams there are: studies over folders and zips, NIfTI, lists; and what is said where there is none."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 
 import crowd
+import exams
 from cinesax.cli.main import main
 from cinesax.cohort.planning.find import find
 from cinesax.cohort.planning.group import group
@@ -25,10 +28,10 @@ def planned(root: Path, known: Path | None = None) -> dict[str, Planned]:
     for _ in find(root, plan):
         pass
     group(plan)
-    exams = {one.place: one for one in plan.exams()}
-    assert len(exams) == plan.count()
+    found = {one.place: one for one in plan.exams()}
+    assert len(found) == plan.count()
     plan.close()
-    return exams
+    return found
 
 
 def nifti(path: Path, *shape: int) -> None:
@@ -48,10 +51,10 @@ def test_a_study_over_several_folders_and_a_zip_is_one_exam(tmp_path: Path) -> N
             path.unlink()
     (root / "p1" / "b" / "damaged.dcm").write_bytes(bytes(range(256)))
     crowd.exam(root / "p2", 2)
-    exams = planned(root)
-    assert set(exams) == {"p1", "p2"}
+    found = planned(root)
+    assert set(found) == {"p1", "p2"}
     # The damaged file lies in the folder of the exam: its reader reports it.
-    assert (exams["p1"].n_files, len(exams["p1"].files), exams["p1"].patient_id) == (10, 10, "PATIENT-0001")
+    assert (found["p1"].n_files, len(found["p1"].files), found["p1"].patient_id) == (10, 10, "PATIENT-0001")
 
 
 def test_studies_in_one_folder_are_exams_of_their_own(tmp_path: Path) -> None:
@@ -75,9 +78,9 @@ def test_nifti_files_are_exams_or_one_exam_together(tmp_path: Path) -> None:
     nifti(root / "acdc" / "patient_4d.nii.gz", 8, 8, 4, 5)
     nifti(root / "acdc" / "patient_frame01.nii.gz", 8, 8, 4)
     (root / "acdc" / "Info.cfg").write_text("ED: 1")
-    exams = planned(root)
-    assert set(exams) == {"many/p1.nii.gz", "many/p2.nii.gz", "pair", "acdc"}
-    assert {one.kind for one in exams.values()} == {Kind.NIFTI}
+    found = planned(root)
+    assert set(found) == {"many/p1.nii.gz", "many/p2.nii.gz", "pair", "acdc"}
+    assert {one.kind for one in found.values()} == {Kind.NIFTI}
 
 
 def test_keys_stay_when_the_root_moves_and_files_are_not_opened_again(
@@ -116,17 +119,94 @@ def test_a_list_brings_its_columns(tmp_path: Path) -> None:
         (["ROOT", "--label", "arm"], 2, "a column needs --list"),
         (["ROOT/none"], 3, "does not exist"),
         (["EMPTY"], 3, "there is no exam below"),
+        (["TEXTS"], 3, "no file there can be read as an image, such as text.dcm"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, words: str
 ) -> None:
-    for name in ("ROOT", "EMPTY"):
+    for name in ("ROOT", "EMPTY", "TEXTS"):
         (tmp_path / name).mkdir()
-    places = [str(tmp_path / one) if one[:4] in ("ROOT", "EMPT") else one for one in options]
+    for name in ("README.md", "text.dcm", "x.zip"):
+        (tmp_path / "TEXTS" / name).write_text("a text\n")
+    places = [str(tmp_path / one) if one[:4] in ("ROOT", "EMPT", "TEXT") else one for one in options]
     assert main(["cohort", *places, "-o", str(tmp_path / "out")]) == code
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def alike(folder: Path, like: Path, number: int) -> None:
+    """Another exam under the UIDs of one that is there."""
+    for path, first in zip(crowd.exam(folder, number, seed=99), sorted(like.iterdir()), strict=True):
+        exams.edit(path, SOPInstanceUID=pydicom.dcmread(first, stop_before_pixels=True).SOPInstanceUID)
+
+
+def test_a_key_stays_with_its_exam_when_another_one_has_its_uid(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    crowd.exam(root / "p2", 1)
+    first = planned(root)["p2"].key
+    alike(root / "p1", root / "p2", 1)
+    second = {place: one.key for place, one in planned(root, known=tmp_path / "plan-0").items()}
+    assert second["p2"] == first and second["p1"].startswith(f"{first}-")
+    # Where one goes, the other keeps its key; and it is the same when that comes back, and where the root moves.
+    (root / "p2").rename(tmp_path / "gone")
+    assert planned(root, known=tmp_path / "plan-1")["p1"].key == second["p1"]
+    (tmp_path / "gone").rename(root / "p2")
+    root.rename(tmp_path / "moved")
+    assert {place: one.key for place, one in planned(tmp_path / "moved", known=tmp_path / "plan-2").items()} == second
+
+
+def test_a_key_of_a_list_stays_when_a_copy_is_listed(tmp_path: Path) -> None:
+    crowd.exam(tmp_path / "a", 1)
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    keys = []
+    for listed in (["a"], ["copy", "a"]):
+        plan = Plan(tmp_path / f"list of {len(listed)}")
+        if keys:
+            plan.know(tmp_path / "list of 1")
+        for scope, name in enumerate(listed):
+            plan.add_scope(scope, tmp_path / name, name)
+            list(find(tmp_path / name, plan, scope=scope))
+        group(plan)
+        keys.append({one.place: one.key for one in plan.exams()})
+        plan.close()
+    assert keys[1]["a"] == keys[0]["a"] and len(keys[1]) == 2
+
+
+def test_what_is_named_as_an_image_and_cannot_be_read_is_in_the_plan(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    crowd.exam(root / "p1", 1)
+    (root / "p1" / "page.dcm").write_text("<html>not found</html>")
+    for number in (2, 3):
+        for path in crowd.exam(tmp_path / str(number), number):
+            (root / "two").mkdir(exist_ok=True)
+            path.rename(root / "two" / f"{number}-{path.name}")
+    (root / "two" / "zero.dcm").touch()
+    (root / "two" / "Thumbs").write_bytes(bytes(range(256)))
+    (root / "text.dcm").write_text("a text")
+    (root / "README").write_text("a text")
+    (root / "p1" / "images.zip").write_text("<html>not found</html>")
+    (root / "many").mkdir()
+    for number in range(300):
+        (root / "many" / f"{number}.zip").write_text("<html>not found</html>")
+    nifti(root / "nifti" / "x.nii.gz", 8, 8, 4, 5)
+    (root / "nifti" / "y.nii.gz").write_text("a text")
+    plan = Plan(tmp_path / "plan")
+    plan.add_scope(0, root)
+    list(find(root, plan))
+    group(plan)
+    assert sorted((one.place, one.n_files) for one in plan.exams()) == [
+        ("many", 300),
+        ("nifti/x.nii.gz", 1),
+        ("nifti/y.nii.gz", 1),
+        ("p1", 10),
+        ("p1/images.zip", 1),
+        ("text.dcm", 1),
+        ("two", 9),
+        ("two", 9),
+        ("two/zero.dcm", 1),
+    ]
 
 
 def test_a_folder_of_something_else_is_no_place_for_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

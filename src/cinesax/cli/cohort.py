@@ -155,13 +155,15 @@ def _tabulate(work: "ExamWork", label: str | None, stores: Iterable[Path]) -> "T
 
 def _tabulate_finished(work: "ExamWork", label: str | None, stores: Iterable[Path]) -> None:
     """Write the table of an interrupted run. Its own errors are only printed: the caller raises what ended the run."""
+    import sqlite3
+
     from cinesax.core.errors import CinesaxError
 
     if not (work.results / ".cohort" / "plan.sqlite").exists():
         return
     try:
         _tabulate(work, label, stores)
-    except (CinesaxError, OSError) as error:
+    except (CinesaxError, OSError, sqlite3.Error) as error:
         sys.stderr.write(f"cinesax: the table could not be written: {printable(str(error))}\n")
 
 

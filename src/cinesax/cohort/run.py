@@ -24,7 +24,7 @@ from cinesax.cohort.receipt import PASSING, Reason, Receipt, Recipe, Status, rea
 from cinesax.cohort.review import human_version
 from cinesax.cohort.stores import Stores, read_stores
 from cinesax.cohort.work import ExamWork, failure, keep_failure
-from cinesax.core.errors import InputError, OutputError, UsageError
+from cinesax.core.errors import CinesaxError, InputError, OutputError, UsageError
 from cinesax.engines.work import Engine, Limits, Loss, Outcome
 
 _WAIT_SECONDS = 1.0
@@ -121,8 +121,14 @@ def run_cohort(
     """
     report = report or _silent
     progress = Progress()
-    check_results(cohort.results)
-    make_plan(cohort, lambda count: report("find", Progress(planned=count)))
+    made = check_results(cohort.results)
+    try:
+        make_plan(cohort, lambda count: report("find", Progress(planned=count)))
+    except CinesaxError:
+        for folder in made:
+            with suppress(OSError):  # another run may have put something there
+                folder.rmdir()
+        raise
     with opened_plan(cohort.results) as plan, Claims(cohort.results) as claims:
         progress.planned, progress.started = plan.count(), time.monotonic()
         chooser = _Chooser(cohort.results, work.recipe, again or Again(), read_stores(cohort.stores))
@@ -144,8 +150,14 @@ def _silent(step: str, progress: Progress) -> None:
     """Report nothing."""
 
 
-def check_results(results: Path) -> None:
-    """Make the folder of results. Raise OutputError if that fails or if the folder holds other files."""
+def check_results(results: Path) -> list[Path]:
+    """Make the folder of results, or raise OutputError; a folder of something else is refused.
+
+    Returns:
+        The folders that were not there before, the innermost first.
+    """
+    inner = (results / "exams", results / ".cohort", results, *results.parents)
+    made = [folder for folder in inner if not folder.exists()]
     try:
         if results.is_dir() and any(results.iterdir()) and not (results / ".cohort").is_dir():
             raise OutputError(f"{results} holds other files: give a new folder, or the results of an earlier cohort")
@@ -153,6 +165,7 @@ def check_results(results: Path) -> None:
         (results / "exams").mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(f"{results} cannot be used as the folder of results: {error.strerror or error}") from error
+    return made
 
 
 def make_plan(cohort: Cohort, report: Callable[[int], None]) -> None:
@@ -169,10 +182,10 @@ def make_plan(cohort: Cohort, report: Callable[[int], None]) -> None:
             for count in find(root, plan, scope=scope, leave_out=cohort.results):
                 report(count)
         group(plan)
-        if not plan.count():
-            plan.close()
-            raise InputError(f"there is no exam below {cohort.root or 'the paths of the list'}")
+        nothing = _no_exam(cohort, plan)
         plan.close()
+        if nothing:
+            raise InputError(nothing)
         os.replace(draft, folder / "plan.sqlite")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
@@ -180,6 +193,18 @@ def make_plan(cohort: Cohort, report: Callable[[int], None]) -> None:
         raise OutputError(f"the plan in {folder} cannot be written: {error}") from error
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _no_exam(cohort: Cohort, plan: Plan) -> str:
+    """What to say where nothing below the root is an exam; "" where something is, or where a list names paths."""
+    if plan.count() and (cohort.root is None or plan.holds_images()):
+        return ""
+    told = f"there is no exam below {cohort.root or 'the paths of the list'}"
+    unreadable = next(plan.exams(), None)
+    if unreadable is None:
+        return told
+    name = (unreadable.files[0].member or unreadable.files[0].path.name) if unreadable.files else unreadable.root.name
+    return f"{told}: no file there can be read as an image, such as {name}"
 
 
 def _roots(cohort: Cohort) -> Iterator[tuple[Path, str, dict[str, str]]]:

@@ -26,6 +26,7 @@ _TEXT_BYTES = 512
 _BEGINNING_BYTES = 64 * 1024
 _RESULT = "analysis.json"
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+_IMAGES = (".dcm", ".dicom", ".ima", ".zip")
 _BESIDE = frozenset(
     ".txt .csv .tsv .json .xml .html .htm .md .pdf .log .cfg .ini .yml .yaml .xlsx .xls .doc .docx .png .jpg .jpeg "
     ".bmp .gif .py .sh .m .db .sqlite .exe .inf .bval .bvec .css .js .parquet .rst .bat .ico .lock".split()
@@ -190,7 +191,8 @@ def _beginnings(path: Path) -> Iterator[Opener]:
 def _kind_of(file: StoredFile, size: int, open_file: Opener) -> Known:
     if file.member is None and is_nifti(file.path):
         return Known(FileKind.NIFTI)
-    if _is_beside(PurePosixPath(file.member).name if file.member else file.path.name):
+    name = PurePosixPath(file.member).name if file.member else file.path.name
+    if _is_beside(name):
         return Known(FileKind.BESIDE)
     if size == 0:
         return Known(FileKind.OTHER)
@@ -200,7 +202,9 @@ def _kind_of(file: StoredFile, size: int, open_file: Opener) -> Known:
                 ids = belonging(stream)
             except NotDicomError:
                 stream.seek(0)
-                return Known(FileKind.BESIDE if _is_text(stream.read(_TEXT_BYTES)) else FileKind.OTHER)
+                # A page of an error, saved under the name of an image, is an image that is missing.
+                text = not name.lower().endswith(_IMAGES) and _is_text(stream.read(_TEXT_BYTES))
+                return Known(FileKind.BESIDE if text else FileKind.OTHER)
     except OSError:
         return Known(FileKind.OTHER)
     if ids.is_directory:

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cinesax.cohort.planning.keys import SEPARATOR, give_keys
 from cinesax.cohort.planning.plan import Kind, Plan
 from cinesax.core.cine import StoredFile
 from cinesax.files.stored_files import opener
 from cinesax.formats.nifti import names
 
 _FEWEST_PHASES, _FEWEST_SLICES = 3, 3
-_DIGITS = 10
-_SEPARATOR = "\x1f"
-_MORE_DIGITS = 6
+_NAMED_IMAGES = " OR ".join(f"CAST(name AS TEXT) LIKE '%{suffix}'" for suffix in (".dcm", ".dicom", ".ima", ".zip"))
+_ZIP = "(member = '' AND CAST(name AS TEXT) LIKE '%.zip')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ def group(plan: Plan) -> None:
     for groups in (_of_dicom, _of_nifti, _attach_directories, _of_others, _of_refused):
         for exam in groups(plan):
             _put(plan, exam)
-    _give_keys(plan)
     _give_fingerprints(plan)
+    give_keys(plan)
 
 
 def _put(plan: Plan, exam: _Group) -> None:
     """Store an exam under a unique draft of its key; the keys are made when all exams are known."""
     ((name,),) = plan.rows("SELECT name FROM scopes WHERE scope = ?", (exam.scope,))
-    draft = _SEPARATOR.join((exam.base, exam.more, name))
+    draft = SEPARATOR.join((exam.base, exam.more, name))
     plan.change(
         "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, ?, '', 0, 0, ?)",
         (draft, exam.scope, exam.kind.value, os.fsencode(exam.root), exam.patient, exam.copies),
@@ -124,7 +124,7 @@ def _parts(plan: Plan, scope: int, study: str, patient: str) -> Iterator[_Group]
             plan.change("INSERT INTO part VALUES (?, ?, ?)", row)
         inside = f"{where} AND (folder, name, member) IN (SELECT folder, name, member FROM part)"
         root = Path(os.path.commonpath([file.path if file.member else file.path.parent for file in part]))
-        more = patient if len(parts) == 1 else f"{patient} {root}"
+        more = patient if len(parts) == 1 else f"{patient} {_by_path(plan, scope, root)}"
         copies = copied if number == 0 else 0
         yield _Group(scope, Kind.DICOM, root, study, more, patient, copies, where=inside, values=values)
 
@@ -195,13 +195,15 @@ def _of_nifti(plan: Plan) -> Iterator[_Group]:
         home = Path(os.fsdecode(folder))
         images = [home / os.fsdecode(name) for (name,) in rows]
         images = [image for image in images if not names.is_labels(image)]
-        whole = [image for image in images if _has_many_phases(image)]
-        if len(whole) < 2 and len(images) != 1:
-            if images:
-                base = _by_path(plan, scope, home)
-                yield _Group(scope, Kind.NIFTI, home, base, "", where=where, values=(scope, folder))
+        phases = {image: _phases(image) for image in images}
+        whole = [image for image in images if (phases[image] or 0) >= _FEWEST_PHASES]
+        unreadable = [image for image in images if phases[image] is None]
+        alone = len(whole) > 1 or len(images) == 1 or len(whole) + len(unreadable) == len(images)
+        if images and (not alone or not whole) and len(images) > 1:
+            base = _by_path(plan, scope, home)
+            yield _Group(scope, Kind.NIFTI, home, base, "", where=where, values=(scope, folder))
             continue
-        for image in whole or images:
+        for image in [*whole, *unreadable] or images:
             name = os.fsencode(image.name)
             base = _by_path(plan, scope, image)
             yield _Group(
@@ -209,15 +211,15 @@ def _of_nifti(plan: Plan) -> Iterator[_Group]:
             )
 
 
-def _has_many_phases(path: Path) -> bool:
-    """Whether a NIfTI file is a complete cine."""
+def _phases(path: Path) -> int | None:
+    """How many phases a NIfTI file has that is a cine by itself; 0 for others, None for what cannot be read."""
     import nibabel as nib
 
     try:
         shape = nib.load(path).shape  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - any error: reading the exam will give the reason
-        return False
-    return len(shape) == 4 and shape[3] >= _FEWEST_PHASES and min(shape[:3]) >= _FEWEST_SLICES
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, its reader says so
+        return None
+    return int(shape[3]) if len(shape) == 4 and min(shape[:3]) >= _FEWEST_SLICES else 0
 
 
 def _attach_directories(plan: Plan) -> Iterator[_Group]:
@@ -246,14 +248,20 @@ def _of_others(plan: Plan) -> Iterator[_Group]:
         where, values = "scope = ? AND folder = ? AND kind = 'other'", (scope, folder)
         home = Path(os.fsdecode(folder))
         owners = _exams_in(plan, scope, folder) or _owners(plan, scope, home)
-        if len(owners) == 1:
-            plan.change(f"UPDATE files SET exam = ? WHERE {where}", (owners[0], *values))
+        if len(owners) == 1:  # whose reader reports them; it does not look for zips among files
+            plan.change(f"UPDATE files SET exam = ? WHERE {where} AND NOT {_ZIP}", (owners[0], *values))
         if owners:
-            continue
+            # Nobody knows whose they are: what is named as an image is told in a row of its own.
+            where += f" AND ({_ZIP if len(owners) == 1 else _NAMED_IMAGES})"
+            if next(plan.rows(f"SELECT 1 FROM files WHERE {where} LIMIT 1", values), None) is None:
+                continue
         names_here = list(plan.rows(f"SELECT DISTINCT name, member != '' FROM files WHERE {where} LIMIT 2", values))
         ((root,),) = plan.rows("SELECT root FROM scopes WHERE scope = ?", (scope,))
-        # A single zip, or a single file given as the root, is the exam; otherwise the folder is.
-        single = len(names_here) == 1 and (names_here[0][1] or home / os.fsdecode(names_here[0][0]) == _path(root))
+        # One zip, or one file that was given itself or lies beside exams, is the exam; else the folder is.
+        beside = bool(owners) or home == _path(root)
+        single = len(names_here) == 1 and (
+            names_here[0][1] or beside or home / os.fsdecode(names_here[0][0]) == _path(root)
+        )
         place = home / os.fsdecode(names_here[0][0]) if single else home
         yield _Group(scope, Kind.DICOM, place, _by_path(plan, scope, place), "", where=where, values=values)
 
@@ -274,33 +282,6 @@ def _owners(plan: Plan, scope: int, folder: Path) -> list[str]:
         if owners:
             return owners
     return []
-
-
-def _give_keys(plan: Plan) -> None:
-    """Give each exam its key: a hash of its study (as in its report) or path, longer if two exams would share one."""
-    plan.define("short", _short)
-    plan.define("key", _key)
-    plan.change("CREATE TEMP TABLE several AS SELECT short(id) AS base FROM exams GROUP BY 1 HAVING COUNT(*) > 1")
-    plan.change("CREATE INDEX temp.of_base ON several (base)")
-    new = "key({0}, EXISTS (SELECT 1 FROM temp.several WHERE base = short({0})))"
-    plan.change(f"UPDATE files SET exam = {new.format('exam')} WHERE exam IS NOT NULL")
-    plan.change(f"CREATE TEMP TABLE keyed AS SELECT {new.format('id')} AS new, exams.* FROM exams")
-    plan.change("DELETE FROM exams")
-    columns = "scope, kind, root, patient, fingerprint, files, bytes, copies"
-    plan.change(f"INSERT INTO exams SELECT new, {columns} FROM temp.keyed")
-
-
-def _key(draft: str, several: int) -> str:
-    more = f"-{_hash(draft)[:_MORE_DIGITS]}" if several else ""
-    return f"case-{_short(draft)}{more}"
-
-
-def _short(draft: str) -> str:
-    return _hash(draft.split(_SEPARATOR)[0])[:_DIGITS]
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _give_fingerprints(plan: Plan) -> None:

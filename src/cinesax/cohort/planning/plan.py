@@ -16,7 +16,7 @@ from typing import Any
 
 from cinesax.core.cine import StoredFile
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE files (
@@ -29,6 +29,8 @@ CREATE TABLE exams (
   bytes INTEGER, copies INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX of_root ON exams (root, scope);
+CREATE TABLE keys (id TEXT PRIMARY KEY, base TEXT, draft TEXT, place TEXT, fingerprint TEXT) WITHOUT ROWID;
+CREATE INDEX of_base ON keys (base);
 CREATE TABLE scopes (scope INTEGER PRIMARY KEY, root BLOB, name TEXT, columns TEXT);
 """
 _EXAMS = (
@@ -160,7 +162,7 @@ class Plan:
         self._base.close()
 
     def know(self, earlier: Path) -> None:
-        """Use another plan's knowledge of files."""
+        """Take over from another plan what is known of files, and the keys that it and those before it gave."""
         if not earlier.is_file():
             return  # SQLite would create it
         self._base.execute("COMMIT")
@@ -168,6 +170,8 @@ class Plan:
             self._base.execute("ATTACH ? AS earlier", (str(earlier),))
             if self._base.execute("PRAGMA earlier.user_version").fetchone() != (_VERSION,):
                 self._base.execute("DETACH earlier")
+            else:
+                self._base.execute("INSERT INTO keys SELECT * FROM earlier.keys")
         except sqlite3.DatabaseError:
             pass  # damaged, or not a plan: every file is read again
         self._base.execute("BEGIN")
@@ -248,10 +252,13 @@ class Plan:
             yield self._planned(row, with_files=with_files)
 
     def holds(self, key: str) -> bool:
-        """Whether there is an exam with this key, or several whose keys were made longer."""
-        query = "SELECT 1 FROM exams WHERE id = ? OR (id > ? AND id < ?) LIMIT 1"
-        # "." follows "-": the range covers all longer keys.
-        return next(self.rows(query, (key, f"{key}-", f"{key}.")), None) is not None
+        """Whether there is an exam of this key."""
+        return next(self.rows("SELECT 1 FROM exams WHERE id = ?", (key,)), None) is not None
+
+    def holds_images(self) -> bool:
+        """Whether any exam has a file that looks like DICOM or NIfTI."""
+        query = "SELECT 1 FROM files WHERE exam IS NOT NULL AND kind IN ('dicom', 'nifti') LIMIT 1"
+        return next(self.rows(query), None) is not None
 
     def some(self, keys: Iterable[str]) -> Iterator[Planned]:
         """The exams with these keys."""
