@@ -9,9 +9,11 @@ import pytest
 
 from checkers import dciodvfy
 from cinesax.cli.main import main
+from cinesax.core.errors import UsageError
 from cinesax.core.origins import Origin
 from cinesax.core.structures import Structure
 from cinesax.dicom.write.people import person_name
+from cinesax.reader import messages
 from cinesax.results.read import read_results
 from reader.served import Made, Server, circle, flat, serving
 
@@ -150,7 +152,15 @@ def test_an_analysis_never_replaces_what_a_person_made(
     ("typed", "name"),
     [
         ("Anna Müller", "Mueller^Anna"),
-        ("Prof. Dr. Jan de Vries", "Vries^Jan de^^Prof. Dr."),
+        ("Prof. Dr. Jan de Vries", "de Vries^Jan^^Prof. Dr."),
+        ("Müller, Anna", "Mueller^Anna"),
+        ("von der Leyen, Dr. Anna", "von der Leyen^Anna^^Dr."),
+        ("Anna von der Leyen", "von der Leyen^Anna"),
+        ("anna müller", "mueller^anna"),
+        ("Anna Müller, MD", "Mueller^Anna^^^MD"),
+        (", Anna", "Anna"),
+        ("Smith,^John=Jim\\^a^b^c^d", "Smith^John Jim^a^b^c d"),
+        (",=", "Reader"),
         ("Smith^John", "Smith^John"),
         ("AM", "AM"),
         ("李", "Reader"),
@@ -158,3 +168,32 @@ def test_an_analysis_never_replaces_what_a_person_made(
 )
 def test_names_become_dicom_names(typed: str, name: str) -> None:
     assert person_name(typed) == name
+
+
+def test_a_name_with_a_control_character_is_refused() -> None:
+    with pytest.raises(UsageError, match="control character"):
+        person_name("Anna\0Müller")
+
+
+@pytest.mark.parametrize(
+    ("what", "field", "text"),
+    [
+        ("approve", "by", "Ann\0"),
+        ("approve", "comment", "seen\x1b[2J"),
+        ("send_back", "by", "Ann\n"),
+        ("exclude", "reason", "another\theart"),
+        ("undo", "by", "\x85"),
+    ],
+)
+def test_control_characters_are_refused_in_what_a_person_writes(
+    server: Server, what: str, field: str, text: str
+) -> None:
+    reason = {"reason": "no heart"} if what == "exclude" else {}
+    body = {"version": 0, "by": "Ann", **reason, field: text}
+    refused = server.client.post(f"/api/exams/{server.only()}/{what}", json=body)
+    assert (refused.status_code, "control character" in refused.json()["error"]["message"]) == (400, True), refused.text
+
+
+def test_a_comment_may_have_lines_and_tabs() -> None:
+    body = b'{"version": 0, "by": "Ann", "comment": "one\\n\\ttwo"}'
+    assert messages.parsed(body, messages.ApproveBody).comment == "one\n\ttwo"

@@ -5,7 +5,7 @@ import io
 import shutil
 import time
 import zipfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +58,34 @@ def test_results_find_the_exam_beside_them(tmp_path: Path) -> None:
     assert (one.path, one.results) == (str(made.exam), str(made.out))
 
 
+def test_the_exam_of_known_results_may_be_said_later(store: Path, tmp_path: Path) -> None:
+    """No exam, a wrong one, the right one: the row says what to do, and the last word counts."""
+    made = make(tmp_path, show_patient=False)
+    write_exam(tmp_path / "other", of_study("1.2.3.9"))
+
+    def row(said: Callable[[str], bool], *exam: str | Path) -> None:
+        with serving(made.out, *exam, "--store", store) as server:
+            (one,) = server.wait(lambda exams: len(exams) == 1 and said(exams[0]["changed"] or ""))
+            opened = server.client.get(f"/api/exams/{one['id']}")
+            assert opened.status_code == (422 if one["changed"] else 200), opened.text
+
+    row(lambda text: "start it again with --exam EXAM" in text)
+    row(lambda text: "this is another exam than that of the results" in text, "--exam", tmp_path / "other")
+    row(lambda text: not text, "--exam", made.exam)
+    kept = Store(store)
+    worklist.add(kept, find(made.out))
+    now = worklist.Now(show_patient=True, progress={}, model_sha256=None)
+    (one,) = worklist.lines(kept, now)
+    assert (one.folder, one.changed) == (str(made.exam), None)
+    made.exam.rename(tmp_path / "moved")
+    worklist.add(kept, find(made.out))
+    assert "no longer where it was" in (worklist.lines(kept, now)[0].changed or "")
+    worklist.add(kept, find(tmp_path))
+    (one,) = [one for one in worklist.lines(kept, now) if one.state == "done"]
+    assert (one.folder, one.changed) == (str(tmp_path / "moved"), None)
+    kept.close()
+
+
 def test_a_queue_that_fails_goes_on(made: Made, store: Path, tmp_path: Path) -> None:
     """The real network on a small exam, a zip and a folder dropped, and two that cannot be read."""
     root = tmp_path / "many"
@@ -93,6 +121,9 @@ def test_a_queue_that_fails_goes_on(made: Made, store: Path, tmp_path: Path) -> 
 
         bad = server.client.post("/api/uploads/zip", content=b"no zip")
         assert (bad.status_code, bad.json()["error"]["code"]) == (422, "refused")
+        bad = server.client.post("/api/uploads/zip", content=b"PK\x03\x04 cut off")
+        said = "the dropped file is not a readable zip: it is damaged or incomplete; make it again"
+        assert bad.json()["error"]["message"] == said
         assert server.client.post("/api/uploads/none/finish", json={}).status_code == 404
 
         out = {"version": good["version"], "by": "Ann", "reason": "another heart"}

@@ -196,7 +196,7 @@ def words(step: str, progress: "Progress") -> str:
     if step == "find":
         return f"looking for exams: {progress.planned:,} files"
     finished = progress.planned - progress.left
-    parts = [f"{finished:,} of {progress.planned:,} exams"]
+    parts = [f"{finished:,} of {progress.planned:,} {'exam' if progress.planned == 1 else 'exams'}"]
     if progress.done + progress.failed:
         parts.append(f"{60 * progress.per_second:.1f} a minute")
         if progress.left:

@@ -75,6 +75,8 @@ def _members(path: Path) -> tuple[StoredFile, ...]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path} is not a readable zip: it is damaged or incomplete; make it again") from error
     except ZIP_ERRORS as error:
         raise InputError(f"{path} is not a readable zip: {error}") from error
     _refuse_unsafe(path, members)

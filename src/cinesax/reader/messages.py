@@ -1,6 +1,7 @@
 """The requests of the page as types: each body is parsed once, and a body that does not fit is refused in one line."""
 
 from typing import Annotated, Literal, TypeVar
+from unicodedata import category
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,6 +16,8 @@ Text = Annotated[str, Meta(max_length=4000)]
 Flat = Annotated[list[float], Meta(min_length=6, max_length=2 * MAX_POINTS)]
 """A polygon as x0, y0, x1, y1, ..."""
 Polygons = Annotated[list[Flat], Meta(max_length=MAX_POLYGONS)]
+_WRITTEN = (("by", "name", ""), ("comment", "comment", "\n\t"), ("reason", "reason", ""))
+"""What a person writes: field, its name, and the control characters that may be in it."""
 StructureKey = Annotated[str, Meta(max_length=40)]
 ChamberKey = Annotated[str, Meta(max_length=10)]
 Reach = Literal["frame", "slice"]
@@ -124,6 +127,13 @@ Edit = SetContour | Delete | Copy | InterpolatePhases | InterpolateSlices | Grow
 
 class _Body(Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a request."""
+
+    def __post_init__(self) -> None:
+        for field, what, allowed in _WRITTEN:
+            text = getattr(self, field, "")
+            control = next((letter for letter in text if category(letter) == "Cc" and letter not in allowed), None)
+            if control is not None:
+                raise ValueError(f"the {what} holds a control character, U+{ord(control):04X}: delete it")
 
 
 class EditBody(_Body, frozen=True):

@@ -12,11 +12,11 @@ import uvicorn
 
 from cinesax.core.errors import CinesaxError, UsageError
 from cinesax.reader import worklist
-from cinesax.reader.exams import Desk
-from cinesax.reader.store.database import Store
+from cinesax.reader.exams import BusyError, Desk
+from cinesax.reader.store.database import Store, UnknownError
 from cinesax.reader.uploads import Uploads
 from cinesax.reader.web.app import make_app
-from cinesax.reader.web.context import Reader, Settings, Windows
+from cinesax.reader.web.context import Reader, Settings, Windows, opened
 from cinesax.reader.web.security import Access, Guard, is_loopback
 from cinesax.reader.worker import Queue
 
@@ -109,11 +109,25 @@ def _add_root(reader: Reader, root: Path, exam: Path | None) -> None:
     try:
         entries = worklist.find(root)
         if exam is not None:
-            entries = [replace(entry, path=str(exam)) for entry in entries]
+            entries = [
+                replace(entry, path=str(exam), study_uid=None, given=True) if entry.results else entry
+                for entry in entries
+            ]
         worklist.add(reader.store, entries)
+        _check(reader, [entry.id for entry in entries if entry.given])
     except CinesaxError as error:
         _LOG.error("%s", error)
     reader.queue.wake()
+
+
+def _check(reader: Reader, exams: list[str]) -> None:
+    """Open exams whose place a person has just said: the worklist says at once what does not fit."""
+    for exam in exams:
+        reader.desk.forget(exam)
+        try:
+            opened(reader, exam)
+        except (CinesaxError, BusyError, UnknownError) as error:
+            _LOG.info("%s", error)
 
 
 def _listen(where: Where) -> socket.socket:

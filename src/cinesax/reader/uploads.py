@@ -120,7 +120,9 @@ class Uploads:
             list_files(path)
         except InputError as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise InputError(str(error).replace(str(path), "that was dropped")) from error
+            raise InputError(
+                str(error).replace(f"the zip {path}", "the dropped zip").replace(str(path), "the dropped file")
+            ) from error
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -23,6 +23,8 @@ from cinesax.results.write import JSON_NAME, check_output
 _MOST_FOLDERS = 20_000
 _WARNING_WEIGHT, _ERROR_WEIGHT = 1.0, 5.0
 _FAILED_DOUBT = 1000.0
+_NOWHERE = "these results do not say where their exam is: end cinesax view and start it again with --exam EXAM"
+_GONE = "the exam of these results is no longer where it was: end cinesax view and start it again with --exam EXAM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,16 @@ class Found:
         study_uid: the study, if the path holds several.
         results: the folder of results, if there are any.
         case: the case key, if it is known before the analysis.
+        given: whether a person said that the exam of these results is at the path.
+        placed: whether the results say where their exam is, in one place or several.
     """
 
     path: str
     study_uid: str | None = None
     results: str | None = None
     case: str | None = None
+    given: bool = False
+    placed: bool = True
 
     @property
     def id(self) -> str:
@@ -100,9 +106,10 @@ def _results(folder: Path) -> Found:
         return Found("", results=str(folder))  # listed as failed, with the reason
     exam = content.get("exam")
     paths = exam.get("paths") if isinstance(exam, dict) else None
+    placed = isinstance(paths, list) and len(paths) > 0
     path = str(paths[0]) if isinstance(paths, list) and len(paths) == 1 else ""
     case = content.get("case")
-    return Found(path, results=str(folder), case=case if isinstance(case, str) else None)
+    return Found(path, results=str(folder), case=case if isinstance(case, str) else None, placed=placed)
 
 
 def _below(root: Path) -> list[Found]:
@@ -200,7 +207,31 @@ def add(store: Store, entries: Iterable[Found]) -> list[str]:
         )
         if added and entry.results is not None:
             _take_numbers(store, entry.id, Path(entry.results))
+        if entry.results is not None:
+            _take_place(store, entry)
     return ids
+
+
+def _take_place(store: Store, one: Found) -> None:
+    """Keep where the exam of results is: as a person says it, else where the place that the store has is of no use."""
+    row = store.exam(one.id)
+    if row is None:
+        return
+    kept = row.path
+    if one.path and one.path != kept and (one.given or not kept or not _exists(kept)):
+        # A refusal was of the exam in the earlier place.
+        store.set_fields(one.id, path=one.path, study_uid=one.study_uid, changed=None)
+        kept = one.path
+    problem = _GONE if kept and not _exists(kept) else None if kept or one.placed else _NOWHERE
+    if problem is not None and row.state is not State.FAILED:
+        store.set_fields(one.id, changed=problem)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _take_numbers(store: Store, exam: str, folder: Path) -> None:

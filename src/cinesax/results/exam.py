@@ -45,7 +45,7 @@ def refuse_another_exam(cine: Cine, content: dict[str, Any], whose: str) -> None
     ]
     if differs:
         raise InputError(
-            f"{whose} was made from another exam, or the exam has changed since: different "
+            f"this is another exam than that of {whose}, or it has changed since: different "
             f"{', different '.join(differs)}; give the original exam, and the same choice of series if you made one"
         )
 

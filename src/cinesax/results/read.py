@@ -108,7 +108,7 @@ def _opened(
     if exam is not None:
         return open_cine(exam, **choices)
     if not where.paths:
-        raise InputError(f"{folder} does not say where its exam is: give the exam too")
+        raise InputError(f"the place of the exam is not stored in {folder}: give the exam too")
     gone = [path for path in where.paths if not Path(path).exists()]
     if gone:
         raise InputError(f"the exam of {folder} is no longer at {gone[0]}: give the exam too")

@@ -7,10 +7,16 @@ import unicodedata
 from enum import StrEnum
 
 from cinesax.core.analysis import Analysis
+from cinesax.core.errors import UsageError, printable
 from cinesax.core.origins import Origin
 from cinesax.core.structures import Structure
 
 _LONGEST_NAME = 64
+_TITLES = frozenset(("dr", "prof", "pd", "med"))
+_DEGREES = frozenset(("md", "phd", "msc", "bsc", "do", "mbbs", "frcr", "frcp", "facc", "fesc", "fscmr", "jr", "sr"))
+_PARTICLES = frozenset(
+    "von van der den de del della di da dos das do du la le ten ter zu zum zur vom af av bin ibn al el".split()
+)
 _LETTERS = str.maketrans(
     {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "ø": "o", "Ø": "O"}
 )
@@ -59,18 +65,46 @@ def creator(analysis: Analysis) -> str | None:
 def person_name(typed: str) -> str:
     """A typed name as a DICOM name in ASCII, because objects have the character set of their source.
 
-    "Dr. Änne Müller" becomes "Mueller^Aenne^^Dr.": the last word is the family name, unless there are carets already.
+    "Dr. Änne Müller" becomes "Mueller^Aenne^^Dr.", and so does "Müller, Dr. Änne". The family name is what comes
+    before a comma, else the last word with the particles before it ("von der Leyen"). Carets separate, as in DICOM.
+
+    Raises:
+        UsageError: a control character.
     """
+    if any(unicodedata.category(letter) == "Cc" for letter in typed):
+        raise UsageError(f"the name {printable(typed)} holds a control character: delete it")
     text = ascii_text(typed.replace("=", " "))
     if "^" in text:
-        return text[:_LONGEST_NAME]
-    words = text.split()
-    titles = [word for word in words if word.rstrip(".").lower() in ("dr", "prof", "pd", "med")]
-    names = [word for word in words if word not in titles] or words
-    if not names:
-        return "Reader"
-    parts = [names[-1], " ".join(names[:-1]), "", " ".join(titles) if names != words else ""]
-    return "^".join(parts).rstrip("^")[:_LONGEST_NAME]
+        parts = [" ".join(part.replace(",", " ").split()) for part in text.split("^")]
+        return _joined([*parts[:4], " ".join(parts[4:])])
+    groups = [group.split() for group in text.split(",")]
+    words = [word for group in groups for word in group]
+    after = [word for group in groups[1:] for word in group]
+    degrees = after if after and all(_plain(word) in _DEGREES for word in after) else []
+    titles = [word for word in words if _plain(word) in _TITLES]
+    family = [word for word in groups[0] if word not in titles]
+    given = [word for word in after if word not in titles]
+    if not family and not given:
+        family, titles = words, []
+    elif not family or not given or degrees:
+        family, given = _split([*family, *([] if degrees else given)])
+    return _joined([" ".join(part) for part in (family, given, [], titles, degrees)])
+
+
+def _split(names: list[str]) -> tuple[list[str], list[str]]:
+    """Family name and given names of a name without a comma."""
+    first = len(names) - 1
+    while first > 0 and names[first - 1] in _PARTICLES:
+        first -= 1
+    return names[first:], names[:first]
+
+
+def _plain(word: str) -> str:
+    return word.replace(".", "").lower()
+
+
+def _joined(parts: list[str]) -> str:
+    return "^".join(parts)[:_LONGEST_NAME].rstrip("^ ") or "Reader"
 
 
 def ascii_text(text: str) -> str:

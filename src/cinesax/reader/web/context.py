@@ -14,7 +14,7 @@ from cinesax.core.errors import InputError, printable
 from cinesax.reader import answers, worklist
 from cinesax.reader.exams import Desk, OpenExam
 from cinesax.reader.messages import BadBodyError
-from cinesax.reader.store.database import ExamRow, State, Store, UnknownError
+from cinesax.reader.store.database import READABLE, ExamRow, Store, UnknownError
 from cinesax.reader.uploads import Uploads
 from cinesax.reader.web.security import Access
 from cinesax.reader.worker import Queue
@@ -164,7 +164,7 @@ def opened(reader: Reader, exam: str) -> OpenExam:
     try:
         open_exam = reader.desk.open(exam)
     except InputError as error:
-        if row.state in (State.APPROVED, State.EDITED) and row.changed != str(error):
+        if row.state in READABLE and row.changed != str(error):
             reader.store.set_fields(exam, changed=str(error))
         raise
     if row.changed is not None:

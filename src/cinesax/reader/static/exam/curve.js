@@ -34,7 +34,7 @@ export class Curve {
     const axis = { stroke: soft, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 }, font };
     const series = [
       { label: "Phase" },
-      { label: "First", stroke: colour("faint"), width: 1.5, dash: [4, 4], points: { show: false } },
+      { label: "First", stroke: colour("soft"), width: 2, dash: [6, 3], points: { show: false } },
       { label: "Now", stroke: colour("accent"), width: 2, points: { show: true, size: 5, fill: colour("accent") } },
       { label: "RV", stroke: "#b9cf54", width: 1.5, points: { show: false } },
     ];

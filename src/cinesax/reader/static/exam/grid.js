@@ -61,6 +61,7 @@ export class Grid {
     this.canvas.style.width = `${this.size.width}px`;
     this.canvas.style.height = `${this.size.height}px`;
     fitted(this.canvas, this.size.width, this.size.height);
+    this.element.classList.toggle("wide", this.size.width > width);
     this.all();
   }
 

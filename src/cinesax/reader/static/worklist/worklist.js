@@ -155,7 +155,8 @@ class Worklist {
       this.body.replaceChildren(...rows);
       if (focused) this.body.querySelector(`[data-exam="${CSS.escape(focused)}"] a`)?.focus();
     }
-    say(this.count, this.exams.length ? (kept.length === this.exams.length ? `${kept.length} exams` : `${kept.length} of ${this.exams.length} exams`) : "");
+    const all = this.exams.length === 1 ? "1 exam" : `${this.exams.length} exams`;
+    say(this.count, this.exams.length ? (kept.length === this.exams.length ? all : `${kept.length} of ${all}`) : "");
     this.table.hidden = !this.exams.length;
     this.compare.hidden = !this.exams.some(({ state }) => state === "edited" || state === "approved");
     this.#tellEmpty(kept.length);
