@@ -112,6 +112,36 @@ def test_objects_refer_to_copies_with_valid_uids(tmp_path, spoil):
         assert {row["copy"] for row in rows} == {"", *(path.name for path in (out / "images").iterdir())}
 
 
+@pytest.mark.parametrize("repair", [True, False])
+def test_what_an_anonymiser_left_invalid_is_emptied_only_in_repaired_objects(tmp_path, repair):
+    files = exams.write_exam(tmp_path / "exam")
+    _spoil(files)
+    with lenient():
+        exams.edit(files, PatientBirthDate="00000000", ReferringPhysicianName=None)
+    cine = open_cine(tmp_path / "exam")
+    told = next(finding.message for finding in cine.findings if finding.code == "invalid-uid")
+    assert told.startswith("the exam has invalid UIDs") and told.endswith("unless --repair-uids is given")
+    out = tmp_path / "out"
+    write_results(objects.analysis_of(cine), out, dicom=DicomOptions(repair_uids=repair))
+    with lenient():
+        made = [pydicom.dcmread(path) for path in out.rglob("*.dcm")]
+        assert {one.PatientBirthDate or "" for one in made} == {"" if repair else "00000000"}
+        assert {str(one.ReferringPhysicianName) for one in made} == {""}
+    assert (len(made) > 30) is repair
+
+
+def test_a_valid_birth_date_and_physician_stay_in_repaired_objects(tmp_path):
+    files = exams.write_exam(tmp_path / "exam")
+    _spoil(files)
+    with lenient():
+        exams.edit(files, PatientBirthDate="19610402", ReferringPhysicianName="Weber^Ute")
+    write_results(
+        objects.analysis_of(open_cine(tmp_path / "exam")), tmp_path / "out", dicom=DicomOptions(repair_uids=True)
+    )
+    made = [pydicom.dcmread(path) for path in (tmp_path / "out").rglob("*.dcm")]
+    assert {(one.PatientBirthDate, str(one.ReferringPhysicianName)) for one in made} == {("19610402", "Weber^Ute")}
+
+
 def test_the_same_exam_gives_the_same_bytes(tmp_path):
     _spoil(exams.write_exam(tmp_path / "exam"))
     analysis = objects.analysis_of(open_cine(tmp_path / "exam"))

@@ -14,7 +14,7 @@ from cinesax.core.segmentation import area_px
 from cinesax.core.structures import Structure
 from cinesax.measure.volumes import measure
 from cinesax.network.bundle import open_bundle
-from cinesax.network.segmenter import NetworkSegmenter, load_segmenter
+from cinesax.network.segmenter import NetworkSegmenter, _findings, load_segmenter
 from cinesax.phantom import Phantom, draw_settings, make_phantom
 
 
@@ -117,3 +117,23 @@ def stored_as(cine: Cine, turn: Turn) -> Cine:
         origins, pixels = origins[::-1], pixels[:, ::-1]
     turned = Grid(origins, along_row, along_column, spacing, (grid.shape[0], rows, columns))
     return replace(cine, pixels=pixels, grid=turned, base_first=base_first(turned))
+
+
+@pytest.mark.parametrize(
+    ("places", "words", "where"),
+    [
+        ([(7, 2)], "1 frame", (2, 7)),
+        ([(7, 2), (3, 5), (1, 2)], "3 frames: slice 2 phase 1, slice 2 phase 7, slice 5 phase 3", (None, None)),
+        (
+            [(phase, 4) for phase in range(9)],
+            "9 frames: slice 4 phase 0, slice 4 phase 1, slice 4 phase 2, slice 4 phase 3, and 5 more",
+            (None, None),
+        ),
+    ],
+)
+def test_removed_regions_say_where_they_were(places, words, where):
+    removed = np.zeros((9, 6), dtype=bool)
+    removed[tuple(zip(*places, strict=True))] = True
+    (finding,) = _findings((), removed)
+    assert finding.message == f"regions that cannot belong to the LV were removed from {words}"
+    assert (finding.slice, finding.phase) == where and finding.numbers["frames"] == len(places)

@@ -315,3 +315,8 @@ def test_frames_are_named_by_the_numbers_of_their_files() -> None:
     for place in range(6):
         for phase in (0, 3):
             assert f'title="IM-0001-{numbers[phase][place]:04d} in contours/, slice {place}"' in page
+
+
+def test_the_two_ends_of_a_caption_never_touch():
+    (rule,) = re.findall(r"^figcaption \{([^}]*)\}", report(), flags=re.MULTILINE)
+    assert "column-gap: 8px" in rule and "flex-wrap: wrap" in rule

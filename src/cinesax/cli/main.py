@@ -11,9 +11,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, ModuleType
+from typing import NoReturn
 
 from cinesax._version import __version__
-from cinesax.core.errors import CinesaxError, printable
+from cinesax.core.errors import CinesaxError, UsageError, printable
 
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
@@ -38,7 +39,11 @@ COMMANDS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Suggests options and commands for misspelt ones."""
+    """Suggests options and commands for misspelt ones, and reports what cannot be understood in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the code of a UsageError: one line without the usage, which `--help` prints."""
+        self.exit(UsageError.exit_code, f"cinesax: error: {printable(message)} (see {self.prog} --help)\n")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Like argparse, but an unknown option is an error here, where similar ones are known."""
@@ -123,7 +128,7 @@ def _run(arguments: list[str]) -> int:
     first = next((word for word in arguments if not word.startswith("-")), None)
     parser = build_parser(first if first in COMMANDS else None)
     if first is not None and first not in COMMANDS:
-        parser.error(f"there is no command {first!r}{_did_you_mean(first, list(COMMANDS))} (cinesax --help lists them)")
+        parser.error(f"there is no command {first!r}{_did_you_mean(first, list(COMMANDS))}")
     args = parser.parse_args(arguments)
     _log(verbose=args.verbose)
     args.run(args)

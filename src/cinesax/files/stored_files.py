@@ -47,7 +47,7 @@ def list_files(path: Path) -> tuple[StoredFile, ...]:
         if path.is_dir():
             return _walk(path)
         if not path.exists():
-            raise InputError(f"{path} does not exist: give a folder of DICOM files, one file, or a zip")
+            raise InputError(f"{path} does not exist: give a folder of DICOM files, one file, a zip, or NIfTI files")
         if not path.is_file():
             raise InputError(f"{path} is neither a file nor a folder")
         with path.open("rb") as stream:

@@ -22,6 +22,9 @@ from cinesax.network.framing import Crop, Framing, Placement
 from cinesax.network.passes import BORDER, Pass, Progress, Scores, draw, find_heart
 from cinesax.network.presence import decide, evidence
 
+_NAMED_FRAMES = 4
+"""How many frames a finding names."""
+
 
 class Segmenter(Protocol):
     """The interface of a segmenter for the rest of the package."""
@@ -270,11 +273,26 @@ def _findings(off: Sequence[Rule], removed: NDArray[np.bool_]) -> list[Finding]:
         sentence = "neighbouring slices or phases are missing, so these cleaning rules are off: {rules}"
         findings.append(Finding(Code.RULES_OFF, Severity.NOTE, sentence, texts={"rules": ", ".join(off)}))
     if removed.any():
-        number = int(np.count_nonzero(removed))
-        frames = "frame" if number == 1 else "frames"
-        sentence = f"regions that cannot belong to the LV were removed from {{frames}} {frames}"
-        findings.append(Finding(Code.REMOVED_REGION, Severity.NOTE, sentence, numbers={"frames": number}))
+        findings.append(_removed(removed))
     return findings
+
+
+def _removed(removed: NDArray[np.bool_]) -> Finding:
+    """The finding about frames (phase, slice) from which regions were removed: it names the first few, by slice."""
+    places = [(int(phase), int(place)) for place, phase in np.argwhere(removed.T)]
+    sentence = "regions that cannot belong to the LV were removed from {frames} frame"
+    numbers = {"frames": len(places)}
+    if len(places) == 1:
+        ((phase, place),) = places
+        return Finding(Code.REMOVED_REGION, Severity.NOTE, sentence, phase=phase, slice=place, numbers=numbers)
+    named = []
+    for at, (phase, place) in enumerate(places[:_NAMED_FRAMES], start=1):
+        named.append(f"slice {{slice_{at}}} phase {{phase_{at}}}")
+        numbers |= {f"slice_{at}": place, f"phase_{at}": phase}
+    if len(places) > _NAMED_FRAMES:
+        named.append("and {more} more")
+        numbers["more"] = len(places) - _NAMED_FRAMES
+    return Finding(Code.REMOVED_REGION, Severity.NOTE, f"{sentence}s: {', '.join(named)}", numbers=numbers)
 
 
 def _unvalidated(structures: Sequence[Structure]) -> list[Finding]:

@@ -156,7 +156,7 @@ def _shown(file: StoredFile, root: Path) -> str:
 
 def _nothing_found(root: Path, ignored: Sequence[Ignored]) -> str:
     if not ignored:
-        return f"{root} is empty: give a folder of DICOM files, one file, or a zip"
+        return f"{root} is empty: give a folder of DICOM files, one file, a zip, or NIfTI files"
     endings = Counter(Path(entry.file).suffix.lower() or "no suffix" for entry in ignored)
     seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
     others = (entry for entry in ignored if entry.reason is not Reason.NOT_DICOM)

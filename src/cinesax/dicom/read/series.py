@@ -346,7 +346,10 @@ def _invalid_uids(headers: Sequence[Header]) -> list[Finding]:
     if not any(bad.values()):
         return []
     listed = ", ".join(f"{count} {name}" for name, count in bad.items() if count)
-    sentence = "invalid UIDs ({kinds}; absent, or with a leading zero in a component): kept unchanged"
+    sentence = (
+        "the exam has invalid UIDs ({kinds}; absent, or with a leading zero in a component): "
+        "results keep them unless --repair-uids is given"
+    )
     numbers = {"uids": sum(bad.values())}
     return [Finding(Code.INVALID_UID, Severity.NOTE, sentence, numbers=numbers, texts={"kinds": listed})]
 

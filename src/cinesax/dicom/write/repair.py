@@ -24,7 +24,7 @@ from cinesax.core.errors import InputError
 from cinesax.dicom.copied import decoded, encoded, lenient
 from cinesax.dicom.read.elements import clean
 from cinesax.dicom.read.header import DICOM_ERRORS
-from cinesax.dicom.read.series import valid_uid
+from cinesax.dicom.read.series import valid_date, valid_uid
 from cinesax.dicom.uid import derived_uid
 from cinesax.dicom.write.options import IMAGES_NAME, UID_MAP_NAME
 from cinesax.files.stored_files import opener
@@ -36,7 +36,9 @@ def repair_uids(cine: Cine, folder: Path) -> Cine:
     """Write copies of the source images with valid UIDs, and a table of old and new UIDs, if any are not valid.
 
     An invalid UID becomes "2.25." and a hash of it, wherever it occurs. A SOPInstanceUID that is missing, or that
-    several files share, becomes a hash of it and of the bytes of its file. Everything else is unchanged.
+    several files share, becomes a hash of it and of the bytes of its file. In copies
+    and objects, a PatientBirthDate that is no date becomes empty, and an absent PatientBirthDate or
+    ReferringPhysicianName is added empty: the standard requires both, empty or not. Everything else is unchanged.
 
     Args:
         cine: the cine read from DICOM.
@@ -130,6 +132,7 @@ def _copy(data: bytes, names: _Names, file: StoredFile, name: str) -> bytes:
             names.note(keyword, "", dataset[keyword].value)
     if dataset.get("SOPInstanceUID") != own:
         dataset[_SOP_INSTANCE_UID] = DataElement(_SOP_INSTANCE_UID, "UI", own)
+    _complete(dataset)
     meta = dataset.file_meta
     meta.MediaStorageSOPInstanceUID = UID(own)
     meta.setdefault("MediaStorageSOPClassUID", dataset.SOPClassUID)
@@ -165,6 +168,14 @@ def _rename(dataset: Dataset, tag: BaseTag, names: _Names) -> None:
             names.note(element.keyword, before, after)
 
 
+def _complete(dataset: Dataset) -> None:
+    """Give a data set the attributes of type 2 that anonymisers remove or fill with zeros: empty if unknown."""
+    if not valid_date(clean(str(dataset.get("PatientBirthDate") or ""))):
+        dataset.PatientBirthDate = ""
+    if "ReferringPhysicianName" not in dataset:
+        dataset.ReferringPhysicianName = ""
+
+
 def _renamed(cine: Cine, names: _Names) -> Cine:
     source = cine.source
     with lenient():
@@ -172,6 +183,7 @@ def _renamed(cine: Cine, names: _Names) -> Cine:
         for inner, tag in _uid_elements(copied):
             _rename(inner, tag, names)
         copied.StudyInstanceUID = names.series_or_study(source.study_uid, "study")
+        _complete(copied)
         kept = encoded(copied)
     renamed = replace(
         source,
