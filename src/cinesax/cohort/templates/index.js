@@ -116,10 +116,10 @@
     const tell = (name, value) => {
       if (value === null || value === undefined || value === "") return;
       const term = document.createElement("dt");
-      const told = document.createElement("dd");
+      const description = document.createElement("dd");
       term.textContent = name;
-      told.append(value);
-      list.append(term, told);
+      description.append(value);
+      list.append(term, description);
     };
     tell("Exam", get(row, "exam"));
     tell("Status", get(row, "status") + (get(row, "outdated") ? ", outdated: files, options or network are newer" : "")

@@ -85,7 +85,7 @@ async function show() {
   } catch (error) {
     if (mine !== turn || error.name === "AbortError") return;
     if (exam && error.code === "busy") {
-      // Still waiting or running, or it failed: the worklist says which.
+      // The exam waits, runs or has failed: the worklist shows which.
       location.hash = "#/";
       page.message(error.message, true);
       return;

@@ -1,5 +1,4 @@
-// What the buttons and keys of the exam page do. Each correction is one edit of the contract; the server says what
-// became of it.
+// The actions of the buttons and keys of the exam page. Each correction is one edit; the server answers with the result.
 
 import { get } from "../shared/api.js";
 import { grown, shifted } from "../geometry/polygon.js";

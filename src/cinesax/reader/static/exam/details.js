@@ -1,4 +1,4 @@
-// Folded below the findings: who did what, and the first contours against those now, slice by slice.
+// Folded sections below the findings: the history of edits, and the first against the present contours, slice by slice.
 
 import { get } from "../shared/api.js";
 import { fill, h } from "../shared/dom.js";

@@ -1,5 +1,5 @@
-// Edits on their way to the server: one after the other, none lost. Each says which version it changes; where the exam
-// has become another meanwhile, the server refuses and the page takes over what is there.
+// Edits on their way to the server: one after the other, none lost. Each names the version that it changes. If the exam
+// has changed meanwhile, the server refuses the edit and the page loads the present state.
 
 import { post } from "../shared/api.js";
 import { remembered } from "../shared/store.js";
@@ -35,7 +35,7 @@ export class Edits {
     while (this.queue.length && !this.stopped) await new Promise((wake) => setTimeout(wake, 20));
   }
 
-  /** An edit of the contract: {op, ...}. Resolves when it is stored; false where it was refused. */
+  /** An edit of the contract: {op, ...}. Resolves when it is stored; false if it was refused. */
   edit(edit) {
     return this.#send(`/api/exams/${this.state.id}/edits`, () => ({ version: this.state.version, by: this.by, edit }));
   }
@@ -101,14 +101,14 @@ export class Edits {
     if (error.code === "stale" && error.rest.state) {
       this.queue.splice(0).forEach(({ resolve }) => resolve(false));
       this.state.take(error.rest.state);
-      this.tell.message("The exam was changed in another window. What is there now is shown; your last edit was not made.", true);
+      this.tell.message("The exam was changed in another window. The page now shows the new state; your last edit was not made.", true);
       return;
     }
     this.tell.message(error.message, true);
     this.tell.reload();
   }
 
-  /** Numbers of a contour that a hand is moving. The next is sent when the last was answered: no queue builds up. */
+  /** Numbers of a contour that is being moved. The next request waits for the last answer, so no queue builds up. */
   preview(structure, phase, slice, polygons) {
     this.nextPreview = { structure, phase, slice, polygons };
     this.#previewNext();
@@ -123,7 +123,7 @@ export class Edits {
       const { numbers } = await post(`/api/exams/${this.state.id}/preview`, { ...place, polygons: polygons.map(packed) });
       if (this.state.draft) this.state.preview(numbers);
     } catch {
-      // The numbers wait for the edit itself, which says what is wrong.
+      // No message here: the edit itself will report the error.
     }
     this.previewing = false;
     this.#previewNext();

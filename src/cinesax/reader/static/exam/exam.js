@@ -35,11 +35,11 @@ export async function showExam(id, page) {
   const data = await get(`/api/exams/${id}`);
   const state = new ExamState(data);
   state.pixels = new Pixels(state.id, state.exam);
-  // On its way while the page is built.
+  // Requested now, while the page is built.
   const first = state.pixels.loadFrame(state.phase, state.slice);
   document.title = `${state.name} · cinesax reader`;
   const shown = new ExamPage(state, page);
-  // For tests and measurements in the browser; nothing of the page reads it.
+  // For tests and measurements in the browser; the page does not use it.
   window.cinesaxExam = shown;
   await shown.open(first);
   return () => shown.close();
@@ -144,7 +144,7 @@ class ExamPage {
     performance.mark("first-image");
     this.#here();
     this.timers.push(setInterval(() => this.#here(), HERE_MS));
-    // Not awaited: the page is already of use.
+    // Not awaited: the page can already be used.
     this.#loadRest();
     window.addEventListener("beforeunload", this.#leaving);
     window.addEventListener("cinesax-theme", this.#theme);
@@ -198,12 +198,12 @@ class ExamPage {
     this.page.state(text, Boolean(error));
   }
 
-  /** Take over what the server has. */
+  /** Load the present state from the server. */
   async reload() {
     this.state.take(await get(`/api/exams/${this.state.id}`));
   }
 
-  /** Tell the server that this window is here, and hear of others. */
+  /** Tell the server that this window shows the exam, and learn of other windows. */
   async #here() {
     try {
       const { others, version } = await post(`/api/exams/${this.state.id}/here`, { window: this.page.windowId });

@@ -53,7 +53,7 @@ export class Grid {
   resize(width) {
     const { slices, phases } = this.state.exam;
     const room = Math.max(200, width) - LABELS - 2;
-    // Many slices of few phases would fill the screen: what to doubt below is to be seen too.
+    // Many slices with few phases would fill the screen, and the findings below must stay visible.
     const low = Math.floor((window.innerHeight * MOST_OF_SCREEN) / slices) - BAR - 2;
     this.cell = Math.max(SMALLEST, Math.min(LARGEST, low, Math.floor(room / phases)));
     this.height = this.cell + BAR + 2;
@@ -195,7 +195,7 @@ export class Grid {
     if (empty && origin !== "edited") return;
     context.fillStyle = approved ? this.palette.good : this.palette[origin] ?? this.palette.network;
     if (empty) {
-      // A person said that there is nothing to draw here: an open bar.
+      // An open bar: a person decided that there is no contour here.
       context.fillRect(x, middle, 3, BAR);
       context.fillRect(x + side - 3, middle, 3, BAR);
     } else if (origin === "interpolated" && !approved) {

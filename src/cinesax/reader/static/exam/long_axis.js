@@ -1,5 +1,5 @@
-// Long-axis series beside the short axis, with the line where the present slice cuts them: that is how people decide
-// where the base is. A click on a series goes to the slice that is cut there.
+// Long-axis series beside the short axis, with the line where the present slice cuts them: it helps people
+// to find the base. A click on a series goes to the slice that is cut there.
 
 import { get, values } from "../shared/api.js";
 import { h } from "../shared/dom.js";
@@ -18,7 +18,7 @@ export class LongAxis {
   }
 
   async load(signal) {
-    // null: nobody has looked for them yet.
+    // null: not loaded yet.
     if (this.state.exam.long_axis === 0) return;
     const path = `/api/exams/${this.state.id}/long_axis`;
     const { series } = await get(path, { signal });
@@ -63,7 +63,7 @@ export class LongAxis {
     context.fillRect(0, 0, width, height);
     if (frames) {
       const size = series.rows * series.columns;
-      // The beat is the same, its division into phases need not be.
+      // The beat is the same, but the number of phases may differ.
       const phase = Math.floor((this.state.phase / this.state.exam.phases) * series.phases);
       const image = frames.subarray(phase * size, (phase + 1) * size);
       drawImage(context, bitmap.fill({ values: image, rows: series.rows, columns: series.columns }, window), viewport);

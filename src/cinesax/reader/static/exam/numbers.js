@@ -1,4 +1,4 @@
-// The numbers as they are now beside the first ones, and the change.
+// The present numbers, the first ones, and the change.
 
 import { fill, h, say } from "../shared/dom.js";
 import { change, shown } from "../shared/numbers.js";

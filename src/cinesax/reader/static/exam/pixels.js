@@ -17,7 +17,7 @@ export class Pixels {
     this.stopped = new AbortController();
   }
 
-  /** One frame, {values, rows, columns}, or null while it is not there. */
+  /** One frame, {values, rows, columns}, or null until it is loaded. */
   get(phase, slice) {
     const { rows, columns } = this.shape;
     const all = this.slices[slice];
@@ -40,8 +40,8 @@ export class Pixels {
   /**
    * Load everything, beginning near a slice that may change meanwhile.
    *
-   * @param near a function that gives the slice which a person looks at
-   * @param loaded called with each slice that has come
+   * @param near a function that returns the slice on the screen
+   * @param loaded called with each loaded slice
    */
   async loadAll(near, loaded) {
     const wanted = new Set(this.slices.keys());

@@ -1,4 +1,4 @@
-// Plays the phases at the speed of the heart, as the times of the exam say it.
+// Plays the phases at the speed of the heart, from the times of the exam.
 
 const ASSUMED_BEAT_MS = 900;
 
@@ -33,7 +33,7 @@ export class Player {
     const step = this.step / this.speed;
     const steps = Math.floor((now - this.last) / step);
     if (steps > 0) {
-      // A window that was hidden for a minute does not run through a minute of phases.
+      // A window that was hidden for a minute must not play a minute of phases at once.
       this.last = steps > 5 ? now : this.last + steps * step;
       this.state.go({ phase: this.state.phase + Math.min(steps, 5) });
     }

@@ -23,8 +23,8 @@ export class Sign {
       on: { keydown: (event) => event.key === "Enter" && this.approve() },
     });
     this.approving = h("button.primary", { type: "button", text: "Approve", id: "approve", on: { click: () => this.approve() } });
-    this.sending = h("button", { type: "button", text: "Send back", id: "send-back", title: "Not approved: someone else should look at it", on: { click: () => this.sendBack() } });
-    this.report = h("a.button", { href: `/api/exams/${state.id}/report`, target: "_blank", rel: "noopener", text: "Report", id: "report", title: "The report of what is seen now" });
+    this.sending = h("button", { type: "button", text: "Send back", id: "send-back", title: "Not approved: someone else should check it", on: { click: () => this.sendBack() } });
+    this.report = h("a.button", { href: `/api/exams/${state.id}/report`, target: "_blank", rel: "noopener", text: "Report", id: "report", title: "The report of the present contours" });
     this.said = h("p.said", { role: "status" });
     this.element = h("section.sign", { "aria-label": "Sign" }, this.said, h("div.row", {}, this.name, this.comment), h("div.row", {}, this.approving, this.sending, h("span.room"), this.report));
     state.on("sign", () => this.update());

@@ -1,4 +1,4 @@
-// The large frame: what is drawn on it, and which hand movement goes to which tool. Mouse, trackpad, pen and touch come
+// The large frame: its drawing, and the pointer events for each tool. Mouse, trackpad, pen and touch come
 // as pointer events; two fingers always zoom and pan, the right button always changes window and level.
 
 import { oncePerFrame } from "../shared/store.js";
@@ -144,7 +144,7 @@ export class Stage {
     if (this.grip === "window") this.changeWindow(dx, dy);
     else if (this.grip === "pan") this.viewport.panBy(dx, dy);
     else if (this.grip === "tool") {
-      // All places between two frames of the screen: a stroke is not to be cut short.
+      // All points between two screen frames, so that a stroke keeps its shape.
       const events = event.getCoalescedEvents?.() ?? [];
       for (const one of events.length ? events : [event]) this.tool.move?.(this.place(one), one, [dx, dy]);
     }

@@ -1,4 +1,4 @@
-// What the exam page knows: the exam, its contours and numbers as the server last gave them, and where a person looks.
+// The state of the exam page: the exam, its contours and numbers from the server, and the present frame.
 // The server holds the truth; this is a copy that is replaced frame by frame.
 
 import { Topics } from "../shared/store.js";
@@ -25,14 +25,14 @@ export class ExamState extends Topics {
     this.hidden = false;
     this.structure = data.structures[0]?.key ?? "cavity";
     this.playing = false;
-    this.draft = null; // {phase, slice, structure, polygons}: what a hand is changing
+    this.draft = null; // {phase, slice, structure, polygons}: a contour that is being changed
     this.take(data);
     this.phase = this.numbers.ed_phase ?? 0;
     this.slice = this.#fullestSlice();
     this.heartBox = this.#boxAroundContours();
   }
 
-  /** Take over all that the server says: at the beginning, and where another window changed the exam. */
+  /** Take over the whole state from the server: at the start, and after another window changed the exam. */
   take(data) {
     this.name = data.name;
     this.patient = data.patient;

@@ -54,7 +54,7 @@ export function toolStrip({ actions, state, player }) {
   return h("div.strip", { role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" }, tools, h("hr"), undo, redo, h("hr"), play, first, contours);
 }
 
-/** Above the frame: which structure a hand changes, where it is, how large the circle. */
+/** Above the frame: the structure to correct, the present place, and the size of the circle. */
 export function structureBar({ actions, state, tools }) {
   const chips = state.structures
     .filter(({ key, known }) => key !== "papillary_muscles" || known || state.hasPapillary)
@@ -93,7 +93,7 @@ function nudgeOptions(state, nudge) {
   return options;
 }
 
-/** Below the frame: what can be done with its contours. */
+/** Below the frame: the corrections of its contours. */
 export function actionBar({ actions: a, state }) {
   const small = (text, title, press, id) => h("button.small", { type: "button", text, title, id: id ?? null, on: { click: press } });
   const group = (name, ...buttons) => h("div.group", { role: "group", "aria-label": name }, h("span.name", { text: name, "aria-hidden": "true" }), buttons);
@@ -137,7 +137,7 @@ export function legend() {
 export function phaseBar({ actions: a, state }) {
   const small = (text, title, press, id) => h("button.small", { type: "button", text, title, id, on: { click: press } });
   const curve = small("From curve", "ED and ES where the volume is largest and smallest", () => a.phasesFromCurve(), "phases-curve");
-  // Not hidden but out of sight: what stands below must not jump.
+  // Invisible, but it keeps its space, so that the content below does not jump.
   const update = () => curve.classList.toggle("unused", state.overrides.ed_phase === null && state.overrides.es_phase === null);
   state.on("numbers", update);
   update();

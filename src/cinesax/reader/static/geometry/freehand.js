@@ -1,4 +1,4 @@
-// What a hand draws becomes a contour.
+// Turns a stroke into a contour.
 
 import { area, distance, nearest, resample, smoothed, spaced, untangled } from "./polygon.js";
 
@@ -17,9 +17,8 @@ export function closedStroke(stroke) {
 }
 
 /**
- * A contour with the part replaced that a stroke draws anew, or null where the stroke is none of this: it has to begin
- * and to end near the contour, and not near its own beginning. The shorter part of the contour between the two ends
- * goes.
+ * A contour in which a stroke replaces a part, or null if the stroke does not fit: it must begin and end near the
+ * contour, and its end must not be near its beginning. The shorter part of the contour between the two ends is replaced.
  */
 export function spliced(contour, stroke, reach = 3) {
   const line = withoutRepeats(stroke);

@@ -1,6 +1,6 @@
 // Requests to the server that this page came from, and their errors as one line for people.
 
-/** What the server refused: a code to act on and a message to show. */
+/** A refusal by the server: a code to act on and a message to show. */
 export class Refused extends Error {
   constructor(status, { code, message, ...rest }) {
     super(message);

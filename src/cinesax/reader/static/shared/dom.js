@@ -4,7 +4,7 @@
  * An element.
  *
  * @param tag "button" or "button.primary.small"
- * @param properties attributes; `on` holds listeners, `class`, `text`, `data` what they say; null and false are left out
+ * @param properties attributes; `on` holds listeners; `class`, `text` and `data` have their usual meaning; null and false are left out
  * @param children elements, texts, null
  */
 export function h(tag, properties = {}, ...children) {
@@ -40,7 +40,7 @@ export function icon(...paths) {
   return svg;
 }
 
-/** Replace what an element holds. */
+/** Replace the children of an element. */
 export function fill(element, ...children) {
   element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return element;

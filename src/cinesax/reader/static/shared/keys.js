@@ -1,4 +1,4 @@
-// The keyboard: one table for what keys do and for the help that `?` shows.
+// The keyboard: one table defines the actions of keys and the help that `?` shows.
 
 import { fill, h } from "./dom.js";
 
@@ -41,7 +41,7 @@ export class Keyboard {
     }
   }
 
-  /** Keys of every page, beside its own. */
+  /** Keys that work on every page. */
   always(name, action) {
     this.common ??= new Map();
     this.common.set(name, action);
@@ -60,7 +60,7 @@ export class Keyboard {
     action(event);
   }
 
-  /** Show what all keys do. */
+  /** Show the help on all keys. */
   help(dialog) {
     const close = h("button", { type: "button", text: "Close", on: { click: () => dialog.close() } });
     fill(

@@ -1,4 +1,4 @@
-// What the page remembers, and a way to hear of changes.
+// What the page remembers, and listeners for changes.
 
 /** Listeners by topic. */
 export class Topics {
@@ -16,7 +16,7 @@ export class Topics {
   }
 }
 
-/** A text that survives a reload, or null where the browser keeps none (private windows may refuse). */
+/** A text that survives a reload, or null if the browser does not keep it (private windows may refuse). */
 export function remembered(name) {
   try {
     return localStorage.getItem(`cinesax.${name}`);

@@ -106,7 +106,7 @@ export function adding(page, added) {
   };
 }
 
-/** The files of what was dropped, those in folders too. */
+/** All dropped files, with those in folders. */
 async function dropped(transfer) {
   const items = [...transfer.items].map((item) => item.webkitGetAsEntry?.() ?? null);
   if (!items.some((entry) => entry?.isDirectory)) return [...transfer.files].map((file) => ({ file }));

@@ -1,4 +1,4 @@
-// First values against those now, over the worklist: Bland-Altman, so that a person sees what correcting changes.
+// First against present values of the whole worklist as Bland-Altman plots, to show the effect of corrections.
 
 import uPlot from "../vendor/uplot.js";
 import { get } from "../shared/api.js";

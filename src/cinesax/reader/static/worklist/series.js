@@ -1,4 +1,4 @@
-// Another series of the exam than the one that was picked.
+// Choose another series of the exam.
 
 import { get } from "../shared/api.js";
 import { fill, h } from "../shared/dom.js";

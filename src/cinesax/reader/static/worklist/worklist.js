@@ -1,4 +1,4 @@
-// The worklist: all exams, what became of them and what to doubt; the doubtful ones first.
+// The worklist: all exams with their states and doubts, the most doubtful first.
 
 import { get, post } from "../shared/api.js";
 import { fill, h, say } from "../shared/dom.js";
@@ -59,7 +59,7 @@ class Worklist {
     this.heads = ORDER.map((key) => this.#head(COLUMNS.find((column) => column.key === key)));
     this.table = h("table.worklist", { "aria-label": "Exams" }, h("thead", {}, h("tr", {}, this.heads, h("th", {}, h("span.out-of-sight", { text: "Actions" })))), this.body);
     this.empty = h("div.empty", { hidden: true });
-    const compare = h("button.small", { type: "button", text: "First against now", title: "Bland-Altman over the exams that somebody edited", on: { click: () => agreement(page.dialog, page.message) } });
+    const compare = h("button.small", { type: "button", text: "First against now", title: "Bland-Altman plot of all edited exams", on: { click: () => agreement(page.dialog, page.message) } });
     this.compare = compare;
     fill(page.view, h("div.worklist-page", {}, h("div.tools", {}, this.search, this.count, h("span.room"), compare, this.add.buttons), this.table, this.empty, this.add.hint));
     page.keyboard.set([
@@ -166,7 +166,7 @@ class Worklist {
     this.empty.hidden = kept > 0;
     if (kept) return;
     if (this.exams.length) fill(this.empty, h("h2", { text: "No exam matches the filter" }), h("p", { text: "Delete the text of the filter to see all exams." }));
-    else fill(this.empty, h("h2", { text: "No exams yet" }), h("p", { text: "Drop the folder of an exam or a zip file here, or add an exam by its path. It is analyzed on this machine; nothing leaves it." }));
+    else fill(this.empty, h("h2", { text: "No exams yet" }), h("p", { text: "Drop the folder of an exam or a zip file here, or add an exam by its path. It is analyzed on this machine; no data leaves it." }));
   }
 
   #row(exam) {
@@ -228,7 +228,7 @@ class Worklist {
     const again = act("Try again", "Analyze again", () => this.#do(exam, "analyze"));
     const series = act("Series", "Choose another series", () => chooseSeries(exam, this.page, (more) => this.#do(exam, "series", more)));
     const exclude = act("Exclude", "Exclude with a reason", () => this.#exclude(exam));
-    // Where a person has corrected, another series would take the ground from under the corrections.
+    // Corrections of a person would have no meaning with another series.
     return [exam.state === "failed" ? again : null, ["failed", "done"].includes(exam.state) ? series : null, exclude].filter(Boolean);
   }
 
@@ -244,7 +244,7 @@ class Worklist {
 
   #exclude(exam) {
     const { dialog } = this.page;
-    const reason = h("input", { type: "text", "aria-label": "Reason", placeholder: "Why this exam does not count", maxlength: "300" });
+    const reason = h("input", { type: "text", "aria-label": "Reason", placeholder: "Why the exam is excluded", maxlength: "300" });
     const submit = (event) => {
       event.preventDefault();
       if (!reason.value.trim()) return reason.focus();

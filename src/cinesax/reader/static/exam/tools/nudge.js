@@ -1,5 +1,5 @@
 // The nudge circle: from inside of a contour it pushes the line out, from outside it pushes it in. Pulling drags the
-// line along; Alt does the other of the two. The wheel sizes the circle. Where there is no contour, it drops a round one.
+// line along; Alt does the other of the two. The wheel sizes the circle. Without a contour, it draws a circle.
 
 import { area, contains, nearest } from "../../geometry/polygon.js";
 import { nudged } from "../../geometry/nudge.js";

@@ -1,5 +1,5 @@
 // A closed spline through points: drag one to move it, click the line to add one, double-click or Del to remove one.
-// Where there is no contour, clicks set the first points.
+// Without a contour, clicks set the first points.
 
 import { distance, nearest } from "../../geometry/polygon.js";
 import { closedSpline, controlPoints, withoutPoint, withPoint } from "../../geometry/spline.js";
