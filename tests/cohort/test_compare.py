@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cinesax.cli.main import main
-from cinesax.cohort.compare import compare
+from cinesax.cohort.compare import compare, write_comparison
 from cinesax.cohort.sources import read_values
 from cinesax.core.errors import InputError
 from cinesax.evaluate.agreement import bland_altman
@@ -105,6 +105,7 @@ def test_folders_of_results_are_read(tmp_path: Path) -> None:
     ("header", "rows", "words"),
     [
         ("exam,ef_percent", ["other-1,50", "other-2,51"], "have 0 exams in common"),
+        ("exam,ef_percent", ["case-01,50"], "have 1 exam in common, at least 3 are needed: compare more"),
         ("exam,age", ["case-01,50"], "no column that can be compared"),
         ("exam,ef_percent", ["case-01,50", "case-01,51"], "twice"),
         ("exam,ef_percent", [], "no rows"),
@@ -124,5 +125,8 @@ def test_the_table_of_a_cohort_can_be_compared_with_itself(tmp_path: Path, efs: 
     first = cohort(tmp_path / "first", efs)
     result = compare(read_values(first), read_values(first / "cohort.csv"))
     assert result.variables[0].agreement.bias == 0
+    page = write_comparison(result, tmp_path / "out").read_text()
+    assert "bias +0.0, limits +0.0 to +0.0</text>" in page and ">+0.0</text>" not in page
+    assert "EF (points)" in page and "second − first (points)" in page
     with (first / "cohort.csv").open(newline="") as stream:
         assert len(list(csv.reader(stream))) == 31

@@ -11,11 +11,17 @@ import pytest
 
 import crowd
 import exams
+from cinesax.cli.cohort import words
 from cinesax.cli.main import main
+from cinesax.cohort.page import Page
 from cinesax.cohort.planning.find import find
 from cinesax.cohort.planning.group import group
 from cinesax.cohort.planning.listed import read_list
 from cinesax.cohort.planning.plan import Kind, Plan, Planned
+from cinesax.cohort.rows import Row
+from cinesax.cohort.run import Progress
+from cinesax.cohort.work import cleaned
+from cinesax.core.cine import StoredFile
 from cinesax.core.errors import InputError
 
 
@@ -216,3 +222,21 @@ def test_a_folder_of_something_else_is_no_place_for_results(tmp_path: Path, caps
     assert main(["cohort", str(tmp_path / "root"), "-o", str(tmp_path / "out")]) == 7
     assert "holds other files" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.docx"]
+
+
+def test_a_message_replaces_whole_names_of_files_and_is_not_cut_in_a_parenthesis(tmp_path: Path) -> None:
+    root = tmp_path / "b_text.dcm"
+    exam = Planned("case-1", Kind.DICOM, root, (StoredFile(tmp_path / "text.dcm"),))
+    message = f"{root} holds no DICOM image (extra_text.dcm); text.dcm: named as DICOM"
+    assert cleaned(message, exam) == "the exam holds no DICOM image (extra_text.dcm); a file: named as DICOM"
+    failure = f"case-1: cannot-be-read: {'x' * 80} holds (one, and {'more ' * 9})"
+    assert words("analyze", Progress(1, failed=1, last_failure=failure)).endswith(f"{'x' * 80} holds ...)")
+
+
+def test_the_page_of_a_small_cohort_has_no_empty_charts_and_names_doubts_in_words(tmp_path: Path) -> None:
+    page = Page()
+    page.take(Row("case-1", {"exam": "case-1", "status": "done", "ef_percent": 60.0, "doubts": "lv-at-stack-end"}))
+    page.write(tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert text.count("<figure>") == 1 and "0 exams" not in text and "1 exams" not in text
+    assert 'title="lv-at-stack-end">LV at stack end<' in text

@@ -202,10 +202,20 @@ def words(step: str, progress: "Progress") -> str:
         if progress.left:
             parts.append(f"{_duration(progress.left / progress.per_second)} left")
     if progress.failed:
-        parts.append(f"{progress.failed:,} failed (last: {printable(progress.last_failure)[:120]})")
+        parts.append(f"{progress.failed:,} failed (last: {_shortened(printable(progress.last_failure))})")
     if progress.elsewhere:
         parts.append(f"{progress.elsewhere:,} in another run")
     return ", ".join(parts)
+
+
+def _shortened(text: str, most: int = 120) -> str:
+    """The beginning of a text: whole words, and no half of a parenthesis."""
+    if len(text) <= most:
+        return text
+    start = text[:most].rsplit(" ", 1)[0]
+    if start.count("(") > start.count(")"):
+        start = start[: start.rindex("(")]
+    return f"{start.rstrip(' ,;:')} ..."
 
 
 def _duration(seconds: float) -> str:
@@ -221,7 +231,9 @@ def _conclude(results: Path, tables: "Tables") -> None:
 
     console = Console(highlight=False)
     console.print(
-        f"written: {results / 'index.html'}, cohort.csv ({tables.n_rows:,} rows)", soft_wrap=True, markup=False
+        f"written: {results / 'index.html'}, cohort.csv ({tables.n_rows:,} {'row' if tables.n_rows == 1 else 'rows'})",
+        soft_wrap=True,
+        markup=False,
     )
     if tables.missing_extra:
         console.print(f"for cohort.parquet and cohort.xlsx {install_hint('tables')}", soft_wrap=True, markup=False)

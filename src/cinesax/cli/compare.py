@@ -39,9 +39,9 @@ def run(args: argparse.Namespace) -> None:
         a = variable.agreement
         icc = "-" if variable.icc is None else f"{variable.icc.value:.3f}"
         slope = "-" if a.slope is None else f"{a.slope:.3f}"
-        title = f"{variable.name} ({variable.unit})"
+        title = f"{variable.name} ({variable.difference_unit})"
         lines.append(
-            f"{title:<12} n {a.n:>6}  bias {a.bias:+7.2f}  limits {a.lower:+7.2f} to "
+            f"{title:<15} n {a.n:>6}  bias {a.bias:+7.2f}  limits {a.lower:+7.2f} to "
             f"{a.upper:+7.2f}  mean error {a.mean_absolute:6.2f}  ICC {icc}  slope {slope}"
         )
     if args.out is not None:

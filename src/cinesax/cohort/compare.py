@@ -48,6 +48,11 @@ class Variable:
     agreement: BlandAltman
     icc: IntraclassCorrelation | None
 
+    @property
+    def difference_unit(self) -> str:
+        """The unit of a difference: of 60 % and 50 % it is 10 points."""
+        return "points" if self.unit == "%" else self.unit
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -73,9 +78,13 @@ def compare(first: Values, second: Values) -> Comparison:
     """
     matched = _matched(first, second)
     if len(matched) < _FEWEST:
+        exams = "1 exam" if len(matched) == 1 else f"{len(matched)} exams"
+        sides = f"{first.name} and {second.name} have {exams} in common, at least {_FEWEST} are needed"
+        if matched:
+            raise InputError(f"{sides}: compare more exams")
         raise InputError(
-            f"{first.name} and {second.name} have {len(matched)} exams in common, at least {_FEWEST} are needed: exams "
-            f"are named {_examples(first)} and {_examples(second)}; give the columns with the names with --key"
+            f"{sides}: exams are named {_examples(first)} and {_examples(second)}; "
+            "give the columns with the names with --key"
         )
     variables = [v for column in VARIABLES if (v := _variable(column, first, second, matched)) is not None]
     if not variables:
@@ -147,6 +156,7 @@ def _json(comparison: Comparison) -> str:
         "variables": {
             variable.column: {
                 "unit": variable.unit,
+                "difference_unit": variable.difference_unit,
                 "agreement": asdict(variable.agreement),
                 "icc": None if variable.icc is None else asdict(variable.icc),
                 "worst": [
@@ -194,7 +204,7 @@ def _plots(variable: Variable, first: str, second: str) -> tuple[figures.Plot, f
     dots = _captioned(against.dots, names, a, b)
     return (
         replace(against, x_title=f"{what}, {first}", y_title=f"{what}, {second}", dots=dots),
-        replace(apart, x_title=f"{what}, mean of both", y_title="second − first"),
+        replace(apart, x_title=f"{what}, mean of both", y_title=f"second − first ({variable.difference_unit})"),
     )
 
 

@@ -25,6 +25,7 @@ PAGE_NAME = "index.html"
 MOST_ROWS = 20_000
 """The page lists the most doubtful exams up to this number, and counts the others; the table has all."""
 
+_ABBREVIATIONS = frozenset(("lv", "rv", "ed", "es", "ef", "rr", "uid"))
 _NUMBERS = ("ef_percent", "edv_ml", "esv_ml", "sv_ml", "lv_mass_g", "heart_rate_bpm")
 _TEXTS = (
     "exam",
@@ -132,6 +133,7 @@ class Page:
     def _rendered(self) -> str:
         listed = [entry[2] for entry in sorted(self._kept, key=lambda entry: entry[:2], reverse=True)]
         data = {"columns": [*_TEXTS, *_NUMBERS, *_OTHERS, "report", "picture"], "rows": listed}
+        data["words"] = {code: _in_words(code) for code in self._doubts}
         # With "<" escaped, no text can end the script element.
         content = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         return _template().render(
@@ -141,8 +143,8 @@ class Page:
                 (name, self._statuses[name]) for name in ("done", "edited", "approved", "excluded", "failed", "waiting")
             ],
             reasons=self._reasons.most_common(),
-            doubts=self._doubts.most_common(12),
-            histograms=[(h, self._bars(h), sum(self._bins[h.column])) for h in HISTOGRAMS],
+            doubts=[(code, _in_words(code), number) for code, number in self._doubts.most_common(12)],
+            histograms=[(h, self._bars(h), n) for h in HISTOGRAMS if (n := sum(self._bins[h.column]))],
             data=content,
             css=_text("index.css"),
             js=_text("index.js"),
@@ -157,6 +159,11 @@ class Page:
             Bar(f"{low:g} to {high:g} {histogram.unit}", count, round(100 * count / highest, 1))
             for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
         ]
+
+
+def _in_words(code: str) -> str:
+    """The code of a finding as it is read: lv-at-stack-end -> LV at stack end."""
+    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in code.split("-"))
 
 
 def _shown(row: Row) -> list[Cell]:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import re
 import secrets
 import shutil
 import time
@@ -222,12 +223,12 @@ def cleaned(message: str, planned: Planned) -> str:
     from cinesax.core.identity import remove_texts
 
     names = {name for file in planned.files for name in (str(file.path), file.path.name, file.member or "")}
-    for name in sorted(names, key=len, reverse=True):
-        if len(name) > 3 and name in message:
-            message = message.replace(name, "a file")
-    root = str(planned.root)
-    for text in (printable(root), root):
-        message = message.replace(text, "the exam")
+    words = [(str(planned.root), "the exam"), *((name, "a file") for name in names if len(name) > 3)]
+    for name, word in sorted(words, key=lambda pair: len(pair[0]), reverse=True):
+        for text in dict.fromkeys((printable(name), name)):
+            if text in message:
+                # Whole names only: "a.dcm" is not part of "extra.dcm".
+                message = re.sub(rf"(?<![\w.-]){re.escape(text)}(?![\w-]|\.\w)", word, message)
     message = message.replace(str(planned.root.parent), "...")
     return remove_texts(message, _identifying(planned))
 

@@ -11,6 +11,7 @@ from cinesax.evaluate import Evaluation, SliceScore
 from cinesax.evaluate.agreement import BlandAltman
 
 WIDTH = 560
+_LABEL_PX = 16
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 14, 46
 
 
@@ -215,8 +216,12 @@ def differences(truth: Floats, predicted: Floats, names: Sequence[str], *, what:
     height, bottom = 360, 360 - _BOTTOM
     across = _Scale(across_ticks[0], across_ticks[-1], _LEFT, WIDTH - _RIGHT)
     up = _Scale(up_ticks[0], up_ticks[-1], bottom, _TOP)
-    named = [(0.0, "zero", ""), (figures.bias, "bias", f"bias {figures.bias:+.1f}")]
-    named += [(value, "limit", f"{value:+.1f}") for value in (figures.lower, figures.upper)]
+    apart_px = min(abs(up(figures.bias) - up(limit)) for limit in (figures.lower, figures.upper))
+    bias, limits = f"bias {figures.bias:+.1f}", [f"{limit:+.1f}" for limit in (figures.lower, figures.upper)]
+    if apart_px < _LABEL_PX:  # one label for all three: they would be printed over each other
+        bias, limits = f"{bias}, limits {limits[0]} to {limits[1]}", ["", ""]
+    named = [(0.0, "zero", ""), (figures.bias, "bias", bias)]
+    named += [(value, "limit", label) for value, label in zip((figures.lower, figures.upper), limits, strict=True)]
     lines = [Line(_LEFT, up(value), WIDTH - _RIGHT, up(value), kind, label) for value, kind, label in named]
     dots = [Dot(across(m), up(d), "case", f"{n}: {d:+.1f}") for m, d, n in zip(means, apart, names, strict=True)]
     return Plot(

@@ -8,6 +8,8 @@
   const get = (row, name) => row[at[name]];
   const number = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits));
 
+  const inWords = (codes) => (codes || "").split(" ").filter(Boolean).map((code) => data.words[code] || code).join(", ");
+
   // Column of the list: title, cell, digits of numbers.
   const COLUMNS = [
     ["Exam", "exam"], ["Status", "status"], ["Doubt", "doubt", 0], ["EF %", "ef_percent", 1], ["Net. %", "ef_network_percent", 1],
@@ -87,7 +89,12 @@
       return box;
     }
     if (name === "status") box.className = `s-${value}`;
-    box.textContent = name === "doubts" && get(row, "reason") ? `${get(row, "reason")}: ${get(row, "message") || ""}` : value || "";
+    if (name === "doubts" && !get(row, "reason")) {
+      box.textContent = inWords(value);
+      box.title = value || "";
+      return box;
+    }
+    box.textContent = name === "doubts" ? `${get(row, "reason")}: ${get(row, "message") || ""}` : value || "";
     box.title = box.textContent;
     return box;
   }
@@ -129,7 +136,7 @@
     const both = [get(row, "ef_network_percent"), get(row, "ef_reader_percent")];
     if (both[1] !== null) tell("EF by network, by reader", `${number(both[0], 1)} %, ${number(both[1], 1)} %`);
     tell("Reader", get(row, "reader"));
-    tell("To doubt", (get(row, "doubts") || "").split(" ").join(", "));
+    tell("To doubt", inWords(get(row, "doubts")));
     const odd = outliers.get(ordinal.get(row));
     if (odd) tell("Far off", Object.entries(odd).map(([name, far]) => `${name} by ${far.toFixed(1)} standard deviations`).join(", "));
     tell("Network", get(row, "network_version"));
