@@ -41,9 +41,13 @@ def siemens(sunnybrook: Path) -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what is slow to make (a finished run, a server, a browser): one process makes it, once."""
+    """Tests that share what is slow to make (a network, a server, a browser): one process makes it, once.
+
+    What several files of tests/train share is made once for all processes (shared.py), so these go to both.
+    """
     for item in items:
-        room = item.path.parent.name
-        if room in ("train", "reader"):
-            group = "reader page" if room == "reader" and item.path.stem.startswith("test_page") else room
-            item.add_marker(pytest.mark.xdist_group(group))
+        room, file = item.path.parent.name, item.path.stem
+        if room == "train":
+            item.add_marker(pytest.mark.xdist_group(f"train {file}"))
+        elif room == "reader":
+            item.add_marker(pytest.mark.xdist_group("reader page" if file.startswith("test_page") else room))

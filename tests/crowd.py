@@ -4,6 +4,7 @@ Run as a program (`python -m crowd ROOT RESULTS`), it is one run over the cohort
 """
 
 import os
+import signal
 import sys
 import time
 import zipfile
@@ -245,4 +246,6 @@ if __name__ == "__main__":
     # Under its own name: what workers are sent has to be found by them.
     import crowd
 
+    # A shell that starts the tests in the background has Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     crowd.go(Path(sys.argv[1]), Path(sys.argv[2]), jobs=2)

@@ -44,7 +44,12 @@ def start_run(root: Path, results: Path) -> "subprocess.Popen[bytes]":
 def kill_often(root: Path, results: Path, *, times: int, within: float, rng: random.Random) -> None:
     """Start runs and kill each after a random time; every other one loses a worker before that."""
     for number in range(times):
+        before = _receipts(results)
         process = start_run(root, results)
+        # A run that is killed while it starts shows little: all but the first have done something.
+        deadline = time.monotonic() + 60
+        while number and _receipts(results) == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
         time.sleep(rng.uniform(0.3, within) / (1 + number % 2))
         if number % 2:
             for worker in _workers_of(process.pid)[:1]:
@@ -52,6 +57,10 @@ def kill_often(root: Path, results: Path, *, times: int, within: float, rng: ran
             time.sleep(rng.uniform(0, 1))
         process.kill()
         process.wait()
+
+
+def _receipts(results: Path) -> int:
+    return len(list(results.glob("exams/*/receipt.json")))
 
 
 def _workers_of(pid: int) -> list[int]:

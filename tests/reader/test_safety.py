@@ -77,7 +77,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
     while "still being sent" in (answer := server.client.post(f"/api/uploads/{upload}/finish", json={})).text:
         assert time.monotonic() < end
         time.sleep(0.02)
-    assert (answer.status_code, "there are none" in answer.text) == (422, True), answer.text
+    assert (answer.status_code, "nothing was dropped" in answer.text) == (422, True), answer.text
 
 
 @pytest.mark.parametrize("path", ["/api/worklist?since=x", "/api/worklist?since=9e99", "/api/exams/%00/frames?slice=1"])

@@ -62,8 +62,8 @@ def test_a_lesson_takes_patients_by_a_path(sunnybrook: Path, tmp_path: Path) -> 
     assert "2 patients to learn from, 1 held out" in done.stdout
 
 
-def test_a_lesson_is_a_notebook(work: Path, tmp_path: Path) -> None:
-    """As `make tutorials` runs it: each cell in a kernel; text, printed figures and pictures are in the result."""
+def test_a_lesson_is_a_notebook() -> None:
+    """Each lesson is a valid notebook. `make tutorials` runs them cell by cell; the tests above run them whole."""
     jupytext = pytest.importorskip("jupytext", reason="needs the group tutorials: pip install --group tutorials")
     nbformat = pytest.importorskip("nbformat")
     for lesson in LESSONS:
@@ -71,11 +71,3 @@ def test_a_lesson_is_a_notebook(work: Path, tmp_path: Path) -> None:
         nbformat.validate(notebook)
         assert notebook.cells[0].source.startswith(f"# {int(lesson.name[:2])}. ")
         assert any("parameters" in cell.metadata.get("tags", ()) for cell in notebook.cells)
-    made = tmp_path / "lesson.ipynb"
-    command = [sys.executable, "-m", "jupytext", "--to", "notebook", "--execute", "--run-path", str(TUTORIALS)]
-    command += ["--output", str(made), str(LESSONS[0])]
-    done = subprocess.run(command, env=environment(work), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    outputs = [output for cell in nbformat.read(made, 4).cells for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == FIGURES["01"]
-    assert any("% of all pixels" in output.get("text", "") for output in outputs)
