@@ -45,6 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     What several files of tests/train share is made once for all processes (shared.py), so these go to both.
     """
+    # The longest groups first, so that no process is left alone with one at the end.
+    items.sort(key=lambda item: item.path.parent.name not in ("train", "reader"))
     for item in items:
         room, file = item.path.parent.name, item.path.stem
         if room == "train":

@@ -19,9 +19,10 @@ from reader.served import PHASES, SIDE, SLICES, Made, Server, circle, drawn, fla
 SMALLER = {"op": "set", "structure": "cavity", "phase": 0, "slice": 2, "polygons": flat(circle(9))}
 
 
-def test_the_state_is_that_of_the_results(server: Server, made: Made) -> None:
+def test_the_state_is_that_of_the_results(made: Made, store: Path) -> None:
     analysis = read_results(made.out)
-    state = server.state(server.only())
+    with serving(made.out, "--store", store) as server:  # untouched by other tests
+        state = server.state(server.only())
     assert state["numbers"]["ef_percent"] == pytest.approx(analysis.measurements.ef_percent, abs=1e-9)
     assert state["numbers"] == state["first"]["numbers"]
     assert len(state["contours"]) == len(analysis.segmentation.contours or {})

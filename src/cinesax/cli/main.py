@@ -165,13 +165,20 @@ def _terminable() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
+    except _Terminated:
+        sys.stderr.write("cinesax: terminated\n")
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
+class _Terminated(SystemExit):
+    """The process was asked to end."""
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
-    sys.stderr.write("cinesax: terminated\n")
-    raise SystemExit(128 + number)
+    # Nothing is written here: the signal may have come in the middle of another write, which would be an error.
+    raise _Terminated(128 + number)
 
 
 if __name__ == "__main__":
