@@ -66,7 +66,6 @@ def page(one_window: tuple[Any, list[str]]) -> Iterator[Any]:
     page.wait_for_selector("table.worklist tbody tr")
     yield page
     page.unroute_all()
-    page.reload()  # a list that a test made up does not stay
     page.set_viewport_size({"width": 1280, "height": 800})
     said = [*complaints]
     complaints.clear()
