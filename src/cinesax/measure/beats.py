@@ -28,7 +28,8 @@ EF_AT_STAKE_PERCENT = 5.0
 
 NOTABLE_EF_PERCENT = 1.0
 """If EF rises by more than this without uneven timing, it is probably wrong by about 2 points: slices that are too
-early or too late also pull the trend that they are compared with. Four gated exams: -1.4 to 0.2."""
+early or too late also pull the trend that they are compared with. Four gated exams (sax-heart 5): -1.0, 0.1, 0.9, and
+1.9 in SC-HF-I-01, where the network draws basal frames that the experts leave empty."""
 
 _REPEATS = 0.5
 # A stated RR interval needs less evidence than one that only the areas show.
