@@ -251,7 +251,7 @@ def _of_others(plan: Plan) -> Iterator[_Group]:
         if len(owners) == 1:  # whose reader reports them; it does not look for zips among files
             plan.change(f"UPDATE files SET exam = ? WHERE {where} AND NOT {_ZIP}", (owners[0], *values))
         if owners:
-            # Nobody knows whose they are: what is named as an image is told in a row of its own.
+            # Nobody knows whose they are: a file named like an image gets its own row.
             where += f" AND ({_ZIP if len(owners) == 1 else _NAMED_IMAGES})"
             if next(plan.rows(f"SELECT 1 FROM files WHERE {where} LIMIT 1", values), None) is None:
                 continue
