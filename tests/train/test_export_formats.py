@@ -14,10 +14,22 @@ import keras  # noqa: E402
 
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.errors import DatasetError, InputError, MissingExtraError  # noqa: E402
+from cinesax.files.typed_json import text_of  # noqa: E402
+from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.train.data.records import read_examples  # noqa: E402
 from cinesax.train.export.files import export_files  # noqa: E402
 from cinesax.train.export.formats import Format, Precision, keras_runner, litert_runner, to_litert  # noqa: E402
-from cinesax.train.export.parity import Exported, Parity, Slices, check, check_on_noise, compare, real_slices, speed  # noqa: E402
+from cinesax.train.export.parity import (  # noqa: E402
+    Exported,
+    Parity,
+    Slices,
+    check,
+    check_on_noise,
+    compare,
+    read_report,
+    real_slices,
+    speed,
+)
 from cinesax.train.nets import FCNConfig, UNetConfig, build  # noqa: E402
 from shared import made_once  # noqa: E402
 
@@ -273,3 +285,13 @@ def test_without_the_interpreter_the_message_says_what_to_install(tmp_path, monk
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(MissingExtraError, match=r"pip install '\.\[train\]'"):
         litert_runner(tmp_path / "graph.tflite", threads=1)
+
+
+def test_a_parity_report_is_read_and_written_unchanged(tmp_path):
+    text = (open_bundle().folder / "parity.json").read_text()
+    (tmp_path / "parity.json").write_text(text)
+    report = read_report(tmp_path)
+    assert report.networks[0].file == "graph.onnx" and text_of(report) == text
+    (tmp_path / "parity.json").write_text(text.replace('"bytes": ', '"bytes": "many", "size": ', 1))
+    with pytest.raises(InputError, match=r"parity.json cannot be read: Expected `int`, got `str` .*networks"):
+        read_report(tmp_path)

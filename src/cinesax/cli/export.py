@@ -176,27 +176,26 @@ def _print(folder: Path, console: Console) -> None:
     compared = read_report(folder)
     if compared is None:
         return
-    machine, data = compared["machine"], compared["data"]
     columns = ("MB", "max diff", "changed", "Dice", "experts", "(Keras)", "ms", "(Keras)")
     table = Table("file", *(Column(text, justify="right") for text in columns), box=None, padding=(0, 1, 0, 0))
-    for row in compared["networks"]:
+    for row in compared.networks:
         table.add_row(
-            row["file"].removesuffix(".tflite"),
-            f"{row['bytes'] / 1e6:.2f}",
-            f"{row['largest_difference']:.1e}",
-            f"{row['changed_pixels']}",
-            f"{row['dice']:.4f}",
-            f"{row['dice_with_experts']:.4f}",
-            f"{row['dice_with_experts_keras']:.4f}",
-            f"{row['exported_ms']:.1f}",
-            f"{row['keras_ms']:.1f}",
+            row.file.removesuffix(".tflite"),
+            f"{row.bytes / 1e6:.2f}",
+            f"{row.largest_difference:.1e}",
+            f"{row.changed_pixels}",
+            f"{row.dice:.4f}",
+            f"{row.dice_with_experts:.4f}",
+            f"{row.dice_with_experts_keras:.4f}",
+            f"{row.exported_ms:.1f}",
+            f"{row.keras_ms:.1f}",
         )
     console.print(table)
-    slices = ", ".join(sorted({f"{row['slices']} slices of {data['split']}" for row in compared["networks"]}))
+    slices = ", ".join(sorted({f"{row.slices} slices of {compared.data.split}" for row in compared.networks}))
     console.print(
         f"Compared with Keras on {slices}: largest difference in probability, pixels with another label, mean Dice "
-        f"between both, Dice with the experts, and time for a single frame ({machine['processor']}, threads: "
-        f"{machine['threads']}).",
+        f"between both, Dice with the experts, and time for a single frame ({compared.machine.processor}, threads: "
+        f"{compared.machine.threads}).",
         highlight=False,
     )
 

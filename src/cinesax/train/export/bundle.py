@@ -1,6 +1,5 @@
 """Export: a finished run -> a bundle. Other formats: `export_files`."""
 
-import json
 import tempfile
 import warnings
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from cinesax._version import __version__
 from cinesax.core.errors import InputError
 from cinesax.core.structures import Structure
-from cinesax.files.typed_json import JsonObject
+from cinesax.files.typed_json import JsonObject, text_of
 from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, HeartTraining, Training, write_bundle
 from cinesax.train.data.manifest import parse_classes
 from cinesax.train.data.records import Dataset
@@ -277,7 +276,7 @@ def _parity(passes: Sequence[Pass], graphs: Sequence[Path], data: Dataset, *, pr
         Exported(graph, onnx_runner(graph, threads=threads), network.model, precision, network.crop)
         for network, graph in zip(passes, graphs, strict=True)
     ]
-    return json.dumps(report(exports, data, count=slices, threads=threads), indent=1) + "\n"
+    return text_of(report(exports, data, count=slices, threads=threads))
 
 
 def _check_passes(whole: Run, close: Run | None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cinesax.core.errors import UsageError
-from cinesax.files.typed_json import Json, JsonObject, plain
+from cinesax.files.typed_json import Json, JsonObject, plain, text_of
 from cinesax.network.bundle import CARD, PARITY, Bundle, file_sha256
 from cinesax.train.data.records import Dataset, new_set
 from cinesax.train.export.bundle import Pass, describe, open_passes, parameters
@@ -85,7 +85,7 @@ def export_files(
                 check_on_noise(exported)
         else:
             compared = report(exports, data, count=slices, threads=threads)
-            (work / PARITY).write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
+            (work / PARITY).write_text(text_of(compared), encoding="utf-8")
         bundle = describe(passes, out, name=name, version=version, scores=scores or {}, images=images)
         (work / CARD).write_text(card(bundle, parameters(passes)), encoding="utf-8")
         manifest = _manifest(bundle, kind, exports) | {"checksums": _checksums(work)}

@@ -5,7 +5,6 @@ precision by 0.02 (2^-11 relative in each weight, through some twenty layers). W
 differ a lot, so masks are compared instead: the mean Dice between both networks must reach 0.9 in every class.
 """
 
-import json
 import os
 import platform
 import time
@@ -15,7 +14,6 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -24,6 +22,7 @@ from numpy.typing import NDArray
 
 from cinesax.core.errors import DatasetError, InputError
 from cinesax.core.structures import Structure
+from cinesax.files.typed_json import parse
 from cinesax.network.bundle import PARITY
 from cinesax.network.framing import crop_corner
 from cinesax.train.data.examples import UNKNOWN, Example, Kind
@@ -59,7 +58,7 @@ class Slices:
     known: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parity:
     """How an exported network differs from Keras.
 
@@ -86,7 +85,7 @@ class Parity:
     class_dice: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Speed:
     """Milliseconds for one frame, alone in its batch: the median of several frames, computed in turns.
 
@@ -97,6 +96,62 @@ class Speed:
 
     keras_ms: float
     exported_ms: float
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file (or folder) of an export.
+
+    Attributes:
+        file: its name.
+        precision: precision of its weights.
+        bytes: its size.
+    """
+
+    file: str
+    precision: Precision
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared(Speed, Parity, ExportedFile):
+    """A file of an export, compared with Keras. The fields of the last base come first in parity.json."""
+
+
+@dataclass(frozen=True)
+class ComparedData:
+    """The slices of a comparison: digest of the prepared set, and its split."""
+
+    digest: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The machine of a comparison: its processor, operating system, and the threads that each runtime may use."""
+
+    processor: str
+    system: str
+    threads: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """The content of parity.json.
+
+    Attributes:
+        schema: version of the format.
+        data: the slices.
+        machine: the machine.
+        software: versions by name of the package.
+        networks: the files of the export.
+    """
+
+    schema: str = SCHEMA
+    data: ComparedData
+    machine: Machine
+    software: dict[str, str]
+    networks: tuple[Compared, ...]
 
 
 def real_slices(dataset: Dataset, split: str, *, count: int, crop: int | None = None, inputs: int = 1) -> Slices:
@@ -240,7 +295,8 @@ def speed(
             began = clock()
             runner(frame)
             taken.append(clock() - began)
-    return Speed(*(float(np.median(taken)) * 1e3 for taken in seconds))
+    keras_ms, exported_ms = (float(np.median(taken)) * 1e3 for taken in seconds)
+    return Speed(keras_ms=keras_ms, exported_ms=exported_ms)
 
 
 @dataclass(frozen=True)
@@ -270,7 +326,7 @@ def check_on_noise(exported: Exported) -> None:
     check(compare(keras_runner(exported.model), exported.runner, slices), exported.precision, exported.path.name)
 
 
-def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads: int) -> dict[str, Any]:
+def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads: int) -> ParityReport:
     """Compare every file of an export with Keras on slices of the split "validation", or else "train".
 
     Args:
@@ -278,9 +334,6 @@ def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads
         dataset: the prepared set.
         count: largest number of slices.
         threads: processor threads for each runtime.
-
-    Returns:
-        The content of `parity.json`.
 
     Raises:
         InputError: a file differs from Keras.
@@ -297,15 +350,14 @@ def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads
         parity = compare(reference, export.runner, slices)
         check(parity, export.precision, export.path.name)
         timed = speed(reference, export.runner, slices.images)
-        facts = {"file": export.path.name, "precision": str(export.precision), "bytes": bytes_of(export.path)}
-        networks.append(facts | asdict(parity) | asdict(timed))
-    return {
-        "schema": SCHEMA,
-        "data": {"digest": dataset.digest, "split": split},
-        "machine": {"processor": processor(), "system": platform.system(), "threads": threads},
-        "software": {"tensorflow": tf.__version__} | {name: version(name) for name in _SOFTWARE if _installed(name)},
-        "networks": networks,
-    }
+        file = ExportedFile(export.path.name, export.precision, bytes_of(export.path))
+        networks.append(Compared(**asdict(file), **asdict(parity), **asdict(timed)))
+    return ParityReport(
+        data=ComparedData(dataset.digest, split),
+        machine=Machine(processor(), platform.system(), threads),
+        software={"tensorflow": tf.__version__} | {name: version(name) for name in _SOFTWARE if _installed(name)},
+        networks=tuple(networks),
+    )
 
 
 def _installed(name: str) -> bool:
@@ -322,10 +374,19 @@ def processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def read_report(folder: Path) -> dict[str, Any] | None:
-    """The report in an export's folder; None if there is none."""
+def read_report(folder: Path) -> ParityReport | None:
+    """The report in an export's folder; None if there is none.
+
+    Raises:
+        InputError: the file cannot be read, or its content is not such a report.
+    """
     path = folder / PARITY
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return parse(path.read_text(encoding="utf-8"), ParityReport)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def bytes_of(path: Path) -> int:
