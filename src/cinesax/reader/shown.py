@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
@@ -25,7 +26,7 @@ Curve = list[float | None]
 
 
 class ChamberNumbers(Struct, frozen=True):
-    """Numbers of a chamber other than the LV."""
+    """Numbers of a chamber."""
 
     ed_phase: int | None
     es_phase: int | None
@@ -36,20 +37,13 @@ class ChamberNumbers(Struct, frozen=True):
     volumes_ml: Curve | None
 
 
-class Numbers(Struct, frozen=True):
-    """Numbers of a reading."""
+class Numbers(ChamberNumbers, frozen=True):
+    """Numbers of a reading: those of the LV, and of the other chambers."""
 
-    ed_phase: int | None
-    es_phase: int | None
-    edv_ml: float | None
-    esv_ml: float | None
-    sv_ml: float | None
-    ef_percent: float | None
     ef_basis: str | None
     lv_mass_g: float | None
     heart_rate_bpm: float | None
     cardiac_output_l_per_min: float | None
-    volumes_ml: Curve | None
     areas_px: Curve
     slice_ml: list[Curve] | None
     chambers: dict[str, ChamberNumbers]
@@ -153,17 +147,11 @@ def numbers_of(m: Measurements) -> Numbers:
     if m.cavity_areas_mm2 is not None and m.slice_extents_mm is not None:
         slice_ml = [curve(row) or [] for row in m.cavity_areas_mm2 * m.slice_extents_mm / 1000]
     return Numbers(
-        ed_phase=m.ed_phase,
-        es_phase=m.es_phase,
-        edv_ml=finite(m.edv_ml),
-        esv_ml=finite(m.esv_ml),
-        sv_ml=finite(m.sv_ml),
-        ef_percent=finite(m.ef_percent),
+        **asdict(_chamber(m)),
         ef_basis=None if m.ef_basis is None else m.ef_basis.value,
         lv_mass_g=finite(m.lv_mass_g),
         heart_rate_bpm=finite(m.heart_rate_bpm),
         cardiac_output_l_per_min=finite(m.cardiac_output_l_per_min),
-        volumes_ml=curve(m.volumes_ml),
         areas_px=curve(m.cavity_areas_px.sum(axis=1)) or [],
         slice_ml=slice_ml,
         chambers={other.chamber.key: _chamber(other) for other in m.others},
@@ -172,13 +160,13 @@ def numbers_of(m: Measurements) -> Numbers:
 
 def _chamber(m: Measurements) -> ChamberNumbers:
     return ChamberNumbers(
-        m.ed_phase,
-        m.es_phase,
-        finite(m.edv_ml),
-        finite(m.esv_ml),
-        finite(m.sv_ml),
-        finite(m.ef_percent),
-        curve(m.volumes_ml),
+        ed_phase=m.ed_phase,
+        es_phase=m.es_phase,
+        edv_ml=finite(m.edv_ml),
+        esv_ml=finite(m.esv_ml),
+        sv_ml=finite(m.sv_ml),
+        ef_percent=finite(m.ef_percent),
+        volumes_ml=curve(m.volumes_ml),
     )
 
 

@@ -167,7 +167,11 @@ def now() -> str:
 
 
 class Store:
-    """The file and the folders around it. Methods may be called from any thread."""
+    """The file and the folders around it. Methods may be called from any thread.
+
+    Methods that change an exam take the version that the change was made on, and return the new version. They raise
+    StaleError if the exam has another version.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Open or create a store, for one process.
@@ -264,11 +268,7 @@ class Store:
             db.execute(f"UPDATE exams SET {names}, updated_at = ? WHERE id = ?", (*values.values(), now(), exam))
 
     def next_version(self, exam: str, version: int, who: str, what: str, **values: object) -> int:
-        """Set columns for a change that is not an edit (exclude, send back, ...), and return the new version.
-
-        Raises:
-            StaleError: the exam has another version.
-        """
+        """Set columns for a change that is not an edit (exclude, send back, ...)."""
         with self._transaction() as db:
             made = _advance(db, exam, version)
             db.execute("INSERT INTO moves (exam, by, at, what) VALUES (?, ?, ?, ?)", (exam, who, now(), what))
@@ -313,14 +313,7 @@ class Store:
         return [(int(row[0]), str(row[1]), str(row[2]), str(row[3])) for row in rows]
 
     def add_edit(self, exam: str, version: int, edit: StoredEdit, shown: Shown) -> int:
-        """Store an edit; its number is set here.
-
-        Returns:
-            The new version.
-
-        Raises:
-            StaleError: the exam has another version.
-        """
+        """Store an edit; its number is set here."""
         with self._transaction() as db:
             made = _advance(db, exam, version)
             applied = int(db.execute("SELECT applied FROM exams WHERE id = ?", (exam,)).fetchone()[0])
@@ -333,14 +326,7 @@ class Store:
         return made
 
     def move(self, exam: str, version: int, applied: int, *, by: str, shown: Shown) -> int:
-        """Undo or redo: set how many edits are in force.
-
-        Returns:
-            The new version.
-
-        Raises:
-            StaleError: the exam has another version.
-        """
+        """Undo or redo: set how many edits are in force."""
         with self._transaction() as db:
             made = _advance(db, exam, version)
             _set_applied(db, exam, applied, by=by, shown=shown)
@@ -351,14 +337,7 @@ class Store:
         return made
 
     def sign(self, exam: str, version: int, signature: Signature) -> int:
-        """Store a signature; the exam becomes approved.
-
-        Returns:
-            The new version.
-
-        Raises:
-            StaleError: the exam has another version.
-        """
+        """Store a signature; the exam becomes approved."""
         with self._transaction() as db:
             made = _advance(db, exam, version)
             db.execute(
