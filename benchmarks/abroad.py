@@ -67,7 +67,7 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 
 def compare(
-    name: str, group: str, found: NDArray[np.uint8], truth: NDArray[np.uint8], *, mm: Sequence[float]
+    name: str, group: str, predicted: NDArray[np.uint8], truth: NDArray[np.uint8], *, mm: Sequence[float]
 ) -> Patient:
     """One patient.
 
@@ -79,7 +79,7 @@ def compare(
         mm: between slices, rows, columns.
     """
     ml = float(np.prod(mm)) / 1000
-    mine, theirs = found == CAVITY, truth == CAVITY
+    mine, theirs = predicted == CAVITY, truth == CAVITY
     volumes = [mask[phase].sum() * ml for mask in (mine, theirs) for phase in (0, 1)]
     edv, esv, true_edv, true_esv = (float(v) for v in volumes)
     seen, there = mine.any(axis=(2, 3)), theirs.any(axis=(2, 3))
@@ -94,7 +94,7 @@ def compare(
         if dice(mine[p, k], theirs[p, k]) > 0.5
     ]
     down, right = np.mean(shifts, axis=0) if shifts else (np.nan, np.nan)
-    others = [dice(found[phase] == one, truth[phase] == one) for one in (WALL, RV) for phase in (0, 1)]
+    others = [dice(predicted[phase] == one, truth[phase] == one) for one in (WALL, RV) for phase in (0, 1)]
     return Patient(
         name,
         group,
@@ -137,10 +137,10 @@ def measure(model: str | None, folder: Path) -> list[Patient]:
         path = folder / "images" / f"{name}.nii.gz"
         cine = nifti.read_cine(path)
         drawn = nifti.read_cine(folder / "truth" / f"{name}.nii.gz").pixels
-        found = segmenter.segment(cine).labels
+        predicted = segmenter.segment(cine).labels
         zooms = nib.load(path).header.get_zooms()
         mm = (float(zooms[2]), float(zooms[1]), float(zooms[0]))
-        done.append(compare(name, group, found, _CLASSES[drawn.astype(np.uint8)], mm=mm))
+        done.append(compare(name, group, predicted, _CLASSES[drawn.astype(np.uint8)], mm=mm))
     return done
 
 

@@ -86,8 +86,8 @@ def by_study(networks: dict[str, tuple[Segment, Any]]) -> None:
         cine, truth = expert_study(case)
         study: LabelledStudy = labelled(case, cine, truth)
         for name, (segment, known) in networks.items():
-            found = segment(cine)
-            c, (m,) = compare(cine, truth, found), score([(study, found)]).miccai
+            predicted = segment(cine)
+            c, (m,) = compare(cine, truth, predicted), score([(study, predicted)]).miccai
             apd, dice = (np.nan if value is None else value for value in (m.apd_mm, m.dice))
             print(
                 f"{case:12} {name:22} {c.edv_error_percent:+6.1f} {c.esv_error_percent:+6.1f} "

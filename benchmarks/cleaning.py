@@ -65,8 +65,8 @@ def main() -> None:
             placement = segmenter.placement(cine)
             scores = segmenter.scores(cine, placement)
             for name, rules in choices().items():
-                found = replace(segmenter, rules=rules).finish(scores, cine, placement)
-                results[name].append(compare(cine, truth, found))
+                predicted = replace(segmenter, rules=rules).finish(scores, cine, placement)
+                results[name].append(compare(cine, truth, predicted))
         print(f"\n{title} ({len(studies)})\n{head}")
         for name, comparisons in results.items():
             print(row(name, comparisons))

@@ -19,13 +19,13 @@ from cinesax.phantom import draw_settings, make_phantom
 FIRST_SEED = 930_000
 
 
-def flicker(found: Measurements) -> float:
+def flicker(measured: Measurements) -> float:
     """In % of EDV; nan without a volume curve."""
-    if found.volumes_ml is None or found.edv_ml is None:
+    if measured.volumes_ml is None or measured.edv_ml is None:
         return float("nan")
-    volumes = found.volumes_ml
+    volumes = measured.volumes_ml
     second = np.roll(volumes, 1) - 2 * volumes + np.roll(volumes, -1)
-    return float(100 * np.sqrt(np.mean(second**2)) / found.edv_ml)
+    return float(100 * np.sqrt(np.mean(second**2)) / measured.edv_ml)
 
 
 def main() -> None:
@@ -38,13 +38,13 @@ def main() -> None:
     print(f"{'exam':24} {'EF':>5} {'flicker':>8} {'phantom, truth':>15} {'phantom, network':>17}")
     for number, exam in enumerate(args.exams):
         analysis = cinesax.analyze(exam, segmenter=segmenter)
-        found = analysis.measurements
-        alike = {"n_phases": len(found.volumes_ml), "edv_ml": found.edv_ml, "ef_percent": found.ef_percent}
+        measured = analysis.measurements
+        alike = {"n_phases": len(measured.volumes_ml), "edv_ml": measured.edv_ml, "ef_percent": measured.ef_percent}
         phantom = make_phantom(draw_settings(FIRST_SEED + number, **alike))
         truth = cinesax.analyze(phantom.cine, segmentation=phantom.truth).measurements
         drawn = cinesax.analyze(phantom.cine, segmenter=segmenter).measurements
-        values = f"{flicker(found):8.2f} {flicker(truth):15.2f} {flicker(drawn):17.2f}"
-        print(f"{exam.name:24} {found.ef_percent:5.1f} {values}", flush=True)
+        values = f"{flicker(measured):8.2f} {flicker(truth):15.2f} {flicker(drawn):17.2f}"
+        print(f"{exam.name:24} {measured.ef_percent:5.1f} {values}", flush=True)
 
 
 if __name__ == "__main__":

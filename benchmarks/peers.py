@@ -57,10 +57,10 @@ class Myopari:
             data = self.functions.preprocess_data_array(stack.transpose(axes).astype(np.float64))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found = self.functions.predict_data_model(
+                predicted = self.functions.predict_data_model(
                     data, self.session, num_classes=4, min_size_remove=_SMALLEST, onnx=True
                 )
-            labels[phase] = (found.transpose(np.argsort(axes)) == _LV) * np.uint8(Structure.CAVITY)
+            labels[phase] = (predicted.transpose(np.argsort(axes)) == _LV) * np.uint8(Structure.CAVITY)
         return Segmentation(labels, {Structure.CAVITY: np.ones(cine.n_phases, dtype=bool)}, author=self.name)
 
 

@@ -36,24 +36,24 @@ def errors(seed: int) -> dict[tuple[str, str], NDArray[np.float64]] | None:
     beat = float(np.median(settings.rr_intervals_ms))
     times = np.arange(len(closed)) * beat / len(closed)
     exact = np.array(peak_rates(closed, times, beat, harmonics=(len(closed) - 1) // 2 if len(closed) < 25 else 12))
-    found = {}
+    by_method = {}
     for curve, volumes in (("closed form", closed), ("summed masks", summed)):
-        found["central differences", curve] = np.array(central(volumes, beat / len(closed)))
+        by_method["central differences", curve] = np.array(central(volumes, beat / len(closed)))
         for harmonics in (2, 3, 4, 5):
             mark = " (used)" if harmonics == RATE_HARMONICS else ""
             rates = peak_rates(volumes, times, beat, harmonics=harmonics)
-            found[f"{harmonics} harmonics{mark}", curve] = np.array(rates)
-    return {key: 100 * (rates / exact - 1) for key, rates in found.items()}
+            by_method[f"{harmonics} harmonics{mark}", curve] = np.array(rates)
+    return {key: 100 * (rates / exact - 1) for key, rates in by_method.items()}
 
 
 def main() -> None:
     """Print one table."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 70
-    all_errors = [found for seed in range(200, 200 + seeds) if (found := errors(seed)) is not None]
+    all_errors = [row for seed in range(200, 200 + seeds) if (row := errors(seed)) is not None]
     print(f"{len(all_errors)} phantoms; median signed and median absolute error in % of the true rate\n")
     print(f"{'method':<22}{'curve':<14}{'ejection':>16}{'filling':>16}")
     for key in all_errors[0]:
-        table = np.array([found[key] for found in all_errors])
+        table = np.array([row[key] for row in all_errors])
         cells = "".join(
             f"{signed:>+9.1f}{absolute:>7.1f}"
             for signed, absolute in zip(np.median(table, axis=0), np.median(np.abs(table), axis=0), strict=True)

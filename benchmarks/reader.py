@@ -106,8 +106,8 @@ class Clock:
 def memory_mb(process: int) -> float:
     """Resident memory of a process (Linux)."""
     text = Path(f"/proc/{process}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", text)
-    return float(found[1]) / 1024 if found else float("nan")
+    match = re.search(r"VmRSS:\s+(\d+) kB", text)
+    return float(match[1]) / 1024 if match else float("nan")
 
 
 def flat(radius: float) -> list[list[float]]:
@@ -164,12 +164,12 @@ def main() -> int:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
         try:
             line = process.stdout.readline() if process.stdout else ""
-            found = re.search(r"(http://[^/]+)/\?token=(\S+)", line)
-            if found is None:
+            match = re.search(r"(http://[^/]+)/\?token=(\S+)", line)
+            if match is None:
                 raise SystemExit(f"no address in {line!r}")
-            headers = {"Authorization": f"Bearer {found[2]}"}
+            headers = {"Authorization": f"Bearer {match[2]}"}
             clock = Clock(process.pid)
-            with httpx.Client(base_url=found[1], headers=headers, timeout=120) as client:
+            with httpx.Client(base_url=match[1], headers=headers, timeout=120) as client:
                 measure(client, clock, changes)
             memory = memory_mb(process.pid)
         finally:

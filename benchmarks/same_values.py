@@ -93,22 +93,22 @@ def values_of(exam: Path, options: list[str], out: Path) -> dict[str, Any]:
     """File of the result -> its values."""
     cinesax("analyze", exam, "-o", out, "--dicom", "--rtstruct", *options)
     source = of_source(exam)
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "analysis.json": analysis(out / "analysis.json"),
         "measurements.csv": table(out / "measurements.csv"),
         "segmentation.nii.gz": labels(out / "segmentation.nii.gz"),
         "contours": {path.name: points(path) for path in sorted((out / "contours").glob("*.txt"))},
     }
     for path in sorted(out.glob("*.dcm")):
-        told[path.name] = dataset(pydicom.dcmread(path), source)
-    return told
+        values[path.name] = dataset(pydicom.dcmread(path), source)
+    return values
 
 
 def analysis(path: Path) -> dict[str, Any]:
-    told = dict(json.loads(path.read_text(encoding="utf-8")))
+    values = dict(json.loads(path.read_text(encoding="utf-8")))
     for name in ("version", "seconds"):
-        told["software"].pop(name)
-    return told
+        values["software"].pop(name)
+    return values
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -139,37 +139,37 @@ def hashed(data: bytes) -> str:
 
 def of_source(exam: Path) -> Source:
     """UIDs, dates and times in the files of an exam: (VR, value)."""
-    found: Source = set()
+    source: Source = set()
     for path in exam.rglob("*"):
         if path.is_file():
             try:
                 read = pydicom.dcmread(path, stop_before_pixels=True)
             except pydicom.errors.InvalidDicomError:
                 continue
-            found |= {
+            source |= {
                 (element.VR, str(element.value))
                 for element in read.iterall()
                 if element.VR == "UI" or element.VR in MOMENTS
             }
-    return found
+    return source
 
 
 def dataset(read: Dataset, source: Source) -> dict[str, Any]:
-    told = {}
+    values = {}
     for element in read:
         name = element.keyword or str(element.tag)
         if name == "SoftwareVersions":
             continue
         if element.VR == "SQ":
             items = [dataset(item, source) for item in element.value]
-            told[name] = items if len(items) <= LONGEST_SEQUENCE else shortened(json.dumps(items))
+            values[name] = items if len(items) <= LONGEST_SEQUENCE else shortened(json.dumps(items))
         elif element.VR == "UI" or element.VR in MOMENTS:
-            told[name] = moment(element.VR, element.value, source)
+            values[name] = moment(element.VR, element.value, source)
         elif isinstance(element.value, bytes):
-            told[name] = hashed(element.value)
+            values[name] = hashed(element.value)
         else:
-            told[name] = shortened(_VERSION.sub("cinesax", str(element.value)))
-    return told
+            values[name] = shortened(_VERSION.sub("cinesax", str(element.value)))
+    return values
 
 
 def moment(vr: str, value: Any, source: Source) -> str:

@@ -262,9 +262,9 @@ def phantoms(segment: Callable[[Cine], Segmentation], count: int, first_seed: in
         compared, errors = [], []
         for seed in range(first_seed, first_seed + count):
             made = _phantom(seed, dict(fixed))
-            found = segment(made.cine)
-            compared.append((labelled(f"phantom {seed}", made.cine, made.truth), found))
-            c = compare(made.cine, made.truth, found)
+            predicted = segment(made.cine)
+            compared.append((labelled(f"phantom {seed}", made.cine, made.truth), predicted))
+            c = compare(made.cine, made.truth, predicted)
             errors.append((c.edv_error_percent, c.esv_error_percent, c.ef_error_points))
         s, (edv, esv, ef) = summarise(score(compared).slices), np.mean(errors, axis=0)
         print(

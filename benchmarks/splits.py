@@ -119,8 +119,8 @@ def measure(dataset: Dataset, network: keras.Model, split: str, only: tuple[str,
     cavity = dataset.manifest.classes.index(CAVITY)
     scores: list[float] = []
     for images, labels in validation_batches(dataset, split, dataset.cases(split), only=only):
-        found = np.argmax(np.asarray(network(images, training=False)), axis=-1) == cavity
-        scores += [dice(truth, guess) for truth, guess in zip(labels.numpy()[..., cavity] > 0, found, strict=True)]
+        predicted = np.argmax(np.asarray(network(images, training=False)), axis=-1) == cavity
+        scores += [dice(truth, guess) for truth, guess in zip(labels.numpy()[..., cavity] > 0, predicted, strict=True)]
     return tuple(scores)
 
 
@@ -136,10 +136,10 @@ def result(dataset: Dataset, split: ExampleSplit, config: TrainConfig, args: arg
     network = load_network(run.folder / NETWORK)
     scores = [measure(dataset, network, part, only) for part, only in (("train", split.held_out), ("validation", None))]
     counts = len(split.train), len(split.held_out), len(split.shared_cases)
-    found = Result(split.name, split.seed, *counts, *scores)
-    write(path, asdict(found))
+    measured = Result(split.name, split.seed, *counts, *scores)
+    write(path, asdict(measured))
     keras.backend.clear_session()
-    return found
+    return measured
 
 
 def table(results: list[Result]) -> str:

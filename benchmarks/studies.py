@@ -58,14 +58,14 @@ class Comparison:
     es_shift: int
 
 
-def compare(cine: Cine, truth: Segmentation, found: Segmentation) -> Comparison:
+def compare(cine: Cine, truth: Segmentation, predicted: Segmentation) -> Comparison:
     """Errors of volumes (found at its own ED and ES), Dice, contours where there is no LV and the other way round."""
-    expected, seen = measure(cine, truth), measure(cine, found)
+    expected, seen = measure(cine, truth), measure(cine, predicted)
     known = np.flatnonzero(truth.known_phases[Structure.CAVITY])
     if len(known) > 2:
         known = np.array([expected.ed_phase, expected.es_phase])
     a = truth.labels[known] == Structure.CAVITY
-    b = found.labels[known] == Structure.CAVITY
+    b = predicted.labels[known] == Structure.CAVITY
     has, got = a.any(axis=(2, 3)), b.any(axis=(2, 3))
     volumes = seen.volumes_ml
     second = np.roll(volumes, -1) - 2 * volumes + np.roll(volumes, 1)

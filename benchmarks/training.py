@@ -57,9 +57,9 @@ def bare_fit(data: Path, epochs: int, steps: int, threads: int, *, xla: bool = T
     tf.config.threading.set_inter_op_parallelism_threads(2)
     config = load("unet")
     batch, crop = config.pipeline.batch, config.pipeline.crop or 256
-    found = [(example.image, example.label) for example in read_examples(open_dataset(data), "train")]
+    examples = [(example.image, example.label) for example in read_examples(open_dataset(data), "train")]
     count, middle = steps * batch, slice(128 - crop // 2, 128 - crop // 2 + crop)
-    chosen = [found[number % len(found)] for number in range(count)]
+    chosen = [examples[number % len(examples)] for number in range(count)]
     images = np.stack([image[middle, middle, None] for image, _ in chosen]).astype(np.float32) / 65535
     labels = keras.utils.to_categorical(np.stack([label[middle, middle] == 1 for _, label in chosen]), 2)
     model = build(config.model)

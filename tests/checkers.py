@@ -20,10 +20,10 @@ def absent(reason: str) -> None:
 
 def checker(name: str, package: str) -> str:
     """The path of a program."""
-    found = shutil.which(name, path=PATH)
-    if found is None:
+    path = shutil.which(name, path=PATH)
+    if path is None:
         absent(f"{name} is absent: install the Debian package {package}")
-    return str(found)
+    return str(path)
 
 
 def dciodvfy(path: Path, *, kind: str) -> list[str]:

@@ -40,19 +40,19 @@ class Stub:
     checksum: str = NETWORK[1]
 
     def segment(self, cine: Cine, progress: object = None) -> Segmentation:
-        told = cine.source.description or ""
-        if told == "LOOP":
+        description = cine.source.description or ""
+        if description == "LOOP":
             while True:
                 pass
-        if told == "SLOW" and "CROWD_SLOW" in os.environ:
+        if description == "SLOW" and "CROWD_SLOW" in os.environ:
             time.sleep(60)
-        if told == "MEMORY":
+        if description == "MEMORY":
             np.ones(3 * 1024**3 // 8)
-        if told == "CRASH":
+        if description == "CRASH":
             os.abort()
-        if told == "BUG":
+        if description == "BUG":
             raise ZeroDivisionError("a bug with the name DOE in it")
-        if told == "CHANGE":
+        if description == "CHANGE":
             victim = sorted(cine.source.paths[0].glob("*"))[0]
             with victim.open("ab") as stream:
                 stream.write(b"\0\0")

@@ -69,13 +69,13 @@ def read(paths: list[Path]) -> dict[str, Dataset]:
     """SOPInstanceUID -> object, by files."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = [pydicom.dcmread(path) for path in paths]
-        for one in found:
+        stored = [pydicom.dcmread(path) for path in paths]
+        for one in stored:
             # Lengths of groups are retired, and written by nobody any more.
             for element in list(one):
                 if element.tag.element == 0:
                     del one[element.tag]
-        return {str(one.SOPInstanceUID): one for one in found}
+        return {str(one.SOPInstanceUID): one for one in stored}
 
 
 def back(server: orthanc.Orthanc, study_uid: str) -> dict[str, Dataset]:
@@ -88,13 +88,13 @@ def back(server: orthanc.Orthanc, study_uid: str) -> dict[str, Dataset]:
 
 def numbers(report: Dataset) -> list[tuple[str, float]]:
     """(code, value) of every measurement of a report."""
-    found = []
+    values = []
     for item in report.get("ContentSequence", ()):
         if item.ValueType == "NUM":
             value = item.MeasuredValueSequence[0]
-            found.append((item.ConceptNameCodeSequence[0].CodeValue, float(value.NumericValue)))
-        found += numbers(item)
-    return found
+            values.append((item.ConceptNameCodeSequence[0].CodeValue, float(value.NumericValue)))
+        values += numbers(item)
+    return values
 
 
 @pytest.mark.parametrize("protocol", ["node", "web"])
@@ -105,9 +105,9 @@ def test_source_and_results_come_back_as_they_were_sent(
     for folder, kinds in ((exam, [MR] * 60), (out, [SEG] * 3 + [PDF, RTSTRUCT, SR])):
         done = send(empty, folder, getattr(empty, protocol))
         assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)["objects"]
-        assert {(one["fate"], one["attempts"]) for one in told} == {("taken", 1)}
-        assert sorted(one["sop_class_uid"] for one in told) == sorted(kinds)
+        rows = json.loads(done.stdout)["objects"]
+        assert {(one["fate"], one["attempts"]) for one in rows} == {("taken", 1)}
+        assert sorted(one["sop_class_uid"] for one in rows) == sorted(kinds)
     sent = read([*exam.iterdir(), *out.glob("*.dcm")])
     arrived = back(empty, "1.2.3.4")
     assert set(arrived) == set(sent)

@@ -100,10 +100,10 @@ def test_only_dicom_objects_are_found_images_before_segmentations_before_reports
         dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = sop_class
         dataset.save_as(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no DICOM")
-    found = find_objects(tmp_path)
-    assert [one.path.name for one in found] == ["c_image.dcm", "b_seg", "a_sr.dcm"]
-    assert [one.kind for one in found] == ["MR Image", "Segmentation", "Comprehensive SR"]
-    assert find_objects(tmp_path / "b_seg") == (found[1],)
+    objects = find_objects(tmp_path)
+    assert [one.path.name for one in objects] == ["c_image.dcm", "b_seg", "a_sr.dcm"]
+    assert [one.kind for one in objects] == ["MR Image", "Segmentation", "Comprehensive SR"]
+    assert find_objects(tmp_path / "b_seg") == (objects[1],)
 
 
 def test_a_folder_without_objects_and_a_damaged_object_are_refused(tmp_path: Path, folder: Path) -> None:
@@ -279,8 +279,8 @@ def web(*answers: tuple[int, dict[str, str], Any]) -> Iterator[tuple[DicomWeb, l
             asked.append(dict(self.headers) | {"path": self.path})
             start = body.index(b"DICM") - 128
             uid = str(pydicom.dcmread(pydicom.filebase.DicomBytesIO(body[start:]), force=True).SOPInstanceUID)
-            status, headers, told = left.pop(0) if len(left) > 1 else left[0]
-            text = told if isinstance(told, str) else json.dumps(told).replace("UID", uid)
+            status, headers, reply = left.pop(0) if len(left) > 1 else left[0]
+            text = reply if isinstance(reply, str) else json.dumps(reply).replace("UID", uid)
             self.send_response(status)
             for name, value in ({"Content-Type": "application/dicom+json"} | headers).items():
                 self.send_header(name, value)

@@ -106,10 +106,10 @@ def test_without_a_folder_nothing_is_written(exam: Path, tmp_path: Path, monkeyp
 
 def test_values_can_be_given(exam: Path) -> None:
     options = ("--ed-phase", 1, "--es-phase", 2, "--height-cm", 180, "--weight-kg", 80, "--format", "json")
-    told = json.loads(analyze(*given(exam), *options).stdout)
-    assert (told["measurements"]["ed_phase"], told["measurements"]["es_phase"]) == (1, 2)
-    assert told["measurements"]["bsa_m2"] == 2.0
-    assert [f["code"] for f in told["findings"]].count("overridden-phase") == 2
+    document = json.loads(analyze(*given(exam), *options).stdout)
+    assert (document["measurements"]["ed_phase"], document["measurements"]["es_phase"]) == (1, 2)
+    assert document["measurements"]["bsa_m2"] == 2.0
+    assert [f["code"] for f in document["findings"]].count("overridden-phase") == 2
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_a_segmentation_inside_of_the_results_is_replaced_by_force_only(
         capsys.readouterr()
         again = (exam / "exam.nii.gz", "--segmentation", segmentation, "-o", out)
         assert run(*again) == 2
-        told = capsys.readouterr().err
-        assert told.startswith("cinesax: error: ") and "--force" in told and told.count("\n") == 1
+        messages = capsys.readouterr().err
+        assert messages.startswith("cinesax: error: ") and "--force" in messages and messages.count("\n") == 1
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert run(*again, "--force") == 0
     assert (out / "analysis.json").stat().st_mtime_ns != before[out / "analysis.json"]
@@ -247,10 +247,10 @@ def test_ending_it_in_the_middle_leaves_nothing_behind(
         assert process.stderr is not None and process.stdout is not None
         assert process.stderr.readline() == "ready\n"
         process.send_signal(number)
-        told = process.stderr.read().replace("ready\n", "")
+        messages = process.stderr.read().replace("ready\n", "")
         assert process.stdout.read() == ""
     word = "interrupted" if number is signal.SIGINT else "terminated"
-    assert (process.returncode, told) == (128 + number, f"cinesax: {word}\n")
+    assert (process.returncode, messages) == (128 + number, f"cinesax: {word}\n")
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert set(after) == set(before)
     assert {path: after[path] for path in after if path.is_file()} == {p: t for p, t in before.items() if p.is_file()}
@@ -273,9 +273,9 @@ def test_progress_is_drawn_on_a_terminal_only(exam: Path) -> None:
                 break
             drawn += chunk
         assert process.stdout is not None
-        told = json.loads(process.stdout.read())
+        document = json.loads(process.stdout.read())
     os.close(ours)
-    assert process.returncode == 0 and told["model"]["name"] == "slow 1.0"
+    assert process.returncode == 0 and document["model"]["name"] == "slow 1.0"
     assert b"frames" in drawn and b"%" in drawn
     quiet = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert quiet.returncode == 0 and quiet.stderr.replace("ready\n", "") == ""
@@ -291,9 +291,9 @@ def test_expert_contours_of_a_real_exam_without_any_network(sunnybrook: Path, tm
     contours = sunnybrook / "contours" / patient
     done = analyze(sunnybrook / "dicom" / patient, "--segmentation", contours, "-o", out, code=code)
     assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads((out / "analysis.json").read_text())
-    assert told["measurements"]["ef_percent"] == pytest.approx(26.16, abs=0.01)
-    assert told["model"] is None
+    document = json.loads((out / "analysis.json").read_text())
+    assert document["measurements"]["ef_percent"] == pytest.approx(26.16, abs=0.01)
+    assert document["model"] is None
     everything = "".join(
         path.read_text() for path in out.rglob("*") if path.suffix in (".json", ".csv", ".html", ".txt")
     )

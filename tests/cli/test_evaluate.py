@@ -209,8 +209,8 @@ def test_the_shipped_network_is_marked_where_it_has_learned_from_a_patient(pair_
 )
 def test_a_network_of_phantoms_alone_has_said_so(training, known, pair_folder, tmp_path, capsys):
     bundle, few = shutil.copytree(open_bundle().folder, tmp_path / "bundle"), tmp_path / "few"
-    told = json.loads((bundle / "bundle.json").read_text())
-    (bundle / "bundle.json").write_text(json.dumps(told | {"training": training}))
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps(manifest | {"training": training}))
     pair = pairs.read_pairs(pair_folder)[0]
     labelled.write_pair(few, pair.name, *pairs.load(pair))
     written = evaluated(tmp_path, "--data", str(few), "--model", str(bundle), "--threads", "1")

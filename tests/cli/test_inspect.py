@@ -27,13 +27,13 @@ def test_json(tmp_path, capsys):
     exams.write_exam(tmp_path)
     (tmp_path / "notes.txt").write_text("hello")
     assert main(["inspect", str(tmp_path), "--format", "json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    (series,) = found["series"]
+    listed = json.loads(capsys.readouterr().out)
+    (series,) = listed["series"]
     assert (series["instances"], series["slices"], series["phases"]) == (30, 5, 6)
     assert (series["kind"], series["picked"]) == ("short-axis cine", True)
-    assert found["schema"] == "cinesax/inspection/1"
-    assert found["ignored"] == [{"file": "notes.txt", "reason": "not DICOM"}]
-    assert (found["findings"], found["error"]) == ([], None)
+    assert listed["schema"] == "cinesax/inspection/1"
+    assert listed["ignored"] == [{"file": "notes.txt", "reason": "not DICOM"}]
+    assert (listed["findings"], listed["error"]) == ([], None)
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
@@ -77,11 +77,11 @@ def test_broken_geometry_is_seen_before_any_pixel(tmp_path, capsys):
     files[3].unlink()
     assert main(["inspect", str(tmp_path), "--format", "json"]) == 5
     said = capsys.readouterr()
-    told = json.loads(said.out)
-    assert "slice 0 has 5" in told["error"]
+    listed = json.loads(said.out)
+    assert "slice 0 has 5" in listed["error"]
     assert "slice 0 has 5" in said.err
     # What analyze would refuse is not picked.
-    assert [one["picked"] for one in told["series"]] == [False]
+    assert [one["picked"] for one in listed["series"]] == [False]
     assert main(["inspect", str(tmp_path)]) == 5
     said = capsys.readouterr()
     assert "->" not in said.out and "picked" not in said.out
@@ -117,8 +117,8 @@ def test_bad_input_is_one_line(tmp_path, capsys, name):
 def test_a_real_patient(sunnybrook, capsys):
     assert main(["inspect", str(sunnybrook / "dicom" / "SC-HF-I-01"), "--format", "json"]) == 0
     said = capsys.readouterr().out
-    found = json.loads(said)
-    assert [(one["instances"], one["kind"], one["picked"]) for one in found["series"]] == [
+    listed = json.loads(said)
+    assert [(one["instances"], one["kind"], one["picked"]) for one in listed["series"]] == [
         (15, "localizer", False),
         (240, "short-axis cine", True),
     ]
@@ -219,11 +219,11 @@ class TestNifti:
         saved(image, tmp_path / "cine.nii.gz")
         saved(image.slicer[..., 0], tmp_path / "ED.nii.gz")
         assert main(["inspect", str(tmp_path), "--format", "json"]) == 0
-        found = json.loads(capsys.readouterr().out)
-        listed = {row["file"]: (row["slices"], row["phases"], row["picked"]) for row in found["nifti"]}
+        document = json.loads(capsys.readouterr().out)
+        listed = {row["file"]: (row["slices"], row["phases"], row["picked"]) for row in document["nifti"]}
         assert listed == {"ED.nii.gz": (5, 1, False), "cine.nii.gz": (5, 6, True)}
-        assert (found["schema"], found["error"]) == ("cinesax/inspection/1", None)
-        assert [finding["code"] for finding in found["findings"]] == ["times-uncertain"]
+        assert (document["schema"], document["error"]) == ("cinesax/inspection/1", None)
+        assert [finding["code"] for finding in document["findings"]] == ["times-uncertain"]
 
     def test_a_header_that_contradicts_itself(self, tmp_path, capsys):
         path = saved(image_of(exams.small_cine()), tmp_path / "c.nii")

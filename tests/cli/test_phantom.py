@@ -95,23 +95,23 @@ def test_a_variant_comes_with_its_truth_as_it_is_read(quick, tmp_path):
     one = pydicom.dcmread(files[0])
     assert (one.Manufacturer, one.file_meta.TransferSyntaxUID) == ("SIEMENS", RLELossless)
     # On the grid and in the phases of the exam as it is read, else this were an error.
-    found = cinesax.analyze(out, segmentation=out / "truth" / "segmentation.nii.gz").measurements
+    measured = cinesax.analyze(out, segmentation=out / "truth" / "segmentation.nii.gz").measurements
     # Summing thick slices is not exact; it must be near.
-    assert found.edv_ml == pytest.approx(truth["edv_ml"], rel=0.1)
-    assert found.ef_percent == pytest.approx(truth["ef_percent"], abs=4)
+    assert measured.edv_ml == pytest.approx(truth["edv_ml"], rel=0.1)
+    assert measured.ef_percent == pytest.approx(truth["ef_percent"], abs=4)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--oddity", "prospective", "--oddity", "unequal-phases"], "choose one"),
         (["--vendor", "siemens-enhanced", "--oddity", "no-trigger-times"], "choose another vendor"),
     ],
 )
 @pytest.mark.usefixtures("quick")
-def test_what_does_not_go_together(tmp_path, capsys, options, told):
+def test_what_does_not_go_together(tmp_path, capsys, options, message):
     assert main(["phantom", str(tmp_path / "exam"), *options]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -38,10 +38,10 @@ def test_nothing_taken_ends_with_9_one_line_and_a_table_of_what_became_of_each(f
 def test_the_table_as_json_names_files_and_no_patient(folder: Path) -> None:
     done = send(folder, "--to", "http://127.0.0.1:1/dicom-web", "--attempts", 1, "--format", "json")
     assert done.returncode == 9
-    told = json.loads(done.stdout)
-    assert (told["schema"], told["destination"]) == ("cinesax/delivery/1", "http://127.0.0.1:1/dicom-web")
-    assert {one["file"].split("/")[0] for one in told["objects"]} == {"deep"}
-    assert {(one["fate"], one["attempts"], one["kind"]) for one in told["objects"]} == {("not sent", 1, "MR Image")}
+    report = json.loads(done.stdout)
+    assert (report["schema"], report["destination"]) == ("cinesax/delivery/1", "http://127.0.0.1:1/dicom-web")
+    assert {one["file"].split("/")[0] for one in report["objects"]} == {"deep"}
+    assert {(one["fate"], one["attempts"], one["kind"]) for one in report["objects"]} == {("not sent", 1, "MR Image")}
     assert not any(name in done.stdout for name in ("DOE", "ID-77", "1.2.3.4."))
 
 

@@ -101,14 +101,14 @@ def test_an_exam_that_is_gone_keeps_its_row_and_a_new_one_comes_in(root: Path, r
 
 def approve(folder: Path, *, ef_percent: float, place: str) -> None:
     """What a reader's program leaves behind: a folder of results with contours that a person approved."""
-    told = json.loads((folder / "analysis.json").read_text())
-    told["measurements"]["ef_percent"] = ef_percent
-    told["segmentation"]["origins"] = [
+    document = json.loads((folder / "analysis.json").read_text())
+    document["measurements"]["ef_percent"] = ef_percent
+    document["segmentation"]["origins"] = [
         {"structure": "cavity", "phase": 0, "slice": 1, "origin": "edited", "by": "Dr. Roe", "approved": True}
     ]
     target = folder / place
     target.mkdir(parents=True, exist_ok=True)
-    (target / "analysis.json").write_text(json.dumps(told))
+    (target / "analysis.json").write_text(json.dumps(document))
 
 
 @pytest.mark.parametrize("place", [".", "versions/1"])
@@ -133,8 +133,10 @@ def test_what_readers_did_in_the_page_counts(root: Path, results: Path) -> None:
     for name in ("p001", "p002", "p003"):
         folder = results / "exams" / first[name]["exam"]
         store.add(name, "", study_uid=None, results=str(folder), case_key=first[name]["case"], name=None)
-        told = json.loads((folder / "analysis.json").read_text())
-        store.set_fields(name, pixels_sha256=told["exam"]["pixels_sha256"], ef_percent=44.0, edv_ml=100.0, esv_ml=56.0)
+        document = json.loads((folder / "analysis.json").read_text())
+        store.set_fields(
+            name, pixels_sha256=document["exam"]["pixels_sha256"], ef_percent=44.0, edv_ml=100.0, esv_ml=56.0
+        )
     version = store.results_folder("p001", "approved-1")
     shutil.copytree(results / "exams" / first["p001"]["exam"], version)
     approve(version, ef_percent=61.5, place=".")

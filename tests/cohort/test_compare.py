@@ -62,8 +62,8 @@ def test_page_and_json_name_the_worst_exams_with_links(
     second = cohort(tmp_path / "second", {key: ef + (20 if key == "case-07" else 1) for key, ef in efs.items()})
     assert main(["compare", str(first), str(second), "-o", str(tmp_path / "out")]) == 0
     assert "30 exams in common" in capsys.readouterr().out
-    told = json.loads((tmp_path / "out" / "comparison.json").read_text())
-    worst = told["variables"]["ef_percent"]["worst"][0]
+    document = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    worst = document["variables"]["ef_percent"]["worst"][0]
     assert (worst["exam"], worst["difference"]) == ("case-07", 20)
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert 'href="../first/exams/case-07/report.html"' in page and 'href="../second/exams/case-07/report.html"' in page
@@ -91,8 +91,8 @@ def test_folders_of_results_are_read(tmp_path: Path) -> None:
             folder = tmp_path / side / f"x{number}"
             folder.mkdir(parents=True)
             values = {**measurements, "ef_percent": 50.0 + number + shift}
-            told = {"schema": "cinesax/analysis/1", "case": f"case-{number}", "measurements": values}
-            (folder / "analysis.json").write_text(json.dumps(told))
+            document = {"schema": "cinesax/analysis/1", "case": f"case-{number}", "measurements": values}
+            (folder / "analysis.json").write_text(json.dumps(document))
     result = compare(read_values(tmp_path / "a"), read_values(tmp_path / "b"))
     assert [one.column for one in result.variables] == ["ef_percent", "edv_ml", "esv_ml", "sv_ml"]
     assert result.variables[0].agreement.bias == pytest.approx(3)

@@ -34,10 +34,10 @@ def planned(root: Path, known: Path | None = None) -> dict[str, Planned]:
     for _ in find(root, plan):
         pass
     group(plan)
-    found = {one.place: one for one in plan.exams()}
-    assert len(found) == plan.count()
+    by_place = {one.place: one for one in plan.exams()}
+    assert len(by_place) == plan.count()
     plan.close()
-    return found
+    return by_place
 
 
 def nifti(path: Path, *shape: int) -> None:
@@ -57,10 +57,10 @@ def test_a_study_over_several_folders_and_a_zip_is_one_exam(tmp_path: Path) -> N
             path.unlink()
     (root / "p1" / "b" / "damaged.dcm").write_bytes(bytes(range(256)))
     crowd.exam(root / "p2", 2)
-    found = planned(root)
-    assert set(found) == {"p1", "p2"}
+    plan = planned(root)
+    assert set(plan) == {"p1", "p2"}
     # The damaged file lies in the folder of the exam: its reader reports it.
-    assert (found["p1"].n_files, len(found["p1"].files), found["p1"].patient_id) == (10, 10, "PATIENT-0001")
+    assert (plan["p1"].n_files, len(plan["p1"].files), plan["p1"].patient_id) == (10, 10, "PATIENT-0001")
 
 
 def test_studies_in_one_folder_are_exams_of_their_own(tmp_path: Path) -> None:
@@ -84,9 +84,9 @@ def test_nifti_files_are_exams_or_one_exam_together(tmp_path: Path) -> None:
     nifti(root / "acdc" / "patient_4d.nii.gz", 8, 8, 4, 5)
     nifti(root / "acdc" / "patient_frame01.nii.gz", 8, 8, 4)
     (root / "acdc" / "Info.cfg").write_text("ED: 1")
-    found = planned(root)
-    assert set(found) == {"many/p1.nii.gz", "many/p2.nii.gz", "pair", "acdc"}
-    assert {one.kind for one in found.values()} == {Kind.NIFTI}
+    plan = planned(root)
+    assert set(plan) == {"many/p1.nii.gz", "many/p2.nii.gz", "pair", "acdc"}
+    assert {one.kind for one in plan.values()} == {Kind.NIFTI}
 
 
 def test_keys_stay_when_the_root_moves_and_files_are_not_opened_again(

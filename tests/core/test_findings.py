@@ -72,10 +72,10 @@ def test_braces_around_anything_else_stay() -> None:
 def test_no_message_is_asked_what_it_is_about() -> None:
     """Nothing in the package compares, searches or cuts a finding's message."""
     decided = re.compile(r"(\bin \w+\.message\b|\.message\s*(==|!=)|\.message\.\w+\(|\bre\.\w+\([^)\n]*\.message\b)")
-    found = [
+    places = [
         f"{path.name}: {line.strip()}"
         for path in SOURCE.rglob("*.py")
         for line in path.read_text(encoding="utf-8").splitlines()
         if decided.search(line)
     ]
-    assert found == []
+    assert places == []

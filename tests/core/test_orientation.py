@@ -102,11 +102,11 @@ class TestBaseAndApex:
             grid, pixels = _stored(cine.grid, turn), turn.apply(cine.pixels)[:, ::-1]
         affine = np.diag([-1, -1, 1, 1]) @ grid.affine_lps()
         nib.save(nib.Nifti1Image(np.ascontiguousarray(pixels.transpose(3, 2, 1, 0)), affine), tmp_path / "c.nii.gz")
-        found = open_cine(tmp_path / "c.nii.gz")
-        ours, theirs = standard_position(cine.grid), standard_position(found.grid)
-        order = 1 if found.base_first == cine.base_first else -1
-        assert cine.base_first is False and found.base_first is base_first(found.grid)
-        np.testing.assert_array_equal(theirs.apply(found.pixels)[:, ::order], ours.apply(cine.pixels))
+        read = open_cine(tmp_path / "c.nii.gz")
+        ours, theirs = standard_position(cine.grid), standard_position(read.grid)
+        order = 1 if read.base_first == cine.base_first else -1
+        assert cine.base_first is False and read.base_first is base_first(read.grid)
+        np.testing.assert_array_equal(theirs.apply(read.pixels)[:, ::order], ours.apply(cine.pixels))
 
     def test_the_grid_of_a_phantom_says_where_its_base_is(self):
         for seed in range(20):

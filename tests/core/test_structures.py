@@ -82,22 +82,22 @@ def test_what_encloses_is_painted_first_and_the_left_wins_where_the_ventricles_o
 
 
 def test_the_epicardium_surrounds_the_left_ventricle_only() -> None:
-    found = heart(CAVITY, WALL, RIGHT)
-    assert area_px(found.outline(WALL, 0, 0)) == pytest.approx(100, abs=1)
-    assert area_px(found.outline(RIGHT, 0, 0)) == pytest.approx(32, abs=1.5)
+    outlines = heart(CAVITY, WALL, RIGHT)
+    assert area_px(outlines.outline(WALL, 0, 0)) == pytest.approx(100, abs=1)
+    assert area_px(outlines.outline(RIGHT, 0, 0)) == pytest.approx(32, abs=1.5)
 
 
 def test_papillary_muscles_count_as_cavity_by_convention() -> None:
-    found = heart(CAVITY, WALL, MUSCLES)
-    assert found.mask(CAVITY).sum() == 36 and found.counted_as(CAVITY) == (CAVITY, MUSCLES)
-    without = Segmentation(found.labels, found.known_phases, papillary_muscles_included=False)
+    outlines = heart(CAVITY, WALL, MUSCLES)
+    assert outlines.mask(CAVITY).sum() == 36 and outlines.counted_as(CAVITY) == (CAVITY, MUSCLES)
+    without = Segmentation(outlines.labels, outlines.known_phases, papillary_muscles_included=False)
     assert without.mask(CAVITY).sum() == 32 and without.apart_from(CAVITY) == (MUSCLES,)
     # The border of the cavity goes round its muscles either way.
-    assert area_px(without.outline(CAVITY, 0, 0)) == area_px(found.outline(CAVITY, 0, 0))
+    assert area_px(without.outline(CAVITY, 0, 0)) == area_px(outlines.outline(CAVITY, 0, 0))
 
 
 def test_contours_of_all_structures_become_labels() -> None:
     sides = {CAVITY: square(3.5, 9.5), WALL: square(1.5, 11.5), RIGHT: square(10.5, 15.5), MUSCLES: square(4.5, 6.5)}
-    found = from_contours({(one, 0, 0): lines for one, lines in sides.items()}, (1, 1, 20, 20))
-    counts = {one: int((found.labels == one).sum()) for one in Structure}
+    outlines = from_contours({(one, 0, 0): lines for one, lines in sides.items()}, (1, 1, 20, 20))
+    counts = {one: int((outlines.labels == one).sum()) for one in Structure}
     assert counts == {CAVITY: 32, WALL: 64, RIGHT: 24, MUSCLES: 4}

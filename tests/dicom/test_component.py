@@ -103,9 +103,9 @@ def test_one_enhanced_instance_of_both(tmp_path):
     dataset.PerFrameFunctionalGroupsSequence = made
     dataset.PixelData = np.array(stored).tobytes()
     dataset.save_as(path)
-    found = open_cine(tmp_path)
-    np.testing.assert_allclose(found.pixels, cine.pixels, atol=1)
-    assert set(np.ravel(found.source.frame_numbers) % 2) == {0}
+    read = open_cine(tmp_path)
+    np.testing.assert_allclose(read.pixels, cine.pixels, atol=1)
+    assert set(np.ravel(read.source.frame_numbers) % 2) == {0}
 
 
 @pytest.mark.parametrize(

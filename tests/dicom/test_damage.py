@@ -59,7 +59,7 @@ def test_damage(whole, tmp_path, damage, broken):
                 damage(data, len(data) - pixels, rng)
             (tmp_path / f"{i}").write_bytes(data)
         try:
-            found = open_cine(tmp_path)
+            read = open_cine(tmp_path)
         except CinesaxError as error:
             assert "\n" not in str(error)
             assert str(error).isprintable()
@@ -67,5 +67,5 @@ def test_damage(whole, tmp_path, damage, broken):
             continue
         outcomes.add("read")
         # Fewer frames than there were are never passed over in silence.
-        assert found.pixels.shape == cine.pixels.shape or found.findings
+        assert read.pixels.shape == cine.pixels.shape or read.findings
     assert "error" in outcomes

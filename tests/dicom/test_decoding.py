@@ -73,10 +73,10 @@ def test_public_files_give_the_same_pixels_in_every_syntax(name, same_as):
     plain = pydicom.dcmread(_public(same_as))
     slope, intercept = float(plain.get("RescaleSlope", 1)), float(plain.get("RescaleIntercept", 0))
     expected = plain.pixel_array.reshape(-1, plain.Rows, plain.Columns) * slope + intercept
-    found = _frames(_public(name))
-    assert found.dtype.isnative
+    frames = _frames(_public(name))
+    assert frames.dtype.isnative
     # The uncompressed twin of J2KI was made from it: JPEG 2000 decoders may differ by one grey value.
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=slope if "J2KI" in name else 1e-4)
+    np.testing.assert_allclose(frames, expected, rtol=1e-6, atol=slope if "J2KI" in name else 1e-4)
 
 
 def test_only_the_frames_that_are_asked_for_are_decoded_and_in_any_order():
@@ -84,8 +84,8 @@ def test_only_the_frames_that_are_asked_for_are_decoded_and_in_any_order():
     with path.open("rb") as stream:
         headers = read_headers(StoredFile(path), stream)
     expected = pydicom.dcmread(_public("emri_small.dcm")).pixel_array
-    found = read_pixels([[headers[7], headers[2]], [headers[2], headers[0]]])
-    np.testing.assert_array_equal(found, expected[[[7, 2], [2, 0]]])
+    pixels = read_pixels([[headers[7], headers[2]], [headers[2], headers[0]]])
+    np.testing.assert_array_equal(pixels, expected[[[7, 2], [2, 0]]])
 
 
 @pytest.mark.parametrize("name", ["emri_small_jpeg_2k_lossless_too_short.dcm", "MR_truncated.dcm"])
@@ -302,8 +302,8 @@ def test_jpeg_of_eight_bits_is_read_and_is_lossy_whether_its_header_says_so_or_n
         exams.edit(path, BitsAllocated=8, BitsStored=8, HighBit=7)
     cine = open_cine(tmp_path)
     assert exams.codes(cine) == ["lossy-compression"]
-    found = cine.pixels[:, :, 0, 0].T.ravel().astype(int)
-    np.testing.assert_allclose(found, np.array(shades, int), atol=1)
+    numbers = cine.pixels[:, :, 0, 0].T.ravel().astype(int)
+    np.testing.assert_allclose(numbers, np.array(shades, int), atol=1)
 
 
 def test_no_decoder_under_the_gpl_is_asked_for():

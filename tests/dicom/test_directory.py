@@ -41,8 +41,8 @@ def test_the_folder_of_a_dicomdir(disc):
 
 def test_a_dicomdir_itself_stands_for_what_it_names(disc):
     other = exams.write_exam(disc / "other", exams.small_cine(slices=9), number=9, series_uid="1.2.9")
-    found = open_cine(disc / "DICOMDIR")
-    np.testing.assert_array_equal(found.pixels, exams.small_cine().pixels)
+    cine = open_cine(disc / "DICOMDIR")
+    np.testing.assert_array_equal(cine.pixels, exams.small_cine().pixels)
     assert len(open_exam(disc).series) == 2, other
 
 
@@ -53,9 +53,9 @@ def test_names_in_lower_case_with_versions(disc):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     shutil.copyfile(disc.parent / "dicomdir", disc.parent / "copy" / "dicomdir")
-    found = open_cine(disc.parent / "copy" / "dicomdir")
-    np.testing.assert_array_equal(found.pixels, exams.small_cine().pixels)
-    assert found.findings == ()
+    cine = open_cine(disc.parent / "copy" / "dicomdir")
+    np.testing.assert_array_equal(cine.pixels, exams.small_cine().pixels)
+    assert cine.findings == ()
 
 
 def test_what_a_dicomdir_names_and_is_not_there_is_told(disc):

@@ -73,10 +73,10 @@ def test_order_of_frames_in_the_file_means_nothing(tmp_path):
     dataset.PixelData = dataset.pixel_array[order].tobytes()
     dataset.PerFrameFunctionalGroupsSequence = [groups[index] for index in order]
     dataset.save_as(path)
-    found = open_cine(tmp_path)
-    np.testing.assert_array_equal(found.pixels, expected.pixels)
-    np.testing.assert_array_equal(found.trigger_times_ms, expected.trigger_times_ms)
-    assert found.source.frame_numbers != expected.source.frame_numbers
+    read = open_cine(tmp_path)
+    np.testing.assert_array_equal(read.pixels, expected.pixels)
+    np.testing.assert_array_equal(read.trigger_times_ms, expected.trigger_times_ms)
+    assert read.source.frame_numbers != expected.source.frame_numbers
 
 
 def _by_temporal_position(index: int, item: Dataset) -> None:
@@ -91,15 +91,17 @@ def _by_percentage(index: int, item: Dataset) -> None:
     del item.FrameContentSequence[0].TemporalPositionIndex
 
 
-@pytest.mark.parametrize(("change", "told"), [(_by_temporal_position, ["missing-trigger-times"]), (_by_percentage, [])])
-def test_other_clues_of_time(tmp_path, change, told):
+@pytest.mark.parametrize(
+    ("change", "codes"), [(_by_temporal_position, ["missing-trigger-times"]), (_by_percentage, [])]
+)
+def test_other_clues_of_time(tmp_path, change, codes):
     (path,) = write_enhanced(tmp_path)
     expected = open_cine(tmp_path)
     edit_groups(path, change)
     cine = open_cine(tmp_path)
     np.testing.assert_array_equal(cine.pixels, expected.pixels)
-    assert exams.codes(cine) == told
-    if not told:
+    assert exams.codes(cine) == codes
+    if not codes:
         np.testing.assert_allclose(cine.trigger_times_ms, expected.trigger_times_ms, atol=1e-3)
 
 
@@ -114,9 +116,9 @@ def test_rescaling_of_single_frames(tmp_path):
             value.RescaleSlope, value.RescaleIntercept = 2 * value.RescaleSlope, 7
 
     edit_groups(path, double)
-    found = open_cine(tmp_path).pixels
-    np.testing.assert_allclose(found[2, 3], 2 * expected[2, 3] + 7, rtol=1e-5)
-    np.testing.assert_array_equal(found[1, 3], expected[1, 3])
+    pixels = open_cine(tmp_path).pixels
+    np.testing.assert_allclose(pixels[2, 3], 2 * expected[2, 3] + 7, rtol=1e-5)
+    np.testing.assert_array_equal(pixels[1, 3], expected[1, 3])
 
 
 def test_velocity_maps_are_no_cine(tmp_path):

@@ -147,12 +147,12 @@ def test_no_filling_rate_under_prospective_gating(tmp_path):
         labels[phase, :, 2 : 2 + side, 2 : 2 + side] = Structure.CAVITY
     truth = Segmentation(labels, {Structure.CAVITY: np.ones(12, dtype=bool)}, author="truth")
     files = exams.write_exam(tmp_path, cine)
-    found = analyze(tmp_path, segmentation=truth).measurements
-    assert found.peak_filling_rate_ml_per_s > 0
+    measured = analyze(tmp_path, segmentation=truth).measurements
+    assert measured.peak_filling_rate_ml_per_s > 0
     exams.edit(files, CardiacSynchronizationTechnique="PROSPECTIVE")
-    found = analyze(tmp_path, segmentation=truth).measurements
-    assert found.peak_filling_rate_ml_per_s is None
-    assert found.peak_ejection_rate_ml_per_s > 0
+    measured = analyze(tmp_path, segmentation=truth).measurements
+    assert measured.peak_filling_rate_ml_per_s is None
+    assert measured.peak_ejection_rate_ml_per_s > 0
 
 
 def test_without_any_times_phases_are_fractions_of_their_number(tmp_path):

@@ -57,8 +57,8 @@ def study(request, sunnybrook):
 
 
 def _plain_headers(folder: Path) -> list[pydicom.Dataset]:
-    found = [pydicom.dcmread(path) for path in (folder / "cine_sax").iterdir()]
-    return sorted(found, key=lambda one: int(one.InstanceNumber))
+    instances = [pydicom.dcmread(path) for path in (folder / "cine_sax").iterdir()]
+    return sorted(instances, key=lambda one: int(one.InstanceNumber))
 
 
 @pytest.mark.data
@@ -89,9 +89,9 @@ class TestRealStudies:
 
     def test_each_oddity_is_told_once(self, study):
         _, _, cine = study
-        found = exams.codes(cine)
-        assert len(found) == len(set(found))
-        assert {"invalid-uid", "invalid-date", "frame-of-reference-per-file", "slice-location-misleading"} == set(found)
+        codes = exams.codes(cine)
+        assert len(codes) == len(set(codes))
+        assert {"invalid-uid", "invalid-date", "frame-of-reference-per-file", "slice-location-misleading"} == set(codes)
 
     def test_every_slice_has_its_own_beat(self, sunnybrook):
         cine = open_cine(sunnybrook / "dicom" / "SC-HF-I-01")
@@ -122,25 +122,25 @@ class TestRealStudies:
             target = tmp_path / f"d{i % 3}" / f"e{i % 2}" / f"file{i}"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        found = open_cine(tmp_path)
-        np.testing.assert_array_equal(found.pixels, expected.pixels)
-        assert found.grid.same_as(expected.grid)
-        assert found.source == expected.source
+        read = open_cine(tmp_path)
+        np.testing.assert_array_equal(read.pixels, expected.pixels)
+        assert read.grid.same_as(expected.grid)
+        assert read.source == expected.source
 
 
 class TestRoundTrip:
     def test_what_was_written_is_read(self, tmp_path):
         cine = exams.small_cine()
         exams.write_exam(tmp_path, cine)
-        found = open_cine(tmp_path)
-        np.testing.assert_array_equal(found.pixels, cine.pixels)
-        assert found.pixels.dtype == np.uint16
-        assert found.grid.same_as(cine.grid, tolerance_mm=1e-4)
-        np.testing.assert_allclose(found.trigger_times_ms, cine.trigger_times_ms, atol=1e-6)
-        np.testing.assert_allclose(found.rr_intervals_ms, cine.rr_intervals_ms)
-        assert found.patient == cine.patient
-        assert found.base_first is cine.base_first
-        assert found.findings == ()
+        read = open_cine(tmp_path)
+        np.testing.assert_array_equal(read.pixels, cine.pixels)
+        assert read.pixels.dtype == np.uint16
+        assert read.grid.same_as(cine.grid, tolerance_mm=1e-4)
+        np.testing.assert_allclose(read.trigger_times_ms, cine.trigger_times_ms, atol=1e-6)
+        np.testing.assert_allclose(read.rr_intervals_ms, cine.rr_intervals_ms)
+        assert read.patient == cine.patient
+        assert read.base_first is cine.base_first
+        assert read.findings == ()
 
     def test_one_file_of_a_cine_is_no_cine(self, tmp_path):
         files = exams.write_exam(tmp_path)
@@ -159,9 +159,9 @@ class TestRoundTrip:
         known = {Structure.CAVITY: np.ones(cine.n_phases, bool)}
         labels = np.zeros(cine.pixels.shape, np.uint8)
         labels[:, 1:3, 4:9, 4:9] = Structure.CAVITY
-        found = analyze(cine, segmentation=Segmentation(labels, known))
-        assert (found.measurements.height_cm, found.measurements.weight_kg) == (None, 80)
-        assert any(f"height of {height} lies outside" in finding.message for finding in found.findings)
+        analysis = analyze(cine, segmentation=Segmentation(labels, known))
+        assert (analysis.measurements.height_cm, analysis.measurements.weight_kg) == (None, 80)
+        assert any(f"height of {height} lies outside" in finding.message for finding in analysis.findings)
 
     def test_names_in_other_alphabets(self, tmp_path):
         files = exams.write_exam(tmp_path)
@@ -402,9 +402,9 @@ class TestPicking:
         exams.write_exam(tmp_path / "a")
         files = exams.write_exam(tmp_path / "b", series_uid="1.2.9.2")
         exams.edit(files, StudyInstanceUID="1.2.8", PatientID="ID-99")
-        found = open_cine(tmp_path, study_uid="1.2.8")
-        assert (found.patient.patient_id, found.source.study_uid) == ("ID-99", "1.2.8")
-        assert found.source.not_picked == ()
+        read = open_cine(tmp_path, study_uid="1.2.8")
+        assert (read.patient.patient_id, read.source.study_uid) == ("ID-99", "1.2.8")
+        assert read.source.not_picked == ()
         assert open_cine(tmp_path, patient_id="ID-77").source.study_uid == "1.2.3.4"
         with pytest.raises(UsageError, match=r"no image of study 1\.9 .*study 1\.2\.3\.4.*study 1\.2\.8"):
             open_cine(tmp_path, study_uid="1.9")

@@ -96,9 +96,9 @@ class TestPixels:
         pixels = exams.small_cine().pixels
         cine = exams.small_cine(pixels=pixels.astype(np.int16) - 1500 if signed else pixels)
         exams.edit(exams.write_exam(tmp_path, cine), PhotometricInterpretation="MONOCHROME1")
-        found = open_cine(tmp_path).pixels
+        read = open_cine(tmp_path).pixels
         whole = cine.pixels.astype(int)
-        np.testing.assert_array_equal(found, whole.max() + whole.min() - whole)
+        np.testing.assert_array_equal(read, whole.max() + whole.min() - whole)
 
     def test_bits_beyond_those_stored_are_not_signal(self, tmp_path):
         def overlaid(one):
@@ -219,10 +219,10 @@ def test_a_stack_from_base_to_apex(tmp_path):
     turned = Grid(far[::-1], -grid.along_row, grid.along_column, grid.spacing_mm, grid.shape)
     mirrored = replace(cine, pixels=cine.pixels[:, ::-1, :, ::-1].copy(), grid=turned, base_first=True)
     exams.write_exam(tmp_path, mirrored)
-    found = open_cine(tmp_path)
-    assert found.base_first is True
-    np.testing.assert_array_equal(found.pixels, mirrored.pixels)
-    assert found.grid.same_as(turned, tolerance_mm=1e-3)
+    read = open_cine(tmp_path)
+    assert read.base_first is True
+    np.testing.assert_array_equal(read.pixels, mirrored.pixels)
+    assert read.grid.same_as(turned, tolerance_mm=1e-3)
 
 
 @pytest.mark.data

@@ -106,9 +106,9 @@ def test_objects_refer_to_copies_with_valid_uids(tmp_path, spoil):
     with (out / "uid_map.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     if spoil == "invalid":
-        told = {row["old"]: row["new"] for row in rows}
-        assert told[BAD_STUDY] == str(everything[0].StudyInstanceUID) and len(told) == 31
-        assert all(new.startswith("2.25.") and valid_uid(new) for new in told.values())
+        new_of = {row["old"]: row["new"] for row in rows}
+        assert new_of[BAD_STUDY] == str(everything[0].StudyInstanceUID) and len(new_of) == 31
+        assert all(new.startswith("2.25.") and valid_uid(new) for new in new_of.values())
         assert {row["copy"] for row in rows} == {"", *(path.name for path in (out / "images").iterdir())}
 
 
@@ -119,8 +119,8 @@ def test_what_an_anonymiser_left_invalid_is_emptied_only_in_repaired_objects(tmp
     with lenient():
         exams.edit(files, PatientBirthDate="00000000", ReferringPhysicianName=None)
     cine = open_cine(tmp_path / "exam")
-    told = next(finding.message for finding in cine.findings if finding.code == "invalid-uid")
-    assert told.startswith("the exam has invalid UIDs") and told.endswith("unless --repair-uids is given")
+    message = next(finding.message for finding in cine.findings if finding.code == "invalid-uid")
+    assert message.startswith("the exam has invalid UIDs") and message.endswith("unless --repair-uids is given")
     out = tmp_path / "out"
     write_results(objects.analysis_of(cine), out, dicom=DicomOptions(repair_uids=repair))
     with lenient():

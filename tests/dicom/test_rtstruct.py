@@ -160,18 +160,18 @@ def test_contours_that_lie_elsewhere_are_not_kept(squares: Analysis, out: Path, 
     shutil.copy(out / RTSTRUCT_NAME, path)
     prove_rtstruct(path, squares)
     read = pydicom.dcmread(path)
-    found = read.ROIContourSequence[0].ContourSequence
-    points = np.array(found[0].ContourData, dtype=float).reshape(-1, 3)
+    items = read.ROIContourSequence[0].ContourSequence
+    points = np.array(items[0].ContourData, dtype=float).reshape(-1, 3)
     if spoil == "moved":
-        found[0].ContourData = [f"{value:.4f}" for value in (points + (0, 0.02, 0)).ravel()]
+        items[0].ContourData = [f"{value:.4f}" for value in (points + (0, 0.02, 0)).ravel()]
     elif spoil == "turned over":
-        found[0].ContourData = [f"{value:.4f}" for value in (points * (1, -1, 1)).ravel()]
+        items[0].ContourData = [f"{value:.4f}" for value in (points * (1, -1, 1)).ravel()]
     elif spoil == "another slice":
-        found[0].ContourImageSequence = found[1].ContourImageSequence
+        items[0].ContourImageSequence = items[1].ContourImageSequence
     elif spoil == "missing":
-        del found[0]
+        del items[0]
     elif spoil == "twice":
-        found.append(found[0])
+        items.append(items[0])
     read.save_as(path)
     if spoil == "cut":
         path.write_bytes(path.read_bytes()[:-2000])

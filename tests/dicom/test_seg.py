@@ -78,8 +78,8 @@ def test_the_validator_finds_nothing_wrong(analysis: Analysis, tmp_path: Path) -
 def test_of_real_exams_only_what_is_copied_is_wrong(sunnybrook: Path, tmp_path: Path, case: str) -> None:
     exam = analyze(sunnybrook / "dicom" / case / "cine_sax", segmentation=sunnybrook / "contours" / case)
     for path in written(exam, tmp_path).values():
-        found = dciodvfy(path, kind="Segmentation")
-        assert [line for line in found if not COMES_FROM_THE_SOURCE.search(line)] == []
+        lines = dciodvfy(path, kind="Segmentation")
+        assert [line for line in lines if not COMES_FROM_THE_SOURCE.search(line)] == []
     labels = read_seg(tmp_path / "seg_cine.dcm", exam.cine)
     np.testing.assert_array_equal(labels.labels, exam.segmentation.labels)
 

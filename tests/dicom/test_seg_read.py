@@ -112,7 +112,7 @@ def test_of_fractions_half_and_more_counts(cine: Cine, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "code", "found"),
+    ("labels", "code", "structures"),
     [
         (("heart_ventricle_left", "heart_myocardium"), ORGAN, (1, 2)),
         (("LV endo", "LV epi"), ORGAN, (1, 2)),
@@ -129,9 +129,9 @@ def test_of_fractions_half_and_more_counts(cine: Cine, folder: Path) -> None:
     ],
 )
 def test_segments_are_told_by_code_and_by_label(
-    cine: Cine, folder: Path, labels: tuple[str, str], code: Code, found: tuple[int, int]
+    cine: Cine, folder: Path, labels: tuple[str, str], code: Code, structures: tuple[int, int]
 ) -> None:
-    meant = np.array([0, *found])[objects.ring(cine).labels[2]]
+    meant = np.array([0, *structures])[objects.ring(cine).labels[2]]
     seen = read_seg(elsewhere(folder, objects.ring(cine).labels[2], labels=labels, code=code), cine)
     np.testing.assert_array_equal(seen.labels[2], meant)
 

@@ -61,7 +61,7 @@ def code(item: Dataset, keyword: str = "ConceptNameCodeSequence") -> tuple[str, 
 
 def numbers(report: Dataset) -> dict[str, tuple[float, str]]:
     """LOINC or SNOMED code -> (value, unit)."""
-    found = {}
+    values = {}
     for item in descendants(report):
         if item.ValueType == "NUM":
             value = item.MeasuredValueSequence[0]
@@ -69,18 +69,18 @@ def numbers(report: Dataset) -> dict[str, tuple[float, str]]:
             unit = value.MeasurementUnitsCodeSequence[0]
             assert (meaning, unit.CodeValue) == NUMBERS[code(item)] and unit.CodingSchemeDesignator == "UCUM"
             assert float(value.NumericValue) == float(value.FloatingPointValue)
-            found[code(item)[0]] = float(value.NumericValue), unit.CodeValue
-    return found
+            values[code(item)[0]] = float(value.NumericValue), unit.CodeValue
+    return values
 
 
 def groups(report: Dataset) -> dict[str, Dataset]:
     """Tracking identifier -> measurement group."""
-    found = {}
+    values = {}
     for item in descendants(report):
         if code(item) == ("125007", "DCM"):
             name = next(one.TextValue for one in item.ContentSequence if code(one) == ("112039", "DCM"))
-            found[name] = item
-    return found
+            values[name] = item
+    return values
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +136,8 @@ def test_volumes_stand_in_groups_that_refer_to_their_segment_and_source(report: 
 def test_function_stands_in_a_group_of_its_own_with_the_left_ventricle_as_site(report: Dataset) -> None:
     group = groups(report)["LV function"]
     assert group.ContentTemplateSequence[0].TemplateIdentifier == "1501"
-    found = [code(one)[0] for one in group.ContentSequence if one.ValueType == "NUM"]
-    assert found == ["90096001", "8811-2", "82799009", "8867-4"]
+    values = [code(one)[0] for one in group.ContentSequence if one.ValueType == "NUM"]
+    assert values == ["90096001", "8811-2", "82799009", "8867-4"]
     site = next(one for one in group.ContentSequence if code(one) == ("363698007", "SCT"))
     assert code(site, "ConceptCodeSequence") == ("87878005", "SCT")
 
@@ -175,9 +175,9 @@ def test_papillary_muscles_can_be_said_to_be_excluded(squares: Analysis) -> None
 
 def test_what_was_not_measured_is_not_in_it(tmp_path: Path) -> None:
     whole = filed.stored(tmp_path / "exam")
-    found = filed.squares(myocardium=False)
+    cavity_only = filed.squares(myocardium=False)
     without_beat = replace(whole, rr_intervals_ms=None)
-    report = filed.written(analyze(without_beat, segmentation=found), tmp_path / "out")[SR_NAME]
+    report = filed.written(analyze(without_beat, segmentation=cavity_only), tmp_path / "out")[SR_NAME]
     assert set(numbers(report)) == {"8821-1", "8823-7", "90096001", "8811-2"}
     assert len(groups(report)) == 3
 
@@ -324,12 +324,12 @@ def test_a_report_takes_well_below_a_second(squares: Analysis) -> None:
 @pytest.fixture(scope="module")
 def both(squares: Analysis) -> Analysis:
     """The squares, and beside them an RV whose ED is a phase later than that of the LV."""
-    found = squares.segmentation
-    labels = found.labels.copy()
+    cavity = squares.segmentation
+    labels = cavity.labels.copy()
     for phase, side in enumerate((6, 8, 4, 2)):
         labels[phase, 1:3, 1 : 1 + side, 0:2] = Structure.RV_CAVITY
     known = np.isin(np.arange(len(labels)), range(4))
-    segmentation = Segmentation(labels, {**found.known_phases, Structure.RV_CAVITY: known}, author="manual")
+    segmentation = Segmentation(labels, {**cavity.known_phases, Structure.RV_CAVITY: known}, author="manual")
     return analyze(squares.cine, segmentation=segmentation)
 
 

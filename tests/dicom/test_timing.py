@@ -12,19 +12,19 @@ def scaled(factor: float):
 
 
 @pytest.mark.parametrize(
-    ("changes", "found"),
+    ("changes", "expected"),
     [
         ({"TriggerTime": scaled(0.001)}, ["time-units"]),
         ({"TriggerTime": scaled(1000)}, ["time-units"]),
         ({"TriggerTime": scaled(0.001), "NominalInterval": None, "HeartRate": None}, ["time-units"]),
     ],
 )
-def test_times_are_brought_to_ms_by_the_stated_beat(tmp_path, changes, found):
+def test_times_are_brought_to_ms_by_the_stated_beat(tmp_path, changes, expected):
     cine = exams.small_cine(rr_intervals_ms=np.full(5, 1000.0))
     exams.edit(exams.write_exam(tmp_path, cine), **changes)
     read = open_cine(tmp_path)
     np.testing.assert_allclose(read.trigger_times_ms, cine.trigger_times_ms, rtol=1e-3)
-    assert exams.codes(read) == found
+    assert exams.codes(read) == expected
     if "HeartRate" not in changes:
         np.testing.assert_allclose(read.rr_intervals_ms, 1000.0)
 

@@ -50,13 +50,13 @@ class Variant:
         return folder
 
 
-def _variant(*traits: Vendor | Oddity | HeaderOddity | TransferSyntax, told: str = "") -> Variant:
+def _variant(*traits: Vendor | Oddity | HeaderOddity | TransferSyntax, reported: str = "") -> Variant:
     return Variant(
         next((trait for trait in traits if isinstance(trait, Vendor)), Vendor.PLAIN),
         tuple(trait for trait in traits if isinstance(trait, Oddity)),
         tuple(trait for trait in traits if isinstance(trait, HeaderOddity)),
         next((trait for trait in traits if isinstance(trait, TransferSyntax)), TransferSyntax.EXPLICIT),
-        frozenset(told.split()),
+        frozenset(reported.split()),
     )
 
 
@@ -64,44 +64,44 @@ PLAIN = Variant()
 ANONYMISED = "frame-of-reference-per-file invalid-uid invalid-date slice-location-misleading"
 VARIANTS = [
     *(_variant(vendor) for vendor in Vendor if vendor not in (Vendor.PLAIN, Vendor.CANON)),
-    _variant(Vendor.CANON, told="missing-trigger-times"),
+    _variant(Vendor.CANON, reported="missing-trigger-times"),
     *(_variant(syntax) for syntax in TransferSyntax if syntax is not TransferSyntax.EXPLICIT),
     *(_variant(Vendor.PHILIPS_ENHANCED, syntax) for syntax in TransferSyntax if syntax is not TransferSyntax.EXPLICIT),
     _variant(Oddity.PROSPECTIVE),
     _variant(Vendor.PHILIPS_ENHANCED, Oddity.PROSPECTIVE),
-    _variant(Oddity.UNEQUAL_PHASES, told="unequal-phases"),
-    _variant(Vendor.SIEMENS, Oddity.UNEQUAL_PHASES, told="unequal-phases"),
-    _variant(Vendor.PHILIPS_ENHANCED, Oddity.UNEQUAL_PHASES, told="unequal-phases"),
-    _variant(Vendor.CANON, Oddity.UNEQUAL_PHASES, told="unequal-phases missing-trigger-times"),
-    _variant(Oddity.MISSING_FRAMES, told="unequal-phases"),
-    _variant(Vendor.SIEMENS_ENHANCED, Oddity.MISSING_FRAMES, told="unequal-phases"),
-    _variant(Oddity.UNEVEN_BEATS, told="rr-intervals-differ"),
-    _variant(Vendor.SIEMENS, Oddity.UNEVEN_BEATS, told="rr-intervals-differ"),
+    _variant(Oddity.UNEQUAL_PHASES, reported="unequal-phases"),
+    _variant(Vendor.SIEMENS, Oddity.UNEQUAL_PHASES, reported="unequal-phases"),
+    _variant(Vendor.PHILIPS_ENHANCED, Oddity.UNEQUAL_PHASES, reported="unequal-phases"),
+    _variant(Vendor.CANON, Oddity.UNEQUAL_PHASES, reported="unequal-phases missing-trigger-times"),
+    _variant(Oddity.MISSING_FRAMES, reported="unequal-phases"),
+    _variant(Vendor.SIEMENS_ENHANCED, Oddity.MISSING_FRAMES, reported="unequal-phases"),
+    _variant(Oddity.UNEVEN_BEATS, reported="rr-intervals-differ"),
+    _variant(Vendor.SIEMENS, Oddity.UNEVEN_BEATS, reported="rr-intervals-differ"),
     *(
-        _variant(vendor, oddity, told="duplicate-frame" + " missing-trigger-times" * (vendor is Vendor.CANON))
+        _variant(vendor, oddity, reported="duplicate-frame" + " missing-trigger-times" * (vendor is Vendor.CANON))
         for oddity in (Oddity.SLICE_TWICE, Oddity.SLICE_ABORTED)
         for vendor in Vendor
     ),
-    _variant(Oddity.OTHER_MATRIX, told="matrix-differs"),
-    _variant(Vendor.SIEMENS, Oddity.OTHER_MATRIX, told="matrix-differs"),
-    _variant(Vendor.PHILIPS_ENHANCED, Oddity.OTHER_MATRIX, told="matrix-differs"),
-    _variant(Oddity.TILTED_SLICES, told="tilted-slices"),
-    _variant(Vendor.SIEMENS, Oddity.TILTED_SLICES, told="tilted-slices"),
-    _variant(Vendor.SIEMENS_ENHANCED, Oddity.TILTED_SLICES, told="tilted-slices"),
+    _variant(Oddity.OTHER_MATRIX, reported="matrix-differs"),
+    _variant(Vendor.SIEMENS, Oddity.OTHER_MATRIX, reported="matrix-differs"),
+    _variant(Vendor.PHILIPS_ENHANCED, Oddity.OTHER_MATRIX, reported="matrix-differs"),
+    _variant(Oddity.TILTED_SLICES, reported="tilted-slices"),
+    _variant(Vendor.SIEMENS, Oddity.TILTED_SLICES, reported="tilted-slices"),
+    _variant(Vendor.SIEMENS_ENHANCED, Oddity.TILTED_SLICES, reported="tilted-slices"),
     _variant(Oddity.OTHER_END),
     _variant(Vendor.PHILIPS_ENHANCED, Oddity.OTHER_END),
-    _variant(HeaderOddity.ANONYMISED, told=ANONYMISED),
-    _variant(Vendor.GE, HeaderOddity.ANONYMISED, HeaderOddity.COUNTED_BACKWARDS, told=ANONYMISED),
+    _variant(HeaderOddity.ANONYMISED, reported=ANONYMISED),
+    _variant(Vendor.GE, HeaderOddity.ANONYMISED, HeaderOddity.COUNTED_BACKWARDS, reported=ANONYMISED),
     _variant(HeaderOddity.COUNTED_BACKWARDS),
-    _variant(HeaderOddity.NO_TRIGGER_TIMES, told="missing-trigger-times"),
-    _variant(HeaderOddity.INSTANCE_NUMBERS_ONLY, told="missing-trigger-times"),
+    _variant(HeaderOddity.NO_TRIGGER_TIMES, reported="missing-trigger-times"),
+    _variant(HeaderOddity.INSTANCE_NUMBERS_ONLY, reported="missing-trigger-times"),
     _variant(Vendor.SIEMENS, HeaderOddity.NO_SUFFIX),
     _variant(Vendor.SIEMENS, HeaderOddity.DICOMDIR),
     _variant(Vendor.PHILIPS_ENHANCED, HeaderOddity.DICOMDIR, TransferSyntax.RLE),
-    _variant(HeaderOddity.DICOMDIR, HeaderOddity.ANONYMISED, told=ANONYMISED),
+    _variant(HeaderOddity.DICOMDIR, HeaderOddity.ANONYMISED, reported=ANONYMISED),
     _variant(
         Vendor.SIEMENS, Oddity.TILTED_SLICES, Oddity.UNEVEN_BEATS, Oddity.SLICE_TWICE, HeaderOddity.NO_SUFFIX,
-        told="tilted-slices rr-intervals-differ duplicate-frame",
+        reported="tilted-slices rr-intervals-differ duplicate-frame",
     ),
 ]  # fmt: skip
 
@@ -136,26 +136,26 @@ def measured_by_truth(variant: Variant, folder: Path) -> tuple[Cine, dict[str, f
 
 
 def values(analysis) -> dict[str, float]:
-    found = analysis.measurements
+    measured = analysis.measurements
     names = ("edv_ml", "esv_ml", "sv_ml", "ef_percent", "lv_mass_g")
-    return {name: getattr(found, name) for name in names if getattr(found, name) is not None}
+    return {name: getattr(measured, name) for name in names if getattr(measured, name) is not None}
 
 
 @pytest.fixture(scope="module")
 def plain_truth(tmp_path_factory) -> dict[str, float]:
-    cine, found = measured_by_truth(PLAIN, tmp_path_factory.mktemp("plain"))
+    cine, measured = measured_by_truth(PLAIN, tmp_path_factory.mktemp("plain"))
     assert cine.findings == ()
     # No reader in between: what the phantom itself is.
     directly = values(cinesax.analyze(phantom().cine, segmentation=phantom().truth))
-    assert found == pytest.approx(directly, rel=1e-4)
-    assert found["edv_ml"] == pytest.approx(140, rel=0.1), "thick slices"
-    return found
+    assert measured == pytest.approx(directly, rel=1e-4)
+    assert measured["edv_ml"] == pytest.approx(140, rel=0.1), "thick slices"
+    return measured
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_true_volumes_are_the_same(variant, plain_truth, tmp_path):
-    cine, found = measured_by_truth(variant, tmp_path)
-    assert found == pytest.approx(plain_truth, rel=0.01)
+    cine, measured = measured_by_truth(variant, tmp_path)
+    assert measured == pytest.approx(plain_truth, rel=0.01)
     assert cine.n_slices == phantom().cine.n_slices
     codes = {str(finding.code) for finding in cine.findings}
     assert codes == variant.findings
@@ -189,17 +189,17 @@ def network() -> Remembering:
 @pytest.fixture(scope="module")
 def plain_network(network, tmp_path_factory) -> dict[str, float]:
     folder = PLAIN.write(scanned(()), tmp_path_factory.mktemp("plain"))
-    found = values(cinesax.analyze(folder, segmenter=network))
-    assert found["ef_percent"] == pytest.approx(55, abs=3)
-    return found
+    predicted = values(cinesax.analyze(folder, segmenter=network))
+    assert predicted["ef_percent"] == pytest.approx(55, abs=3)
+    return predicted
 
 
 @pytest.mark.xdist_group("network")
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_the_network_measures_the_same(variant, network, plain_network, tmp_path):
     folder = variant.write(scanned(variant.oddities), tmp_path)
-    found = values(cinesax.analyze(folder, segmenter=network))
-    assert found == pytest.approx(plain_network, rel=0.01)
+    predicted = values(cinesax.analyze(folder, segmenter=network))
+    assert predicted == pytest.approx(plain_network, rel=0.01)
 
 
 @pytest.mark.parametrize("vendor", [Vendor.PLAIN, Vendor.SIEMENS, Vendor.PHILIPS_ENHANCED])
@@ -209,9 +209,9 @@ def test_prospective_gating_is_told_and_has_no_filling_rate(vendor, tmp_path):
     assert cine.gating is Gating.PROSPECTIVE
     # The same moments in every slice: what makes the phases of a volume belong together.
     assert np.ptp(cine.trigger_times_ms, axis=1) == pytest.approx(0, abs=0.1)
-    found = cinesax.analyze(cine, segmentation=truth_as_read(cine)).measurements
-    assert found.peak_filling_rate_ml_per_s is None
-    assert found.ef_percent == pytest.approx(55, abs=3)
+    measured = cinesax.analyze(cine, segmentation=truth_as_read(cine)).measurements
+    assert measured.peak_filling_rate_ml_per_s is None
+    assert measured.ef_percent == pytest.approx(55, abs=3)
 
 
 def test_a_patient_who_moved_is_an_error_unless_told_otherwise(plain_truth, tmp_path):
@@ -235,10 +235,10 @@ def test_twenty_to_sixty_phases(n_phases, vendor, tmp_path):
         pixels=truth.labels.astype(np.uint16) * LABEL_VALUE,
         trigger_times_ms=share * np.array(settings.rr_intervals_ms),
     )
-    found = open_cine(Variant(vendor).write(take_apart(cine), tmp_path))
-    assert found.grid.same_as(grid, tolerance_mm=0.01)
-    np.testing.assert_array_equal(truth_as_read(found).labels, truth.labels)
-    analysis = cinesax.analyze(found, segmentation=truth_as_read(found))
+    read = open_cine(Variant(vendor).write(take_apart(cine), tmp_path))
+    assert read.grid.same_as(grid, tolerance_mm=0.01)
+    np.testing.assert_array_equal(truth_as_read(read).labels, truth.labels)
+    analysis = cinesax.analyze(read, segmentation=truth_as_read(read))
     assert analysis.measurements.es_phase == volumes_ml.argmin()
     assert analysis.measurements.ef_percent == pytest.approx(settings.ef_percent, rel=0.05)
 
@@ -271,15 +271,15 @@ def test_the_validator_finds_no_error_in_odd_enhanced_objects(oddity, tmp_path):
 def test_another_reader_sees_the_same_pixels(vendor, syntax, tmp_path):
     made = scanned(())
     files = sorted(Variant(vendor, syntax=syntax).write(made, tmp_path).iterdir())
-    found = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(files[0]))
+    array = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(files[0]))
     frames = made.frames[:1]
     if vendor is Vendor.PHILIPS_ENHANCED:
         frames = sorted(made.frames, key=lambda frame: (frame.phase, frame.slice_index))
     expected = np.stack([frame.pixels for frame in frames]).astype(float)
     # Rescaled values lie on 12 bits.
     step = expected.max() / 4095 if vendor is Vendor.PHILIPS_ENHANCED else 0
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found, expected, rtol=0, atol=0.51 * step)
+    assert array.shape == expected.shape
+    np.testing.assert_allclose(array, expected, rtol=0, atol=0.51 * step)
 
 
 def test_a_medium_is_valid_and_the_same_each_time(tmp_path):

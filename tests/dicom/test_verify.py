@@ -56,7 +56,7 @@ def test_segmentations_land_on_the_millimetres_of_the_solid(pose: Pose, tmp_path
     prove_seg(path, analysis.segmentation, analysis.cine, phases=ALL)
     dataset = pydicom.dcmread(path)
     shared = dataset.SharedFunctionalGroupsSequence[0]
-    found = 0
+    count = 0
     for image, item in zip(dataset.pixel_array, dataset.PerFrameFunctionalGroupsSequence, strict=True):
         to_patient = PixelToReferenceTransformer(
             item.PlanePositionSequence[0].ImagePositionPatient,
@@ -69,8 +69,8 @@ def test_segmentations_land_on_the_millimetres_of_the_solid(pose: Pose, tmp_path
             seen = seen * item.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         phase = item.FrameContentSequence[0].TemporalPositionIndex - 1
         assert agree(to_patient(np.column_stack([columns, rows])), seen, phase=phase)
-        found += len(rows)
-    assert found == np.count_nonzero(analysis.segmentation.labels) > 1000
+        count += len(rows)
+    assert count == np.count_nonzero(analysis.segmentation.labels) > 1000
 
 
 @pytest.mark.parametrize("pose", EVERY_POSE, ids=str)

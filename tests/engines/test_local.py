@@ -111,12 +111,12 @@ def test_tasks_are_taken_when_they_are_needed_and_processes_end_with_the_run() -
 
 def children() -> set[int]:
     """Worker processes of this process that still run."""
-    found = set()
+    pids = set()
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rsplit(") ", 1)[1].split()
         except OSError:
             continue
         if int(fields[1]) == os.getpid() and fields[0] != "Z":
-            found.add(int(path.parent.name))
-    return found
+            pids.add(int(path.parent.name))
+    return pids

@@ -18,11 +18,11 @@ def study(case: str, truths: list[np.ndarray]) -> LabelledStudy:
     return LabelledStudy(case, {(0, i): f"{case}-{i}" for i in range(len(truths))}, cine, truth)
 
 
-def segmenter_that_returns(found: dict[str, list[np.ndarray]], order: list[str]):
+def segmenter_that_returns(masks: dict[str, list[np.ndarray]], order: list[str]):
     queue = iter(order)
 
     def segment(cine: Cine) -> Segmentation:
-        labels = np.stack(found[next(queue)])[None].astype(np.uint8)
+        labels = np.stack(masks[next(queue)])[None].astype(np.uint8)
         return Segmentation(labels, {Structure.CAVITY: np.ones(1, dtype=bool)})
 
     return segment
@@ -46,8 +46,8 @@ def test_dice_of_empty_masks_is_agreement_and_of_one_empty_mask_is_none():
 
 def test_misses_and_false_positives_count_in_the_mean():
     truths = {"A": [box(slice(0, 4)), EMPTY], "B": [box(slice(0, 4)), EMPTY]}
-    found = {"A": [box(slice(0, 4)), EMPTY], "B": [EMPTY, box(slice(5, 6))]}
-    result = evaluate([study(c, t) for c, t in truths.items()], segmenter_that_returns(found, ["A", "B"]))
+    masks = {"A": [box(slice(0, 4)), EMPTY], "B": [EMPTY, box(slice(5, 6))]}
+    result = evaluate([study(c, t) for c, t in truths.items()], segmenter_that_returns(masks, ["A", "B"]))
     assert result.dice.tolist() == [1, 1, 0, 0]
     assert (result.misses, result.false_positives) == (1, 1)
     written = json.loads(json.dumps(result.to_dict()))

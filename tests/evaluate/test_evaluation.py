@@ -33,11 +33,13 @@ def wider(by: int = 2) -> Segmentation:
 
 def test_what_was_said_of_some_patients_names_them_and_what_was_said_of_all_does_not():
     of_all, of_some = (Finding(Code.REMOVED_REGION, Severity.NOTE, text) for text in ("of all", "of some"))
-    found = {case: replace(wider(), findings=(of_all, of_some) if case in "BCDE" else (of_all,)) for case in "ABCDE"}
-    told = score([(study(case), one) for case, one in found.items()]).findings
-    assert [one.message for one in told] == ["of all", "B, C, D and 1 more: of some"]
-    told = score([(study("A"), replace(wider(), findings=(of_some,))), (study("B"), wider())]).findings
-    assert [str(one) for one in told] == ["note: A: of some"]
+    predicted = {
+        case: replace(wider(), findings=(of_all, of_some) if case in "BCDE" else (of_all,)) for case in "ABCDE"
+    }
+    findings = score([(study(case), one) for case, one in predicted.items()]).findings
+    assert [one.message for one in findings] == ["of all", "B, C, D and 1 more: of some"]
+    findings = score([(study("A"), replace(wider(), findings=(of_some,))), (study("B"), wider())]).findings
+    assert [str(one) for one in findings] == ["note: A: of some"]
 
 
 def test_distances_are_in_mm_where_there_is_spacing_and_in_pixels_where_not():
@@ -172,10 +174,10 @@ class TestOtherStructures:
         assert function.predicted.ed == pytest.approx(1.8)
 
     def test_the_figures_of_the_lv_are_those_without_them(self):
-        told = score([(replace(study(), truth=self.both()), self.both(wider_by=2))]).to_dict()
+        document = score([(replace(study(), truth=self.both()), self.both(wider_by=2))]).to_dict()
         alone = score([(study(), labels())]).to_dict()
-        assert set(told.pop("structures")) == {"rv_cavity"} and alone.pop("structures") == {}
-        assert told == alone
+        assert set(document.pop("structures")) == {"rv_cavity"} and alone.pop("structures") == {}
+        assert document == alone
 
     def test_what_a_segmentation_says_nothing_of_is_no_miss(self):
         assert score([(replace(study(), truth=self.both()), labels())]).others == ()
@@ -189,6 +191,6 @@ class TestOtherStructures:
         from cinesax.evaluate.report import render
 
         made = score([(replace(study(), truth=self.both()), self.both(wider_by=2))])
-        told = json.loads(json.dumps(made.to_dict()))["structures"]["rv_cavity"]
-        assert told["n"] == 60 and told["functions"]["A"]["truth"]["edv_ml"] == pytest.approx(1.6)
+        right = json.loads(json.dumps(made.to_dict()))["structures"]["rv_cavity"]
+        assert right["n"] == 60 and right["functions"]["A"]["truth"]["edv_ml"] == pytest.approx(1.6)
         assert "Other structures" in render(made, of="x", on="y") and "RV cavity" in render(made, of="x", on="y")

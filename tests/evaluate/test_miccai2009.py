@@ -77,12 +77,12 @@ def distance_point_by_point(auto: np.ndarray, manual: np.ndarray) -> float:
     x, y = np.floor(centre + 0.5).astype(int)
     own = centre if a[y, x] else np.array([np.nonzero(a)[1].mean(), np.nonzero(a)[0].mean()])
     theirs = np.degrees(np.arctan2(*(manual - centre).T[::-1]))
-    found = []
+    predicted = []
     for index, point in enumerate(auto):
         degrees = math.degrees(math.atan2(point[1] - own[1], point[0] - own[0]))
         window = np.abs(theirs) >= 130 if abs(degrees) >= 150 else np.abs(theirs - degrees) < 50
-        found.append(distance_of_point(auto, index, manual, window))
-    return float(np.mean([distance for distance in found if distance]))
+        predicted.append(distance_of_point(auto, index, manual, window))
+    return float(np.mean([distance for distance in predicted if distance]))
 
 
 @settings(max_examples=25, deadline=None)
@@ -107,25 +107,25 @@ def test_points_whose_normal_misses_do_not_count():
     assert perpendicular_distance(needle, circle(10), SHAPE) == pytest.approx(smooth, abs=0.15)
 
 
-def made(found: dict, slices: int = 6, **changes):
+def made(predicted: dict, slices: int = 6, **changes):
     exam = cine(2, slices, 64, **changes)
     manual = {(Structure.CAVITY, p, s): (circle(12 - 4 * p, (30, 30)),) for p in (0, 1) for s in range(1, slices)}
     del manual[Structure.CAVITY, 1, 1]
     truth = from_contours(manual, exam.pixels.shape)
     names = {(p, s): f"{p}-{s}" for p in (0, 1) for s in range(slices)}
-    drawn = {key: (polygon,) for key, polygon in found.items()}
+    drawn = {key: (polygon,) for key, polygon in predicted.items()}
     given_by = from_contours({(Structure.CAVITY, *key): value for key, value in drawn.items()}, exam.pixels.shape)
     return miccai_case(LabelledStudy("A", names, exam, truth), given_by)
 
 
 def test_what_counts_as_good_and_what_drops_out():
-    found = {(p, s): circle(13 - 4 * p, (30, 30)) for p in (0, 1) for s in range(1, 6)}
-    found[0, 0] = circle(5, (30, 30))  # no manual contour: does not count
-    found[0, 2] = circle(22, (30, 30))  # 10 mm off: bad
-    found[0, 3] = circle(22, (30, 30), points=15)  # as bad, but of 15 points: counts as good
-    found[0, 4] = circle(29.5, (30, 30))  # as bad, but at the border: counts as good
-    del found[1, 5]  # absent: neither present nor bad
-    case = made(found)
+    predicted = {(p, s): circle(13 - 4 * p, (30, 30)) for p in (0, 1) for s in range(1, 6)}
+    predicted[0, 0] = circle(5, (30, 30))  # no manual contour: does not count
+    predicted[0, 2] = circle(22, (30, 30))  # 10 mm off: bad
+    predicted[0, 3] = circle(22, (30, 30), points=15)  # as bad, but of 15 points: counts as good
+    predicted[0, 4] = circle(29.5, (30, 30))  # as bad, but at the border: counts as good
+    del predicted[1, 5]  # absent: neither present nor bad
+    case = made(predicted)
     assert len(case.slices) == 9 and case.good_percent == pytest.approx(100 * (8 - 1) / 9)
     assert {one.name for one in case.slices if one.apd_mm is None} == {"0-3", "0-4", "1-5"}
     assert case.apd_mm == pytest.approx(1, abs=0.02)
@@ -133,9 +133,9 @@ def test_what_counts_as_good_and_what_drops_out():
 
 
 def test_volumes_are_of_the_slices_with_contours_at_both_moments_and_of_good_contours_only():
-    found = {(p, s): circle(12 - 4 * p, (30, 30)) for p in (0, 1) for s in range(1, 6)}
-    found[0, 2] = circle(22, (30, 30))
-    case = made({key: polygon + 0.01 for key, polygon in found.items()})
+    predicted = {(p, s): circle(12 - 4 * p, (30, 30)) for p in (0, 1) for s in range(1, 6)}
+    predicted[0, 2] = circle(22, (30, 30))
+    case = made({key: polygon + 0.01 for key, polygon in predicted.items()})
     # 10 mm between centres, 1 mm pixels: slices 2 to 5 by the manual contours, 3 to 5 by the automatic ones
     ed, es = (polygon_area(circle(radius)) / 100 for radius in (12, 8))
     assert case.manual_ml == pytest.approx((4 * ed, 4 * es))

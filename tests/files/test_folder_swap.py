@@ -129,10 +129,10 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(tmp_path: Path) -
             cinesax.write_results(second, out)
             os._exit(0)
         done = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        told = results.tables.read_json(out / "analysis.json")
+        document = results.tables.read_json(out / "analysis.json")
         assert {path.name for path in out.iterdir()} == set(results.NAMES)
-        contents[told["measurements"]["ed_phase"]] = moment
-        if told["measurements"]["ed_phase"] == 1:
+        contents[document["measurements"]["ed_phase"]] = moment
+        if document["measurements"]["ed_phase"] == 1:
             cinesax.write_results(first, out)
         moment += 1
     assert moment > 5 and None not in contents.values()

@@ -27,9 +27,9 @@ def _members(folder):
 
 def test_a_zip_reads_as_its_folder(tmp_path):
     path = _zip(tmp_path / "exam.zip", [*_members(tmp_path / "exam"), ("readme.txt", b"hello")])
-    found, expected = open_cine(path), open_cine(tmp_path / "exam")
-    np.testing.assert_array_equal(found.pixels, expected.pixels)
-    assert found.source == expected.source
+    read, expected = open_cine(path), open_cine(tmp_path / "exam")
+    np.testing.assert_array_equal(read.pixels, expected.pixels)
+    assert read.source == expected.source
     assert open_exam(path).ignored == (Ignored("readme.txt", Reason.NOT_DICOM),)
 
 

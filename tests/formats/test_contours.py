@@ -182,14 +182,14 @@ class TestConvention:
         drawn = from_contours({(Structure.CAVITY, 0, 0): (self.SQUARE,)}, cine.pixels.shape)
         (path,) = write_contours(drawn, cine, tmp_path)
         np.testing.assert_array_equal(np.loadtxt(path), self.SQUARE + 0.5)
-        told = json.loads((tmp_path / "convention.json").read_text())
-        assert told == {"schema": "cinesax/contours/1", "first_pixel_centre": [0.5, 0.5]}
+        document = json.loads((tmp_path / "convention.json").read_text())
+        assert document == {"schema": "cinesax/contours/1", "first_pixel_centre": [0.5, 0.5]}
         # From corner to corner of the pixels of rows 6 to 12 and columns 5 to 9.
         assert np.argwhere(drawn.labels[0, 0]).min(axis=0).tolist() == [6, 5]
         np.testing.assert_array_equal(read_contours(tmp_path, cine).labels, drawn.labels)
 
     @pytest.mark.parametrize(
-        ("told", "moved"),
+        ("convention", "moved"),
         [
             ('{"schema": "cinesax/analysis/1", "segmentation": {"author": "net"}}', 0),
             ('{"schema": "cinesax/analysis/1", "segmentation": {"contour_first_pixel_centre": [0.5, 0.5]}}', -0.5),
@@ -198,8 +198,8 @@ class TestConvention:
             ("no JSON", -0.5),
         ],
     )
-    def test_without_a_marker_the_result_counts_that_they_are_part_of(self, tmp_path, told, moved):
-        (tmp_path / "analysis.json").write_text(told)
+    def test_without_a_marker_the_result_counts_that_they_are_part_of(self, tmp_path, convention, moved):
+        (tmp_path / "analysis.json").write_text(convention)
         np.testing.assert_array_equal(self._read(self._write(tmp_path / "contours")), moved)
         np.testing.assert_array_equal(self._read(self._write(tmp_path / "other")), -0.5)
 
@@ -370,9 +370,9 @@ def test_a_contour_that_crosses_itself_is_refused_with_file_and_frame(tmp_path, 
     (tmp_path / "IM-0001-0003-icontour-manual.txt").write_text(points)
     with pytest.raises(
         InputError, match=r"IM-0001-0003-icontour-manual.txt: the contour of frame 3 crosses itself"
-    ) as told:
+    ) as raised:
         read_contours(tmp_path, hearts.cine())
-    assert "near x 30.0, y 30.0" in str(told.value)
+    assert "near x 30.0, y 30.0" in str(raised.value)
 
 
 def test_points_out_of_order_are_refused(tmp_path):

@@ -96,11 +96,11 @@ class TestSegmentation:
         cine = exams.small_cine()
         segmentation = _labels(cine)
         write_segmentation(segmentation, cine, tmp_path / "s.nii")
-        found = read_labels(tmp_path / "s.nii", cine)
-        np.testing.assert_array_equal(found.labels, segmentation.labels)
-        assert set(found.known_phases) == set(segmentation.known_phases)
-        for structure in found.known_phases:
-            np.testing.assert_array_equal(found.known_phases[structure], segmentation.known_phases[structure])
+        read = read_labels(tmp_path / "s.nii", cine)
+        np.testing.assert_array_equal(read.labels, segmentation.labels)
+        assert set(read.known_phases) == set(segmentation.known_phases)
+        for structure in read.known_phases:
+            np.testing.assert_array_equal(read.known_phases[structure], segmentation.known_phases[structure])
 
     def test_the_right_ventricle_round_trip(self, tmp_path):
         cine = exams.small_cine()
@@ -108,9 +108,9 @@ class TestSegmentation:
         labels[:2, :, 0:3, 0:3] = Structure.RV_CAVITY
         both = Segmentation(labels, {one: np.ones(len(labels), bool) for one in list(Structure)[:3]})
         write_segmentation(both, cine, tmp_path / "s.nii")
-        found = read_labels(tmp_path / "s.nii", cine)
-        np.testing.assert_array_equal(found.labels, labels)
-        assert np.flatnonzero(found.known_phases[Structure.RV_CAVITY]).tolist() == [0, 1]
+        read = read_labels(tmp_path / "s.nii", cine)
+        np.testing.assert_array_equal(read.labels, labels)
+        assert np.flatnonzero(read.known_phases[Structure.RV_CAVITY]).tolist() == [0, 1]
 
     def test_labels_numbered_as_acdc_does_are_refused_for_left_and_right_would_change_places(self, tmp_path):
         cine = hearts.cine()
@@ -190,17 +190,17 @@ class TestCine:
         image = nib.load(path)
         image.header.set_zooms((*zooms[:3], 0.14))
         nib.save(image, tmp_path / "c2.nii.gz")
-        found = open_cine(tmp_path / "c2.nii.gz")
+        read = open_cine(tmp_path / "c2.nii.gz")
         for phase, i, row, column in [(0, 0, 0, 0), (3, 4, 7, 9), (5, 2, 19, 23)]:
             point = cine.grid.to_patient((i, row, column))
-            j = int(np.argmin(np.abs(found.grid.positions_mm - found.grid.normal @ point)))
-            r, c = found.grid.to_pixel(point, j)
+            j = int(np.argmin(np.abs(read.grid.positions_mm - read.grid.normal @ point)))
+            r, c = read.grid.to_pixel(point, j)
             np.testing.assert_allclose([r, c], np.rint([r, c]), atol=1e-3)
-            assert found.pixels[phase, j, round(r), round(c)] == cine.pixels[phase, i, row, column]
-        assert found.rr_interval_ms == pytest.approx(840)
-        np.testing.assert_allclose(found.trigger_times_ms[:, 0], 140 * np.arange(6), rtol=1e-5)
-        assert found.base_first is cine.base_first is False
-        assert found.grid.same_as(cine.grid)
+            assert read.pixels[phase, j, round(r), round(c)] == cine.pixels[phase, i, row, column]
+        assert read.rr_interval_ms == pytest.approx(840)
+        np.testing.assert_allclose(read.trigger_times_ms[:, 0], 140 * np.arange(6), rtol=1e-5)
+        assert read.base_first is cine.base_first is False
+        assert read.grid.same_as(cine.grid)
 
     @pytest.mark.parametrize("signs", [(1, 1), (-1, -1)])
     def test_spacing_from_pixdim_where_the_affine_is_a_unit_matrix(self, tmp_path, signs):

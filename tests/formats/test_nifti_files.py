@@ -68,12 +68,12 @@ class TestPhases:
         write_segmentation(labels, whole, tmp_path / "labels.nii.gz")
         arguments = ["--segmentation", str(tmp_path / "labels.nii.gz"), "--format", "json"]
         assert main(["analyze", *files, *arguments]) == 0
-        found = json.loads(capsys.readouterr().out)
-        measured = found["measurements"]
+        listed = json.loads(capsys.readouterr().out)
+        measured = listed["measurements"]
         assert (measured["edv_ml"], measured["esv_ml"], measured["ef_percent"]) == pytest.approx((16, 4, 75))
         assert measured["heart_rate_bpm"] is None
-        assert "two-phases" in [finding["code"] for finding in found["findings"]]
-        assert "ED" not in json.dumps(found["series"])
+        assert "two-phases" in [finding["code"] for finding in listed["findings"]]
+        assert "ED" not in json.dumps(listed["series"])
 
     @pytest.mark.parametrize("form", ["frame{}", "t{}", "patient003_frame{}", "x_{}_a7", "{}"])
     def test_numbers_are_counted_not_spelled(self, tmp_path, form):

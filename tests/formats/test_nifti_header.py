@@ -109,9 +109,9 @@ class TestContradictions:
         path = saved(image_of(cine), tmp_path / "c.nii")
         step = float(np.linalg.norm(affine[:3, 2])) if stored == "step" else exams.DISTANCE_MM
         header_of(path, sform=affine, qform=straight, pixdim=(1.2, 1.4, step))
-        found = open_cine(path)
-        assert found.grid.slice_distance_mm == pytest.approx(9, rel=1e-4)
-        assert not {"geometry-chosen", "slice-axis-unclear"} & set(exams.codes(found))
+        read = open_cine(path)
+        assert read.grid.slice_distance_mm == pytest.approx(9, rel=1e-4)
+        assert not {"geometry-chosen", "slice-axis-unclear"} & set(exams.codes(read))
 
     def test_rounded_spacing_is_no_contradiction(self, tmp_path):
         path = saved(image_of(exams.small_cine()), tmp_path / "c.nii")
@@ -172,13 +172,13 @@ class TestAxes:
     @pytest.mark.parametrize(("order", "signs"), ORDERS)
     def test_a_cine_in_any_order_of_axes(self, tmp_path, order, signs):
         cine = exams.small_cine()
-        found = open_cine(saved(reordered(image_of(cine), order, signs), tmp_path / "c.nii"))
-        assert found.n_slices == exams.SLICES
-        assert found.grid.slice_distance_mm == pytest.approx(exams.DISTANCE_MM, rel=1e-5)
-        assert "slice-axis-unclear" not in exams.codes(found)
-        assert found.grid.same_as(cine.grid, 1e-3)
-        np.testing.assert_array_equal(found.pixels, cine.pixels)
-        assert found.base_first is cine.base_first
+        read = open_cine(saved(reordered(image_of(cine), order, signs), tmp_path / "c.nii"))
+        assert read.n_slices == exams.SLICES
+        assert read.grid.slice_distance_mm == pytest.approx(exams.DISTANCE_MM, rel=1e-5)
+        assert "slice-axis-unclear" not in exams.codes(read)
+        assert read.grid.same_as(cine.grid, 1e-3)
+        np.testing.assert_array_equal(read.pixels, cine.pixels)
+        assert read.base_first is cine.base_first
 
     @pytest.mark.parametrize(("order", "signs"), ORDERS)
     def test_labels_in_any_order_of_axes(self, tmp_path, order, signs):
@@ -195,12 +195,12 @@ class TestAxes:
         write_segmentation(labels, cine, tmp_path / "s.nii")
         canonical = nib.as_closest_canonical(image_of(cine))
         assert canonical.shape != image_of(cine).shape
-        found = open_cine(saved(canonical, tmp_path / "c.nii"))
+        read = open_cine(saved(canonical, tmp_path / "c.nii"))
         for path in (
             tmp_path / "s.nii",
             saved(nib.as_closest_canonical(nib.load(tmp_path / "s.nii")), tmp_path / "t.nii"),
         ):
-            measured = measure(found, read_labels(path, found))
+            measured = measure(read, read_labels(path, read))
             assert measured.edv_ml == pytest.approx(measure(cine, labels).edv_ml, rel=1e-5)
 
     @pytest.mark.parametrize(("order", "signs"), [((2, 0, 1), (1, 1, 1)), ((0, 1, 2), (-1, 1, 1))])
@@ -210,10 +210,10 @@ class TestAxes:
         write_segmentation(labels, cine, tmp_path / "s.nii")
         image = reordered(image_of(cine), order, signs)
         masks = reordered(nib.load(tmp_path / "s.nii"), order, signs)
-        found = open_cine(saved(image, tmp_path / "c.nii"))
+        read = open_cine(saved(image, tmp_path / "c.nii"))
         bare = saved(nib.Nifti1Image(np.asarray(masks.dataobj), np.eye(4)), tmp_path / "t.nii")
         placed = saved(masks, tmp_path / "u.nii")
-        np.testing.assert_array_equal(read_labels(bare, found).labels, read_labels(placed, found).labels)
+        np.testing.assert_array_equal(read_labels(bare, read).labels, read_labels(placed, read).labels)
 
     def test_labels_without_a_place_on_a_dicom_exam_are_doubted(self, tmp_path):
         cine, labels = exams.small_cine(), labels_of(exams.small_cine())
@@ -229,22 +229,22 @@ class TestAxes:
         )  # fmt: skip
         pixels = np.random.default_rng(1).integers(0, 900, (6, 22, 20, 24)).astype(np.int16)
         cine = exams.small_cine(pixels=pixels, grid=grid, trigger_times_ms=None, rr_intervals_ms=None)
-        found = open_cine(saved(nib.as_closest_canonical(image_of(cine)), tmp_path / "c.nii"))
-        assert found.n_slices == 22
-        assert "slice-axis-unclear" not in exams.codes(found)
+        read = open_cine(saved(nib.as_closest_canonical(image_of(cine)), tmp_path / "c.nii"))
+        assert read.n_slices == 22
+        assert "slice-axis-unclear" not in exams.codes(read)
 
     def test_where_nothing_tells_it_is_said(self, tmp_path):
         data = np.zeros((20, 22, 24, 6), np.int16)
-        found = open_cine(saved(nib.Nifti1Image(data, np.diag([2.0, 2, 2, 1])), tmp_path / "c.nii"))
-        assert found.n_slices == 24
-        assert "slice-axis-unclear" in exams.codes(found)
+        read = open_cine(saved(nib.Nifti1Image(data, np.diag([2.0, 2, 2, 1])), tmp_path / "c.nii"))
+        assert read.n_slices == 24
+        assert "slice-axis-unclear" in exams.codes(read)
 
     def test_slices_on_the_first_axis_of_a_file_without_a_place(self, tmp_path):
         data = np.zeros((5, 20, 24, 6), np.int16)
         path = header_of(
             saved(nib.Nifti1Image(data, np.eye(4)), tmp_path / "c.nii"), pixdim=(9, 1.4, 1.2), codes=(0, 0)
         )
-        found = open_cine(path)
-        assert found.pixels.shape == (6, 5, 24, 20)
-        assert found.grid.spacing_mm == pytest.approx((1.2, 1.4))
-        assert (found.grid.slice_distance_mm, found.base_first) == (pytest.approx(9), None)
+        read = open_cine(path)
+        assert read.pixels.shape == (6, 5, 24, 20)
+        assert read.grid.spacing_mm == pytest.approx((1.2, 1.4))
+        assert (read.grid.slice_distance_mm, read.base_first) == (pytest.approx(9), None)

@@ -27,9 +27,9 @@ def test_the_real_sets(sunnybrook, split, slices, patients):
 
 def test_round_trip(tmp_path):
     written = _write(tmp_path)
-    (found,) = read_pairs(tmp_path)
-    assert found == written
-    image, label = load(found)
+    (pair,) = read_pairs(tmp_path)
+    assert pair == written
+    image, label = load(pair)
     np.testing.assert_array_equal(image, np.arange(30).reshape(5, 6))
     np.testing.assert_array_equal(label, image > 20)
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == [written.image.name] * 2

@@ -93,7 +93,7 @@ def append(data: Bytes, rng: random.Random) -> None:
 def declare_length(data: Bytes, rng: random.Random) -> None:
     """Elements that declare to be longer, or shorter, than they are."""
     for _ in range(rng.choice([1, 1, 2, 10])):
-        spots = [found.start() for found in _ELEMENT.finditer(data)]
+        spots = [element.start() for element in _ELEMENT.finditer(data)]
         if not spots:
             at = _place(data, rng)
             data[at : at + 4] = struct.pack("<I", rng.choice(_LENGTHS))
@@ -109,7 +109,7 @@ def declare_length(data: Bytes, rng: random.Random) -> None:
 def rename_vr(data: Bytes, rng: random.Random) -> None:
     """Elements of another value representation, or of none that exists."""
     for _ in range(rng.choice([1, 1, 3, 30])):
-        spots = [found.start() for found in _ELEMENT.finditer(data)]
+        spots = [element.start() for element in _ELEMENT.finditer(data)]
         if spots:
             at = rng.choice(spots)
             data[at + 4 : at + 6] = rng.choice(_VRS)
@@ -117,7 +117,7 @@ def rename_vr(data: Bytes, rng: random.Random) -> None:
 
 def rename_tags(data: Bytes, rng: random.Random) -> None:
     """Two elements that carry one another's tag, or one that carries a tag of noise."""
-    spots = [found.start() for found in _ELEMENT.finditer(data)]
+    spots = [element.start() for element in _ELEMENT.finditer(data)]
     if len(spots) > 1:
         a, b = rng.sample(spots, 2)
         data[a : a + 4], data[b : b + 4] = data[b : b + 4], data[a : a + 4]

@@ -96,11 +96,11 @@ def _on_a_line(x: NDArray, y: NDArray) -> bool:
     return bool(error <= 1e-3 * max(1.0, float(np.ptp(y))))
 
 
-def complaints_of_labels(made: "Input", found: Segmentation) -> Iterator[str]:
+def complaints_of_labels(made: "Input", segmentation: Segmentation) -> Iterator[str]:
     """What is wrong with a segmentation that was read of a damaged file."""
     if made.done == ["cut"] and made.segmentation is not None:
         lost = len(made.sample.segmentation or b"") - made.segmentation.stat().st_size
-        if lost > 0 and not np.array_equal(found.labels, _whole(made)):
+        if lost > 0 and not np.array_equal(segmentation.labels, _whole(made)):
             yield "pixels: other labels from a file whose end is gone"
 
 

@@ -136,7 +136,7 @@ def run(name: str, seed: int) -> End:
 def _compared(name: str, seed: int, made: Made, given: Analysis) -> End:
     right = analyze(replace(made.exam), segmenter=BrightPixels()).measurements
     seen = given.measurements
-    found = {finding.code for finding in given.findings if finding.severity is not Severity.NOTE} - _OF_THE_PHANTOM
+    codes = {finding.code for finding in given.findings if finding.severity is not Severity.NOTE} - _OF_THE_PHANTOM
     wrong = [
         f"{value} {getattr(seen, value)} for {getattr(right, value)}"
         for value in ("edv_ml", "esv_ml", "ef_percent")
@@ -146,11 +146,11 @@ def _compared(name: str, seed: int, made: Made, given: Analysis) -> End:
     if rate is not None and not _same(rate, right.heart_rate_bpm):
         wrong.append(f"heart rate {rate} for {right.heart_rate_bpm}")
     if made.expected is Come.REFUSED:
-        return End(name, seed, "read", f"was read, with {sorted(found)}; {'; '.join(wrong) or 'all numbers right'}")
+        return End(name, seed, "read", f"was read, with {sorted(codes)}; {'; '.join(wrong) or 'all numbers right'}")
     if made.expected is Come.RIGHT:
         if made.heart_rate and rate is None:
             wrong.append("no heart rate")
-        unasked = sorted(found - (set() if made.heart_rate else {Code.MISSING_TRIGGER_TIMES, Code.UNKNOWN_HEART_RATE}))
+        unasked = sorted(codes - (set() if made.heart_rate else {Code.MISSING_TRIGGER_TIMES, Code.UNKNOWN_HEART_RATE}))
         return End(name, seed, "right", "; ".join([*wrong, *(f"warning {code}" for code in unasked)]))
     if made.expected not in {finding.code for finding in given.findings}:
         wrong.append(f"no {made.expected}")

@@ -15,12 +15,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and time
 @pytest.mark.parametrize("part", range(PARTS))
 def test_damaged_exams_end_in_an_error_of_one_line_or_in_a_result_of_pixels_that_are_there(part: int) -> None:
     outcomes = run_all([str(seed) for seed in range(part, INPUTS, PARTS)])
-    told = table.of(outcomes)
-    sys.stdout.write(told)
+    printed = table.of(outcomes)
+    sys.stdout.write(printed)
     assert len(outcomes) == INPUTS // PARTS
-    assert not any(one.violations for one in outcomes), told
+    assert not any(one.violations for one in outcomes), printed
     # Damage that is never met, or never survived, tests nothing.
-    assert {"read", "error 3", "error 4", "error 5"} <= {one.result for one in outcomes}, told
+    assert {"read", "error 3", "error 4", "error 5"} <= {one.result for one in outcomes}, printed
 
 
 def test_writers_that_are_killed_leave_the_old_or_the_new_results() -> None:

@@ -175,5 +175,5 @@ def test_rates_and_output_beyond_any_heart_are_reported():
     """Wrong times (0.1 ms a phase)."""
     cine, segmentation = series(1, step_ms=0.1)
     analysis = analyze(cine, segmentation=segmentation)
-    told = {name for one in findings(analysis, Code.IMPLAUSIBLE_VALUE) for name in one.numbers}
-    assert {"peak_ejection_rate_ml_per_s", "peak_filling_rate_ml_per_s"} <= told
+    names = {name for one in findings(analysis, Code.IMPLAUSIBLE_VALUE) for name in one.numbers}
+    assert {"peak_ejection_rate_ml_per_s", "peak_filling_rate_ml_per_s"} <= names

@@ -59,25 +59,25 @@ def test_a_phantom_that_lost_its_cavity_in_one_phase_is_doubted() -> None:
 
 
 def test_no_cavity_at_all() -> None:
-    found = doubts(hearts.labels(inside=range(0)))
-    assert codes(found) == [Code.NO_LV_FOUND] and found[0].severity is Severity.ERROR
+    findings = doubts(hearts.labels(inside=range(0)))
+    assert codes(findings) == [Code.NO_LV_FOUND] and findings[0].severity is Severity.ERROR
 
 
 def test_a_hole_in_the_stack_names_its_frame() -> None:
-    found = doubts(changed(6, 2, 0))
-    assert [(f.code, f.phase, f.slice) for f in found] == [(Code.GAP_INSIDE_LV, 6, 2)]
+    findings = doubts(changed(6, 2, 0))
+    assert [(f.code, f.phase, f.slice) for f in findings] == [(Code.GAP_INSIDE_LV, 6, 2)]
 
 
 def test_a_phase_in_which_the_volume_breaks_down_is_named() -> None:
-    found = doubts(changed(8, slice(2, 6), 0))
-    assert [(f.code, f.phase) for f in found] == [(Code.VOLUME_JUMP, 8)]
-    assert "below" in found[0].message
+    findings = doubts(changed(8, slice(2, 6), 0))
+    assert [(f.code, f.phase) for f in findings] == [(Code.VOLUME_JUMP, 8)]
+    assert "below" in findings[0].message
 
 
 @pytest.mark.parametrize(("base_first", "end"), [(True, "basal"), (False, "apical"), (None, "an end")])
 def test_a_ventricle_that_is_cut_off_by_the_stack(base_first: bool | None, end: str) -> None:
-    found = doubts(hearts.labels(BIG, inside=range(4)), hearts.cine(base_first=base_first))
-    cut = [f for f in found if f.code is Code.LV_AT_STACK_END]
+    findings = doubts(hearts.labels(BIG, inside=range(4)), hearts.cine(base_first=base_first))
+    cut = [f for f in findings if f.code is Code.LV_AT_STACK_END]
     assert [f.slice for f in cut] == [0] and end in cut[0].message
 
 
@@ -89,23 +89,23 @@ def test_the_tip_of_the_apex_in_the_last_slice_is_no_cut() -> None:
 
 
 def test_values_no_heart_has() -> None:
-    found = doubts(hearts.labels(tuple(6 if side < 20 else 20 for side in BIG)))
+    findings = doubts(hearts.labels(tuple(6 if side < 20 else 20 for side in BIG)))
     assert Code.IMPLAUSIBLE_VALUE in codes(doubts(hearts.labels()))  # 16 ml
-    assert all(f.code is not Code.VOLUME_JUMP for f in found)
+    assert all(f.code is not Code.VOLUME_JUMP for f in findings)
     assert Code.IMPLAUSIBLE_VALUE in codes(doubts(hearts.labels((40, 4, 4, 4, 4, 4, 4, 4, 4, 40))))
     slow = hearts.cine(rr_intervals_ms=np.full(6, 4000.0))
     assert any("heart rate of 15" in f.message for f in doubts(hearts.labels(BIG), slow))
 
 
 def test_a_stored_size_no_body_has() -> None:
-    found = doubts(hearts.labels(BIG), hearts.cine(patient=Patient(height_cm=1.8)))
-    assert [(f.code, f.severity) for f in found] == [(Code.IMPLAUSIBLE_VALUE, Severity.NOTE)]
+    findings = doubts(hearts.labels(BIG), hearts.cine(patient=Patient(height_cm=1.8)))
+    assert [(f.code, f.severity) for f in findings] == [(Code.IMPLAUSIBLE_VALUE, Severity.NOTE)]
 
 
 def test_given_phases_are_reported() -> None:
-    found = doubts(hearts.labels(BIG), ed_phase=9, es_phase=5)
-    assert codes(found) == [Code.OVERRIDDEN_PHASE, Code.OVERRIDDEN_PHASE]
-    assert "phase 3" in found[1].message
+    findings = doubts(hearts.labels(BIG), ed_phase=9, es_phase=5)
+    assert codes(findings) == [Code.OVERRIDDEN_PHASE, Code.OVERRIDDEN_PHASE]
+    assert "phase 3" in findings[1].message
     assert doubts(hearts.labels(BIG), ed_phase=0, es_phase=3) == ()
 
 
@@ -121,16 +121,16 @@ def test_a_wall_that_is_missing_in_some_slices_at_ed_makes_the_mass_too_small() 
     inner = np.array([[8.0, 8], [40, 8], [40, 40], [8, 40]])
     contours = {(Structure.CAVITY, phase, index): (inner,) for phase in (0, 3) for index in range(1, 5)}
     contours |= {(Structure.MYOCARDIUM, 0, index): ((inner - 24) * 1.2 + 24,) for index in (1, 2, 3)}
-    found = doubts(from_contours(contours, (10, 6, 48, 48)))
-    wall = [f for f in found if f.code is Code.PARTIAL_SEGMENTATION and f.slice is not None]
+    findings = doubts(from_contours(contours, (10, 6, 48, 48)))
+    wall = [f for f in findings if f.code is Code.PARTIAL_SEGMENTATION and f.slice is not None]
     assert [(f.phase, f.slice) for f in wall] == [(0, 4)]
 
 
 def test_unknowns_are_reported_once() -> None:
     bare = hearts.cine(rr_intervals_ms=None, base_first=None)
     assert codes(doubts(hearts.labels(BIG), bare)) == [Code.APEX_BASE_UNKNOWN, Code.UNKNOWN_HEART_RATE]
-    told = replace(bare, findings=(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, "as the reader said"),))
-    assert codes(doubts(hearts.labels(BIG), told)) == [Code.UNKNOWN_HEART_RATE]
+    reported = replace(bare, findings=(Finding(Code.APEX_BASE_UNKNOWN, Severity.NOTE, "as the reader said"),))
+    assert codes(doubts(hearts.labels(BIG), reported)) == [Code.UNKNOWN_HEART_RATE]
     assert codes(doubts(hearts.labels(BIG), hearts.cine(grid=None))) == [Code.UNKNOWN_SPACING]
 
 
@@ -149,11 +149,11 @@ def ring(inner_side: float, *, off: float = 0.0) -> Segmentation:
 
 
 def test_an_endocardium_outside_the_epicardium_is_reported_with_the_volume_at_stake() -> None:
-    (found,) = [f for f in doubts(ring(14, off=8)) if f.code is Code.ENDOCARDIUM_OUTSIDE]
-    assert (found.slice, found.numbers["frames"]) == (2, 10)
+    (finding,) = [f for f in doubts(ring(14, off=8)) if f.code is Code.ENDOCARDIUM_OUTSIDE]
+    assert (finding.slice, finding.numbers["frames"]) == (2, 10)
     # 5 px of 14 stick out, over 14 px; a slice counts for 10 mm.
-    assert found.numbers["outside_px"] == pytest.approx(70, abs=1)
-    assert found.numbers["outside_ml"] == pytest.approx(0.7, abs=0.01)
+    assert finding.numbers["outside_px"] == pytest.approx(70, abs=1)
+    assert finding.numbers["outside_ml"] == pytest.approx(0.7, abs=0.01)
     assert Code.ENDOCARDIUM_OUTSIDE not in codes(doubts(ring(14)))
     assert Code.ENDOCARDIUM_OUTSIDE not in codes(doubts(ring(20)))
 
@@ -162,8 +162,8 @@ class TestAFrameThatIsLost:
     """One contour file of many was deleted by mistake, the wrong one for the right one."""
 
     def _findings(self, where: tuple[int, int], base_first: bool | None):
-        found = doubts(changed(*where, 0), hearts.cine(base_first=base_first))
-        return [one for one in found if one.code is Code.GAP_INSIDE_LV]
+        findings = doubts(changed(*where, 0), hearts.cine(base_first=base_first))
+        return [one for one in findings if one.code is Code.GAP_INSIDE_LV]
 
     @pytest.mark.parametrize("phase", [0, 3, 9])
     def test_an_apical_one_is_told(self, phase):

@@ -43,8 +43,8 @@ def heart() -> SimpleNamespace:
 
 def doubts(heart: SimpleNamespace, labels: np.ndarray, cine: Cine | None = None, **more: object) -> list[Finding]:
     cine = cine or heart.cine
-    found = Segmentation(np.ascontiguousarray(labels), heart.known, **more)
-    return list(check(cine, found, measure(cine, found)))
+    segmentation = Segmentation(np.ascontiguousarray(labels), heart.known, **more)
+    return list(check(cine, segmentation, measure(cine, segmentation)))
 
 
 def of(code: Code, findings: list[Finding]) -> list[Finding]:
@@ -60,10 +60,10 @@ def test_slices_of_the_apex_that_were_left_out(heart):
     labels[:, heart.inside[-3] :] = 0
     empty = np.zeros_like(labels[:, :2])
     labels = np.concatenate([labels, empty], axis=1)[:, -heart.cine.n_slices :]
-    (found,) = of(Code.ABRUPT_END, doubts(heart, labels))
+    (finding,) = of(Code.ABRUPT_END, doubts(heart, labels))
     areas = (labels[0] == Structure.CAVITY).sum(axis=(1, 2))
-    assert found.slice == np.flatnonzero(areas)[-1] and found.severity is Severity.WARNING
-    assert found.numbers["percent"] == pytest.approx(100 * areas[found.slice] / areas.max(), rel=1e-6)
+    assert finding.slice == np.flatnonzero(areas)[-1] and finding.severity is Severity.WARNING
+    assert finding.numbers["percent"] == pytest.approx(100 * areas[finding.slice] / areas.max(), rel=1e-6)
 
 
 def test_an_apical_slice_that_grows_in_systole(heart):
@@ -74,8 +74,8 @@ def test_an_apical_slice_that_grows_in_systole(heart):
     # Around ES only: over all of systole, the slice would be taken for one that beats out of step with the others.
     for phase in range(es - 2, es + 3):
         labels[phase, index][larger] = Structure.CAVITY
-    (found,) = of(Code.APEX_GROWS, doubts(heart, labels))
-    assert found.slice == index and found.numbers["es_mm2"] > found.numbers["ed_mm2"]
+    (finding,) = of(Code.APEX_GROWS, doubts(heart, labels))
+    assert finding.slice == index and finding.numbers["es_mm2"] > finding.numbers["ed_mm2"]
 
 
 def with_presence(heart: SimpleNamespace, certainty: np.ndarray, enclosure: float = np.nan) -> Presence:
@@ -94,8 +94,8 @@ def test_a_slice_that_the_network_is_unsure_of(heart):
     certainty = np.where(inside, 4.0, -4.0)
     assert doubts(heart, heart.labels, presence=with_presence(heart, certainty)) == []
     certainty[0, heart.inside[0]] = 0.3
-    (found,) = of(Code.UNSURE_SLICE, doubts(heart, heart.labels, presence=with_presence(heart, certainty)))
-    assert (found.phase, found.slice) == (0, heart.inside[0]) and found.numbers["ml_at_stake"] > 3
+    (finding,) = of(Code.UNSURE_SLICE, doubts(heart, heart.labels, presence=with_presence(heart, certainty)))
+    assert (finding.phase, finding.slice) == (0, heart.inside[0]) and finding.numbers["ml_at_stake"] > 3
     # At the tip of the apex little depends on it.
     certainty = np.where(inside, 4.0, -4.0)
     certainty[0, heart.inside[-1]] = 0.3
@@ -123,13 +123,13 @@ def test_an_ejection_fraction_that_depends_on_one_basal_slice(heart):
         (Structure.CAVITY, phase, place): trace(labels[phase, place] == Structure.CAVITY)
         for phase, place in np.argwhere(half)
     }
-    found = Segmentation(labels, heart.known, contours, presence=presence)
-    measured = measure(heart.cine, found)
+    segmentation = Segmentation(labels, heart.known, contours, presence=presence)
+    measured = measure(heart.cine, segmentation)
     by_rule = {one.rule: one for one in measured.by_base_rule}
     assert set(by_rule) == {BaseRule.HALF, BaseRule.ANY} and measured.base_rule is BaseRule.HALF
     assert by_rule[BaseRule.HALF].ef_percent == pytest.approx(measured.ef_percent)
     assert by_rule[BaseRule.ANY].ef_percent < measured.ef_percent - 5
-    (doubt,) = of(Code.BASE_MATTERS, list(check(heart.cine, found, measured)))
+    (doubt,) = of(Code.BASE_MATTERS, list(check(heart.cine, segmentation, measured)))
     assert doubt.numbers["any_percent"] == pytest.approx(by_rule[BaseRule.ANY].ef_percent)
 
 
@@ -151,9 +151,11 @@ def test_what_a_person_draws_counts_by_each_rule(heart):
         (Structure.CAVITY, phase, place): trace(without[phase, place] == Structure.CAVITY)
         for phase, place in np.argwhere(half)
     }
-    found = Segmentation(without, heart.known, contours, presence=presence)
-    drawn = found.with_contour(0, index, Structure.CAVITY, trace(labels[0, index] == Structure.CAVITY), by="reader")
-    before, after = measure(heart.cine, found), measure(heart.cine, drawn)
+    segmentation = Segmentation(without, heart.known, contours, presence=presence)
+    drawn = segmentation.with_contour(
+        0, index, Structure.CAVITY, trace(labels[0, index] == Structure.CAVITY), by="reader"
+    )
+    before, after = measure(heart.cine, segmentation), measure(heart.cine, drawn)
     added = after.volumes_ml[0] - before.volumes_ml[0]
     assert added > 1
     for one, other in zip(before.by_base_rule, after.by_base_rule, strict=True):
@@ -168,26 +170,26 @@ def test_a_basal_end_of_the_stack_counts_only_where_the_ventricle_goes_on(heart,
     cine = replace(heart.cine, pixels=heart.cine.pixels[:, heart.inside[2] :], grid=grid, rr_intervals_ms=None)
     certainty = np.where((labels == Structure.CAVITY).any(axis=(2, 3)), 4.0, -4.0)
     presence = with_presence(cut, certainty, enclosure)
-    found = of(Code.LV_AT_STACK_END, doubts(cut, labels, cine, presence=presence))
-    assert [finding.slice for finding in found] == ([0] if fires else [])
-    assert all(finding.numbers["ml_at_stake"] > 3 for finding in found)
+    findings = of(Code.LV_AT_STACK_END, doubts(cut, labels, cine, presence=presence))
+    assert [finding.slice for finding in findings] == ([0] if fires else [])
+    assert all(finding.numbers["ml_at_stake"] > 3 for finding in findings)
 
 
 def test_slices_far_apart(heart):
     grid = stacked_grid(
         (0, 0, 0), spacing_mm=heart.cine.grid.spacing_mm, slice_distance_mm=17.7, shape=heart.cine.grid.shape
     )
-    (found,) = of(Code.SLICES_FAR_APART, doubts(heart, heart.labels, replace(heart.cine, grid=grid)))
-    assert found.numbers["distance_mm"] == pytest.approx(17.7) and "17.7 mm apart" in found.message
+    (finding,) = of(Code.SLICES_FAR_APART, doubts(heart, heart.labels, replace(heart.cine, grid=grid)))
+    assert finding.numbers["distance_mm"] == pytest.approx(17.7) and "17.7 mm apart" in finding.message
 
 
 def test_a_slice_shifted_by_breathing(heart):
     labels, index = heart.labels.copy(), int(heart.inside[len(heart.inside) // 2])
     pixels = round(7 / heart.cine.grid.spacing_mm[0])
     labels[:, index] = np.roll(labels[:, index], pixels, axis=1)
-    (found,) = of(Code.BREATHING_SHIFT, doubts(heart, labels))
-    assert found.slice == index
-    assert found.numbers["off_mm"] == pytest.approx(pixels * heart.cine.grid.spacing_mm[0], abs=1.5)
+    (finding,) = of(Code.BREATHING_SHIFT, doubts(heart, labels))
+    assert finding.slice == index
+    assert finding.numbers["off_mm"] == pytest.approx(pixels * heart.cine.grid.spacing_mm[0], abs=1.5)
 
 
 def test_a_wall_that_vanishes_in_systole(heart):
@@ -195,5 +197,5 @@ def test_a_wall_that_vanishes_in_systole(heart):
     es = int((labels == Structure.CAVITY).sum(axis=(1, 2, 3)).argmin())
     thin = ndimage.binary_dilation(labels[es] == Structure.CAVITY, np.ones((1, 3, 3)), iterations=2)
     labels[es][(labels[es] == Structure.MYOCARDIUM) & ~thin] = 0
-    (found,) = of(Code.MASS_DIFFERS, doubts(heart, labels))
-    assert found.numbers["es_g"] < 0.8 * found.numbers["ed_g"]
+    (finding,) = of(Code.MASS_DIFFERS, doubts(heart, labels))
+    assert finding.numbers["es_g"] < 0.8 * finding.numbers["ed_g"]

@@ -68,22 +68,22 @@ def segmented(labels: np.ndarray, grid: Grid) -> tuple[Cine, Segmentation]:
     ],
 )
 def test_a_thick_wall_gives_a_thick_segment(thick, segments):
-    found = wall_thickness(*exam(thick), 0)
-    assert found is not None and len(found.slices) == SLICES
+    wall = wall_thickness(*exam(thick), 0)
+    assert wall is not None and len(wall.slices) == SLICES
     for number in range(1, 13):
         expected = 14 if number in segments else 8
-        assert found.segments_mm[number - 1] == pytest.approx(expected, abs=1.0), number
+        assert wall.segments_mm[number - 1] == pytest.approx(expected, abs=1.0), number
 
 
 def test_at_the_apex_there_are_four():
-    found = wall_thickness(*exam((45, 135)), 0)
-    np.testing.assert_allclose(found.segments_mm[12:], [14, 8, 8, 8], atol=1.0)
+    wall = wall_thickness(*exam((45, 135)), 0)
+    np.testing.assert_allclose(wall.segments_mm[12:], [14, 8, 8, 8], atol=1.0)
     np.testing.assert_allclose(wall_thickness(*exam(None), 0).segments_mm, 8, atol=0.4)
 
 
 @pytest.mark.parametrize("turn", TURNS[1:])
 def test_it_does_not_matter_how_frames_are_stored(turn):
-    cine, found = exam((120, 180))
+    cine, segmentation = exam((120, 180))
     grid = cine.grid
     rows, columns = SIDE, SIDE
     along_row, along_column = turn.apply_pair((grid.along_row, grid.along_column))
@@ -92,17 +92,17 @@ def test_it_does_not_matter_how_frames_are_stored(turn):
         origins, along_row = origins + (columns - 1) * MM * along_row, -along_row
     if turn.rows_reversed:
         origins, along_column = origins + (rows - 1) * MM * along_column, -along_column
-    labels = turn.apply(found.labels)
+    labels = turn.apply(segmentation.labels)
     if turn.mirrors:
         origins, labels = origins[::-1], labels[:, ::-1]
     stored = Grid(origins, along_row, along_column, (MM, MM), grid.shape)
     turned = wall_thickness(*segmented(np.ascontiguousarray(labels), stored), 0)
-    np.testing.assert_allclose(turned.segments_mm, wall_thickness(cine, found, 0).segments_mm, atol=0.05)
+    np.testing.assert_allclose(turned.segments_mm, wall_thickness(cine, segmentation, 0).segments_mm, atol=0.05)
 
 
 def test_without_a_right_ventricle_or_a_known_side_there_are_no_segments():
     assert wall_thickness(*exam(None, right_ventricle=False), 0) is None
-    cine, found = exam(None)
+    cine, segmentation = exam(None)
     body = stacked_grid((0, 0, 0), spacing_mm=(MM, MM), slice_distance_mm=8.0, shape=cine.grid.shape)
-    assert wall_thickness(Cine(cine.pixels, body, base_first=True), found, 0) is None
-    assert wall_thickness(cine, found, None) is None
+    assert wall_thickness(Cine(cine.pixels, body, base_first=True), segmentation, 0) is None
+    assert wall_thickness(cine, segmentation, None) is None

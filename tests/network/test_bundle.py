@@ -15,9 +15,11 @@ def copy(tmp_path):
     folder = shutil.copytree(open_bundle().folder, tmp_path / "bundle")
 
     def change(**values):
-        told = json.loads((folder / "bundle.json").read_text())
-        told |= values
-        (folder / "bundle.json").write_text(json.dumps({key: value for key, value in told.items() if value != "gone"}))
+        manifest = json.loads((folder / "bundle.json").read_text())
+        manifest |= values
+        (folder / "bundle.json").write_text(
+            json.dumps({key: value for key, value in manifest.items() if value != "gone"})
+        )
         return folder
 
     return change

@@ -104,16 +104,16 @@ def test_the_refiner_sees_the_ventricle_off_centre_once_each_in_order(shipped, o
 
 
 def test_the_ventricle_off_centre_is_segmented(shipped, off_centre):
-    found = shipped.segment(off_centre.cine).labels == Structure.CAVITY
-    both = (found & off_centre.truth).sum()
-    assert 2 * both / (found.sum() + off_centre.truth.sum()) > 0.8
+    predicted = shipped.segment(off_centre.cine).labels == Structure.CAVITY
+    both = (predicted & off_centre.truth).sum()
+    assert 2 * both / (predicted.sum() + off_centre.truth.sum()) > 0.8
 
 
 def test_where_the_finder_finds_nothing_the_refiner_is_not_asked(shipped):
     bright, steps = Bright(), []
     empty = Cine(np.zeros((2, 9, 64, 64), np.uint16), None)
-    found = with_refiner(shipped, bright).segment(empty, lambda done, total: steps.append((done, total)))
-    assert not found.labels.any() and bright.seen == []
+    predicted = with_refiner(shipped, bright).segment(empty, lambda done, total: steps.append((done, total)))
+    assert not predicted.labels.any() and bright.seen == []
     assert steps[-1] == (18, 18)
 
 

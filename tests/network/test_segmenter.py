@@ -34,16 +34,16 @@ def some_phases(phantom: Phantom, phases: list[int]) -> Cine:
 
 def test_labels_and_contours_lie_on_the_grid_of_the_cine_and_agree(segmenter, phantom):
     seen = []
-    found = segmenter.segment(phantom.cine, lambda done, total: seen.append((done, total)))
-    assert found.labels.shape == phantom.cine.pixels.shape
+    predicted = segmenter.segment(phantom.cine, lambda done, total: seen.append((done, total)))
+    assert predicted.labels.shape == phantom.cine.pixels.shape
     frames = phantom.cine.n_phases * phantom.cine.n_slices
     assert seen[-1] == (frames, frames) and seen == sorted(seen)
-    assert found.author == segmenter.name
-    for (_, phase, index), polygons in found.contours.items():
-        pixels = int((found.labels[phase, index] == Structure.CAVITY).sum())
+    assert predicted.author == segmenter.name
+    for (_, phase, index), polygons in predicted.contours.items():
+        pixels = int((predicted.labels[phase, index] == Structure.CAVITY).sum())
         assert area_px(polygons) == pytest.approx(pixels, rel=0.05, abs=6)
-    both = (found.labels == Structure.CAVITY) & (phantom.truth.labels == Structure.CAVITY)
-    total = (found.labels == Structure.CAVITY).sum() + (phantom.truth.labels == Structure.CAVITY).sum()
+    both = (predicted.labels == Structure.CAVITY) & (phantom.truth.labels == Structure.CAVITY)
+    total = (predicted.labels == Structure.CAVITY).sum() + (phantom.truth.labels == Structure.CAVITY).sum()
     assert 2 * both.sum() / total > 0.85
 
 
@@ -67,9 +67,9 @@ def test_a_cine_stored_mirrored_gives_the_mirrored_result(segmenter, phantom):
         cine.pixels[:, ::-1, ::-1].copy(),
         Grid(far[::-1], grid.along_row, -grid.along_column, grid.spacing_mm, grid.shape),
     )
-    found, back = segmenter.segment(cine).labels, segmenter.segment(mirrored).labels[:, ::-1, ::-1]
-    assert found.any()
-    assert np.mean(found != back) < 1e-3
+    predicted, back = segmenter.segment(cine).labels, segmenter.segment(mirrored).labels[:, ::-1, ::-1]
+    assert predicted.any()
+    assert np.mean(predicted != back) < 1e-3
 
 
 def test_a_single_frame_says_which_rules_are_off_and_a_large_one_what_was_not_searched(segmenter, phantom):

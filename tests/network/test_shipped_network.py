@@ -56,8 +56,8 @@ TOO_MANY_SLICES = pytest.mark.xfail(
 @pytest.mark.data
 @pytest.mark.parametrize("case", [pytest.param("SC-HF-I-01", marks=TOO_MANY_SLICES), "SC-HF-I-02", "SC-HF-I-04"])
 def test_ef_of_whole_exams_agrees_with_expert_contours(sunnybrook, case):
-    found = cinesax.analyze(sunnybrook / "dicom" / case).measurements
-    assert found.ef_percent == pytest.approx(EXPERT[case][1], abs=5)
+    measured = cinesax.analyze(sunnybrook / "dicom" / case).measurements
+    assert measured.ef_percent == pytest.approx(EXPERT[case][1], abs=5)
 
 
 @pytest.mark.data
@@ -67,8 +67,8 @@ def test_volumes_of_whole_exams_agree_with_expert_contours(sunnybrook, case):
     contours = cinesax.analyze(sunnybrook / "dicom" / case, segmentation=sunnybrook / "contours" / case).measurements
     assert contours.edv_ml == pytest.approx(edv_ml, abs=0.01)
     assert contours.ef_percent == pytest.approx(ef_percent, abs=0.01)
-    found = cinesax.analyze(sunnybrook / "dicom" / case).measurements
-    assert found.edv_ml == pytest.approx(edv_ml, rel=0.10)
+    measured = cinesax.analyze(sunnybrook / "dicom" / case).measurements
+    assert measured.edv_ml == pytest.approx(edv_ml, rel=0.10)
 
 
 def test_a_phantom_is_segmented_and_measured(tmp_path):

@@ -82,8 +82,8 @@ def exam(painted: np.ndarray) -> Cine:
     return Cine(painted * np.uint16(100), grid)
 
 
-def areas_mm2(found: Segmentation, outline: Structure) -> list[float]:
-    return [sum(polygon_area(p) for p in found.outline(outline, 0, index)) * MM**2 for index in range(4)]
+def areas_mm2(segmentation: Segmentation, outline: Structure) -> list[float]:
+    return [sum(polygon_area(p) for p in segmentation.outline(outline, 0, index)) * MM**2 for index in range(4)]
 
 
 def test_a_share_is_half_or_more_exactly_where_the_arg_max_is_one_of_the_classes():
@@ -103,30 +103,30 @@ def test_a_share_is_half_or_more_exactly_where_the_arg_max_is_one_of_the_classes
 def test_both_ventricles_and_the_wall_are_drawn_and_measured(shipped, heart):
     painted = discs()
     cine = exam(painted)
-    found = network(shipped, heart=heart).segment(cine)
+    predicted = network(shipped, heart=heart).segment(cine)
     # The pixel in the corner is none: the right ventricle is one body.
     painted[..., 0, 0] = 0
-    assert np.mean(found.labels != painted) < 1e-3
-    assert set(found.known_phases) == {Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY}
-    assert all(known.all() for known in found.known_phases.values())
+    assert np.mean(predicted.labels != painted) < 1e-3
+    assert set(predicted.known_phases) == {Structure.CAVITY, Structure.MYOCARDIUM, Structure.RV_CAVITY}
+    assert all(known.all() for known in predicted.known_phases.values())
     inner, outer = np.pi * (INNER * MM) ** 2, np.pi * (OUTER * MM) ** 2
-    assert areas_mm2(found, Structure.CAVITY) == pytest.approx([0, inner, inner, 0], rel=0.02)
-    assert areas_mm2(found, Structure.MYOCARDIUM) == pytest.approx([0, outer, outer, outer], rel=0.02)
-    measured = measure(cine, found)
+    assert areas_mm2(predicted, Structure.CAVITY) == pytest.approx([0, inner, inner, 0], rel=0.02)
+    assert areas_mm2(predicted, Structure.MYOCARDIUM) == pytest.approx([0, outer, outer, outer], rel=0.02)
+    measured = measure(cine, predicted)
     true_ml = (2 * (outer - inner) + outer) * 8 / 1000
     assert measured.lv_mass_g == pytest.approx(MYOCARDIAL_DENSITY_G_PER_ML * true_ml, rel=0.02)
     assert measured.edv_ml == pytest.approx(2 * inner * 8 / 1000, rel=0.02)
     right_ml = np.count_nonzero(painted[0] == 3) * MM**2 * 8 / 1000
     assert measured.of(RV).edv_ml == pytest.approx(right_ml, rel=0.02)
-    assert not [f for f in check(cine, found, measured) if f.code is Code.PARTIAL_SEGMENTATION]
+    assert not [f for f in check(cine, predicted, measured) if f.code is Code.PARTIAL_SEGMENTATION]
 
 
 def test_a_network_of_two_classes_says_nothing_of_the_wall(shipped):
     alone = network(shipped)
     alone = replace(alone, bundle=replace(alone.bundle, classes={1: Structure.CAVITY}))
-    found = alone.segment(exam(discs()))
-    assert set(found.known_phases) == {Structure.CAVITY} and set(np.unique(found.labels)) == {0, 1}
-    assert {key[0] for key in found.contours} == {Structure.CAVITY}
+    predicted = alone.segment(exam(discs()))
+    assert set(predicted.known_phases) == {Structure.CAVITY} and set(np.unique(predicted.labels)) == {0, 1}
+    assert {key[0] for key in predicted.contours} == {Structure.CAVITY}
 
 
 def test_the_order_of_the_channels_is_the_bundle_s(shipped):
@@ -143,12 +143,12 @@ def test_the_order_of_the_channels_is_the_bundle_s(shipped):
 def test_resampled_frames_keep_the_cavity_inside_of_the_wall(shipped):
     painted = discs()
     grid = stacked_grid((0, 0, 0), spacing_mm=(0.8, 0.8), slice_distance_mm=8.0, shape=painted.shape[1:])
-    found = network(shipped).segment(Cine(painted * np.uint16(100), grid))
+    predicted = network(shipped).segment(Cine(painted * np.uint16(100), grid))
     for structure, inside in ((Structure.CAVITY, painted == 1), (Structure.MYOCARDIUM, painted == 2)):
-        both = (found.mask(structure) & inside).sum()
-        assert 2 * both / (found.mask(structure).sum() + inside.sum()) > 0.93
+        both = (predicted.mask(structure) & inside).sum()
+        assert 2 * both / (predicted.mask(structure).sum() + inside.sum()) > 0.93
     for phase, index in np.ndindex(3, 4):
-        inner, outer = (found.outline(o, phase, index) for o in (Structure.CAVITY, Structure.MYOCARDIUM))
+        inner, outer = (predicted.outline(o, phase, index) for o in (Structure.CAVITY, Structure.MYOCARDIUM))
         if inner:
             ((low, high), (least, most)) = ((p[0].min(axis=0), p[0].max(axis=0)) for p in (outer, inner))
             assert np.all(low < least) and np.all(most < high)
@@ -161,37 +161,37 @@ def test_between_cavity_and_wall_there_is_no_hole(shipped):
     wanted = painted.copy()
     painted[:, 1:3][..., (far >= INNER) & (far < INNER + 2)] = 0  # a gap of background between the two
     painted[:, 1, 60, 66] = 2  # a papillary muscle
-    found = network(shipped).segment(exam(painted))
-    assert np.mean(found.labels != wanted) < 2e-3
-    assert areas_mm2(found, Structure.MYOCARDIUM)[1] == pytest.approx(np.pi * (OUTER * MM) ** 2, rel=0.02)
+    predicted = network(shipped).segment(exam(painted))
+    assert np.mean(predicted.labels != wanted) < 2e-3
+    assert areas_mm2(predicted, Structure.MYOCARDIUM)[1] == pytest.approx(np.pi * (OUTER * MM) ** 2, rel=0.02)
 
 
 def test_a_frame_without_any_wall_has_no_epicardium_and_is_reported(shipped):
     painted = discs()
     painted[:, 1][painted[:, 1] == 2] = 0
     cine = exam(painted)
-    found = network(shipped, base=BaseRule.ANY).segment(cine)
-    assert found.outline(Structure.CAVITY, 0, 1) and not found.outline(Structure.MYOCARDIUM, 0, 1)
-    told = [f.message for f in check(cine, found, measure(cine, found))]
-    assert any("slices 1 have a cavity but no myocardium" in message for message in told)
+    predicted = network(shipped, base=BaseRule.ANY).segment(cine)
+    assert predicted.outline(Structure.CAVITY, 0, 1) and not predicted.outline(Structure.MYOCARDIUM, 0, 1)
+    messages = [f.message for f in check(cine, predicted, measure(cine, predicted))]
+    assert any("slices 1 have a cavity but no myocardium" in message for message in messages)
 
 
 def test_a_wall_without_its_cavity_goes_and_the_apex_stays(shipped):
     painted = discs()
     painted[:, 1, 100:112, 20:50] = 2  # larger than nothing, and far from any cavity
     painted[0, 3, 5:9, 100:104] = 2
-    found = network(shipped).segment(exam(painted))
-    assert not found.mask(Structure.MYOCARDIUM)[:, 1, 95:, :55].any() and not found.labels[0, 3, :12, 95:].any()
-    assert found.mask(Structure.MYOCARDIUM)[:, 3].any(axis=(1, 2)).all()
-    (said,) = (finding for finding in found.findings if finding.code is Code.REMOVED_REGION)
+    predicted = network(shipped).segment(exam(painted))
+    assert not predicted.mask(Structure.MYOCARDIUM)[:, 1, 95:, :55].any() and not predicted.labels[0, 3, :12, 95:].any()
+    assert predicted.mask(Structure.MYOCARDIUM)[:, 3].any(axis=(1, 2)).all()
+    (said,) = (finding for finding in predicted.findings if finding.code is Code.REMOVED_REGION)
     assert "slice 1 phase 0, slice 1 phase 1" in said.message
 
 
 def test_what_was_taken_for_cavity_outside_does_not_become_wall(shipped):
     painted = discs()
     painted[:, 1:3][..., 55:65, 26:46] = 1  # blood of the right ventricle, up to the septum
-    found = network(shipped).segment(exam(painted))
-    assert not found.mask(Structure.MYOCARDIUM)[..., :, 26:42].any()
+    predicted = network(shipped).segment(exam(painted))
+    assert not predicted.mask(Structure.MYOCARDIUM)[..., :, 26:42].any()
 
 
 def test_of_two_bodies_the_wall_of_the_kept_cavity_is_kept_though_it_is_smaller():
@@ -244,8 +244,8 @@ def copy(tmp_path) -> Path:
     ],
 )
 def test_invalid_classes_give_an_error_of_one_line(classes, message, copy):
-    told = json.loads((copy / "bundle.json").read_text())
-    (copy / "bundle.json").write_text(json.dumps(told | {"classes": classes}))
+    manifest = json.loads((copy / "bundle.json").read_text())
+    (copy / "bundle.json").write_text(json.dumps(manifest | {"classes": classes}))
     with pytest.raises(BundleError, match=message):
         load_segmenter(copy)
 

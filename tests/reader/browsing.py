@@ -37,10 +37,10 @@ ARGUMENTS = [
 
 def chromium() -> str:
     """The path of Debian's browser."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
         absent("chromium is absent: install the Debian package chromium")
-    return str(found)
+    return str(program)
 
 
 def write_exam(folder: Path, *, seed: int = 7, **settings: Any) -> Phantom:

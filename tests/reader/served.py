@@ -130,14 +130,14 @@ def serving(*arguments: str | Path) -> Iterator[Server]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
-    found = re.search(r"(http://[^/]+)/\?token=(\S+)", line)
-    if found is None:
+    match = re.search(r"(http://[^/]+)/\?token=(\S+)", line)
+    if match is None:
         process.kill()
         raise AssertionError(f"no address in {line!r}: {process.communicate()[1]}")
-    headers = {"Authorization": f"Bearer {found[2]}"}
-    with httpx.Client(base_url=found[1], headers=headers, timeout=60) as client:
+    headers = {"Authorization": f"Bearer {match[2]}"}
+    with httpx.Client(base_url=match[1], headers=headers, timeout=60) as client:
         try:
-            yield Server(process, client, found[2])
+            yield Server(process, client, match[2])
         finally:
             process.terminate()
             said = process.communicate(timeout=20)[1]

@@ -156,8 +156,8 @@ def test_damaged_bodies_are_refused_and_change_no_file_outside(server: Server, m
         answer = server.client.post(path, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code < 500, (seed, body[:200], answer.text)
         if answer.status_code >= 400:
-            told = answer.json()["error"]["message"]
-            assert told and "\n" not in told and "Traceback" not in told, seed
+            message = answer.json()["error"]["message"]
+            assert message and "\n" not in message and "Traceback" not in message, seed
     for path, status in (("/api/exams", 400), (f"/api/exams/{exam}/edits", 413)):
         body = b"[" * 100 if status == 400 else b" " * (9 * 1024**2)
         assert server.client.post(path, content=body).status_code == status

@@ -107,10 +107,10 @@ def test_the_second_of_two_windows_is_told_and_loses_nothing(server: Server) -> 
     first = server.edit(exam, version, SMALLER, by="Ann")
     late = server.edit(exam, version, {"op": "delete", "phase": 0, "slice": 2}, by="Bob")
     assert (first.status_code, late.status_code) == (200, 409)
-    told = late.json()
-    assert told["error"]["code"] == "stale"
-    assert told["state"]["version"] == first.json()["version"]
-    assert told["state"]["numbers"] == first.json()["numbers"]
+    error = late.json()
+    assert error["error"]["code"] == "stale"
+    assert error["state"]["version"] == first.json()["version"]
+    assert error["state"]["numbers"] == first.json()["numbers"]
     server.client.post(f"/api/exams/{exam}/undo", json={"version": first.json()["version"]})
 
 

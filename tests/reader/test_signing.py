@@ -112,15 +112,15 @@ def test_an_edit_after_the_signature_needs_another_one(signing: Server, versions
     assert signing.client.post(f"/api/exams/{exam}/send_back", json=back).status_code == 200
     listed = signing.worklist()[0]
     assert (listed["sent_back"], listed["comment"], listed["approved_versions"]) == (True, "apex", 2)
-    told = signing.client.get(f"/api/exams/{exam}/compare", params={"a": "1", "b": "current"}).json()
-    assert (told["a"]["by"], told["b"]["by"]) == ("Dr. Anna Müller", "Chief")
-    assert told["slices"][2]["dice_ed"] == 1.0
+    comparison = signing.client.get(f"/api/exams/{exam}/compare", params={"a": "1", "b": "current"}).json()
+    assert (comparison["a"]["by"], comparison["b"]["by"]) == ("Dr. Anna Müller", "Chief")
+    assert comparison["slices"][2]["dice_ed"] == 1.0
 
 
 def test_two_readers_are_compared_over_the_worklist(signing: Server, versions: list[Path]) -> None:
-    told = signing.client.get("/api/compare", params={"a": "Dr. Anna Müller", "b": "Bob Reader"}).json()
-    assert told["readers"] == ["Bob Reader", "Dr. Anna Müller"]
-    (pair,) = told["exams"]
+    comparison = signing.client.get("/api/compare", params={"a": "Dr. Anna Müller", "b": "Bob Reader"}).json()
+    assert comparison["readers"] == ["Bob Reader", "Dr. Anna Müller"]
+    (pair,) = comparison["exams"]
     assert (pair["a"]["by"], pair["b"]["by"]) == ("Dr. Anna Müller", "Bob Reader")
     # The second reader has enlarged the cavity at ES: less is ejected.
     assert pair["a"]["ef_percent"] > pair["b"]["ef_percent"]

@@ -107,11 +107,11 @@ def segmentation_of(cine: cinesax.Cine) -> Segmentation:
 def worst_wording() -> Iterator[None]:
     """Messages of another version, which say all that a finding holds."""
 
-    def told(finding: Finding) -> str:
+    def reworded(finding: Finding) -> str:
         return f"in other words {dict(finding.numbers)} {finding.files} {dict(finding.texts)} {finding.sentence!r}"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(findings, "worded", told)
+        patch.setattr(findings, "worded", reworded)
         yield
 
 
@@ -146,12 +146,12 @@ def test_nothing_that_is_shared_tells_who_the_patient_is(analysis: cinesax.Analy
     assert {"analysis.json", "report.html", "measurements.csv", "segmentation.nii.gz"} < set(written)
     assert sum(name.startswith("contours/") for name in written) == exams.PHASES * exams.SLICES
     assert {name: leaks(text) for name, text in written.items() if leaks(text)} == {}
-    told = json.loads((out / "analysis.json").read_text(encoding="utf-8"))
-    assert told["case"] == analysis.case and told["patient"] == {"sex": "M", "age_years": 90.0}
-    assert told["series"]["description"].startswith("SAX cine") and told["series"]["not_picked"]
-    assert len({finding["code"] for finding in told["findings"]}) >= 5
-    assert all(finding["message"].startswith("in other words") for finding in told["findings"])
-    assert [finding["numbers"] for finding in told["findings"] if finding["code"] == "unreadable-file"] == [
+    document = json.loads((out / "analysis.json").read_text(encoding="utf-8"))
+    assert document["case"] == analysis.case and document["patient"] == {"sex": "M", "age_years": 90.0}
+    assert document["series"]["description"].startswith("SAX cine") and document["series"]["not_picked"]
+    assert len({finding["code"] for finding in document["findings"]}) >= 5
+    assert all(finding["message"].startswith("in other words") for finding in document["findings"])
+    assert [finding["numbers"] for finding in document["findings"] if finding["code"] == "unreadable-file"] == [
         {"unreadable": 2}
     ]
 
@@ -163,8 +163,8 @@ def test_the_same_outputs_tell_it_when_asked_to(analysis: cinesax.Analysis, tmp_
     assert leaks(written["analysis.json"]) == [*(one for one in SECRETS if one != FRAME_OF_REFERENCE_UID)]
     assert {"quaxenb", "zwenimir", "9081726354", "20170613"} <= set(leaks(written["report.html"]))
     assert leaks(written["measurements.csv"]) == leaks(written["segmentation.nii.gz"]) == []
-    told = json.loads((out / "analysis.json").read_text(encoding="utf-8"))
-    (unreadable,) = [finding for finding in told["findings"] if finding["code"] == "unreadable-file"]
+    document = json.loads((out / "analysis.json").read_text(encoding="utf-8"))
+    (unreadable,) = [finding for finding in document["findings"] if finding["code"] == "unreadable-file"]
     assert len(unreadable["files"]) == 2 and all(leaks(name) for name in unreadable["files"])
 
 

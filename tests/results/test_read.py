@@ -250,8 +250,8 @@ def test_a_changed_file_is_an_error(tmp_path: Path) -> None:
 def test_a_damaged_document_is_an_error(tmp_path: Path, part: str, value: object, message: str) -> None:
     made = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
     out = cinesax.write_results(made, tmp_path / "out")
-    told = json.loads((out / "analysis.json").read_text())
-    (out / "analysis.json").write_text(json.dumps({**told, part: value}))
+    document = json.loads((out / "analysis.json").read_text())
+    (out / "analysis.json").write_text(json.dumps({**document, part: value}))
     with pytest.raises(InputError, match=message):
         cinesax.read_results(out, made.cine)
 
@@ -259,9 +259,9 @@ def test_a_damaged_document_is_an_error(tmp_path: Path, part: str, value: object
 def test_results_of_before_cannot_be_read_back_and_say_so(tmp_path: Path) -> None:
     made = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
     out = cinesax.write_results(made, tmp_path / "out")
-    told = json.loads((out / "analysis.json").read_text())
-    del told["exam"]
-    (out / "analysis.json").write_text(json.dumps(told))
+    document = json.loads((out / "analysis.json").read_text())
+    del document["exam"]
+    (out / "analysis.json").write_text(json.dumps(document))
     with pytest.raises(InputError, match="written by an older version"):
         cinesax.read_results(out, made.cine)
     with pytest.raises(InputError, match=r"nothing.analysis\.json cannot be read"):

@@ -48,26 +48,26 @@ def test_every_document_follows_the_schema(changes: dict[str, object], named: bo
 
 def test_an_analysis_without_a_ventricle_follows_the_schema_too() -> None:
     empty = cinesax.analyze(hearts.cine(), segmentation=hearts.labels(inside=range(0)))
-    told = json.loads(tables.to_json(empty))
-    assert valid(told)
-    assert told["measurements"]["edv_ml"] is None and told["measurements"]["volumes_ml"] == [0.0] * 10
+    document = json.loads(tables.to_json(empty))
+    assert valid(document)
+    assert document["measurements"]["edv_ml"] is None and document["measurements"]["volumes_ml"] == [0.0] * 10
 
 
 def test_numbers_are_those_measured_and_what_is_not_known_is_null() -> None:
     made = analysis(rr_intervals_ms=None)
-    told = json.loads(tables.to_json(made))["measurements"]
-    assert told["ef_percent"] == pytest.approx(75.0) and told["edv_ml"] == pytest.approx(16.0)
-    assert told["cardiac_output_l_per_min"] is None and told["lv_mass_g"] is None
-    assert told["volumes_ml"] == pytest.approx(made.measurements.volumes_ml)
-    assert np.shape(told["cavity_areas_mm2"]) == (10, 6)
+    numbers = json.loads(tables.to_json(made))["measurements"]
+    assert numbers["ef_percent"] == pytest.approx(75.0) and numbers["edv_ml"] == pytest.approx(16.0)
+    assert numbers["cardiac_output_l_per_min"] is None and numbers["lv_mass_g"] is None
+    assert numbers["volumes_ml"] == pytest.approx(made.measurements.volumes_ml)
+    assert np.shape(numbers["cavity_areas_mm2"]) == (10, 6)
 
 
 def test_findings_carry_their_numbers() -> None:
-    told = tables.document(analysis())["findings"]
-    assert [(one["code"], one["numbers"]) for one in told] == [
+    findings = tables.document(analysis())["findings"]
+    assert [(one["code"], one["numbers"]) for one in findings] == [
         ("implausible-value", {"edv_ml": 16.0, "low": 30.0, "high": 600.0})
     ]
-    assert told[0]["message"] == "the end-diastolic volume of 16 ml lies outside 30 to 600 ml"
+    assert findings[0]["message"] == "the end-diastolic volume of 16 ml lies outside 30 to 600 ml"
 
 
 def test_phases_that_were_not_segmented_are_null_in_lists() -> None:
@@ -87,8 +87,8 @@ def test_json_is_read_back(tmp_path: Path) -> None:
 def test_texts_that_look_like_lists_of_numbers_stay_as_they_are_and_cost_no_time() -> None:
     described = "[ 1.5  2 ] and [ " + "1" * 60 + " x"
     made = analysis(source=Source("dicom", study_uid="1.2.3", description=described))
-    told = json.loads(tables.to_json(made))
-    assert told["series"]["description"] == described
+    document = json.loads(tables.to_json(made))
+    assert document["series"]["description"] == described
 
 
 def test_rows_of_numbers_are_on_one_line() -> None:
@@ -117,10 +117,10 @@ def test_the_columns_of_the_table_are_stable() -> None:
 
 def test_csv_holds_what_json_says() -> None:
     first, second = csv.DictReader(io.StringIO(tables.to_csv([analysis(), analysis(rr_intervals_ms=None)])))
-    told = tables.document(analysis())["measurements"]
+    numbers = tables.document(analysis())["measurements"]
     assert tuple(first) == tables.CSV_COLUMNS
     assert {name: first[name] for name in tables.SCALARS} == {
-        name: "" if told[name] is None else str(told[name]) for name in tables.SCALARS
+        name: "" if numbers[name] is None else str(numbers[name]) for name in tables.SCALARS
     }
     assert second["cardiac_output_l_per_min"] == first["model"] == ""
     assert first["warnings"] == "1"  # 16 ml at ED
@@ -135,14 +135,14 @@ class TestTheRightVentricle:
         return cinesax.analyze(hearts.cine(), segmentation=cinesax.Segmentation(labels, known))
 
     def test_json_has_its_numbers_beside_those_of_the_left_which_stay_as_they_are(self) -> None:
-        told = json.loads(tables.to_json(self.made()))
-        assert valid(told)
-        right = told["measurements"].pop("chambers").pop("rv")
+        document = json.loads(tables.to_json(self.made()))
+        assert valid(document)
+        right = document["measurements"].pop("chambers").pop("rv")
         assert right["edv_ml"] == pytest.approx(2.4) and right["ef_percent"] == pytest.approx(50.0)
         assert (right["ed_phase"], right["es_phase"], len(right["volumes_ml"])) == (0, 4, 10)
         alone = cinesax.analyze(hearts.cine(), segmentation=hearts.labels())
-        assert told["measurements"] | {"chambers": {}} == json.loads(tables.to_json(alone))["measurements"]
-        assert told["segmentation"]["known_phases"]["rv_cavity"] == list(range(10))
+        assert document["measurements"] | {"chambers": {}} == json.loads(tables.to_json(alone))["measurements"]
+        assert document["segmentation"]["known_phases"]["rv_cavity"] == list(range(10))
 
     def test_csv_has_them_in_columns_of_their_own(self) -> None:
         both, alone = csv.DictReader(io.StringIO(tables.to_csv([self.made(), analysis()])))
@@ -173,16 +173,16 @@ SECRETS = ("doe", "jane", "4711", "4712", "19610203", "1961-02-03", "20120304", 
 
 def test_nothing_names_the_patient_unless_asked_for() -> None:
     made = pseudonymise(leaky())
-    told = (tables.to_json(made) + tables.to_csv([leaky()])).lower()
-    assert [secret for secret in SECRETS if secret in told] == []
-    assert "sax cine" in told and "heart" in told
+    text = (tables.to_json(made) + tables.to_csv([leaky()])).lower()
+    assert [secret for secret in SECRETS if secret in text] == []
+    assert "sax cine" in text and "heart" in text
 
 
 def test_the_patient_is_named_when_asked_for() -> None:
-    told = tables.document(leaky())
-    assert told["findings"][0]["files"] == ["x/secret.dcm"]
-    assert told["patient"]["name"] == "Doe^Jane" and told["patient"]["patient_id"] == "PID-4711"
-    assert told["series"]["study_uid"] == "1.2.840.99.1.2.3.4711" and told["series"]["study_date"] == "20120304"
+    document = tables.document(leaky())
+    assert document["findings"][0]["files"] == ["x/secret.dcm"]
+    assert document["patient"]["name"] == "Doe^Jane" and document["patient"]["patient_id"] == "PID-4711"
+    assert document["series"]["study_uid"] == "1.2.840.99.1.2.3.4711" and document["series"]["study_date"] == "20120304"
 
 
 def test_a_file_name_is_no_description() -> None:
@@ -193,9 +193,9 @@ def test_a_file_name_is_no_description() -> None:
 def test_what_the_vendor_says_stays_even_where_the_patient_has_the_same_name() -> None:
     patient = Patient(name="Phantom^Siemens", patient_id="case")
     source = Source("dicom", study_uid="1", manufacturer="Siemens", scanner="Phantom 3", description="case of Phantom")
-    told = tables.document(pseudonymise(analysis(source=source, patient=patient)))
-    assert (told["series"]["manufacturer"], told["series"]["scanner"]) == ("Siemens", "Phantom 3")
-    assert told["series"]["description"] == "[removed] of [removed]" and told["case"].startswith("case-")
+    document = tables.document(pseudonymise(analysis(source=source, patient=patient)))
+    assert (document["series"]["manufacturer"], document["series"]["scanner"]) == ("Siemens", "Phantom 3")
+    assert document["series"]["description"] == "[removed] of [removed]" and document["case"].startswith("case-")
 
 
 def test_the_oldest_are_not_told_apart() -> None:

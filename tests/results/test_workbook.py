@@ -29,9 +29,9 @@ def test_it_holds_the_row_of_the_csv_and_volumes_and_areas(analysis: cinesax.Ana
     header, values = rows(book, "measurements")
     assert header == tables.CSV_COLUMNS
     shown = tables.row(cinesax.analyze(hearts.cine(), segmentation=hearts.labels()))
-    told = dict(zip(header, values, strict=True))
+    written = dict(zip(header, values, strict=True))
     for name in (*tables.SCALARS, "errors", "warnings", "research_use"):
-        assert told[name] == shown[name], name
+        assert written[name] == shown[name], name
     m = analysis.measurements
     volumes = rows(book, "volumes")
     assert volumes[0][:3] == ("phase", "time_ms", "lv_volume_ml")

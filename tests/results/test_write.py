@@ -136,9 +136,9 @@ def test_contours_that_are_of_no_result_stay(analysis: cinesax.Analysis, tmp_pat
 
 def made_before_conventions_were_named(out: Path) -> None:
     """Turn a result into what an older version wrote: the first pixel's centre at (0, 0), and nothing says so."""
-    told = json.loads((out / "analysis.json").read_text())
-    del told["segmentation"]["contour_first_pixel_centre"]
-    (out / "analysis.json").write_text(json.dumps(told))
+    document = json.loads((out / "analysis.json").read_text())
+    del document["segmentation"]["contour_first_pixel_centre"]
+    (out / "analysis.json").write_text(json.dumps(document))
     (out / "contours" / "convention.json").unlink()
     for path in (out / "contours").iterdir():
         np.savetxt(path, np.loadtxt(path) - 0.5)

@@ -31,10 +31,10 @@ ROWS = {
 
 
 def written_codes() -> dict[tuple[str, str], str]:
-    found = [one for module in (dicom_sr, dicom_seg) for one in vars(module).values() if isinstance(one, Code)]
+    codes = [one for module in (dicom_sr, dicom_seg) for one in vars(module).values() if isinstance(one, Code)]
     table = [one.facts.code for one in Structure]
     table += [value for one in chambers() for value in astuple_of(one) if isinstance(value, Concept)]
-    written = {(one.value, one.scheme_designator): one.meaning for one in found if one.scheme_designator != "UCUM"}
+    written = {(one.value, one.scheme_designator): one.meaning for one in codes if one.scheme_designator != "UCUM"}
     return written | {(one.value, one.scheme): one.meaning for one in table}
 
 
@@ -89,12 +89,12 @@ def expanded(row: str) -> list[str]:
 
 
 def test_statuses_are_treated_as_told() -> None:
-    def told(status: int) -> tuple[Fate, bool]:
+    def treated(status: int) -> tuple[Fate, bool]:
         answer = answer_of(status)
         return answer.fate, answer.again
 
-    assert told(0) == (Fate.TAKEN, False)
-    assert {told(status) for status in (1, 0x107, 0x116, *range(0xB000, 0xC000))} == {(Fate.TAKEN_CHANGED, False)}
-    assert {told(status) for status in (0x110, *range(0xA700, 0xA800))} == {(Fate.REFUSED, True)}
+    assert treated(0) == (Fate.TAKEN, False)
+    assert {treated(status) for status in (1, 0x107, 0x116, *range(0xB000, 0xC000))} == {(Fate.TAKEN_CHANGED, False)}
+    assert {treated(status) for status in (0x110, *range(0xA700, 0xA800))} == {(Fate.REFUSED, True)}
     others = set(range(1, 0x10000)) - {1, 0x107, 0x116, 0x110} - set(range(0xA700, 0xA800)) - set(range(0xB000, 0xC000))
-    assert {told(status) for status in others} == {(Fate.REFUSED, False)}
+    assert {treated(status) for status in others} == {(Fate.REFUSED, False)}

@@ -15,10 +15,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def all_errors(kind: type[errors.CinesaxError] = errors.CinesaxError) -> dict[str, int]:
-    found = {sub.__name__: sub.exit_code for sub in kind.__subclasses__() if sub.__module__ == errors.__name__}
+    exits = {sub.__name__: sub.exit_code for sub in kind.__subclasses__() if sub.__module__ == errors.__name__}
     for sub in kind.__subclasses__():
-        found |= all_errors(sub)
-    return found
+        exits |= all_errors(sub)
+    return exits
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
@@ -59,11 +59,11 @@ def options_of(name: str) -> set[str]:
 
 def options_below(parser: argparse.ArgumentParser) -> set[str]:
     """The options of a parser and of the parsers of its subcommands."""
-    found = {option for action in parser._actions for option in action.option_strings}
+    options = {option for action in parser._actions for option in action.option_strings}
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            found = found.union(*(options_below(below) for below in action.choices.values()))
-    return found
+            options = options.union(*(options_below(below) for below in action.choices.values()))
+    return options
 
 
 def test_options_that_the_pages_name_are_there() -> None:

@@ -57,10 +57,10 @@ def circles(package: Path) -> list[set[str]]:
     files = {name(file, package.parent): file for file in package.rglob("*.py")}
     graph = {module: set(imported(ast.parse(file.read_text()), files)) - {module} for module, file in files.items()}
     reached = {module: reach(module, graph) for module in graph}
-    found = {
+    circular = {
         frozenset(other for other in reached[one] if one in reached[other]) for one in graph if one in reached[one]
     }
-    return [set(circle) for circle in found]
+    return [set(circle) for circle in circular]
 
 
 def name(file: Path, root: Path) -> str:

@@ -38,17 +38,17 @@ def test_curves_graph_settings_and_pictures_are_there(run_folder):
 
 
 def test_a_panel_shows_where_prediction_and_truth_differ():
-    image, truth, found = np.full((4, 4), 0.5), np.zeros((4, 4), int), np.zeros((4, 4), int)
-    truth[0, :3], found[0, 1:] = (1, 1, 2), (1, 1, 1)
-    truth[3, 3], found[3, 3] = -1, 1  # unknown: no difference
-    drawn = panel(image, truth, found)
+    image, truth, prediction = np.full((4, 4), 0.5), np.zeros((4, 4), int), np.zeros((4, 4), int)
+    truth[0, :3], prediction[0, 1:] = (1, 1, 2), (1, 1, 1)
+    truth[3, 3], prediction[3, 3] = -1, 1  # unknown: no difference
+    drawn = panel(image, truth, prediction)
     assert drawn.shape == (4, 16, 3) and drawn.dtype == np.uint8
     source, labelled, predicted, difference = np.split(drawn.astype(int), 4, axis=1)
     assert np.ptp(source) == 0
     assert np.array_equal((labelled != source).any(axis=-1), truth > 0)
-    assert np.array_equal((predicted != source).any(axis=-1), found > 0)
+    assert np.array_equal((predicted != source).any(axis=-1), prediction > 0)
     marked = (difference != difference[1, 1]).any(axis=-1)
-    assert np.array_equal(marked, (truth != found) & (truth >= 0))
+    assert np.array_equal(marked, (truth != prediction) & (truth >= 0))
     missed, other, too_much = difference[0, 0], difference[0, 2], difference[0, 3]
     assert missed[2] > missed[0] and too_much[0] > too_much[2] and other[1] > 200
 

@@ -198,8 +198,8 @@ def test_a_class_that_is_lost_counts_as_another_network():
 
     nothing = np.zeros(label.shape, bool)
     slices = Slices(("a", "b"), np.zeros((2, 8, 8, 1), np.float32), nothing, nothing)
-    found = compare(runner(label), runner(np.where(label == 2, 0, label)), slices)
-    assert found.dice == 1 and found.class_dice == (1, 0)
+    compared = compare(runner(label), runner(np.where(label == 2, 0, label)), slices)
+    assert compared.dice == 1 and compared.class_dice == (1, 0)
     with pytest.raises(InputError, match="mean Dice between both is 0.000"):
-        check(found, Precision.INT8, "graph")
+        check(compared, Precision.INT8, "graph")
     check(compare(runner(label), runner(label), slices), Precision.INT8, "graph")

@@ -111,7 +111,7 @@ def test_a_set_and_the_pairs_that_it_is_made_of_get_the_same_scores(pair_folder,
     framing = open_bundle().framing
     split = {"validation": from_pairs(pair_folder, framing)}
     data = write_dataset(split, tmp_path / "set", framing=framing)
-    found = {}
+    dices = {}
     for folder in (pair_folder, data.folder):
         scores = tmp_path / f"{folder.name}.json"
         assert main(["evaluate", "--data", str(folder), "--threads", "1", "--json", str(scores)]) == 0
@@ -121,8 +121,8 @@ def test_a_set_and_the_pairs_that_it_is_made_of_get_the_same_scores(pair_folder,
         assert set(written["dice"]) == {"mean", "median", "std", "min"}
         assert {case: figures["n"] for case, figures in written["cases"].items()} == {"P-01": 6, "P-02": 6}
         assert set(written["functions"]) == {"P-01", "P-02"}
-        found[folder] = {one["name"]: one["dice"] for one in written["slices"]}
-    by_pairs, by_set = found.values()
+        dices[folder] = {one["name"]: one["dice"] for one in written["slices"]}
+    by_pairs, by_set = dices.values()
     assert by_set == pytest.approx(by_pairs, abs=0.02) and np.mean(list(by_set.values())) > 0.5
 
 

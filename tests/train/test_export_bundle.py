@@ -67,11 +67,11 @@ def test_two_runs_become_one_bundle_that_says_of_both(two_passes, quick_run, hea
     assert sorted(path.name for path in two_passes.iterdir()) == [
         "CARD.md", "bundle.json", "graph.onnx", "heart.onnx", "parity.json"
     ]  # fmt: skip
-    told = bundle.training
-    assert told.config["model"]["channels"] == [4] and told.heart.config["model"]["channels"] == [6]
+    training = bundle.training
+    assert training.config["model"]["channels"] == [4] and training.heart.config["model"]["channels"] == [6]
     trained = json.loads((heart_run / "config.json").read_text())["train_cases"]
-    assert told.cases == tuple(sorted(case for case in trained if not case.startswith("PHANTOM")))
-    assert len(told.images) == len(set(told.images)) > 0
+    assert training.cases == tuple(sorted(case for case in trained if not case.startswith("PHANTOM")))
+    assert len(training.images) == len(set(training.images)) > 0
     both = sum(int(kept(run).count_params()) for run in (quick_run, heart_run))
     card = (two_passes / "CARD.md").read_text()
     assert f"{both:,} parameters" in card and f"{CROP} x {CROP} pixels" in card
@@ -98,13 +98,13 @@ def test_half_precision_is_about_half_the_size(tmp_path):
 
 
 def test_the_bundle_holds_how_its_graphs_compare_with_keras(two_passes):
-    told = json.loads((two_passes / "parity.json").read_text())
-    assert [(one["file"], one["precision"]) for one in told["networks"]] == [
+    report = json.loads((two_passes / "parity.json").read_text())
+    assert [(one["file"], one["precision"]) for one in report["networks"]] == [
         ("graph.onnx", "float16"),
         ("heart.onnx", "float16"),
     ]
-    assert [one["pixels"] for one in told["networks"]] == [3 * 256**2, 3 * CROP**2]
-    for one in told["networks"]:
+    assert [one["pixels"] for one in report["networks"]] == [3 * 256**2, 3 * CROP**2]
+    for one in report["networks"]:
         assert one["bytes"] == (two_passes / one["file"]).stat().st_size
         assert 0 < one["largest_difference"] < 2e-2
     assert "parity.json" in json.loads((two_passes / "bundle.json").read_text())["checksums"]
@@ -204,18 +204,18 @@ def test_a_second_graph_that_is_missing_or_changed_is_an_error(copy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda told: told["heart"].update(crop=257), "no valid 'heart'"),
-        (lambda told: told["heart"].update(crop="64"), r"Expected `int`, got `str` - at `\$.heart.crop`"),
-        (lambda told: told["heart"].pop("input_name"), "missing required field `input_name`"),
-        (lambda told: told["checksums"].pop("heart.onnx"), "has no checksum for heart.onnx"),
-        (lambda told: told["heart"].update(crop=CROP // 2), "does not fit bundle.json"),
-        (lambda told: told["heart"].update(output_name="nothing"), "not those of bundle.json"),
+        (lambda manifest: manifest["heart"].update(crop=257), "no valid 'heart'"),
+        (lambda manifest: manifest["heart"].update(crop="64"), r"Expected `int`, got `str` - at `\$.heart.crop`"),
+        (lambda manifest: manifest["heart"].pop("input_name"), "missing required field `input_name`"),
+        (lambda manifest: manifest["checksums"].pop("heart.onnx"), "has no checksum for heart.onnx"),
+        (lambda manifest: manifest["heart"].update(crop=CROP // 2), "does not fit bundle.json"),
+        (lambda manifest: manifest["heart"].update(output_name="nothing"), "not those of bundle.json"),
     ],
 )
 def test_a_manifest_that_does_not_fit_the_second_graph_is_an_error(change, message, copy):
-    told = json.loads((copy / "bundle.json").read_text())
-    change(told)
-    (copy / "bundle.json").write_text(json.dumps(told))
+    manifest = json.loads((copy / "bundle.json").read_text())
+    change(manifest)
+    (copy / "bundle.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=message):
         load_segmenter(copy)
 
@@ -227,8 +227,8 @@ def test_both_graphs_of_a_bundle_are_run(two_passes):
     # This network has hardly learned: a finder that is made sure of points to what the refiner is shown.
     assert segmenter.finder is not None
     sure = replace(segmenter, finder=replace(segmenter.finder, session=Sure(segmenter.finder.session)))
-    found = sure.segment(cine, lambda done, total: steps.append((done, total)))
-    assert found.labels.shape == cine.pixels.shape and steps[-1] == (9, 9)
+    predicted = sure.segment(cine, lambda done, total: steps.append((done, total)))
+    assert predicted.labels.shape == cine.pixels.shape and steps[-1] == (9, 9)
     scores = sure.scores(cine, sure.placement(cine))
     crop = sure.bundle.heart.crop
     assert scores.crop.size == crop and scores.regions[Structure.CAVITY].shape[-2:] == (crop, crop)

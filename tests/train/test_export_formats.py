@@ -62,12 +62,12 @@ def expected(run_folder, discs) -> tuple[np.ndarray, np.ndarray]:
     return images, np.asarray(network(images))
 
 
-def told(folder: Path, name: str) -> dict:
+def content(folder: Path, name: str) -> dict:
     return json.loads((folder / name).read_text())
 
 
 def test_litert_files_of_all_precisions_are_the_network(litert, capsys):
-    report = told(litert, "parity.json")
+    report = content(litert, "parity.json")
     assert report["schema"] == "cinesax/parity/1" and report["data"]["split"] == "validation"
     by_precision = {one["precision"]: one for one in report["networks"]}
     assert list(by_precision) == ["float32", "float16", "int8"]
@@ -104,7 +104,7 @@ def test_int8_computes_in_whole_numbers(litert):
 
 
 def test_the_manifest_tells_how_to_run_the_files(litert, discs):
-    manifest = told(litert, "network.json")
+    manifest = content(litert, "network.json")
     assert (manifest["schema"], manifest["format"], manifest["name"]) == ("cinesax/network/1", "litert", "discs")
     assert manifest["framing"] == discs.framing.to_dict() and manifest["classes"] == {"1": "CAVITY"}
     assert [one["size"] for one in manifest["networks"]] == [256] * 3
@@ -118,11 +118,11 @@ def test_the_manifest_tells_how_to_run_the_files(litert, discs):
 
 
 def test_a_savedmodel_is_the_network(savedmodel):
-    (one,) = told(savedmodel, "parity.json")["networks"]
+    (one,) = content(savedmodel, "parity.json")["networks"]
     assert one["file"] == "graph" and one["precision"] == "float32" and one["changed_pixels"] <= 2
     assert one["largest_difference"] < 1e-4 and one["dice"] > 0.999
     assert one["bytes"] == sum(path.stat().st_size for path in (savedmodel / "graph").rglob("*") if path.is_file())
-    assert "graph/saved_model.pb" in told(savedmodel, "network.json")["checksums"]
+    assert "graph/saved_model.pb" in content(savedmodel, "network.json")["checksums"]
 
 
 LITERT = """
@@ -237,10 +237,10 @@ def test_the_figures_are_what_they_say():
     known[3] = False  # nobody has said what the fourth shows
     images = np.zeros((4, 4, 4, 1), np.float32)
     images[:, 0, 0, 0] = np.arange(4)
-    found = compare(fixed(first), fixed(second), Slices(("a", "b", "c", "d"), images, truth, known))
-    assert (found.slices, found.pixels, found.changed_pixels, found.largest_difference) == (4, 64, 2, 1.0)
-    assert found.dice == pytest.approx((1 + 2 / 3 + 1 + 0) / 4) and found.lowest_dice == 0
-    assert found.dice_with_experts_keras == 1 and found.dice_with_experts == pytest.approx((3 + 2 / 3) / 4)
+    compared = compare(fixed(first), fixed(second), Slices(("a", "b", "c", "d"), images, truth, known))
+    assert (compared.slices, compared.pixels, compared.changed_pixels, compared.largest_difference) == (4, 64, 2, 1.0)
+    assert compared.dice == pytest.approx((1 + 2 / 3 + 1 + 0) / 4) and compared.lowest_dice == 0
+    assert compared.dice_with_experts_keras == 1 and compared.dice_with_experts == pytest.approx((3 + 2 / 3) / 4)
 
 
 def test_what_differs_too_much_is_refused():

@@ -43,21 +43,21 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 def test_any_number_of_processes_gives_the_same_files(tmp_path, monkeypatch):
     monkeypatch.setattr("cinesax.train.data.prepare._WORTH_A_PROCESS_SECONDS", 0.001)
-    found = find_sources([_pairs(tmp_path / "pairs", {"A": 1, "B": 2, "C": 3})]).sources
-    (whole,) = found
+    by_folder = find_sources([_pairs(tmp_path / "pairs", {"A": 1, "B": 2, "C": 3})]).sources
+    (whole,) = by_folder
     assert isinstance(whole, PairsSource)
     sources = [PairsSource((pair,), whole.labelled) for pair in whole.pairs]
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     for workers in (1, 2):
         prepare(
             {"train": sources},
             tmp_path / f"by{workers}",
             framing=Framing(),
             workers=workers,
-            progress=lambda done, total: told.append((done, total)),
+            progress=lambda done, total: progress.append((done, total)),
         )
     assert _files(tmp_path / "by1") == _files(tmp_path / "by2")
-    assert told == [(done, 6) for done in range(1, 7)] * 2
+    assert progress == [(done, 6) for done in range(1, 7)] * 2
     assert len(list((tmp_path / "by1").glob("*.tfrecord"))) == 6
 
 
@@ -89,8 +89,8 @@ def _works(process: int) -> bool:
 def _until(look, *, at_least: int, seconds: float = 120) -> list[int]:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if len(found := look()) >= at_least:
-            return found
+        if len(matches := look()) >= at_least:
+            return matches
         time.sleep(0.1)
     pytest.fail("nothing happened")
 

@@ -236,10 +236,13 @@ def test_an_example_that_contradicts_itself_cannot_be_made():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda told: told["cases"]["A"].update(n="four"), r"Expected `int`, got `str` - at `\$.cases\[...\].n`"),
-        (lambda told: told["cases"]["A"].update(kind="wish"), "Invalid enum value 'wish'"),
-        (lambda told: told.pop("splits"), "missing required field `splits`"),
-        (lambda told: told["framing"].update(size=3), "framing settings are not valid"),
+        (
+            lambda manifest: manifest["cases"]["A"].update(n="four"),
+            r"Expected `int`, got `str` - at `\$.cases\[...\].n`",
+        ),
+        (lambda manifest: manifest["cases"]["A"].update(kind="wish"), "Invalid enum value 'wish'"),
+        (lambda manifest: manifest.pop("splits"), "missing required field `splits`"),
+        (lambda manifest: manifest["framing"].update(size=3), "framing settings are not valid"),
     ],
 )
 def test_what_dataset_json_cannot_say_is_one_line(discs, tmp_path, change, message):

@@ -234,17 +234,20 @@ def test_config_json_says_what_it_said_before_and_newer_keys_do_no_harm(quick_ru
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda told: told["config"].update(epochs="many"), r"Expected `int`, got `str` - at `\$.config.epochs`"),
-        (lambda told: told["config"].update(epochs=0), "epochs, steps, batch and validate_every must be at least 1"),
-        (lambda told: told["config"]["model"].update(network="vnet"), "no network 'vnet'"),
-        (lambda told: told["config"]["model"].update(channels=4), "settings of the network 'unet' are damaged"),
-        (lambda told: told.pop("train_cases"), "missing required field `train_cases`"),
+        (lambda record: record["config"].update(epochs="many"), r"Expected `int`, got `str` - at `\$.config.epochs`"),
+        (
+            lambda record: record["config"].update(epochs=0),
+            "epochs, steps, batch and validate_every must be at least 1",
+        ),
+        (lambda record: record["config"]["model"].update(network="vnet"), "no network 'vnet'"),
+        (lambda record: record["config"]["model"].update(channels=4), "settings of the network 'unet' are damaged"),
+        (lambda record: record.pop("train_cases"), "missing required field `train_cases`"),
     ],
 )
 def test_what_config_json_cannot_say_is_one_line(tmp_path, change, message):
-    told = copy.deepcopy(EARLY)
-    change(told)
-    (tmp_path / "config.json").write_text(json.dumps(told))
+    record = copy.deepcopy(EARLY)
+    change(record)
+    (tmp_path / "config.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=message) as caught:
         open_run(tmp_path)
     assert "\n" not in str(caught.value)

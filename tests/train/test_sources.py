@@ -286,9 +286,9 @@ def test_of_twins_the_dicom_is_kept_and_the_pictures_are_listed(tmp_path):
 def test_a_folder_with_several_patients_says_so(tmp_path):
     _study(tmp_path / "all" / "P-01", tmp_path / "all" / "contours" / "P-01")
     write_exam(tmp_path / "all", _heart(2))
-    found = find_sources([tmp_path / "all"])
-    assert [s.case for s in found.sources if isinstance(s, StudySource)] == ["P-01"]
-    assert {reason for _, reason in found.unused} == {"in a folder with files of several patients"}
+    sources = find_sources([tmp_path / "all"])
+    assert [s.case for s in sources.sources if isinstance(s, StudySource)] == ["P-01"]
+    assert {reason for _, reason in sources.unused} == {"in a folder with files of several patients"}
 
 
 @pytest.mark.data

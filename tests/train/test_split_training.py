@@ -50,9 +50,9 @@ def test_a_crop_at_the_heart_does_not_know_where_held_out_slices_have_it(discs):
 def test_a_run_by_slices_says_what_it_held_out_and_goes_on_with_the_same(discs, tmp_path):
     split = split_examples(discs, "slices-5", seed=2)
     begun = train(discs, tmp_path / "run", replace(QUICK, epochs=1), split=split)
-    told = json.loads((begun.folder / "config.json").read_text())
-    assert told["fold"] is None
-    assert told["split"] == {
+    config = json.loads((begun.folder / "config.json").read_text())
+    assert config["fold"] is None
+    assert config["split"] == {
         "name": "slices-5",
         "seed": 2,
         "shared_cases": list(split.shared_cases),
@@ -60,7 +60,7 @@ def test_a_run_by_slices_says_what_it_held_out_and_goes_on_with_the_same(discs, 
         "held_out": list(split.held_out),
     }
     held, trained = cases_of(discs, split)
-    assert (told["held_out_cases"], told["train_cases"]) == (held, trained) and set(held) & set(trained)
+    assert (config["held_out_cases"], config["train_cases"]) == (held, trained) and set(held) & set(trained)
     assert split.shared_cases == tuple(sorted(set(held) & set(trained)))
     assert "val_dice" in (begun.folder / "history.csv").read_text().splitlines()[0]
 

@@ -152,12 +152,12 @@ def test_what_the_split_of_the_course_hides(real, tmp_path):
     examples = [replace(blank, name=one.name, case=one.case) for one in seen if one.side == "train"]
     dataset = write_dataset({"train": examples}, tmp_path / "set", framing=Framing())
     index = {one.name: i for i, one in enumerate(seen)}
-    found = {}
+    copies = {}
     for name in ("course-234-26", "patients-26"):
         split = split_examples(dataset, name)
         sides = {**dict.fromkeys(split.train, "training"), **dict.fromkeys(split.held_out, "held out")}
         members = [Seen(one, seen[index[one]].case, Kind.PAIRS, side) for one, side in sides.items()]
-        found[name] = find_leaks(members, fine[[index[one] for one in sides]])
-    assert found["patients-26"] == []
-    with_images = [leak for leak in found["course-234-26"] if leak.pairs]
+        copies[name] = find_leaks(members, fine[[index[one] for one in sides]])
+    assert copies["patients-26"] == []
+    with_images = [leak for leak in copies["course-234-26"] if leak.pairs]
     assert len(with_images) >= 10 and all(leak.cases[0] == leak.cases[1] for leak in with_images)

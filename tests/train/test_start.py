@@ -200,8 +200,8 @@ def test_of_a_bundle_with_two_passes_the_one_that_is_asked_for_is_taken(tiny_bun
     close = build(config, size=size)
     to_onnx(close, tmp_path / "heart.onnx")
     bundle = open_bundle(tiny_bundle)
-    told = msgspec.structs.replace(bundle.training, heart=HeartTraining(config={"model": to_dict(config)}))
-    two = replace(bundle, folder=tmp_path / "two", heart=HeartPass(size, "image", "Identity:0"), training=told)
+    training = msgspec.structs.replace(bundle.training, heart=HeartTraining(config={"model": to_dict(config)}))
+    two = replace(bundle, folder=tmp_path / "two", heart=HeartPass(size, "image", "Identity:0"), training=training)
     write_bundle(two, bundle.graph_path, "", heart=tmp_path / "heart.onnx")
     start = open_start(two.folder, replace(config, classes=3))
     assert start.config == config

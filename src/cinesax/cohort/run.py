@@ -199,12 +199,12 @@ def _no_exam(cohort: Cohort, plan: Plan) -> str:
     """What to say where nothing below the root is an exam; "" where something is, or where a list names paths."""
     if plan.count() and (cohort.root is None or plan.holds_images()):
         return ""
-    told = f"there is no exam below {cohort.root or 'the paths of the list'}"
+    message = f"there is no exam below {cohort.root or 'the paths of the list'}"
     unreadable = next(plan.exams(), None)
     if unreadable is None:
-        return told
+        return message
     name = (unreadable.files[0].member or unreadable.files[0].path.name) if unreadable.files else unreadable.root.name
-    return f"{told}: no file there can be read as an image, such as {name}"
+    return f"{message}: no file there can be read as an image, such as {name}"
 
 
 def _roots(cohort: Cohort) -> Iterator[tuple[Path, str, dict[str, str]]]:

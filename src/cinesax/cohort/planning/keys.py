@@ -54,8 +54,8 @@ def _keys(base: str, exams: list[Row], given: list[Row]) -> dict[str, str]:
     keys: dict[str, str] = {}
     # The same files, else the same study and patient, else the same place.
     for what in (2, 0, 1):
-        for draft, *told in exams:
-            same = [key for key, earlier in free.items() if told[what] and earlier[what] == told[what]]
+        for draft, *facts in exams:
+            same = [key for key, earlier in free.items() if facts[what] and earlier[what] == facts[what]]
             if draft not in keys and same:
                 keys[draft] = same[0]
                 del free[same[0]]

@@ -40,11 +40,11 @@ def belonging(stream: BinaryIO) -> Belonging:
     with understanding():
         refuse_other_files(stream)
         parsed = parse_file(inflated(stream), _WANTED, last=_STUDY)
-        found = parsed.elements
-        sop_class = text(*raw_value(found, _SOP_CLASS)) or text(*raw_value(parsed.meta, 0x00020002))
+        elements = parsed.elements
+        sop_class = text(*raw_value(elements, _SOP_CLASS)) or text(*raw_value(parsed.meta, 0x00020002))
         return Belonging(
-            text(*raw_value(found, _STUDY)),
-            text(*raw_value(found, _PATIENT)),
-            text(*raw_value(found, _INSTANCE)),
+            text(*raw_value(elements, _STUDY)),
+            text(*raw_value(elements, _PATIENT)),
+            text(*raw_value(elements, _INSTANCE)),
             is_directory=sop_class == DICOMDIR,
         )

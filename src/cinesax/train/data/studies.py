@@ -79,14 +79,14 @@ def read_approved(folder: Path, exams: Path | None, *, framing: Framing) -> tupl
             written with the patient).
         framing: how the network sees the frames.
     """
-    told = folder / JSON_NAME
+    given = folder / JSON_NAME
     try:
         exam = None if exams is None else _exam_of(folder, exams)
         analysis = read_results(folder, exam)
     except CinesaxError as error:
-        return [], [(told, f"patient left out: {error}")]
+        return [], [(given, f"patient left out: {error}")]
     if analysis.approval is None:
-        return [], [(told, "patient left out: nobody has approved these results")]
+        return [], [(given, "patient left out: nobody has approved these results")]
     return list(from_approved(analysis.case, analysis.cine, analysis.segmentation, framing)), []
 
 
