@@ -46,6 +46,8 @@ class Stub:
                 pass
         if description == "SLOW" and "CROWD_SLOW" in os.environ:
             time.sleep(60)
+        if description == "BLOCK":
+            _wait_for_go(cine.source.paths[0])
         if description == "MEMORY":
             np.ones(3 * 1024**3 // 8)
         if description == "CRASH":
@@ -57,6 +59,13 @@ class Stub:
             with victim.open("ab") as stream:
                 stream.write(b"\0\0")
         return replace(objects.ring(cine), author=self.name)
+
+
+def _wait_for_go(folder: Path) -> None:
+    """Say that an exam is being worked on, and go on when the test says so."""
+    (folder.parent / f".working on {folder.name}").touch()
+    while not (folder.parent / ".go").exists():
+        time.sleep(0.05)
 
 
 def stub(options: Options) -> Stub:
@@ -192,9 +201,14 @@ def _linked(root: Path) -> dict[str, str]:
 class InThisProcess:
     """An engine without processes and without limits, for exams that need none."""
 
-    def run(self, setup: Setup[Task, Result], tasks: Iterable[Task], limits: Limits) -> Iterator[Outcome[Task, Result]]:
+    def run(
+        self, setup: Setup[Task, Result], tasks: Iterable[Task | None], limits: Limits
+    ) -> Iterator[Outcome[Task, Result]]:
         work = setup()
         for task in tasks:
+            if task is None:
+                time.sleep(0.2)
+                continue
             yield Outcome(task, work(task))
 
 
@@ -207,6 +221,7 @@ def go(
     again: Again | None = None,
     outputs: tuple[str, ...] = (),
     version: str = "1",
+    limits: Limits = LIMITS,
 ) -> Progress:
     """One run, with tables and page.
 
@@ -218,6 +233,7 @@ def go(
         again: what runs again.
         outputs: of each exam.
         version: of the network.
+        limits: of each exam.
     """
     options = Options(outputs=outputs)
     network = (f"stub {version}", NETWORK[1])
@@ -226,7 +242,7 @@ def go(
         Cohort(results, root, stores=tuple(stores_beside(results))),
         work,
         engine or (LocalEngine(jobs) if jobs else InThisProcess()),
-        limits=LIMITS,
+        limits=limits,
         again=again,
     )
     tabulate(results, work)

@@ -174,8 +174,8 @@ def test_two_runs_at_once_share_the_work(root: Path) -> None:
     other = subprocess.Popen(
         [sys.executable, "-m", "crowd", str(root), str(out)], env={**os.environ, "PYTHONPATH": paths}
     )
-    progress = crowd.go(root, out)
-    assert other.wait() == 0
+    progress = crowd.go(root, out, jobs=2)
+    assert other.wait(timeout=60) == 0
     assert progress.planned == GOOD + 1
     crowd.go(root, root.parent / "quiet")
     assert (out / "cohort.csv").read_bytes() == (root.parent / "quiet" / "cohort.csv").read_bytes()
@@ -208,7 +208,9 @@ class Meanwhile(crowd.InThisProcess):
     def __init__(self, what: Callable[[], object]) -> None:
         self._what = what
 
-    def run(self, setup: Setup[Task, Result], tasks: Iterable[Task], limits: Limits) -> Iterator[Outcome[Task, Result]]:
+    def run(
+        self, setup: Setup[Task, Result], tasks: Iterable[Task | None], limits: Limits
+    ) -> Iterator[Outcome[Task, Result]]:
         for number, outcome in enumerate(super().run(setup, tasks, limits)):
             if number == 0:
                 self._what()

@@ -109,6 +109,24 @@ def test_tasks_are_taken_when_they_are_needed_and_processes_end_with_the_run() -
     assert not children() & before
 
 
+def test_what_is_finished_is_handed_over_while_there_is_no_further_task_yet() -> None:
+    """Two runs that share exams wait for one another: each must hand over what it has finished."""
+    seen: list[str] = []
+
+    def tasks() -> Iterator[str | None]:
+        yield "a"
+        for _ in range(20):
+            if seen:
+                yield "b"
+                return
+            yield None
+        raise AssertionError("the outcome of a was never handed over")
+
+    for outcome in LocalEngine(2).run(setup, tasks(), LIMITS):
+        seen.append(outcome.task)
+    assert seen == ["a", "b"]
+
+
 def children() -> set[int]:
     """Worker processes of this process that still run."""
     pids = set()

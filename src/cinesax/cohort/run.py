@@ -27,7 +27,6 @@ from cinesax.cohort.work import ExamWork, failure, keep_failure
 from cinesax.core.errors import CinesaxError, InputError, OutputError, UsageError
 from cinesax.engines.work import Engine, Limits, Loss, Outcome
 
-_WAIT_SECONDS = 1.0
 _LOSSES = {
     Loss.MEMORY: Reason.MEMORY,
     Loss.TIME: Reason.TIME,
@@ -255,8 +254,12 @@ class _Chooser:
         return (changed or other or failed) and human_version(folder, receipt, self.stores) is None
 
 
-def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) -> Iterator[Planned]:
-    """The exams that need work. Exams that another run has claimed come last, when that run releases them."""
+def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) -> Iterator[Planned | None]:
+    """The exams that need work. Exams that another run has claimed come last, when that run releases them.
+
+    None says that only such exams are left. To wait here instead would stop this run from noting what it has finished,
+    and the other run may be waiting for just that.
+    """
     elsewhere: list[str] = []
     for planned in plan.exams():
         if not chooser.needs_work(planned):
@@ -282,7 +285,8 @@ def _tasks(plan: Plan, claims: Claims, chooser: _Chooser, progress: Progress) ->
             else:
                 progress.up_to_date += 1
                 claims.give_back(planned.key)
-        time.sleep(_WAIT_SECONDS)
+        if elsewhere:
+            yield None
 
 
 def _note(outcome: "Outcome[Planned, Receipt]", work: ExamWork, progress: Progress) -> None:

@@ -21,6 +21,7 @@ _FROM_OUTSIDE = (signal.SIGKILL if sys.platform != "win32" else signal.SIGTERM, 
 _TAIL_BYTES = 4096
 # A child process of the worker may hold the pipe open.
 _PATIENCE_SECONDS = 2.0
+_PAUSE_SECONDS = 1.0
 
 
 @dataclass(eq=False, slots=True)
@@ -56,7 +57,9 @@ class LocalEngine:
 
     jobs: int = 1
 
-    def run(self, setup: Setup[Task, Result], tasks: Iterable[Task], limits: Limits) -> Iterator[Outcome[Task, Result]]:
+    def run(
+        self, setup: Setup[Task, Result], tasks: Iterable[Task | None], limits: Limits
+    ) -> Iterator[Outcome[Task, Result]]:
         """Do every task: see `Engine`."""
         crew: _Crew[Task, Result] = _Crew(setup, limits)
         try:
@@ -75,8 +78,9 @@ class _Crew(Generic[Task, Result]):
     heard: "queue.SimpleQueue[_Heard[Task]]" = field(default_factory=queue.SimpleQueue)
     again: list[tuple[Task, int]] = field(default_factory=list)
     attempts: dict[int, int] = field(default_factory=dict)
+    ask_again: float = 0.0
 
-    def work(self, tasks: Iterator[Task], jobs: int) -> Iterator[Outcome[Task, Result]]:
+    def work(self, tasks: Iterator[Task | None], jobs: int) -> Iterator[Outcome[Task, Result]]:
         more = True
         while True:
             more = self._assign(tasks, jobs) if more or self.again else False
@@ -86,17 +90,22 @@ class _Crew(Generic[Task, Result]):
             if outcome is not None:
                 yield outcome
 
-    def _assign(self, tasks: Iterator[Task], jobs: int) -> bool:
+    def _assign(self, tasks: Iterator[Task | None], jobs: int) -> bool:
         """Give every free worker a task; return whether there may be more tasks."""
         while sum(worker.busy for worker in self.workers) < jobs:
             if self.again:
-                task, attempts = self.again.pop()
-            else:
-                try:
-                    task, attempts = next(tasks), 0
-                except StopIteration:
-                    return False
-            self._give(task, attempts)
+                self._give(*self.again.pop())
+                continue
+            if time.monotonic() < self.ask_again:
+                break
+            try:
+                task = next(tasks)
+            except StopIteration:
+                return False
+            if task is None:
+                self.ask_again = time.monotonic() + _PAUSE_SECONDS
+                break
+            self._give(task, 0)
         return True
 
     def _give(self, task: Task, attempts: int) -> None:
@@ -144,8 +153,9 @@ class _Crew(Generic[Task, Result]):
 
     def _next(self) -> Outcome[Task, Result] | None:
         """Wait for a message, or until a task's time is over."""
-        busy = [worker for worker in self.workers if worker.busy]
-        wait = min((worker.deadline for worker in busy), default=time.monotonic()) - time.monotonic()
+        now = time.monotonic()
+        deadlines = [worker.deadline for worker in self.workers if worker.busy]
+        wait = min([*deadlines, *([self.ask_again] if self.ask_again > now else [])], default=now) - now
         try:
             # Short waits: on some systems an endless wait delays Ctrl-C.
             heard = self.heard.get(timeout=min(max(wait, 0.0), 1.0))

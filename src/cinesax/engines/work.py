@@ -71,10 +71,13 @@ class Outcome(Generic[Task, Result]):
 class Engine(Protocol):
     """The interface that the rest of the package uses."""
 
-    def run(self, setup: Setup[Task, Result], tasks: Iterable[Task], limits: Limits) -> Iterator[Outcome[Task, Result]]:
+    def run(
+        self, setup: Setup[Task, Result], tasks: Iterable[Task | None], limits: Limits
+    ) -> Iterator[Outcome[Task, Result]]:
         """Do every task; outcomes come as soon as they are ready. Closing the iterator stops all work.
 
-        Tasks are taken from their iterable only when a worker is free, so there may be a million of them.
+        Tasks are taken from their iterable only when a worker is free, so there may be a million of them. None says
+        that there is no task at present: the engine goes on with what it has, and asks again a second later.
 
         Raises:
             CinesaxError: `setup` raised it in a worker, so no task can be done.
