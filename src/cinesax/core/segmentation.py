@@ -359,10 +359,14 @@ def _checked(contours: Mapping[ContourKey, Polygons], frames: tuple[int, ...]) -
 
 def polygon_area(polygon: Floats) -> float:
     """Area of a closed polygon in square pixels (the shoelace formula), without sign."""
+    return abs(_signed_area(polygon))
+
+
+def _signed_area(polygon: Floats) -> float:
     x, y = polygon[:, 0], polygon[:, 1]
-    # Joined by hand: np.roll takes longer than everything else here, and a study has hundreds of polygons.
+    # Joined by hand: np.roll takes longer than everything else here, and a noisy mask has thousands of polygons.
     next_x, next_y = np.concatenate((x[1:], x[:1])), np.concatenate((y[1:], y[:1]))
-    return abs(float(np.dot(x, next_y) - np.dot(y, next_x))) / 2
+    return (float(np.dot(x, next_y)) - float(np.dot(y, next_x))) / 2
 
 
 def area_px(polygons: Iterable[Floats]) -> float:
@@ -387,11 +391,6 @@ def trace(inside: NDArray[Any], *, level: float = 0.5) -> Polygons:
     # contourpy runs counter-clockwise around higher values (x right, y up): holes have the other sign.
     outer = [polygon for polygon in polygons if _signed_area(polygon) > 0]
     return tuple(sorted(outer, key=polygon_area, reverse=True))
-
-
-def _signed_area(polygon: Floats) -> float:
-    x, y = polygon[:, 0], polygon[:, 1]
-    return (float(np.dot(x, np.roll(y, -1))) - float(np.dot(y, np.roll(x, -1)))) / 2
 
 
 def rasterise(polygons: Iterable[Floats], shape: tuple[int, int], *, subsamples: int = 8) -> NDArray[np.bool_]:
@@ -435,10 +434,10 @@ def _add_coverage(covered: Floats, polygon: Floats, subsamples: int) -> None:
     np.add.at(covered, (row, a), np.where(within, right - left, a + 1 - left))
     np.add.at(covered, (row, b), np.where(within, 0.0, right - b))
     # The pixels between are fully covered: +1 where they begin, -1 where they end, then a sum along x.
-    steps = np.zeros_like(covered)
-    np.add.at(steps, (row[~within], a[~within] + 1), 1.0)
-    np.add.at(steps, (row[~within], b[~within]), -1.0)
-    covered += np.cumsum(steps, axis=1)
+    steps = np.zeros((max(0, last - first), columns + 1))
+    np.add.at(steps, (row[~within] - first, a[~within] + 1), 1.0)
+    np.add.at(steps, (row[~within] - first, b[~within]), -1.0)
+    covered[first : first + len(steps)] += np.cumsum(steps, axis=1)
 
 
 def from_contours(
