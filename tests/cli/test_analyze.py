@@ -75,8 +75,11 @@ def analyze(*arguments: object, code: str | None = None) -> "subprocess.Complete
 
 
 def run(*arguments: object) -> int:
-    """The same within this process."""
-    return main(["analyze", *map(str, arguments)])
+    """The exit code of the same within this process."""
+    try:
+        return main(["analyze", *map(str, arguments)])
+    except SystemExit as ended:  # of the parser
+        return int(ended.code or 0)
 
 
 def given(exam: Path) -> tuple[object, ...]:
@@ -123,9 +126,12 @@ def test_values_can_be_given(exam: Path) -> None:
         (("--format", "xml"), 2),
     ],
 )
-def test_options_that_cannot_be_meant(exam: Path, options: tuple[str, ...], exit_code: int) -> None:
-    done = analyze(*given(exam), *options)
-    assert done.returncode == exit_code and done.stdout == "" and "Traceback" not in done.stderr
+def test_options_that_cannot_be_meant(
+    exam: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], exit_code: int
+) -> None:
+    assert run(*given(exam), *options) == exit_code
+    said = capsys.readouterr()
+    assert said.out == "" and "error: " in said.err and "Traceback" not in said.err
 
 
 def test_one_phase_for_both_ed_and_es_is_one_clear_error(exam: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +193,9 @@ def test_contours_of_results_inside_of_the_folder_that_is_measured(exam: Path, t
     assert run(*again) == 0
 
 
-def test_bad_input_is_one_line_and_leaves_nothing(exam: Path, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_leaves_nothing(
+    exam: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "jpegs").mkdir()
     (tmp_path / "jpegs" / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(1000))
@@ -204,18 +212,22 @@ def test_bad_input_is_one_line_and_leaves_nothing(exam: Path, tmp_path: Path) ->
         ((exam / "exam.nii.gz", "-o", out, "--model", tmp_path / "empty"), 6),
     ]
     for arguments, exit_code in cases:
-        done = analyze(*arguments)
-        assert done.returncode == exit_code, (arguments, done.stderr)
-        assert done.stderr.startswith("cinesax: error: ") and done.stderr.count("\n") == 1, done.stderr
+        assert run(*arguments) == exit_code, arguments
+        error = capsys.readouterr().err
+        assert error.startswith("cinesax: error: ") and error.count("\n") == 1, error
+    done = analyze(*cases[-1][0])
+    assert (done.returncode, done.stderr) == (cases[-1][1], error)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_output_that_cannot_be_written_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("mine")
     for out in ("/proc/nowhere/out", tmp_path / "file", tmp_path / "file" / "out", tmp_path):
-        done = analyze(tmp_path / "absent", "-o", out)
-        assert done.returncode == 7, done.stderr
-        assert done.stderr.startswith("cinesax: error: ") and done.stderr.count("\n") == 1
+        assert run(tmp_path / "absent", "-o", out) == 7
+        error = capsys.readouterr().err
+        assert error.startswith("cinesax: error: ") and error.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -13,6 +13,7 @@ from cinesax.train.data.augment import Augmentation  # noqa: E402
 from cinesax.train.data.examples import Example, Kind, from_phantoms  # noqa: E402
 from cinesax.train.data.pipeline import PipelineConfig  # noqa: E402
 from cinesax.train.data.records import Dataset, open_dataset, write_dataset  # noqa: E402
+from cinesax.train.export.bundle import export  # noqa: E402
 from cinesax.train.fit.train import TrainConfig, train  # noqa: E402
 from cinesax.train.nets import FCNConfig, UNetConfig  # noqa: E402
 from shared import made_once  # noqa: E402
@@ -75,6 +76,13 @@ TINY = TrainConfig(
 def run_folder(discs: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training of a tiny network."""
     return made_once(tmp_path_factory, "tiny", lambda folder: train(discs, folder, TINY, fold=0))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a bundle. Do not write into it."""
+    scores = {"held out": {"dice": 0.5}}
+    return made_once(tmp_path_factory, "tiny bundle", lambda folder: export(run_folder, folder, scores=scores))
 
 
 # For everything that is not about what is learned: a training of 6 steps, most of whose time is building its graph.

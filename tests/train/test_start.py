@@ -15,7 +15,7 @@ from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.errors import BundleError, InputError, UsageError  # noqa: E402
 from cinesax.network.bundle import HeartPass, HeartTraining, open_bundle, write_bundle  # noqa: E402
 from cinesax.train.data.records import Dataset  # noqa: E402
-from cinesax.train.export.bundle import export, to_onnx  # noqa: E402
+from cinesax.train.export.bundle import to_onnx  # noqa: E402
 from cinesax.train.fit.config import TrainConfig  # noqa: E402
 from cinesax.train.fit.runs import open_run  # noqa: E402
 from cinesax.train.fit.start import check_start, open_start, take_over  # noqa: E402
@@ -24,11 +24,6 @@ from cinesax.train.nets import FCNConfig, UNetConfig, build, from_dict, to_dict 
 from cinesax.train.nets.onnx_weights import read_weights  # noqa: E402
 
 from .conftest import QUICK, TINY  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def tiny_bundle(run_folder, tmp_path_factory) -> Path:
-    return export(run_folder, tmp_path_factory.mktemp("bundles") / "tiny").folder
 
 
 def noise(size: int, *, count: int = 2) -> np.ndarray:

@@ -28,8 +28,8 @@ from cinesax.train.fit.train import open_run, train  # noqa: E402
 from .conftest import QUICK, disc_example  # noqa: E402
 
 
-def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, discs, tmp_path):
-    bundle = export(run_folder, tmp_path / "bundle", name="tiny", scores={"held out": {"dice": 0.5}})
+def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, tiny_bundle, discs):
+    bundle = open_bundle(tiny_bundle)
     assert bundle.training.cases and "PHANTOM" not in str(bundle.training.cases)
     assert "not a medical device" in (bundle.folder / "CARD.md").read_text().lower()
     segmenter = load_segmenter(bundle.folder, threads=1)
@@ -46,22 +46,20 @@ def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, discs, 
     assert evaluate(studies, segmenter.segment).dice.mean() > 0.6
 
 
-def test_a_bundle_runs_where_tensorflow_is_not(run_folder, tmp_path):
-    bundle = export(run_folder, tmp_path / "bundle")
+def test_a_bundle_runs_where_tensorflow_is_not(tiny_bundle):
     script = (
         "import sys; sys.modules['tensorflow'] = None; sys.modules['keras'] = None\n"
         "import numpy as np\n"
         "from cinesax.core.cine import Cine\n"
         "from cinesax.network.segmenter import load_segmenter\n"
-        f"s = load_segmenter({str(bundle.folder)!r})\n"
+        f"s = load_segmenter({str(tiny_bundle)!r})\n"
         "print(s.segment(Cine(np.zeros((2, 1, 64, 64)), None)).labels.shape)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(2, 1, 64, 64)"
 
 
-def test_a_damaged_bundle_is_refused(run_folder, tmp_path):
-    good = export(run_folder, tmp_path / "good").folder
+def test_a_damaged_bundle_is_refused(tiny_bundle, tmp_path):
     for name, damage, message in (
         ("graph.onnx", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "wrong checksum"),
         ("bundle.json", lambda b: b[:-20], "not valid JSON"),
@@ -70,12 +68,12 @@ def test_a_damaged_bundle_is_refused(run_folder, tmp_path):
     ):
         bad = tmp_path / "bad"
         shutil.rmtree(bad, ignore_errors=True)
-        shutil.copytree(good, bad)
+        shutil.copytree(tiny_bundle, bad)
         (bad / name).write_bytes(damage((bad / name).read_bytes()))
         with pytest.raises(BundleError, match=message):
             open_bundle(bad)
     (bad / "graph.onnx").unlink()
-    shutil.copy(good / "bundle.json", bad)
+    shutil.copy(tiny_bundle / "bundle.json", bad)
     with pytest.raises(BundleError, match="incomplete"):
         open_bundle(bad)
     with pytest.raises(BundleError, match="not a bundle"):
@@ -152,8 +150,7 @@ def _edited(good: Path, folder: Path, **values) -> Path:
     return folder
 
 
-def test_a_bundle_that_does_not_fit_its_graph_is_refused(run_folder, tmp_path):
-    good = export(run_folder, tmp_path / "good").folder
+def test_a_bundle_that_does_not_fit_its_graph_is_refused(tiny_bundle, tmp_path):
     smaller = Framing(size=128)
     cases = {
         "framing_digest": {"framing": smaller.to_dict()},
@@ -163,16 +160,17 @@ def test_a_bundle_that_does_not_fit_its_graph_is_refused(run_folder, tmp_path):
     }
     for number, (message, values) in enumerate(cases.items()):
         with pytest.raises(BundleError, match=message):
-            load_segmenter(_edited(good, tmp_path / str(number), **values))
+            load_segmenter(_edited(tiny_bundle, tmp_path / str(number), **values))
 
 
-def test_a_bundle_is_never_lost_or_written_over_something_else(run_folder, tmp_path, monkeypatch):
+def test_a_bundle_is_never_lost_or_written_over_something_else(run_folder, tiny_bundle, tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("mine")
     with pytest.raises(OutputError, match="is a file"):
         export(run_folder, file)
     assert file.read_text() == "mine"
-    folder = export(run_folder, tmp_path / "bundle", version="1").folder
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, folder)
     rename = Path.rename
 
     def fails(self, target):
@@ -189,11 +187,11 @@ def test_a_bundle_is_never_lost_or_written_over_something_else(run_folder, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "file"]
 
 
-def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(run_folder, tmp_path):
+def test_a_prepared_set_gives_the_network_what_the_pairs_give_it(tiny_bundle, tmp_path):
     rng = np.random.default_rng(0)
     image = rng.gamma(2, 20, (90, 110)).clip(0, 255).astype(np.uint8)
     pair = labelled.write_pair(tmp_path / "pairs", "A-IM-0001-0001", image, image > 200)
-    segmenter = load_segmenter(export(run_folder, tmp_path / "bundle").folder)
+    segmenter = load_segmenter(tiny_bundle)
     fed: list[np.ndarray] = []
 
     class Spy:

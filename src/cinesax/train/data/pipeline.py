@@ -15,6 +15,10 @@ from cinesax.train.data.examples import Kind
 from cinesax.train.data.records import Dataset, parse, possible_classes
 
 CAVITY, WALL = "lv_cavity", "myocardium"
+
+# No function here branches on a tensor. Without this, TensorFlow rewrites each one for such branches: seconds at the
+# start of every training.
+_as_written = tf.autograph.experimental.do_not_convert
 _UNKNOWN = 255
 
 
@@ -58,7 +62,7 @@ class PipelineConfig:
 
 def _examples(dataset: Dataset, split: str, cases: Sequence[str], only: Sequence[str] | None = None) -> tf.data.Dataset:
     files = [str(path) for path in dataset.shards(split)]
-    records = tf.data.TFRecordDataset(files).map(parse, num_parallel_calls=1)
+    records = tf.data.TFRecordDataset(files).map(_as_written(parse), num_parallel_calls=1)
     records = records.filter(_among("case", cases))
     return records if only is None else records.filter(_among("name", only))
 
@@ -66,7 +70,7 @@ def _examples(dataset: Dataset, split: str, cases: Sequence[str], only: Sequence
 def _among(key: str, wanted: Sequence[str]) -> Callable[[dict[str, tf.Tensor]], tf.Tensor]:
     keys = tf.lookup.KeyValueTensorInitializer(tf.constant(list(wanted), tf.string), tf.ones(len(wanted), tf.int64))
     table = tf.lookup.StaticHashTable(keys, 0)
-    return lambda fields: table.lookup(fields[key]) > 0
+    return _as_written(lambda fields: table.lookup(fields[key]) > 0)
 
 
 def validation_batches(
@@ -111,7 +115,7 @@ def validation_batches(
         return tuple(tf.slice(x, [*tf.unstack(corner), 0], [crop, crop, x.shape[-1]]) for x in (image, label))
 
     count = count_examples(dataset, cases, only)
-    examples = _examples(dataset, split, cases, only).map(make)
+    examples = _examples(dataset, split, cases, only).map(_as_written(make))
     return examples.batch(batch).apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(2)
 
 
@@ -136,7 +140,7 @@ def _validation_with_context(
         image = memory.image(index, memory.neighbours[index])
         return tuple(tf.slice(x, [*corner, 0], [crop, crop, x.shape[-1]]) for x in (image, label))
 
-    batches = tf.data.Dataset.range(len(memory.cases)).map(make).batch(batch)
+    batches = tf.data.Dataset.range(len(memory.cases)).map(_as_written(make)).batch(batch)
     return batches.prefetch(2)
 
 
@@ -213,7 +217,7 @@ def training_batches(
         return image, possible_classes(label, memory.known[index], classes)
 
     steps = tf.data.Dataset.range(start * config.batch, 2**40)
-    batches = steps.map(make, num_parallel_calls=threads).batch(config.batch, drop_remainder=True)
+    batches = steps.map(_as_written(make), num_parallel_calls=threads).batch(config.batch, drop_remainder=True)
     return batches.prefetch(4)
 
 
