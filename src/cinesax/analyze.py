@@ -62,7 +62,7 @@ def analyze(
 
     Args:
         exam: a folder (any depth), a file or a zip of DICOM; a NIfTI file; a folder or list of NIfTI files that
-            together hold one cine (ED and ES, or one file a phase or a slice); or a Cine.
+            together hold one cine (ED and ES, or one file per phase or slice); or a Cine.
         segmentation: what to measure instead of running a network: a Segmentation, a NIfTI label file (or one for each
             phase), a DICOM segmentation or structure set, a cvi42 workspace, or a folder of contour files.
         labels: what the numbers in the label file mean: "acdc", "mnms", "totalsegmentator", or "lv=3,myo=2,rv=1".

@@ -32,7 +32,7 @@ def open_cine(
     """Read the short-axis cine of a folder, file or zip of DICOM, or of one or several NIfTI files.
 
     Args:
-        path: what to read; several NIfTI files (ED and ES, one file a phase or a slice), or a folder of them, are read
+        path: what to read; several NIfTI files (ED and ES, one file per phase or slice), or a folder of them, are read
             together.
         selection: which series, study or patient to read, if there are several.
         **choices: fields of the selection by name, such as `series_uid`.

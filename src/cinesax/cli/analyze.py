@@ -45,8 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=_path,
         nargs="+",
         metavar="FILE",
-        help="measure this NIfTI label file (or one a phase), DICOM SEG or RTSTRUCT, cvi42 workspace (.cvi42wsx) or "
-        "folder of contour files",
+        help="measure this segmentation: NIfTI labels (one file, or one per phase), a DICOM SEG or RTSTRUCT, a cvi42 "
+        "workspace (.cvi42wsx) or a folder of contour files",
     )
     source.add_argument("--model", type=_path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
     parser.add_argument(
@@ -63,7 +63,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         choices=("half", "any", "whole"),
-        help="slices at the base that count: wall around half of the blood (default), any LV blood, closed wall",
+        help="which slices at the base count: those with wall around half of the blood (half, the default), with any "
+        "LV blood (any), or with a closed wall (whole)",
     )
     parser.add_argument(
         "--unvalidated",
@@ -73,16 +74,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--papillary-muscles",
         choices=("included", "excluded"),
-        help="whether the cavity of --segmentation includes them (default: what a SEG says, otherwise included)",
+        help="whether the cavity of --segmentation includes the papillary muscles (default: what a SEG says, otherwise "
+        "included)",
     )
     given = parser.add_argument_group("instead of values from the exam")
-    given.add_argument("--ed-phase", type=int, metavar="N", help="end diastole, counted from 0")
-    given.add_argument("--es-phase", type=int, metavar="N", help="end systole, counted from 0")
+    given.add_argument("--ed-phase", type=int, metavar="N", help="the phase of end diastole, counted from 0")
+    given.add_argument("--es-phase", type=int, metavar="N", help="the phase of end systole, counted from 0")
     given.add_argument("--height-cm", type=float, metavar="CM", help="body height")
     given.add_argument("--weight-kg", type=float, metavar="KG", help="body weight")
     dicom = parser.add_argument_group("DICOM objects, which carry the patient's data")
     dicom.add_argument("--dicom", action="store_true", help="write SEG, SR and the report as PDF into OUT as well")
-    dicom.add_argument("--labelmap", action="store_true", help="SEG as label maps (DICOM 2024d) instead of BINARY")
+    dicom.add_argument("--labelmap", action="store_true", help="write SEG as label maps (DICOM 2024d), not BINARY")
     dicom.add_argument(
         "--secondary-captures", action="store_true", help="write pictures of ED and ES with contours for plain viewers"
     )
@@ -91,7 +93,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--content-time",
         type=_moment,
         metavar="TIME",
-        help="when they were made, such as 2024-05-31T14:30 (default: the latest date in the exam)",
+        help="when the objects were made, such as 2024-05-31T14:30 (default: the latest date in the exam)",
     )
     dicom.add_argument(
         "--repair-uids",

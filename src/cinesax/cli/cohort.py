@@ -1,9 +1,10 @@
 """Measure the left ventricle of every exam below ROOT, into one table.
 
-An exam is a DICOM study, in any folders and zips, or a NIfTI cine. Each exam is analyzed in a process with limits of
-memory and time, so that a bad exam does not affect others; its folder appears complete in RESULTS/exams. After an
-interruption (Ctrl-C, a power cut), the same command continues: exams with a receipt are not analyzed again, and results
-that a reader approved or edited are never replaced. For research use; not a medical device.
+An exam is a DICOM study, whose files may lie in several folders and zips, or a NIfTI cine. Each exam is analyzed in a
+process of its own with limits on memory and time, so that a bad exam does not affect others. Its folder appears in
+RESULTS/exams when it is complete. After an interruption (Ctrl-C, a power cut), the same command continues: exams that
+are finished (each has a receipt) are not analyzed again, and results that a reader approved or edited are never
+replaced. For research use; not a medical device.
 """
 
 import argparse
@@ -36,18 +37,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--list",
         type=Path,
         metavar="FILE",
-        help="instead of ROOT: a .csv or .parquet file with a column path; its other columns come back in the table",
+        help="instead of ROOT: a .csv or .parquet table whose column `path` names the exams; its other columns are "
+        "copied into the result",
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="RESULTS", help="the folder for the results")
     parser.add_argument(
         "--label",
         metavar="NAME",
-        help="the name of an exam in names.csv: patient-id, folder, or a column of --list; the table has keys only",
+        help="what names an exam in names.csv: patient-id, folder, or a column of --list; the table has only keys",
     )
     parser.add_argument(
         "--outputs",
         metavar="A,B",
-        help="for each exam: report, csv, segmentation, contours, picture (all five by default), dicom, or none",
+        help="what to write of each exam: report, csv, segmentation, contours, picture (these five by default), dicom; "
+        "or none",
     )
     parser.add_argument(
         "--reader",
@@ -60,15 +63,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     analysis.add_argument("--model", type=Path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
     analysis.add_argument("--base", choices=tuple(BaseRule), default=BaseRule.HALF, help="as for cinesax analyze")
     analysis.add_argument("--unvalidated", action="store_true", help="as for cinesax analyze")
-    again = parser.add_argument_group("exams that already have a receipt")
+    again = parser.add_argument_group("exams that are finished")
     again.add_argument("--retry-failed", action="store_true", help="analyze failed exams again")
     again.add_argument(
         "--only-changed",
         action="store_true",
-        help="analyze only exams whose files changed; keep results of another version, network or option",
+        help="analyze only exams whose files changed; keep results made by another version, network or option",
     )
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--jobs", type=int, metavar="N", help="exams at a time (default: one per core, at most 8)")
+    limits.add_argument(
+        "--jobs", type=int, metavar="N", help="exams analyzed at a time (default: one per core, at most 8)"
+    )
     limits.add_argument(
         "--memory-gb", type=float, default=4.0, metavar="GB", help="memory of one exam (Linux; default: 4)"
     )

@@ -2,8 +2,8 @@
 
 DATA is a `pairs` folder (images/ and labels/ with PNGs of the same names), a folder of exams (with --contours), or a
 prepared set (cinesax prepare). The network and its cleaning are the same as in `cinesax analyze`. With --masks no
-network runs: MASKS holds NAME.png for each image of a pairs folder; CASE.nii.gz or a folder CASE of contour files for
-each exam. A missing mask counts as empty.
+network runs: for a pairs folder, MASKS holds NAME.png for each image; for exams, CASE.nii.gz or a folder CASE of
+contour files for each exam. A missing mask counts as empty.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask-value", type=int, metavar="N", help="the label of the LV cavity in MASKS")
     meaning = "acdc, mnms, totalsegmentator, or lv=3,myo=2,rv=1"
     parser.add_argument("--labels", metavar="MAP", help=f"for exams: what the numbers of TRUTHS mean: {meaning}")
-    parser.add_argument("--mask-labels", metavar="MAP", help="the same for MASKS, for exams")
+    parser.add_argument("--mask-labels", metavar="MAP", help="for exams: what the numbers of MASKS mean")
     parser.add_argument(
         "--nifti-geometry",
         choices=("sform", "qform", "pixdim"),
@@ -61,13 +61,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--trained-on",
         type=Path,
         metavar="FILE",
-        help="marks the patients that the program behind MASKS was trained on: one name per line, or a bundle.json",
+        help="mark the patients that the program behind MASKS was trained on: one name per line, or a bundle.json",
     )
     parser.add_argument(
         "--phases",
         type=int,
         metavar="N",
-        help="phases of each slice, if the names of pairs count the frames of a study",
+        help="phases per slice, if the numbers in the names of pairs run over all frames of a study",
     )
     parser.add_argument(
         "--split",
@@ -140,9 +140,7 @@ def _check_kind(args: argparse.Namespace, kind: str) -> None:
     if kind == "exams" and args.phases is not None:
         raise UsageError(f"{args.data} is a folder of exams: --phases is for the names of pairs")
     if kind == "set" and args.masks:
-        raise UsageError(
-            f"{args.data} is a prepared set: compare masks with the pairs or exams behind it, on their own pixels"
-        )
+        raise UsageError(f"{args.data} is a prepared set: compare masks with the pairs or exams that it was made from")
 
 
 def _reading(args: argparse.Namespace) -> LabelReading:

@@ -35,10 +35,10 @@ _MYOCARDIUM_G_PER_ML = 1.05
 _SHORT_AXIS = SeriesIdentity(number=100)
 
 _OVERRIDES = {
-    "edv": ("edv_ml", float, "ML", "end-diastolic volume; drawn from 60 to 350"),
-    "ef": ("ef_percent", float, "PERCENT", "ejection fraction; drawn from 10 to 80"),
-    "phases": ("n_phases", int, "N", "phases of the beat; drawn from 12 to 40"),
-    "slice-distance": ("slice_distance_mm", float, "MM", "slice distance, centre to centre; drawn from 6 to 12"),
+    "edv": ("edv_ml", float, "ML", "end-diastolic volume", "60 to 350"),
+    "ef": ("ef_percent", float, "PERCENT", "ejection fraction", "10 to 80"),
+    "phases": ("n_phases", int, "N", "phases of the beat", "12 to 40"),
+    "slice-distance": ("slice_distance_mm", float, "MM", "slice distance, centre to centre", "6 to 12"),
 }
 
 
@@ -68,7 +68,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace OUT if it is an earlier phantom")
     for option, choices, text in (
-        ("vendor", Vendor, "the vendor whose scanners' files to imitate (default: plain)"),
+        ("vendor", Vendor, "imitate the files of this vendor's scanners (default: plain)"),
         ("transfer-syntax", TransferSyntax, "the encoding (default: explicit, little endian)"),
     ):
         names = [choice.value for choice in choices]
@@ -84,8 +84,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"an oddity of the exam; may be given several times: {', '.join(oddities)}",
     )
-    for option, (_, kind, metavar, text) in _OVERRIDES.items():
-        parser.add_argument(f"--{option}", type=kind, metavar=metavar, help=f"{text} (default: follows from the seed)")
+    for option, (_, kind, metavar, text, limits) in _OVERRIDES.items():
+        parser.add_argument(
+            f"--{option}", type=kind, metavar=metavar, help=f"{text} (default: the seed chooses from {limits})"
+        )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,8 +6,8 @@ A SOURCE is one of
   studies  a folder of DICOM, at any depth, such as Sunnybrook as distributed. The labels of each patient are contour
            files, NIfTI or DICOM SEG files in the folder given with --contours, contour files in SOURCE itself, or a
            DICOM SEG beside the images
-  results  folders of results that a person approved (cinesax view); --exams says where their exams lie, unless the
-           results do. Only frames and structures that the person approved are known
+  results  folders of results that a person approved (cinesax view); --exams names the folder of
+           their exams, if the results do not. Only approved frames and structures count as labelled
 
 Every file that gives no example is listed in unused.csv with the reason. If a frame comes twice (as a PNG pair and as
 DICOM), the DICOM frame is used. Patients are never divided between splits or folds. If near-identical images would end
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="for training")
+    parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="sources of the training images")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the set's folder, which must not exist yet")
-    parser.add_argument("--validation", type=Path, nargs="*", default=[], metavar="SOURCE", help="for validation")
+    parser.add_argument(
+        "--validation", type=Path, nargs="*", default=[], metavar="SOURCE", help="sources of the validation images"
+    )
     parser.add_argument("--contours", type=Path, metavar="FOLDER", help="labels for the DICOM studies, by patient")
     parser.add_argument("--exams", type=Path, metavar="FOLDER", help="the exams of approved results, at any depth")
     parser.add_argument(

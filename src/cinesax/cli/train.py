@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         dest="start",
         metavar="RUN|BUNDLE",
-        help="start from the weights of a finished run or a bundle (default: the shipped one)",
+        help="start from the weights of a finished run or a bundle; the word default names the shipped one",
     )
     parser.add_argument("--fold", type=int, help="hold out the patients of this fold, and validate on them")
     parser.add_argument(
@@ -62,8 +62,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--split-seed", type=int, metavar="N", help="seed of the split (default 0)")
     parser.add_argument("--folds", type=int, help="cross-validate: one training for each fold of the set")
-    parser.add_argument("--epochs", type=int, help="override the preset; with --resume: extend a finished run")
-    parser.add_argument("--steps", type=int, help="batches in an epoch (overrides the preset)")
+    parser.add_argument(
+        "--epochs", type=int, help="number of epochs (overrides the preset); with --resume: extend a finished run to it"
+    )
+    parser.add_argument("--steps", type=int, help="batches per epoch (overrides the preset)")
     parser.add_argument("--batch", type=int, help="images in a batch (overrides the preset)")
     parser.add_argument("--phantom-share", type=float, help="share of phantoms among the images (overrides the preset)")
     parser.add_argument("--seed", type=int, help="seed of the training (overrides the preset)")

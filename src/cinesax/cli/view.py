@@ -22,7 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="where corrections go (default: cinesax-reader beside PATH)"
     )
-    parser.add_argument("--exam", type=Path, metavar="EXAM", help="the exam of PATH, if the results do not name it")
+    parser.add_argument(
+        "--exam", type=Path, metavar="EXAM", help="the exam that the results in PATH are of, if they do not name it"
+    )
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port of the page (default: any free port)")
     parser.add_argument("--no-browser", action="store_true", help="print the address, but do not open a browser")
     parser.add_argument("--show-patient", action="store_true", help="show name, ID, birth date and study date")
