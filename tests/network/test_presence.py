@@ -5,7 +5,7 @@ import pytest
 
 from cinesax.core.presence import BaseRule
 from cinesax.core.structures import Structure
-from cinesax.network.presence import Evidence, decide, enclosed, evidence, interval
+from cinesax.network.presence import Evidence, decide, enclosed, evidence, interval, relative, wall_lost
 
 SIDE = 48
 ROWS, COLUMNS = np.indices((SIDE, SIDE))
@@ -66,6 +66,29 @@ def beat(phases: int = 24, slices: int = 8) -> np.ndarray:
     odds[:, 1:7] = 3.0
     odds[6:14, 1] = -3.0
     return odds
+
+
+def test_a_wall_that_the_network_draws_nowhere_does_not_cost_the_ventricle():
+    # Seen in children of another scanner: good cavities, hardly any wall, and no slice counted at all.
+    seen = evidence(scores((0.02, 0.0), (0.97, 0.1), (0.98, 0.1), (0.98, 0.2), (0.97, 0.0), (0.02, 0.0)))
+    assert not decide(seen, base_first=True)[BaseRule.HALF].any()
+    assert wall_lost(seen).tolist() == [True]
+    judged = decide(relative(seen), base_first=True)
+    assert judged[BaseRule.HALF].astype(int).tolist() == [[0, 1, 1, 1, 1, 0]]
+
+
+def test_a_wall_that_is_drawn_with_gaps_everywhere_is_judged_by_its_best_slices():
+    # Atrium, a third of the usual wall, then slices with gaps of 40 %.
+    seen = evidence(scores((0.97, 0.05), (0.98, 0.6), (0.98, 0.62), (0.98, 0.6), (0.97, 0.45)))
+    assert not wall_lost(seen).any()
+    assert decide(relative(seen), base_first=True)[BaseRule.HALF].astype(int).tolist() == [[0, 1, 1, 1, 1]]
+
+
+def test_a_closed_wall_in_the_middle_leaves_the_evidence_as_it_is():
+    seen = evidence(scores((0.95, 0.1), (0.95, 0.6), (0.98, 0.97), (0.98, 1.0), (0.98, 1.0), (0.97, 0.9)))
+    np.testing.assert_array_equal(relative(seen).enclosure, seen.enclosure)
+    without = evidence({Structure.CAVITY: scores((0.9, 0.1), (0.9, 1))[Structure.CAVITY]})
+    assert not wall_lost(without).any() and np.isnan(relative(without).enclosure).all()
 
 
 def test_a_base_that_moves_for_a_part_of_the_beat_is_followed():

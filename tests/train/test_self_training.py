@@ -11,9 +11,9 @@ from cinesax.core.errors import DatasetError  # noqa: E402
 from cinesax.core.structures import Structure  # noqa: E402
 from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
-from cinesax.train.data.examples import Example, Kind  # noqa: E402
-from cinesax.train.data.pipeline import PipelineConfig, training_batches  # noqa: E402
-from cinesax.train.data.records import read_examples, verify, write_dataset  # noqa: E402
+from cinesax.train.data.examples import UNKNOWN, Example, Kind  # noqa: E402
+from cinesax.train.data.pipeline import PipelineConfig, _polar, training_batches  # noqa: E402
+from cinesax.train.data.records import by_index, read_examples, verify, write_dataset  # noqa: E402
 from cinesax.train.fit.self_training import label_walls  # noqa: E402
 from tests.train.conftest import disc_example  # noqa: E402
 
@@ -41,6 +41,14 @@ class Drawer:
         assert images.shape[1:] == (128, 128, 3)
         left = (images[..., 1] > SHOWN_WALL / 2).astype(np.float32)
         return np.stack([1 - left, 0 * left, left, 0 * left], axis=-1)
+
+
+def rim_of_rays(dataset) -> float:
+    """The mean thickness of wall that augmentation assumes in the frames with a rim."""
+    rims = [one for one in read_examples(dataset, "train") if np.any(one.label == UNKNOWN)]
+    known = [1 | 1 << 1 | 1 << 2] * len(rims)
+    inner, outer = np.split(_polar(dataset, [by_index(one.label, CLASSES) for one in rims], known)[:, 2:], 2, axis=1)
+    return float((outer - inner).mean())
 
 
 @dataclass
@@ -75,7 +83,33 @@ def test_the_wall_is_drawn_outside_of_the_experts_cavity(walls):
 def test_a_wall_of_another_volume_than_at_ed_is_not_taken(walls):
     _, new, report = walls
     assert list(report.refused) == ["B"] and report.refused["B"] == pytest.approx(0.25, abs=0.02)
-    assert all(one.known == frozenset(CLASSES[:1]) for one in read_examples(new, "train", ["B"]) if one.phase == 1)
+    systole = [one for one in read_examples(new, "train", ["B"]) if one.phase == 1]
+    assert sum(one.known == frozenset(CLASSES[:1]) for one in systole) == 2  # and one of three gets a rim, see below
+
+
+def test_a_refused_patient_gets_a_rim_of_wall_below_the_base(tmp_path):
+    radii = (34, 31, 28, 24, 19)
+    stack = [
+        ring("B", place, phase, (radii[place] - 9 * phase, radii[place] - 5)) for place in range(5) for phase in (0, 1)
+    ]
+    dataset = write_dataset({"train": stack}, tmp_path / "set", framing=Framing(), classes=CLASSES, folds=2)
+    new, report = label_walls(dataset, tmp_path / "walls", Network())
+    assert list(report.refused) == ["B"] and (report.labelled, report.rims) == (0, 3)
+    old = {one.name: one for one in read_examples(dataset, "train")}
+    for one in read_examples(new, "train"):
+        before = old[one.name]
+        if one.phase == 0 or one.slice < 2:
+            assert one.known == before.known
+            np.testing.assert_array_equal(one.label, before.label)
+            continue
+        assert one.known == frozenset(CLASSES)
+        away = np.hypot(ROWS - 120, COLUMNS - 130) - (radii[one.slice] - 9)
+        assert np.all(one.label[away < -0.8] == Structure.CAVITY)
+        assert np.all(one.label[(away > 0.2) & (away < 1)] == Structure.MYOCARDIUM)
+        assert np.all(one.label[(away > 3) & (away < 8)] == UNKNOWN) and np.all(one.label[away > 10] == 0)
+    verify(new)
+    # A rim is not the wall: hearts are reshaped as if none were drawn.
+    assert rim_of_rays(new) == pytest.approx(8.0)
 
 
 def test_what_an_expert_drew_stays(walls):

@@ -154,6 +154,8 @@ def _walls(dataset: "Dataset", args: argparse.Namespace) -> None:
 
     new, report = label_walls(dataset, args.out, load_segmenter(args.model))
     sys.stdout.write(f"{report.labelled} frames got a wall, drawn by {new.manifest.walls_drawn_by}\n")
+    if report.rims:
+        sys.stdout.write(f"{report.rims} frames of the patients below got only a thin rim of wall\n")
     for case, ratio in sorted(report.refused.items()):
         sys.stdout.write(f"{case}: no wall, its volume at ES would be {ratio:.2f} times that at ED\n")
 

@@ -56,6 +56,7 @@ class Code(StrEnum):
     REMOVED_REGION = "removed-region"
     NO_LV_FOUND = "no-lv-found"
     NOT_VALIDATED = "not-validated"
+    WALL_NOT_SEEN = "wall-not-seen"
     PARTIAL_SEGMENTATION = "partial-segmentation"
     ENDOCARDIUM_OUTSIDE = "endocardium-outside"
     LABELS_WITHOUT_PLACE = "labels-without-place"

@@ -7,13 +7,17 @@ Each frame gives two kinds of evidence, as log odds:
   basal slice shows atrium: blood without wall. Experts count a slice if wall surrounds at least half of the blood.
 
 Atrium is blood without any doubt, so blood alone decides nothing. If a frame has a cavity, its enclosure decides, and
-doubts about the blood are subtracted. Then one interval of slices per phase, from a basal to an apical end, is chosen
-for all phases together: the intervals with the most evidence whose ends move little from phase to phase. Between end
-diastole and end systole the basal end only moves towards the apex.
+doubts about the blood are subtracted. But a network may fail to draw the wall in a whole exam. A wall that is missing
+from the middle of the stack too says nothing about the base: there, enclosure is judged by the best of its phase, and
+if that is low as well, blood alone decides and a finding says so.
+
+Then one interval of slices per phase, from a basal to an apical end, is chosen for all phases together: the intervals
+with the most evidence whose ends move little from phase to phase. Between end diastole and end systole the basal end
+only moves towards the apex.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +50,14 @@ _HIGHEST = 4.0
 _ENCLOSURE_WEIGHT = 12.0
 _ENOUGH: Mapping[BaseRule, float] = {BaseRule.HALF: 0.5, BaseRule.WHOLE: 0.9}
 """The part of the border that must have wall."""
+
+_WALL_SEEN = 0.8
+_WALL_LOST = 0.5
+"""The enclosure of well-seen slices (see `usual_enclosure`): from WALL_SEEN on, enclosure counts as it is; below, in
+relation to theirs; below WALL_LOST, not at all."""
+
+_WELL_SEEN = 75
+"""Percentile over the slices of a phase: in the middle of the stack the wall is closed, at the ends it may be open."""
 
 _COST_A_SLICE = 1.0
 """The cost, in log odds, of moving an end by one slice from one phase to the next, at 20 phases or more."""
@@ -101,6 +113,33 @@ def evidence(regions: Mapping[Structure, NDArray[np.float32]]) -> Evidence:
         if ventricle is not None and area[frame]:
             enclosure[frame] = enclosed(cavity[frame] >= BORDER, ventricle[frame] >= BORDER)
     return Evidence(blood, enclosure, area)
+
+
+def usual_enclosure(seen: Evidence) -> Floats:
+    """The enclosure of the well-seen slices of each phase, (phase,), 0 to 1; nan without any cavity or wall.
+
+    It is close to 1 unless the network fails to draw the wall.
+    """
+    sure = np.where(seen.blood > 0, seen.enclosure, np.nan)
+    usual = np.full(len(sure), np.nan)
+    for phase, row in enumerate(sure):
+        known = row[~np.isnan(row)]
+        if len(known):
+            usual[phase] = np.percentile(known, _WELL_SEEN)
+    return usual
+
+
+def wall_lost(seen: Evidence) -> Flags:
+    """(phase,), bool: the phases in which the network drew so little wall that it says nothing about the base."""
+    return np.asarray(usual_enclosure(seen) < _WALL_LOST)
+
+
+def relative(seen: Evidence) -> Evidence:
+    """The evidence with enclosure in relation to that of the well-seen slices of its phase; nan where that is lost."""
+    usual = usual_enclosure(seen)[:, None]
+    scale = np.where(usual < _WALL_SEEN, usual, 1.0)
+    scale[usual < _WALL_LOST] = np.nan
+    return replace(seen, enclosure=np.minimum(seen.enclosure / scale, 1.0))
 
 
 def enclosed(cavity: Flags, ventricle: Flags) -> float:

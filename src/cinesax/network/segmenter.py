@@ -20,7 +20,7 @@ from cinesax.network.bundle import Bundle, HeartPass, open_bundle
 from cinesax.network.cleaning import DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.network.framing import Crop, Framing, Placement
 from cinesax.network.passes import BORDER, Pass, Progress, Scores, draw, find_heart
-from cinesax.network.presence import decide, evidence
+from cinesax.network.presence import decide, evidence, relative, wall_lost
 
 _NAMED_FRAMES = 4
 """How many frames a finding names."""
@@ -157,7 +157,8 @@ class NetworkSegmenter:
                 rules = self.rules if structure.facts.one_region else self.rules - {Rule.ONE_REGION}
                 cleaned[structure] = clean(region, rules).probabilities
         # Before unvalidated structures are left out: the wall decides where the base is even if it is not drawn.
-        seen = evidence(cleaned)
+        measured = evidence(cleaned)
+        seen = relative(measured)
         slice_mm = None if cine.grid is None else cine.grid.slice_distance_mm
         inside = decide(seen, base_first=cine.base_first, slice_mm=slice_mm)
         doubtful = [structure for structure in cleaned if structure in self.bundle.unvalidated]
@@ -168,6 +169,7 @@ class NetworkSegmenter:
         labels = self._labels(Scores(scores.crop, cleaned), counted, cine, placement)
         known = {structure: np.ones(cine.n_phases, dtype=bool) for structure in cleaned}
         findings = (*_findings(cavity.off, removed), *_outside(placement, self.bundle.framing.size))
+        findings += tuple(_wall_lost(wall_lost(measured)))
         if self.unvalidated:
             findings += tuple(_unvalidated(doubtful))
         presence = Presence(self.base, inside, seen.by(self.base), seen.enclosure, set_aside)
@@ -293,6 +295,17 @@ def _removed(removed: NDArray[np.bool_]) -> Finding:
         named.append("and {more} more")
         numbers["more"] = len(places) - _NAMED_FRAMES
     return Finding(Code.REMOVED_REGION, Severity.NOTE, f"{sentence}s: {', '.join(named)}", numbers=numbers)
+
+
+def _wall_lost(lost: NDArray[np.bool_]) -> list[Finding]:
+    if not lost.any():
+        return []
+    sentence = (
+        "in {lost} of {phases} phases the network drew hardly any wall around the cavity, so it could not tell where "
+        "the ventricle ends at the base: atrium may be counted. Check the basal slices"
+    )
+    numbers = {"lost": int(lost.sum()), "phases": len(lost)}
+    return [Finding(Code.WALL_NOT_SEEN, Severity.WARNING, sentence, numbers=numbers)]
 
 
 def _unvalidated(structures: Sequence[Structure]) -> list[Finding]:

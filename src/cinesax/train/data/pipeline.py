@@ -366,7 +366,9 @@ def _polar(dataset: Dataset, labels: Sequence[NDArray[np.uint8]], known: Sequenc
     polar = []
     for label, labelled in zip(labels, known, strict=True):
         inside = label == cavity
-        whole = None if wall is None or not labelled >> wall & 1 else inside | (label == wall)
+        # A wall beside unknown pixels is only a rim: its outer border is not that of the wall.
+        drawn = wall is not None and labelled >> wall & 1 and not np.any(label == _UNKNOWN)
+        whole = inside | (label == wall) if drawn else None
         polar.append(rays(inside, whole))
     return np.stack(polar)
 
