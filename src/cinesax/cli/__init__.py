@@ -1,6 +1,9 @@
-"""The command line: main.py and one file a command; here, the options that commands share."""
+"""The command line: main.py and one file a command; here, what commands share."""
 
 import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from cinesax.core.selection import NiftiGeometry, Selection
 
@@ -32,3 +35,21 @@ def selection_from(args: argparse.Namespace) -> Selection:
         ignore_frame_of_reference=args.ignore_frame_of_reference,
         nifti_geometry=args.nifti_geometry,
     )
+
+
+@contextmanager
+def drawn_progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A function that draws progress on standard error, or None if that is not a terminal.
+
+    Args:
+        what: what is counted, such as "frames".
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

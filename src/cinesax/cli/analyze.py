@@ -9,14 +9,12 @@ import argparse
 import importlib
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cinesax.cli import add_selection, selection_from
+from cinesax.cli import add_selection, drawn_progress, selection_from
 from cinesax.core.errors import NoObjectsError, UsageError, printable
 from cinesax.core.selection import Overrides
 
@@ -147,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
         check_output(args.out, force=args.force)
     from cinesax.analyze import analyze
 
-    with _progress() as progress:
+    with drawn_progress("frames") as progress:
         if args.out is not None:
             progress = _loading_writers(progress)
         analysis = analyze(
@@ -292,20 +290,6 @@ def _loading_writers(progress: "Progress | None") -> "Progress":
 def _load_writers() -> None:
     for name in ("formats.contours", "formats.nifti", "results.html", "dicom.verify"):
         importlib.import_module(f"cinesax.{name}")
-
-
-@contextmanager
-def _progress() -> "Iterator[Progress | None]":
-    """A function that draws progress on standard error, or None if that is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("frames", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _report(analysis: "Analysis", args: argparse.Namespace, written: Path | None) -> None:

@@ -12,11 +12,12 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cinesax.cli import drawn_progress
 from cinesax.core.errors import DeliveryError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     _check(args)
     destination = parse_destination(args.to, token=None if args.token_file is None else _token(args.token_file))
     objects = find_objects(args.out)
-    with _quiet(), _progress() as progress:
+    with _quiet(), drawn_progress("objects") as progress:
         deliveries = send(
             objects,
             destination,
@@ -96,19 +97,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("objects", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _name(delivery: "Delivery", out: Path) -> str:

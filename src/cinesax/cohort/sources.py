@@ -1,14 +1,14 @@
 """Read values of many exams from a cohort, folders of results, or a table of another program."""
 
-import csv
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cinesax.cohort.planning.listed import table_rows
 from cinesax.cohort.table import CSV_NAME, NAMES_NAME
-from cinesax.core.errors import InputError, MissingExtraError, UsageError, install_hint
+from cinesax.core.errors import InputError, UsageError
 from cinesax.results import tables
 
 VARIABLES = {
@@ -68,7 +68,7 @@ def read_values(path: Path, *, key: str | None = None) -> Values:
     if path.is_dir() and not (path / CSV_NAME).is_file():
         return _of_folders(path)
     file = path / CSV_NAME if path.is_dir() else path
-    rows = list(_rows(file))
+    rows = list(table_rows(file, "table"))
     if not rows:
         raise InputError(f"{file} has no rows")
     header = list(rows[0])
@@ -165,27 +165,5 @@ def _labels(path: Path) -> dict[str, tuple[str, ...]]:
         row["exam"]: tuple(
             name for name in (row.get("label", ""), row.get("path", ""), Path(row.get("path", "")).name) if name
         )
-        for row in _rows(path)
+        for row in table_rows(path, "table")
     }
-
-
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    if path.suffix.lower() in (".parquet", ".pq"):
-        try:
-            import pyarrow.parquet as parquet
-        except ImportError as error:
-            raise MissingExtraError(f"a table in Parquet needs pyarrow: {install_hint('tables')}") from error
-        try:
-            for row in parquet.read_table(path).to_pylist():
-                yield {str(name): "" if value is None else str(value) for name, value in row.items()}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read as a table: {error}") from error
-        return
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            header = stream.readline()
-            stream.seek(0)
-            for row in csv.DictReader(stream, delimiter=max(",;\t", key=header.count), restval=""):
-                yield {str(name): str(value) for name, value in row.items() if name}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cinesax._version import __version__
 from cinesax.core.grid import Floats
@@ -16,6 +15,7 @@ from cinesax.evaluate.agreement import Interval
 from cinesax.evaluate.evaluation import Summary, agreement_of, summarise
 from cinesax.network.fingerprint import Overlap
 from cinesax.results import figures
+from cinesax.results.html import template
 
 _MARGIN_PX = 22
 _SIDE_PX = 300
@@ -31,15 +31,8 @@ def render(evaluation: Evaluation, *, of: str, on: str) -> str:
         of: the subject: name and version of a network, or the source of the masks.
         on: name of the data.
     """
-    environment = Environment(
-        loader=PackageLoader("cinesax.results"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     groups = dict(evaluation.groups())
-    return environment.get_template("evaluation.html.j2").render(
+    return template("evaluation.html.j2").render(
         of=of,
         on=on,
         version=__version__,

@@ -35,7 +35,7 @@ MONTAGE_BYTES = 3_200_000
 
 def render(analysis: Analysis) -> str:
     """The report as HTML text. It shows everything the analysis holds about the patient (see `results.privacy`)."""
-    text = _template("report.html.j2").render(
+    text = template("report.html.j2").render(
         content=tables.document(analysis),
         places=[_place(finding, analysis.cine) for finding in analysis.findings],
         signature=summary.signature(analysis),
@@ -56,7 +56,7 @@ def render(analysis: Analysis) -> str:
 
 def render_short(analysis: Analysis) -> str:
     """Numbers, volume-time curve and findings as an HTML fragment for a notebook."""
-    return _template("notebook.html.j2").render(
+    return template("notebook.html.j2").render(
         content=tables.document(analysis),
         numbers=[*summary.main_numbers(analysis.measurements), *summary.more_numbers(analysis)],
         chambers=summary.other_chambers(analysis.measurements),
@@ -66,7 +66,8 @@ def render_short(analysis: Analysis) -> str:
 
 
 @cache
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """A template of this room, ready to be filled."""
     environment = Environment(
         loader=PackageLoader("cinesax.results"),
         autoescape=True,

@@ -34,7 +34,7 @@ def read_list(path: Path) -> tuple[Listed, ...]:
         InputError: the file does not exist or is not a table, or a path is listed twice.
         MissingExtraError: the list is a Parquet file, and pyarrow is missing.
     """
-    rows = list(_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _csv(path))
+    rows = list(table_rows(path, "list of exams"))
     if not rows:
         raise InputError(f"{path} lists no exam")
     names = list(rows[0])
@@ -51,31 +51,42 @@ def read_list(path: Path) -> tuple[Listed, ...]:
     return tuple(listed.values())
 
 
-def _csv(path: Path) -> Iterator[dict[str, str]]:
+def table_rows(path: Path, called: str) -> Iterator[dict[str, str]]:
+    """The rows of a CSV or Parquet file: column -> cell, as texts.
+
+    Args:
+        path: the file.
+        called: what the file should be, for messages, such as "table".
+
+    Raises:
+        InputError: the file does not exist or is not a table.
+        MissingExtraError: it is a Parquet file, and pyarrow is missing.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            start = stream.read(8192)
-            stream.seek(0)
-            header = start.splitlines()[0] if start.strip() else ""
-            # Spreadsheets in many countries write semicolons.
-            separator = max(",;\t", key=header.count)
-            reader = csv.DictReader(stream, delimiter=separator, restkey="", restval="")
-            for row in reader:
-                yield {str(name): str(value) for name, value in row.items() if name}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a list of exams: {error}") from error
+        yield from _parquet(path, called) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as a {called}: {error}") from error
 
 
-def _parquet(path: Path) -> Iterator[dict[str, str]]:
+def _csv(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        start = stream.read(8192)
+        stream.seek(0)
+        header = start.splitlines()[0] if start.strip() else ""
+        # Spreadsheets in many countries write semicolons.
+        separator = max(",;\t", key=header.count)
+        reader = csv.DictReader(stream, delimiter=separator, restkey="", restval="")
+        for row in reader:
+            yield {str(name): str(value) for name, value in row.items() if name}
+
+
+def _parquet(path: Path, called: str) -> Iterator[dict[str, str]]:
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise MissingExtraError(f"a list in Parquet needs pyarrow: {install_hint('tables')}") from error
-    try:
-        for row in parquet.read_table(path).to_pylist():
-            yield {str(name): "" if value is None else str(value) for name, value in row.items()}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a list of exams: {error}") from error
+        raise MissingExtraError(f"a {called} in Parquet needs pyarrow: {install_hint('tables')}") from error
+    for row in parquet.read_table(path).to_pylist():
+        yield {str(name): "" if value is None else str(value) for name, value in row.items()}
 
 
 def check_label(label: str, listed: tuple[Listed, ...]) -> None:
