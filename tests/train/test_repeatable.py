@@ -28,7 +28,7 @@ training.require()
 import keras
 import tensorflow as tf
 from cinesax.train.data.augment import Augmentation
-from cinesax.train.nets import UNetConfig
+from cinesax.train.nets import FCNConfig, UNetConfig
 from cinesax.train.data.pipeline import PipelineConfig
 from cinesax.train.data.records import open_dataset
 from cinesax.train.fit.config import TrainConfig
@@ -93,7 +93,7 @@ def _without_speed(lines: list[str]) -> list[list[str]]:
 MIRRORED = """
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-config = replace(config, epochs=2, model=replace(config.model, dropout=0.0))
+config = replace(config, epochs=2, model=FCNConfig(channels=(4,), bottom=(4,), kernel=3, dropout=0.0))
 train(dataset, folder / "two", config, fold=0, execution=Execution(devices=("CPU:0", "CPU:1")))
 train(dataset, folder / "one", config, fold=0)
 """
