@@ -48,8 +48,8 @@ def test_the_limits_told_are_those_used() -> None:
     assert f"more than {shape.FAR_APART_MM} mm apart" in page and f"more than {shape.SHIFT_MM:.0f} mm off" in page
 
 
-# Options of other programs that the pages show: TensorBoard's, the benchmarks'.
-ELSEWHERE = {"--logdir", "--constraint", "--help"}
+# Options of other programs that the pages show: those of TensorBoard, pip and Ray.
+ELSEWHERE = {"--logdir", "--constraint", "--help", "--head"}
 
 
 def options_of(name: str) -> set[str]:

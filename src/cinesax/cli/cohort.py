@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cinesax.cohort.run import Progress
     from cinesax.cohort.table import Tables
     from cinesax.cohort.work import ExamWork
-    from cinesax.engines.work import Limits
+    from cinesax.engines.work import Engine, Limits
 
 _MOST_JOBS = 8
 _LINE_SECONDS = 30.0
@@ -70,9 +70,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="analyze only exams whose files changed; keep results made by another version, network or option",
     )
+    engine = parser.add_argument_group("the machines")
+    engine.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where exams are analyzed: on this machine (default), or on a Ray cluster (extra ray)",
+    )
+    engine.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="the head of the Ray cluster (default: RAY_ADDRESS, else a cluster on this machine, else a new one)",
+    )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
-        "--jobs", type=int, metavar="N", help="exams analyzed at a time (default: one per core, at most 8)"
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="exams analyzed at a time (default: one per core, at most 8; of a Ray cluster, one per core)",
     )
     limits.add_argument(
         "--memory-gb", type=float, default=4.0, metavar="GB", help="memory of one exam (Linux; default: 4)"
@@ -87,12 +102,12 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.cohort.planning.listed import check_label, read_list
     from cinesax.cohort.run import Again, Cohort, forget_leftovers, run_cohort
     from cinesax.cohort.stores import stores_beside
-    from cinesax.cohort.work import ExamWork, Options, network_of, recipe_of
-    from cinesax.engines.local import LocalEngine
+    from cinesax.cohort.work import CarriedNetwork, ExamWork, Options, network_of, recipe_of, shipped_or
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = args.jobs if args.jobs is not None else min(cores, _MOST_JOBS)
-    limits = _limits(args, jobs)
+    if args.address is not None and args.engine != "ray":
+        raise UsageError("--address needs --engine ray")
+    limits = _limits(args)
+    engine, threads = _engine(args)
     outputs = _outputs(args.outputs)
     listed = () if args.list is None else read_list(args.list)
     if args.label is not None:
@@ -102,15 +117,16 @@ def run(args: argparse.Namespace) -> None:
     if root is not None and results == root.resolve():
         raise UsageError(f"{args.out} is the folder of the exams: give another folder for the results")
     model = None if args.model is None else args.model.expanduser().resolve()
-    options = Options(model, BaseRule(args.base), args.unvalidated, outputs, threads=max(1, cores // jobs))
-    work = ExamWork(results, recipe_of(options, network_of(options)), options)
+    options = Options(model, BaseRule(args.base), args.unvalidated, outputs, threads=threads)
+    recipe = recipe_of(options, network_of(options))
+    work = ExamWork(results, recipe, options, CarriedNetwork.of(options) if args.engine == "ray" else shipped_or)
     stores = tuple(args.reader or stores_beside(results))
     with _progress() as show:
         try:
             run_cohort(
                 Cohort(results, root, listed, stores),
                 work,
-                LocalEngine(jobs),
+                engine,
                 limits=limits,
                 again=Again(args.retry_failed, args.only_changed),
                 report=show,
@@ -122,11 +138,24 @@ def run(args: argparse.Namespace) -> None:
     _conclude(results, _tabulate(work, args.label, stores))
 
 
-def _limits(args: argparse.Namespace, jobs: int) -> "Limits":
+def _engine(args: argparse.Namespace) -> "tuple[Engine, int]":
+    """The engine, and the threads of each exam."""
+    from cinesax.engines.cluster import RayEngine, check_ray
+    from cinesax.engines.local import LocalEngine
+
+    if args.engine == "ray":
+        check_ray()
+        return RayEngine(args.address, args.jobs), 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = args.jobs if args.jobs is not None else min(cores, _MOST_JOBS)
+    return LocalEngine(jobs), max(1, cores // jobs)
+
+
+def _limits(args: argparse.Namespace) -> "Limits":
     from cinesax.engines.work import Limits
 
-    if jobs < 1:
-        raise UsageError(f"--jobs must be at least 1, seen {jobs}")
+    if args.jobs is not None and args.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, seen {args.jobs}")
     if not 0.25 <= args.memory_gb <= 1024 or not 0 < args.minutes <= 1440:
         raise UsageError("--memory-gb must be from 0.25 to 1024, --minutes above 0 and at most 1440")
     memory = int(args.memory_gb * _GB)

@@ -5,12 +5,13 @@ import hashlib
 import re
 import secrets
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cinesax._version import __version__
 from cinesax.cohort.picture import PICTURE_NAME, write_picture
@@ -102,6 +103,37 @@ def shipped_or(options: Options) -> "Segmenter":
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedNetwork:
+    """A network that travels with the setup, so that every node of a cluster has the same, wherever its bundle lies.
+
+    Attributes:
+        files: name -> content of each file of the bundle.
+    """
+
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, options: Options) -> Self:
+        """The network that the options name.
+
+        Raises:
+            BundleError: it cannot be used.
+        """
+        from cinesax.network.bundle import open_bundle
+
+        folder = open_bundle(options.model).folder
+        return cls({path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()})
+
+    def __call__(self, options: Options) -> "Segmenter":
+        """Load it."""
+        # The network is in memory once it is loaded, so nothing is left behind if this process is killed later.
+        with tempfile.TemporaryDirectory(prefix="cinesax-") as folder:
+            for name, content in self.files.items():
+                (Path(folder) / name).write_bytes(content)
+            return shipped_or(replace(options, model=Path(folder)))
+
+
+@dataclass(frozen=True, slots=True)
 class ExamWork:
     """The setup of a worker: loads the network once, and returns the function that analyzes an exam.
 
@@ -138,7 +170,9 @@ class _Exams:
             raise  # the process may be damaged: the engine starts a new one, and the parent writes the receipt
         except (CinesaxError, OSError) as error:
             receipt = failure(planned, self.work.recipe, *_why(error, planned), seconds=time.perf_counter() - start)
-            keep_failure(receipt, self.work.results)
+            # If the stage is gone, the cluster took this node for lost and gave the exam to another one.
+            if stage is None or stage.is_dir():
+                keep_failure(receipt, self.work.results)
         finally:
             if stage is not None:
                 shutil.rmtree(stage, ignore_errors=True)
