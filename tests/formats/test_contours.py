@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -398,3 +399,23 @@ def test_several_polygons_of_a_frame_are_read_back_whose_cuts_cross_their_outlin
     made = from_contours({(Structure.CAVITY, 0, 2): (first, second)}, cine.pixels.shape)
     write_contours(made, cine, tmp_path)
     assert polygon_area(read_contours(tmp_path, cine).contours[Structure.CAVITY, 0, 2][0]) == 200
+
+
+@given(
+    words=st.lists(
+        st.one_of(
+            st.floats(-600, 600).map(repr),
+            st.decimals(-300, 300, places=4).map(str),
+            st.sampled_from(["0.5", "0.50000000000000001", "128.49999999999999999", "1.0", "0.25", "-0.5", "2.5e-9"]),
+        ),
+        min_size=2,
+        max_size=2,
+    ),
+    by=st.sampled_from([0.0, -0.5, 0.5, -1.0, 3.5]),
+)
+def test_points_are_moved_as_exactly_as_decimal_numbers(tmp_path_factory, words, by):
+    """To the last bit: results read back must equal those that were written."""
+    file = tmp_path_factory.getbasetemp() / "IM-0001-0001-icontour-manual.txt"
+    file.write_text(" ".join(words) + "\n9000 0\n0, 9000\n\n")
+    point = read_polygon(file, moved_by=(by, by))[0]
+    assert point.tolist() == [float(Decimal(word) + Decimal(by)) for word in words]

@@ -130,6 +130,14 @@ def test_slices_out_of_step_have_no_volume():
     assert analyze(cine, segmentation=segmentation, ed_phase=0, es_phase=4).measurements.ef_percent is None
 
 
+def test_slices_out_of_step_are_seen_without_those_that_the_base_leaves():
+    cine, segmentation = ungated((0, 0, 3, 6, 8, 0))
+    labels = segmentation.labels.copy()
+    labels[5:, 0] = 0
+    cut = replace(segmentation, labels=labels)
+    assert findings(analyze(cine, segmentation=cut), Code.SLICES_OUT_OF_STEP)
+
+
 @pytest.mark.parametrize("shifts", [(0, 0, 0, 0, 0, 0), (0, 5, 5, 5, 5, 0)])
 def test_slices_in_step_have_one(shifts):
     cine, segmentation = ungated(shifts)

@@ -29,6 +29,9 @@ from reader.served import Made
 
 Result = TypeVar("Result")
 
+PATIENCE_S = 120.0
+"""Nothing here takes longer than a second, except on a machine that does much else."""
+
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -92,7 +95,7 @@ def browser() -> Iterator[Any]:
             running.close()
 
 
-def until(ask: Callable[[], Result], *, seconds: float = 20.0, what: str = "it") -> Result:
+def until(ask: Callable[[], Result], *, seconds: float = PATIENCE_S, what: str = "it") -> Result:
     """Ask until the answer is true. The page's policy forbids playwright's own way of waiting for an expression."""
     end = time.monotonic() + seconds
     while True:
@@ -180,13 +183,14 @@ class Exam:
 
 
 def ready(page: Any) -> Exam:
-    page.wait_for_selector("#view[data-ready]", timeout=60_000)
+    page.wait_for_selector("#view[data-ready]", timeout=1000 * PATIENCE_S)
     return Exam(page)
 
 
 def window(context: Any, complaints: list[str]) -> Any:
     """A window; what the browser complains of (scripts, the policy, requests to elsewhere) is collected."""
     page = context.new_page()
+    page.set_default_timeout(PATIENCE_S * 1000)
 
     def said(message: Any) -> None:
         # The server's refusals are logged too; the tests look at what the page makes of them. Only tests read canvases.

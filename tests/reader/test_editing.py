@@ -5,23 +5,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cinesax.analyze import analyze
+from cinesax.analyze import analyze, remeasure
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import GeometryError, UsageError
+from cinesax.core.findings import Code
 from cinesax.core.grid import Grid
 from cinesax.core.origins import Origin
 from cinesax.core.presence import BaseRule, Presence
-from cinesax.core.segmentation import Segmentation, area_px, polygon_area
+from cinesax.core.segmentation import Segmentation, area_px, polygon_area, rasterise, trace
 from cinesax.core.selection import NO_OVERRIDES
 from cinesax.core.structures import Structure
 from cinesax.formats.crossings import crossing
 from cinesax.reader import messages
 from cinesax.reader.editing import lines
 from cinesax.reader.editing.change import Change, Reading, apply, opposite
+from cinesax.reader.editing.masks import smooth_outlines
 from cinesax.reader.editing.plans import plan, systolic_share
 from cinesax.reader.long_axis import cut
 from cinesax.reader.store.changes import packed, unpacked
-from reader.served import PHASES, SLICES, beating, circle, drawn, flat
+from reader.served import MIDDLE, PHASES, SIDE, SLICES, beating, circle, drawn, flat
 
 
 @pytest.fixture(scope="module")
@@ -195,9 +197,39 @@ def test_labels_without_contours_are_corrected_to_whole_pixels() -> None:
     change, _ = plan(given, reading, messages.SetContour("cavity", 0, 2, flat(circle(9))), "Ann")
     made = apply(reading, change, labels)
     assert made.segmentation.contours is None
+    untouched = made.segmentation.labels != labels.labels
+    untouched[0, 2] = False
+    assert not untouched.any()
     assert np.count_nonzero(made.segmentation.labels[0, 2] == Structure.CAVITY) == pytest.approx(np.pi * 81, rel=0.02)
     back = apply(made, opposite(reading, change), labels).segmentation
     assert np.array_equal(back.labels, labels.labels)
+
+
+@pytest.mark.parametrize("radius", [2.0, 6.5, 15.0])
+def test_contours_of_labels_are_smooth_and_give_the_same_labels(radius: float) -> None:
+    rows, columns = np.mgrid[:SIDE, :SIDE] - MIDDLE + 0.3
+    angle = np.arctan2(rows, columns)
+    inside = np.hypot(rows, columns) < radius * (1 + 0.15 * np.cos(2 * angle) + 0.1 * np.cos(3 * angle))
+    smooth, stairs = smooth_outlines(inside), trace(inside)
+    assert np.array_equal(rasterise(smooth, inside.shape), inside)
+    assert area_px(smooth) == pytest.approx(np.count_nonzero(inside), rel=0.005)
+    if radius > 3:
+        assert turns(smooth[0]) < 2.5 and turns(stairs[0]) > 1.5 * turns(smooth[0])
+
+
+def turns(polygon: np.ndarray) -> float:
+    """How often a polygon turns around in total: once if it is round."""
+    along = np.diff(polygon, axis=0, append=polygon[:1])
+    angles = np.arctan2(along[:, 1], along[:, 0])
+    return float(np.abs(np.angle(np.exp(1j * np.diff(angles, append=angles[:1])))).sum() / (2 * np.pi))
+
+
+@pytest.mark.parametrize(("ed", "es"), [(0, 4), (1, 5), (3, 5)])
+def test_a_base_that_moves_far_leaves_the_slices_in_step(analysis: Analysis, ed: int, es: int) -> None:
+    made = edited(analysis, messages.Base(ed_slice=ed, es_slice=es))
+    after = remeasure(analysis, made)
+    assert after.measurements.ef_percent is not None
+    assert not [finding for finding in after.findings if finding.code is Code.SLICES_OUT_OF_STEP]
 
 
 def test_lines_show_where_short_axis_slices_cut_a_long_axis() -> None:

@@ -301,7 +301,7 @@ def test_the_page_is_whole_and_its_own(address: str) -> None:
             assert "innerHTML" not in text and "style=" not in text, file
     # All modules load at once: without this list, each would be asked for when the one before it has come.
     listed = set(re.findall(r'modulepreload" href="/static/([^"]+)"', (static / "index.html").read_text()))
-    assert listed == {file.relative_to(static).as_posix() for file in static.rglob("*.js")} - {"main.js"}
+    assert listed == {file.relative_to(static).as_posix() for file in static.rglob("*.js")} - {"main.js", "early.js"}
     base = address.split("?")[0]
     token = address.split("token=")[1].split("#")[0]
     for path in ("", "static/main.js", "static/vendor/uplot.css"):

@@ -9,17 +9,20 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cinesax.cli.main import main
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
-from cinesax.reader import uploads, worklist
+from cinesax.reader import uploads, worker, worklist
+from cinesax.reader.exams import Desk
 from cinesax.reader.store.database import Shown, StaleError, State, Store, StoredEdit
+from cinesax.reader.watch import GONE
 from cinesax.reader.worklist import find
 from exams import write_exam
-from reader.served import Made, beating, make, serving
+from reader.served import PHASES, Made, beating, make, serving
 
 
 def of_study(uid: str) -> Cine:
@@ -85,6 +88,67 @@ def test_the_exam_of_known_results_may_be_said_later(store: Path, tmp_path: Path
     (one,) = [one for one in worklist.lines(kept, now) if one.state == "done"]
     assert (one.folder, one.changed) == (str(tmp_path / "moved"), None)
     kept.close()
+
+
+def test_the_exam_of_results_among_several_studies(store: Path, tmp_path: Path) -> None:
+    made = make(tmp_path / "one", show_patient=False)
+    exams = tmp_path / "exams"
+    for number in (1, 2):
+        write_exam(exams / f"DOE_{number}", of_study(f"1.2.3.{number}"))
+    (wrong,) = worklist.with_exam(find(made.out), exams)
+    assert "2 studies (1.2.3.1, 1.2.3.2)" in (wrong.problem or "") and "--exam FOLDER" in (wrong.problem or "")
+    kept = Store(store)
+    (exam,) = worklist.add(kept, [wrong])
+    (line,) = worklist.lines(kept, worklist.Now(show_patient=False, progress={}, model_sha256=None))
+    assert line.changed == wrong.problem and "DOE" not in wrong.problem
+    with pytest.raises(InputError, match="2 studies"):
+        Desk(kept, show_patient=False).open(exam)
+    # Where its study is among them, also in one folder with others, it is taken.
+    for file in made.exam.rglob("*"):
+        if file.is_file():
+            shutil.copy(file, exams / "DOE_1" / f"right-{file.name}")
+    worklist.add(kept, worklist.with_exam(find(made.out), exams))
+    assert Desk(kept, show_patient=False).open(exam).cine.n_phases == PHASES
+    kept.close()
+
+
+def test_the_worklist_shows_that_an_exam_has_changed(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Noticed by names, sizes and times; settled by the content, in the worker; and taken back where it fits again."""
+    monkeypatch.setattr(worker, "_FIRST_LOOK_S", 0.0)
+    monkeypatch.setattr(worker, "_LOOK_S", 0.1)
+    monkeypatch.setattr(worker, "_IDLE_S", 0.1)
+    made = make(tmp_path)
+    kept = Store(store)
+    (exam,) = worklist.add(kept, find(made.out))
+    queue = worker.Queue(kept, model=None, threads=1, show_patient=False)
+    queue.start()
+
+    def changed(wanted: Callable[[str], bool]) -> None:
+        end = time.monotonic() + 120
+        while not wanted((row := kept.exam(exam)) and row.changed or ""):
+            assert time.monotonic() < end, row
+            time.sleep(0.05)
+
+    try:
+        until_known(kept)
+        file = next(path for path in made.exam.rglob("*") if path.is_file())
+        content = file.read_bytes()
+        file.write_bytes(content[:-2] + bytes([content[-2] ^ 1, content[-1]]))
+        changed(lambda text: "changed" in text)
+        file.write_bytes(content)
+        changed(lambda text: not text)
+        made.exam.rename(tmp_path / "gone")
+        changed(lambda text: text == GONE)
+    finally:
+        queue.stop()
+        kept.close()
+
+
+def until_known(store: Store) -> None:
+    end = time.monotonic() + 120
+    while not store.fingerprints():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_a_queue_that_fails_goes_on(made: Made, store: Path, tmp_path: Path) -> None:

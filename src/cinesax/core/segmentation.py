@@ -210,6 +210,7 @@ class Segmentation(ArrayValue):
         known_phases: Mapping[Structure, NDArray[np.bool_]],
         *,
         first: "Segmentation | None" = None,
+        paint: bool = True,
     ) -> "Segmentation":
         """A copy with other contours in several frames at once; other frames are shared, not computed again.
 
@@ -220,16 +221,22 @@ class Segmentation(ArrayValue):
             first: the segmentation that this one was made from. In the changed frames, pixels keep the labels of
                 `first` where its contours and the new ones agree. So the result depends on its contours alone, not on
                 the order of changes, and a change that is undone leaves no trace.
+            paint: False: if the segmentation has contours, its labels stay as they are, and only values that follow
+                from contours (areas, volumes) are right. For a contour that moves with the pointer: to copy and paint
+                the labels of a whole study takes as long as to measure it.
 
         Raises:
             GeometryError: a frame does not exist, or a polygon is not valid.
         """
         first = first or self
-        labels = self.labels.copy()
+        painted = paint or self.contours is None
+        labels = self.labels.copy() if painted else self.labels
         kept = None if self.contours is None else {k: p for k, p in self.contours.items() if k[1:] not in frames}
         for frame, given in frames.items():
             drawn = _checked({(structure, *frame): polygons for structure, polygons in given.items()}, labels.shape[:2])
-            labels[frame] = first._labels_with(frame, {structure: line for (structure, _, _), line in drawn.items()})
+            if painted:
+                outlines = {structure: line for (structure, _, _), line in drawn.items()}
+                labels[frame] = first._labels_with(frame, outlines)
             if kept is not None:
                 kept |= drawn
         merged = {key: drawn for key, drawn in {**self.origins, **origins}.items() if drawn is not None}

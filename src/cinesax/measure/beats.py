@@ -166,8 +166,10 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     # A contour that is missing in one phase says nothing about time.
     beside = (np.roll(areas, 1, axis=0) + np.roll(areas, -1, axis=0)) / 2
     areas = np.where(lost_frames(areas), beside, areas)
-    # The smallest slices (apex, a basal slice that comes and goes) have no reliable timing.
-    notable = np.flatnonzero(areas.max(axis=0) > _NOTABLE_AREA * max(float(areas.max()), 1e-9))
+    # A slice without a cavity in some phases has the timing of the base that moves through it, or of the person who
+    # moved the base, not that of its own emptying. The smallest slices (apex) have no reliable timing either.
+    whole = np.all(areas > 0, axis=0)
+    notable = np.flatnonzero(whole & (areas.max(axis=0) > _NOTABLE_AREA * max(float(areas.max()), 1e-9)))
     if len(areas) < _MIN_PHASES or len(notable) < 3:
         return _Step()
     turns = np.exp(-2j * np.pi * np.arange(len(areas)) / (period or len(areas)))
@@ -176,7 +178,7 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     waves = (areas * turns[:, None]).sum(axis=0)
     together = waves[notable].sum()
     step = abs(together) / max(float(np.abs(waves[notable]).sum()), 1e-9)
-    early = np.angle(waves * np.conj(together))
+    early = np.where(whole, np.angle(waves * np.conj(together)), 0.0)
     stored, joined = _ef_percent(areas), _ef_shifted_percent(areas, early)
     # A failing heart truly empties from one end to the other: such a drift stays. Timing that does not follow it shows
     # when each slice was started.
@@ -201,14 +203,19 @@ def lost_frames(areas: Floats) -> NDArray[np.bool_]:
 
 
 def _later(areas: Floats, early: Floats) -> Floats:
-    """(phase, slice): the areas with each slice shifted later around the beat, by its angle (slice,) in radians."""
-    count = len(areas)
-    phases = np.arange(count)
-    shifted = [
-        np.interp(phases - angle / (2 * np.pi) * count, phases, column, period=count)
-        for angle, column in zip(early, areas.T, strict=True)
-    ]
-    return np.stack(shifted, axis=1)
+    """(..., phase, slice): the areas (phase, slice) with each slice shifted later around the beat.
+
+    Args:
+        areas: of one beat, whose last phase is followed by its first one.
+        early: (..., slice), the angles in radians.
+    """
+    count, slices = areas.shape
+    # All shifts at once: np.interp, slice by slice, took a third of the time in which EF follows the pointer.
+    places = np.arange(count)[:, None] - (early / (2 * np.pi) * count)[..., None, :]
+    before = np.floor(places).astype(int)
+    part = places - before
+    which = np.arange(slices)
+    return np.asarray(areas[before % count, which] * (1 - part) + areas[(before + 1) % count, which] * part)
 
 
 def _ef_shifted_percent(areas: Floats, early: Floats) -> float:
@@ -218,7 +225,8 @@ def _ef_shifted_percent(areas: Floats, early: Floats) -> float:
     keeps most of the peaks is used.
     """
     phase = 2 * np.pi / len(areas)
-    return max(_ef_percent(_later(areas, early + part * phase)) for part in np.arange(-0.5, 0.5, 0.125))
+    shifts = np.arange(-0.5, 0.5, 0.125) * phase
+    return max(_ef_percent(shifted) for shifted in _later(areas, early + shifts[:, None]))
 
 
 def _ef_percent(areas: Floats) -> float:

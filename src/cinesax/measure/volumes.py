@@ -31,7 +31,9 @@ BODY_LIMITS = {"height": (30.0, 250.0), "weight": (1.0, 400.0)}
 """Lowest and highest, in cm and kg: a stored size outside these limits is a typing error and is not used."""
 
 
-def measure(cine: Cine, segmentation: Segmentation, overrides: Overrides = NO_OVERRIDES) -> Measurements:
+def measure(
+    cine: Cine, segmentation: Segmentation, overrides: Overrides = NO_OVERRIDES, *, thickness: bool = True
+) -> Measurements:
     """Measure the left ventricle, and every other chamber that was segmented.
 
     Each chamber has the ED and ES of its own volume curve, because the right ventricle may empty later than the left.
@@ -41,6 +43,7 @@ def measure(cine: Cine, segmentation: Segmentation, overrides: Overrides = NO_OV
         cine: gives distances, times and body size.
         segmentation: on the grid of `cine`, with the cavity among its structures.
         overrides: values to use instead of those of the cine or of the volume curve.
+        thickness: whether to measure the thickness of the wall, which takes as long as all volumes.
 
     Raises:
         GeometryError: the segmentation does not fit the cine.
@@ -48,10 +51,12 @@ def measure(cine: Cine, segmentation: Segmentation, overrides: Overrides = NO_OV
             size.
     """
     check_overrides(cine, overrides)
-    return measure_checked(cine, segmentation, overrides)
+    return measure_checked(cine, segmentation, overrides, thickness=thickness)
 
 
-def measure_checked(cine: Cine, segmentation: Segmentation, overrides: Overrides) -> Measurements:
+def measure_checked(
+    cine: Cine, segmentation: Segmentation, overrides: Overrides, *, thickness: bool = True
+) -> Measurements:
     """`measure` without `check_overrides`: for callers that have checked before they ran a network.
 
     Raises:
@@ -66,7 +71,8 @@ def measure_checked(cine: Cine, segmentation: Segmentation, overrides: Overrides
         replace(_of_chamber(cine, segmentation, chamber, given, beat=beat), height_cm=height, weight_kg=weight)
         for chamber in chambers(segmentation.known_phases)
     )
-    return replace(left, others=tuple(others), wall_thickness=wall_thickness(cine, segmentation, left.ed_phase))
+    wall = wall_thickness(cine, segmentation, left.ed_phase) if thickness else None
+    return replace(left, others=tuple(others), wall_thickness=wall)
 
 
 def _of_chamber(

@@ -28,6 +28,7 @@ from cinesax.reader.long_axis import LongAxis, read_long_axis
 from cinesax.reader.shown import Pixels, listed
 from cinesax.reader.store.changes import packed, unpacked
 from cinesax.reader.store.database import READABLE, ExamRow, StaleError, Store, StoredEdit, UnknownError, now
+from cinesax.reader.watch import fingerprint, settle
 from cinesax.results.presence import PRESENCE_NAME
 from cinesax.results.privacy import pseudonymise
 from cinesax.results.read import read_results
@@ -204,8 +205,13 @@ class OpenExam:
         """
         edit = messages.SetContour(asked.structure, asked.phase, asked.slice, asked.polygons)
         change, _ = plan(self.analysis, self.reading, edit, "preview")
-        reading = apply(self.reading, change, self.first.segmentation)
-        return measure(self.analysis.cine, reading.segmentation, _settled(self.analysis, reading).overrides)
+        reading = apply(self.reading, change, self.first.segmentation, paint=False)
+        cine, given = self.analysis.cine, reading.overrides
+        try:
+            return measure(cine, reading.segmentation, given, thickness=False)
+        except UsageError:
+            settled = _settled(self.analysis, reading).overrides
+            return measure(cine, reading.segmentation, settled, thickness=False)
 
     def frames(self, place: int, phase: int | None) -> NDArray[np.uint16]:
         """(phase, row, column) of a slice, or (row, column) of one frame, as the page expects them.
@@ -338,7 +344,14 @@ class Desk:
             self._open.pop(exam, None)
 
     def _read(self, row: ExamRow) -> OpenExam:
-        given = read_stored(row, row.results or "")
+        seen = fingerprint(row.path) if row.path else None
+        try:
+            given = read_stored(row, row.results or "")
+        except InputError as error:
+            if row.state in READABLE:
+                settle(self._store, row, seen, str(error))
+            raise
+        settle(self._store, row, seen, None)
         shown = given if self._show_patient else pseudonymise(given)
         return OpenExam(row, self._store, given.cine, shown)
 
@@ -368,5 +381,6 @@ def read_stored(row: ExamRow, folder: str, cine: Cine | None = None) -> Analysis
         try:
             return read_results(folder)
         except InputError as error:
-            raise InputError(f"{error} (cinesax view --exam EXAM)") from error
+            # What was wrong with the exam that a person gave says more.
+            raise InputError(row.changed or f"{error} (cinesax view --exam EXAM)") from error
     return read_results(folder, row.path, **choices)

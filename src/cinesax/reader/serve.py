@@ -5,7 +5,7 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -109,21 +109,21 @@ def _add_root(reader: Reader, root: Path, exam: Path | None) -> None:
     try:
         entries = worklist.find(root)
         if exam is not None:
-            entries = [
-                replace(entry, path=str(exam), study_uid=None, given=True) if entry.results else entry
-                for entry in entries
-            ]
+            entries = worklist.with_exam(entries, exam)
         worklist.add(reader.store, entries)
-        _check(reader, [entry.id for entry in entries if entry.given])
+        given = [entry.id for entry in entries if entry.given]
+        for one in given:
+            reader.desk.forget(one)
+        # Where there is only one exam, it will be opened next.
+        _open(reader, [entry.id for entry in entries if entry.results] if len(entries) == 1 else given)
     except CinesaxError as error:
         _LOG.error("%s", error)
     reader.queue.wake()
 
 
-def _check(reader: Reader, exams: list[str]) -> None:
-    """Open exams whose place a person has just said: the worklist says at once what does not fit."""
+def _open(reader: Reader, exams: list[str]) -> None:
+    """Open exams: the worklist says at once what does not fit, and the page need not wait for them."""
     for exam in exams:
-        reader.desk.forget(exam)
         try:
             opened(reader, exam)
         except (CinesaxError, BusyError, UnknownError) as error:

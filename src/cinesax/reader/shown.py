@@ -16,7 +16,7 @@ from cinesax.core.measurements import Measurements
 from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Part, Structure
-from cinesax.reader.editing.change import Frame
+from cinesax.reader.editing.change import Frame, outlines_of
 from cinesax.reader.store.database import Shown
 
 _POINT_DECIMALS = 3
@@ -182,8 +182,9 @@ def frames_of(segmentation: Segmentation, frames: Iterable[Frame]) -> list[Shown
 
 def _in_frame(segmentation: Segmentation, frame: Frame) -> tuple[list[ShownContour], list[Decided]]:
     contours, decided = [], []
+    outlines = outlines_of(segmentation, frame)
     for structure in segmentation.known_phases:
-        polygons = segmentation.outline(structure, *frame)
+        polygons = outlines.get(structure, ())
         if polygons:
             drawn = segmentation.drawn(structure, *frame)
             lines = [np.round(polygon.ravel(), _POINT_DECIMALS).tolist() for polygon in polygons]

@@ -10,20 +10,23 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import msgspec
 
 from cinesax.core.errors import CinesaxError, printable
 from cinesax.core.selection import Selection
+from cinesax.reader.exams import read_stored
 from cinesax.reader.shown import listed
 from cinesax.reader.store.database import ExamRow, Shown, State, Store
+from cinesax.reader.watch import fingerprint, settle, suspects
 from cinesax.reader.worklist import first_fields
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _TICK_S = 0.2
+_IDLE_S = 5.0
+_FIRST_LOOK_S, _LOOK_S = 10.0, 60.0
+"""When to look for exams that changed: not while the page opens, and then now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,13 @@ class Job:
     series_uid: str | None
     out: str
     show_patient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One exam to compare with its results."""
+
+    row: ExamRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,13 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """Whether an exam is that of its results: None, or why not."""
+
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """An analysis failed; the reason in one line."""
 
@@ -79,8 +99,11 @@ def work(connection: Connection, model: str | None, threads: int | None) -> None
     segmenter: Segmenter | None = None
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            job: Job = connection.recv()
+            job: Job | Check = connection.recv()
             try:
+                if isinstance(job, Check):
+                    connection.send(_checked(job.row))
+                    continue
                 if segmenter is None:
                     from cinesax.network.segmenter import load_segmenter
 
@@ -91,6 +114,14 @@ def work(connection: Connection, model: str | None, threads: int | None) -> None
             except (MemoryError, OSError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError) as error:
                 _LOG.exception("the analysis failed")
                 connection.send(Failed(printable(f"the analysis failed: {type(error).__name__}: {error}")))
+
+
+def _checked(row: ExamRow) -> Checked:
+    try:
+        read_stored(row, row.results or "")
+    except CinesaxError as error:
+        return Checked(printable(str(error)))
+    return Checked(None)
 
 
 def _analyzed(job: Job, segmenter: "Segmenter", progress: Callable[[int, int], None]) -> Done:
@@ -126,6 +157,8 @@ class Queue:
         self._store = store
         self._model, self._threads = None if model is None else str(model), threads
         self._show_patient = show_patient
+        self._next_look = time.monotonic() + _FIRST_LOOK_S
+        self._suspects: list[ExamRow] = []
         self._wake, self._end = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
         self._worker: tuple[BaseProcess, Connection] | None = None
@@ -157,17 +190,34 @@ class Queue:
                 _LOG.exception("the queue could not go on")
                 worked = False
             if not worked:
-                self._wake.wait(timeout=5)
+                self._wake.wait(timeout=_IDLE_S)
                 self._wake.clear()
 
     def _work(self) -> bool:
-        """Analyze the exam that has waited longest; False if none waits."""
+        """Analyze the exam that has waited longest, or check one that may have changed; False if there is none."""
         row = self._store.claim_next()
         if row is None:
-            return False
+            return self._check()
         outcome, out = self._analyze(row)
         if not self._end.is_set():
             self._write(row, outcome, out)
+        return True
+
+    def _check(self) -> bool:
+        """Compare an exam whose files look changed with its results; False if there is none."""
+        if not self._suspects and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _LOOK_S
+            self._suspects = suspects(self._store)
+        if not self._suspects:
+            return False
+        row = self._suspects.pop()
+        seen = fingerprint(row.path)
+        answer = self._answer(Check(row), lambda _: None)
+        if self._end.is_set():
+            return True
+        # A check that could not be made says nothing; but it is not tried again before the files change.
+        problem = answer.problem if isinstance(answer, Checked) else row.changed
+        settle(self._store, row, seen, problem)
         return True
 
     def _write(self, row: ExamRow, outcome: Done | Failed, out: Path) -> None:
@@ -192,21 +242,37 @@ class Queue:
     def _analyze(self, row: ExamRow) -> tuple[Done | Failed, Path]:
         out = _free(self._store.results_folder(row.id, "network"))
         job = Job(row.id, row.path, row.study_uid, row.series_uid, str(out), self._show_patient)
+        seen = fingerprint(row.path)
+
+        def count(progress: Progress) -> None:
+            self.progress[row.id] = progress.done, progress.total
+
+        answer = self._answer(job, count)
+        if isinstance(answer, Done) and seen is not None:
+            self._store.set_fingerprint(row.id, seen)
+        return answer, out
+
+    @overload
+    def _answer(self, job: Job, progress: Callable[[Progress], None]) -> Done | Failed: ...
+    @overload
+    def _answer(self, job: Check, progress: Callable[[Progress], None]) -> Checked | Failed: ...
+    def _answer(self, job: Job | Check, progress: Callable[[Progress], None]) -> Done | Checked | Failed:
+        """Let the worker do a job, and return what it says at the end."""
         process, connection = self._worker or self._start_worker()
         try:
             connection.send(job)
             while not self._end.is_set():
                 if connection.poll(_TICK_S):
-                    answer = connection.recv()
+                    answer: Progress | Done | Checked | Failed = connection.recv()
                     if not isinstance(answer, Progress):
-                        return answer, out
-                    self.progress[row.id] = answer.done, answer.total
+                        return answer
+                    progress(answer)
         except (EOFError, OSError):
             process.join(timeout=5)
             self._stop_worker()
             code = process.exitcode
-            return Failed(f"the analysis ended without a result (exit code {code}): too little memory, or a crash"), out
-        return Failed("the program ended"), out
+            return Failed(f"the analysis ended without a result (exit code {code}): too little memory, or a crash")
+        return Failed("the program ended")
 
     def _start_worker(self) -> tuple[BaseProcess, Connection]:
         # A new interpreter: a fork would inherit the threads and the open store of the server.

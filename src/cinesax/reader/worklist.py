@@ -17,14 +17,15 @@ from cinesax.core.identity import identifying_texts, remove_texts
 from cinesax.files.stored_files import opener
 from cinesax.reader.shown import listed_of
 from cinesax.reader.store.database import NAME, ExamRow, Shown, Signature, State, Store
+from cinesax.reader.watch import GONE
 from cinesax.results import tables
 from cinesax.results.write import JSON_NAME, check_output
 
 _MOST_FOLDERS = 20_000
 _WARNING_WEIGHT, _ERROR_WEIGHT = 1.0, 5.0
 _FAILED_DOUBT = 1000.0
+_MOST_NAMED = 5
 _NOWHERE = "these results do not say where their exam is: end cinesax view and start it again with --exam EXAM"
-_GONE = "the exam of these results is no longer where it was: end cinesax view and start it again with --exam EXAM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,10 @@ class Found:
         study_uid: the study, if the path holds several.
         results: the folder of results, if there are any.
         case: the case key, if it is known before the analysis.
+        study: the study of the exam, if it is known before the analysis.
         given: whether a person said that the exam of these results is at the path.
         placed: whether the results say where their exam is, in one place or several.
+        problem: why the exam of these results is not at the path that a person gave.
     """
 
     path: str
@@ -46,6 +49,8 @@ class Found:
     case: str | None = None
     given: bool = False
     placed: bool = True
+    problem: str | None = None
+    study: str | None = None
 
     @property
     def id(self) -> str:
@@ -112,6 +117,36 @@ def _results(folder: Path) -> Found:
     return Found(path, results=str(folder), case=case if isinstance(case, str) else None, placed=placed)
 
 
+def with_exam(entries: Iterable[Found], exam: Path) -> list[Found]:
+    """Results, with the path at which a person says that their exam is.
+
+    If it holds several studies, the study of the results is taken: their case key says which it is.
+
+    Raises:
+        InputError: the path cannot be read.
+    """
+    studies = [one for one in find(exam) if one.results is None]
+    return [entry if entry.results is None else _at(entry, exam, studies) for entry in entries]
+
+
+def _at(entry: Found, exam: Path, studies: list[Found]) -> Found:
+    known = [one for one in studies if one.study is not None]
+    if len(known) < 2:
+        return replace(entry, path=str(exam), study_uid=None, given=True)
+    for one in known:
+        if one.case == entry.case:
+            return replace(entry, path=one.path, study_uid=one.study_uid, given=True)
+    listed = ", ".join(str(one.study) for one in known[:_MOST_NAMED])
+    more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+    wanted = f"that of these results ({entry.case})" if entry.case else "that of these results"
+    return replace(
+        entry,
+        path="",
+        problem=f"--exam has {len(known)} studies ({listed}{more}), and none of them is {wanted}: end cinesax view and "
+        f"start it again with --exam FOLDER, where FOLDER has the exam that was analyzed",
+    )
+
+
 def _below(root: Path) -> list[Found]:
     results: list[Found] = []
     zips: list[Path] = []
@@ -129,7 +164,8 @@ def _below(root: Path) -> list[Found]:
             by_study.setdefault(study, set()).add(folder)
     if len(by_study) == 1 and not results and not zips and not nifti:
         # One study only: the whole folder is one exam.
-        return [Found(str(root), case=_case(next(iter(by_study))))]
+        study = next(iter(by_study))
+        return [Found(str(root), case=_case(study), study=study or None)]
     exams = [_exam(study, folders, by_study) for study, folders in by_study.items()]
     others = [Found(str(path)) for path in (*zips, *nifti)]
     return sorted([*_together(results, exams), *others], key=lambda entry: entry.results or entry.path)
@@ -190,7 +226,7 @@ def _exam(study: str, folders: set[Path], by_study: dict[str, set[Path]]) -> Fou
     shared = any(
         other != study and any(folder.is_relative_to(above) for folder in others) for other, others in by_study.items()
     )
-    return Found(str(above), study_uid=study if shared and study else None, case=_case(study))
+    return Found(str(above), study_uid=study if shared and study else None, case=_case(study), study=study or None)
 
 
 def _case(study: str) -> str | None:
@@ -222,7 +258,7 @@ def _take_place(store: Store, one: Found) -> None:
         # A refusal was of the exam in the earlier place.
         store.set_fields(one.id, path=one.path, study_uid=one.study_uid, changed=None)
         kept = one.path
-    problem = _GONE if kept and not _exists(kept) else None if kept or one.placed else _NOWHERE
+    problem = one.problem or (GONE if kept and not _exists(kept) else None if kept or one.placed else _NOWHERE)
     if problem is not None and row.state is not State.FAILED:
         store.set_fields(one.id, changed=problem)
 

@@ -14,6 +14,7 @@ from cinesax.core.origins import Drawn
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation
 from cinesax.core.selection import Overrides
 from cinesax.core.structures import Chamber, Structure, chambers
+from cinesax.reader.editing import masks
 
 Frame = tuple[int, int]
 Outlines = Mapping[Structure, Polygons]
@@ -52,12 +53,19 @@ class Change:
     papillary_muscles_included: bool | None = None
 
 
-def apply(reading: Reading, change: Change, first: Segmentation) -> Reading:
-    """The reading after a change; `first` is the segmentation before all changes (see `Segmentation.with_frames`)."""
+def apply(reading: Reading, change: Change, first: Segmentation, *, paint: bool = True) -> Reading:
+    """The reading after a change.
+
+    Args:
+        reading: the reading before.
+        change: the change.
+        first: the segmentation before all changes: see `Segmentation.with_frames`.
+        paint: see `Segmentation.with_frames`.
+    """
     segmentation = reading.segmentation
     if change.frames or change.origins:
         known = segmentation.known_phases if change.known is None else change.known
-        segmentation = segmentation.with_frames(change.frames, change.origins, known, first=first)
+        segmentation = segmentation.with_frames(change.frames, change.origins, known, first=first, paint=paint)
     included = change.papillary_muscles_included
     if included is not None and included != segmentation.papillary_muscles_included:
         segmentation = replace(segmentation, papillary_muscles_included=included)
@@ -77,9 +85,8 @@ def opposite(reading: Reading, change: Change) -> Change:
 
 
 def outlines_of(segmentation: Segmentation, frame: Frame) -> dict[Structure, Polygons]:
-    """All contours of one frame."""
-    outlines = {structure: segmentation.outline(structure, *frame) for structure in segmentation.known_phases}
-    return {structure: polygons for structure, polygons in outlines.items() if polygons}
+    """All contours of one frame; those around labels are smooth."""
+    return masks.outlines(segmentation, *frame)
 
 
 def structure_of(key: str) -> Structure:

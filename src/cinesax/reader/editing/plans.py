@@ -187,7 +187,7 @@ def _interpolate_phases(draft: _Draft, edit: messages.InterpolatePhases) -> tupl
     keys = edit.keys if edit.keys is not None else _edited_phases(draft, structure, edit.slice)
     for phase in keys:
         draft.frame((phase, edit.slice))
-    drawn = {phase: draft.segmentation.outline(structure, phase, edit.slice) for phase in sorted(set(keys))}
+    drawn = {phase: outlines_of(draft.segmentation, (phase, edit.slice)).get(structure) for phase in sorted(set(keys))}
     with_line = {float(phase): polygons[0] for phase, polygons in drawn.items() if polygons}
     if len(drawn) < 2 or not with_line:
         raise UsageError(
@@ -218,10 +218,10 @@ def _interpolate_slices(draft: _Draft, analysis: Analysis, edit: messages.Interp
     places = np.arange(draft.slices, dtype=float) if grid is None else grid.positions_mm
     done = 0
     for phase in range(draft.phases) if edit.all_phases else [edit.phase]:
-        ends = [draft.segmentation.outline(structure, phase, place) for place in (low, high)]
-        if not all(ends):
+        below, above = (outlines_of(draft.segmentation, (phase, place)).get(structure) for place in (low, high))
+        if not below or not above:
             continue
-        keys = {float(places[low]): ends[0][0], float(places[high]): ends[1][0]}
+        keys = {float(places[low]): below[0], float(places[high]): above[0]}
         between = range(low + 1, high)
         for place, polygon in zip(between, lines.between(keys, [float(places[p]) for p in between]), strict=True):
             draft.put(structure, (phase, place), (polygon,), Origin.INTERPOLATED)

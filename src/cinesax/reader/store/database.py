@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS signatures (
     PRIMARY KEY (exam, number));
 CREATE TABLE IF NOT EXISTS moves (
     id INTEGER PRIMARY KEY AUTOINCREMENT, exam TEXT NOT NULL, by TEXT NOT NULL, at TEXT NOT NULL, what TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS fingerprints (exam TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT OR IGNORE INTO counters VALUES ('list', 1);
 """
@@ -266,6 +267,16 @@ class Store:
         names = ", ".join(f"{name} = ?" for name in values)
         with self._transaction() as db:
             db.execute(f"UPDATE exams SET {names}, updated_at = ? WHERE id = ?", (*values.values(), now(), exam))
+
+    def fingerprints(self) -> dict[str, str]:
+        """Exam -> the fingerprint of its files when they were last compared with the results."""
+        with self._lock:
+            return dict(self._db.execute("SELECT exam, value FROM fingerprints").fetchall())
+
+    def set_fingerprint(self, exam: str, value: str) -> None:
+        """Store the fingerprint of the files of an exam."""
+        with self._lock:
+            self._db.execute("INSERT OR REPLACE INTO fingerprints VALUES (?, ?)", (exam, value))
 
     def next_version(self, exam: str, version: int, who: str, what: str, **values: object) -> int:
         """Set columns for a change that is not an edit (exclude, send back, ...)."""

@@ -1,7 +1,4 @@
-"""The application: answers for errors, the files of the page, and the routes of the other modules."""
-
-from importlib import resources
-from pathlib import Path
+"""The application: answers for errors, and the routes of the other modules."""
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,20 +10,9 @@ from cinesax.reader import worklist
 from cinesax.reader.exams import BusyError
 from cinesax.reader.messages import BadBodyError
 from cinesax.reader.store.database import StaleError, UnknownError
-from cinesax.reader.web import changing, listing, looking, signing
+from cinesax.reader.web import changing, files, listing, looking, signing
 from cinesax.reader.web.context import Problem, Reader, Trouble, answer, line_of, state_of, trouble
 
-_KINDS = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".json": "application/json",
-    ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".txt": "text/plain; charset=utf-8",
-    ".woff2": "font/woff2",
-}
 _CODES = {401: "not-allowed", 403: "not-allowed", 404: "not-found", 405: "not-found", 413: "too-large"}
 
 
@@ -39,9 +25,7 @@ def make_app(reader: Reader) -> FastAPI:
     app.add_exception_handler(ClientDisconnect, _http)
     for error in (BadBodyError, UnknownError, CinesaxError, BusyError, StaleError):
         app.add_exception_handler(error, _refused)
-    app.add_api_route("/", _index)
-    app.add_api_route("/static/{path:path}", _file)
-    for module in (listing, looking, changing, signing):
+    for module in (files, listing, looking, changing, signing):
         app.include_router(module.router)
     return app
 
@@ -91,18 +75,3 @@ def _hidden(reader: Reader, message: str) -> str:
     for row in reader.store.exams():
         message = worklist.without_paths(row, message) or ""
     return message
-
-
-def _index() -> Response:
-    return _file("index.html")
-
-
-def _file(path: str) -> Response:
-    parts = path.split("/")
-    suffix = Path(parts[-1]).suffix
-    if any(part in ("", ".", "..") or "\\" in part or "\0" in part for part in parts) or suffix not in _KINDS:
-        raise HTTPException(404, "there is no such file")
-    file = resources.files("cinesax.reader").joinpath("static").joinpath(*parts)
-    if len(path) > 200 or not file.is_file():
-        raise HTTPException(404, "there is no such file")
-    return Response(file.read_bytes(), media_type=_KINDS[suffix])

@@ -10,11 +10,11 @@ import msgspec
 from fastapi import Depends, Request, Response
 from msgspec import Struct
 
-from cinesax.core.errors import InputError, printable
+from cinesax.core.errors import printable
 from cinesax.reader import answers, worklist
 from cinesax.reader.exams import Desk, OpenExam
 from cinesax.reader.messages import BadBodyError
-from cinesax.reader.store.database import READABLE, ExamRow, Store, UnknownError
+from cinesax.reader.store.database import ExamRow, Store, UnknownError
 from cinesax.reader.uploads import Uploads
 from cinesax.reader.web.security import Access
 from cinesax.reader.worker import Queue
@@ -160,13 +160,4 @@ def opened(reader: Reader, exam: str) -> OpenExam:
     Raises:
         UnknownError, BusyError, CinesaxError: see `Desk.open`.
     """
-    row = row_of(reader, exam)
-    try:
-        open_exam = reader.desk.open(exam)
-    except InputError as error:
-        if row.state in READABLE and row.changed != str(error):
-            reader.store.set_fields(exam, changed=str(error))
-        raise
-    if row.changed is not None:
-        reader.store.set_fields(exam, changed=None)
-    return open_exam
+    return reader.desk.open(exam)

@@ -8,7 +8,7 @@ from cinesax.reader import answers, messages, shown
 from cinesax.reader.long_axis import series_of
 from cinesax.reader.messages import parsed
 from cinesax.reader.store.database import ExamRow
-from cinesax.reader.web.context import Body, Context, Reader, answer, opened, row_of, state_of, whole
+from cinesax.reader.web.context import Body, Context, Reader, answer, line_of, opened, row_of, state_of, whole
 
 router = APIRouter()
 
@@ -81,4 +81,5 @@ def _picked(reader: Reader, row: ExamRow) -> tuple[str, ...]:
 @router.post("/api/exams/{exam}/here")
 def _here(reader: Context, exam: str, body: Body) -> Response:
     asked, row = parsed(body, messages.HereBody), row_of(reader, exam)
-    return answer({"others": reader.windows.others(exam, asked.window), "version": row.version})
+    others = reader.windows.others(exam, asked.window)
+    return answer({"others": others, "version": row.version, "changed": line_of(reader, row).changed})

@@ -86,13 +86,13 @@ class ExamPage {
     this.frame = h("div.frame", {}, this.canvas, h("p.first-label", { text: "First contours, before any edit", hidden: true }));
     const left = h("div.left", {}, structureBar(context), toolStrip(context), this.frame, actionBar(context), this.longAxis.element);
     this.curveBox = h("div.curve-box", {}, phaseBar(context), this.curve.element);
-    this.gridBox = h("section.grid-box", { "aria-label": "All frames" }, this.grid.element, legend());
+    this.gridBox = h("div.grid-box", {}, this.grid.element);
     const right = h(
       "div.right",
       {},
       h("div.scroll", { tabindex: "-1" },
         h("div.values", {}, this.numbers.table, this.curveBox),
-        this.gridBox,
+        h("section", { "aria-label": "All frames" }, this.gridBox, legend()),
         h("section", { "aria-label": "What to doubt" }, h("h2", { text: "What to doubt" }), this.findings.list),
         historyDetails(state),
         compareDetails(state),
@@ -142,6 +142,7 @@ class ExamPage {
     state.windowFromHeart(state.pixels.get(state.phase, state.slice));
     this.stage.paint();
     performance.mark("first-image");
+    this.grid.start();
     this.#here();
     this.timers.push(setInterval(() => this.#here(), HERE_MS));
     // Not awaited: the page can already be used.
@@ -206,9 +207,10 @@ class ExamPage {
   /** Tell the server that this window shows the exam, and learn of other windows. */
   async #here() {
     try {
-      const { others, version } = await post(`/api/exams/${this.state.id}/here`, { window: this.page.windowId });
+      const { others, version, changed } = await post(`/api/exams/${this.state.id}/here`, { window: this.page.windowId });
       this.page.notice("elsewhere", others > 0 ? "This exam is open in another window. Every edit is kept, and each window takes over what the other did; only one should correct at a time." : null);
-      if (version !== this.state.version && !this.edits.pending && !this.state.draft) await this.reload();
+      const other = version !== this.state.version || changed !== this.state.changedSince;
+      if (other && !this.edits.pending && !this.state.draft) await this.reload();
     } catch (error) {
       if (error.code === "no-answer") this.page.state(error.message, true);
     }

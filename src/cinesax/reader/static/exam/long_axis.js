@@ -58,7 +58,7 @@ export class LongAxis {
 
   #paint({ series, canvas, viewport, window, bitmap, frames }) {
     const { width, height } = viewport.size;
-    const context = fitted(canvas, width, height);
+    const context = fitted(canvas, width, height, false);
     context.fillStyle = "#000";
     context.fillRect(0, 0, width, height);
     if (frames) {
@@ -66,7 +66,7 @@ export class LongAxis {
       // The beat is the same, but the number of phases may differ.
       const phase = Math.floor((this.state.phase / this.state.exam.phases) * series.phases);
       const image = frames.subarray(phase * size, (phase + 1) * size);
-      drawImage(context, bitmap.fill({ values: image, rows: series.rows, columns: series.columns }, window), viewport);
+      drawImage(context, bitmap.fill({ values: image, rows: series.rows, columns: series.columns }, window, viewport.visible), viewport);
     }
     for (const line of series.lines) {
       const present = line.slice === this.state.slice;

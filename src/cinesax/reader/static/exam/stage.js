@@ -2,7 +2,7 @@
 // as pointer events; two fingers always zoom and pan, the right button always changes window and level.
 
 import { oncePerFrame } from "../shared/store.js";
-import { drawContour, drawImage, fitted, FrameBitmap } from "./render.js";
+import { drawContour, drawImage, fitted, FrameBitmap, ScaledFrames } from "./render.js";
 import { Viewport } from "./viewport.js";
 
 const REFINE_MS = 120;
@@ -19,6 +19,7 @@ export class Stage {
     this.viewport = new Viewport();
     this.viewport.setImage(state.exam.columns, state.exam.rows, state.aspect);
     this.bitmap = new FrameBitmap();
+    this.scaled = new ScaledFrames();
     this.tool = null;
     this.pointers = new Map();
     this.grip = null; // what the pressed pointer does: "tool", "window", "pan", "pinch"
@@ -51,9 +52,9 @@ export class Stage {
   paint(fine = false) {
     const began = performance.now();
     const { state, viewport } = this;
-    const context = fitted(this.canvas, viewport.size.width, viewport.size.height);
+    const context = fitted(this.canvas, viewport.size.width, viewport.size.height, false);
     const frame = state.pixels?.get(state.phase, state.slice);
-    if (frame) drawImage(context, this.bitmap.fill(frame, state.window), viewport, fine);
+    if (frame) this.#image(context, frame, fine);
     else {
       context.fillStyle = "#000";
       context.fillRect(0, 0, viewport.size.width, viewport.size.height);
@@ -63,6 +64,26 @@ export class Stage {
     this.canvas.dataset.frame = frame ? `${state.phase}/${state.slice}` : "";
     this.drawTimes.push(performance.now() - began);
     if (this.drawTimes.length > 600) this.drawTimes.shift();
+  }
+
+  #image(context, frame, fine) {
+    const { state, viewport } = this;
+    const draw = (to) => drawImage(to, this.bitmap.fill(frame, state.window, viewport.visible), viewport, fine);
+    if (fine) {
+      draw(context);
+      return;
+    }
+    const { width, height } = this.canvas;
+    const scale = context.getTransform();
+    const { scaleX, left, top } = viewport.transform;
+    const view = `${scaleX} ${left} ${top} ${width} ${height} ${state.window.centre} ${state.window.width}`;
+    const place = { name: `${state.phase}/${state.slice}`, view, width, height, count: state.exam.phases };
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    this.scaled.draw(context, place, (to) => {
+      to.setTransform(scale);
+      draw(to);
+    });
+    context.setTransform(scale);
   }
 
   /** Once nothing moves any more, draw the image with the better interpolation. */

@@ -48,6 +48,13 @@ export class Viewport {
     };
   }
 
+  /** The part of the image that is on the canvas, {left, top, right, bottom} in image coordinates. */
+  get visible() {
+    const [left, top] = this.toImage([0, 0]);
+    const [right, bottom] = this.toImage([this.size.width, this.size.height]);
+    return { left, top, right, bottom };
+  }
+
   toScreen([x, y]) {
     const { scaleX, scaleY, left, top } = this.transform;
     return [(x + 0.5) * scaleX + left, (y + 0.5) * scaleY + top];

@@ -1,6 +1,6 @@
 // The worklist: all exams with their states and doubts, the most doubtful first.
 
-import { get, post } from "../shared/api.js";
+import { ahead, get, post } from "../shared/api.js";
 import { fill, h, say } from "../shared/dom.js";
 import { shown } from "../shared/numbers.js";
 import { remembered } from "../shared/store.js";
@@ -10,6 +10,7 @@ import { chooseSeries } from "./series.js";
 
 const BUSY_MS = 1000;
 const IDLE_MS = 5000;
+const RESTING_MS = 80; // a pointer that only passes over a line does not stay as long
 
 const STATES = {
   failed: "failed",
@@ -199,6 +200,10 @@ class Worklist {
       h("td.actions-cell", {}, this.#actions(exam)),
     ];
     const row = h("tr", { data: { exam: exam.id, state: exam.state } }, cells);
+    // Who points at an exam will probably open it: the server reads it meanwhile.
+    let resting = null;
+    if (open) row.addEventListener("pointerenter", () => (resting = setTimeout(() => ahead(`/api/exams/${exam.id}`), RESTING_MS)));
+    if (open) row.addEventListener("pointerleave", () => clearTimeout(resting));
     if (open) row.addEventListener("click", (event) => !event.target.closest("a, button") && !String(getSelection()) && (location.hash = `#/exam/${exam.id}`));
     return row;
   }
