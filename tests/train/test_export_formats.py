@@ -204,7 +204,7 @@ def test_a_file_of_another_network_is_found_out(tmp_path):
     config = FCNConfig(channels=(4,), bottom=(4,), kernel=3)
     one, other = build(config, size=32), build(config, size=32)
     path = tmp_path / "graph.tflite"
-    to_litert(one, path, Precision.FLOAT32)
+    to_litert(one, {Precision.FLOAT32: path})
     runner = litert_runner(path, threads=1)
     check_on_noise(Exported(path, runner, one, Precision.FLOAT32))
     with pytest.raises(InputError, match=r"graph\.tflite differs from the network in Keras: probabilities differ by"):
@@ -214,11 +214,13 @@ def test_a_file_of_another_network_is_found_out(tmp_path):
 def test_any_network_becomes_litert(tmp_path):
     model = build(UNetConfig(channels=(4, 6), stem=None, classes=4), size=32)
     images = np.random.default_rng(2).random((3, 32, 32, 1), dtype=np.float32)
-    for precision in Precision:
-        to_litert(model, tmp_path / "graph.tflite", precision, calibration=images)
-        probabilities, labels = litert_runner(tmp_path / "graph.tflite", threads=1)(images)
+    paths = {precision: tmp_path / f"{precision}.tflite" for precision in Precision}
+    to_litert(model, paths, calibration=images)
+    expected = keras_runner(model)(images)[0]
+    for path in paths.values():
+        probabilities, labels = litert_runner(path, threads=1)(images)
         assert probabilities.shape == (3, 32, 32, 4) and labels.shape == (3, 32, 32)
-        np.testing.assert_allclose(probabilities, keras_runner(model)(images)[0], atol=0.05)
+        np.testing.assert_allclose(probabilities, expected, atol=0.05)
 
 
 def fixed(cavity: np.ndarray):

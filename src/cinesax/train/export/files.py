@@ -76,9 +76,9 @@ def export_files(
     with new_set(out) as work:
         passes = open_passes(run_folder, finder)
         exports = [
-            _write(network, work, kind, precision=precision, data=data, threads=threads)
+            exported
             for network in passes
-            for precision in wanted
+            for exported in _write(network, work, kind, precisions=wanted, data=data, threads=threads)
         ]
         if data is None:
             for exported in exports:
@@ -106,19 +106,22 @@ def _precisions(kind: Format, asked: Sequence[Precision], data: Dataset | None) 
 
 
 def _write(
-    network: Pass, folder: Path, kind: Format, *, precision: Precision, data: Dataset | None, threads: int
-) -> Exported:
+    network: Pass, folder: Path, kind: Format, *, precisions: Sequence[Precision], data: Dataset | None, threads: int
+) -> list[Exported]:
     if kind is Format.SAVEDMODEL:
         path = folder / network.stem
         to_savedmodel(network.model, path)
-        return Exported(path, savedmodel_runner(path), network.model, precision, network.crop)
-    path = folder / f"{network.stem}-{precision}.tflite"
+        return [Exported(path, savedmodel_runner(path), network.model, Precision.FLOAT32, network.crop)]
+    paths = {precision: folder / f"{network.stem}-{precision}.tflite" for precision in precisions}
     calibration = None
-    if precision is Precision.INT8 and data is not None:
+    if Precision.INT8 in paths and data is not None:
         inputs = int(network.model.input_shape[-1])
         calibration = real_slices(data, "train", count=CALIBRATION_IMAGES, crop=network.crop, inputs=inputs).images
-    to_litert(network.model, path, precision, calibration=calibration)
-    return Exported(path, litert_runner(path, threads=threads), network.model, precision, network.crop)
+    to_litert(network.model, paths, calibration=calibration)
+    return [
+        Exported(path, litert_runner(path, threads=threads), network.model, precision, network.crop)
+        for precision, path in paths.items()
+    ]
 
 
 def _manifest(bundle: Bundle, kind: Format, exports: Sequence[Exported]) -> dict[str, Json]:

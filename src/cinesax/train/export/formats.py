@@ -7,7 +7,7 @@ LiteRT file takes one frame at a time (batch is 1): a phone plans its memory onc
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -69,34 +69,34 @@ def to_savedmodel(model: keras.Model, path: Path, *, batch: int | None = None) -
     archive.write_out(path, verbose=False)
 
 
-def to_litert(model: keras.Model, path: Path, precision: Precision, *, calibration: Images | None = None) -> None:
-    """Write a network as a LiteRT (.tflite) file.
+def to_litert(model: keras.Model, paths: Mapping[Precision, Path], *, calibration: Images | None = None) -> None:
+    """Write a network as LiteRT (.tflite) files.
 
     Args:
         model: the network, for one input size.
-        path: path of the file.
-        precision: precision of its weights. With int8, everything between the frame and the probabilities is computed
-            in integers; frames and probabilities stay float32.
+        paths: path of the file of each precision of weights. With int8, everything between the frame and the
+            probabilities is computed in integers; frames and probabilities stay float32.
         calibration: framed training images (n, row, column, 1), from which int8 learns its ranges.
 
     Raises:
         UsageError: int8 without images.
     """
     frames = () if calibration is None else calibration
-    if precision is Precision.INT8 and not len(frames):
+    if Precision.INT8 in paths and not len(frames):
         raise UsageError("int8 is calibrated on training images: give --data SET, the prepared set")
     with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         to_savedmodel(model, Path(folder), batch=1)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if precision is not Precision.FLOAT32:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision is Precision.FLOAT16:
-            converter.target_spec.supported_types = [tf.float16]
-        if precision is Precision.INT8:
-            converter.representative_dataset = lambda: ([frame[None]] for frame in frames)
-            # Without this, operations without an int8 kernel would silently stay in float.
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        path.write_bytes(converter.convert())
+        for precision, path in paths.items():
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            if precision is not Precision.FLOAT32:
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if precision is Precision.FLOAT16:
+                converter.target_spec.supported_types = [tf.float16]
+            if precision is Precision.INT8:
+                converter.representative_dataset = lambda: ([frame[None]] for frame in frames)
+                # Without this, operations without an int8 kernel would silently stay in float.
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            path.write_bytes(converter.convert())
 
 
 def keras_runner(model: keras.Model) -> Runner:

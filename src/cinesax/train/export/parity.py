@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -341,12 +342,14 @@ def report(exports: Sequence[Exported], dataset: Dataset, *, count: int, threads
     """
     split = "validation" if dataset.manifest.splits.get("validation") else "train"
     networks = []
+
+    @cache  # several files may be of one network
+    def expected(model: keras.Model, crop: int | None) -> tuple[Slices, Runner]:
+        inputs = int(model.input_shape[-1])
+        return real_slices(dataset, split, count=count, crop=crop, inputs=inputs), keras_runner(model)
+
     for export in exports:
-        inputs = int(export.model.input_shape[-1])
-        slices, reference = (
-            real_slices(dataset, split, count=count, crop=export.crop, inputs=inputs),
-            keras_runner(export.model),
-        )
+        slices, reference = expected(export.model, export.crop)
         parity = compare(reference, export.runner, slices)
         check(parity, export.precision, export.path.name)
         timed = speed(reference, export.runner, slices.images)
