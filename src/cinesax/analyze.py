@@ -17,7 +17,7 @@ from cinesax._version import __version__
 from cinesax.core.analysis import Analysis, Provenance
 from cinesax.core.cine import Cine
 from cinesax.core.errors import UsageError
-from cinesax.core.findings import Finding, Severity
+from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.measurements import Measurements
 from cinesax.core.presence import BaseRule
 from cinesax.core.segmentation import Segmentation
@@ -33,6 +33,7 @@ from cinesax.core.selection import (
 )
 from cinesax.measure.plausibility import check
 from cinesax.measure.volumes import check_overrides, measure, measure_checked
+from cinesax.trust.assess import assess, calibration_of, check_trust
 
 if TYPE_CHECKING:
     from cinesax.network.segmenter import Segmenter
@@ -121,8 +122,10 @@ def analyze(
                 result = replace(result, papillary_muscles_included=overrides.papillary_muscles_included)
     with clock.step("measure"):
         measured = measure_checked(cine, result, overrides)
-        findings = _findings(cine, result, measured)
-    return Analysis(cine, result, measured, findings, _provenance(segmenter, source, clock))
+        calibration = None if segmenter is None else calibration_of(segmenter)
+        trust = assess(result, measured.ef_percent, calibration)
+        findings = _findings(cine, result, measured, *check_trust(trust, calibration))
+    return Analysis(cine, result, measured, findings, _provenance(segmenter, source, clock), trust=trust)
 
 
 def remeasure(analysis: Analysis, segmentation: Segmentation, overrides: Overrides = NO_OVERRIDES) -> Analysis:
@@ -139,13 +142,20 @@ def remeasure(analysis: Analysis, segmentation: Segmentation, overrides: Overrid
         UsageError: overrides that do not fit.
     """
     measured = measure(analysis.cine, segmentation, overrides)
-    findings = _findings(analysis.cine, segmentation, measured)
+    # The trust is in the network's own contours and phases; approval of a frame changes neither.
+    before = analysis.segmentation
+    same = segmentation.labels is before.labels and segmentation.contours is before.contours
+    trust = analysis.trust if same and measured.ef_percent == analysis.measurements.ef_percent else None
+    doubts = [one for one in analysis.findings if one.code is Code.LOW_TRUST and trust is not None]
+    findings = _findings(analysis.cine, segmentation, measured, *doubts)
     # What somebody approved was the analysis before.
-    return replace(analysis, segmentation=segmentation, measurements=measured, findings=findings, approval=None)
+    return replace(
+        analysis, segmentation=segmentation, measurements=measured, findings=findings, approval=None, trust=trust
+    )
 
 
-def _findings(cine: Cine, segmentation: Segmentation, measured: Measurements) -> tuple[Finding, ...]:
-    return _by_severity(*cine.findings, *segmentation.findings, *check(cine, segmentation, measured))
+def _findings(cine: Cine, segmentation: Segmentation, measured: Measurements, *others: Finding) -> tuple[Finding, ...]:
+    return _by_severity(*cine.findings, *segmentation.findings, *others, *check(cine, segmentation, measured))
 
 
 def _in_background(work: "Callable[[], Segmenter]") -> "Future[Segmenter]":

@@ -19,7 +19,7 @@ import filed
 from checkers import dciodvfy, dsr2html
 from cinesax.analyze import analyze
 from cinesax.cli.main import main
-from cinesax.core.analysis import Analysis
+from cinesax.core.analysis import Analysis, Reason, Trust
 from cinesax.core.errors import OutputError
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import RV, Structure
@@ -84,7 +84,8 @@ def groups(report: Dataset) -> dict[str, Dataset]:
 
 @pytest.fixture(scope="module")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return filed.analysis(tmp_path_factory.mktemp("exam"))
+    trust = Trust(0.913, 4.2, 68.5, 81.5, 0.9, 1.3, (Reason.UNLIKE, Reason.BORDER), 70)
+    return replace(filed.analysis(tmp_path_factory.mktemp("exam")), trust=trust)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +131,18 @@ def test_volumes_stand_in_groups_that_refer_to_their_segment_and_source(report: 
         uids = {one.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for one in sources}
         exam = [row for row in seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence]
         assert len(uids) == 4 and uids < {one.ReferencedSOPInstanceUID for one in exam}, (name, phase)
+
+
+def test_what_to_expect_of_the_network_stands_in_words_among_the_qualitative_evaluations(report: Dataset) -> None:
+    group = groups(report)["LV function"]
+    (text,) = [
+        item for item in group.ContentSequence if item.ValueType == "TEXT" and item.RelationshipType == "CONTAINS"
+    ]
+    assert code(text) == ("accuracy", "99CINESAX")
+    assert text.TextValue == (
+        "predicted Dice of the LV cavity 0.91; EF 68 to 82 % (90 % interval); "
+        "the images are unlike those of the calibration and the border of the cavity is not sharp"
+    )
 
 
 def test_function_stands_in_a_group_of_its_own_with_the_left_ventricle_as_site(report: Dataset) -> None:

@@ -111,7 +111,8 @@ def test_the_columns_of_the_table_are_stable() -> None:
         "lv_mass_index_g_per_m2,area_method,errors,warnings,notes,segmentation_source,model,software,research_use,"
         "rv_ed_phase,rv_es_phase,rv_edv_ml,rv_esv_ml,rv_sv_ml,rv_ef_percent,rv_ef_basis,rv_cardiac_output_l_per_min,"
         "rv_peak_ejection_rate_ml_per_s,rv_peak_filling_rate_ml_per_s,rv_edv_index_ml_per_m2,rv_esv_index_ml_per_m2,"
-        "rv_sv_index_ml_per_m2,rv_cardiac_index_l_per_min_per_m2"
+        "rv_sv_index_ml_per_m2,rv_cardiac_index_l_per_min_per_m2,"
+        "predicted_dice,ef_error_points,ef_low_percent,ef_high_percent,trust_reasons"
     )
 
 

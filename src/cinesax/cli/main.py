@@ -32,6 +32,7 @@ COMMANDS = {
     "train": "train a network on a prepared set",
     "export": "export the network of a finished run: as a bundle, SavedModel or LiteRT files",
     "evaluate": "compare a network, or another program's masks, with expert labels",
+    "calibrate": "put into a bundle which errors to expect of its network on an exam",
     "send": "send DICOM objects to an archive (C-STORE, STOW-RS)",
     "dataset": "verify, list or show a prepared set",
     "completion": "print the completion script of a shell (bash, zsh, fish)",

@@ -61,7 +61,11 @@ _FIRST = (
     Column("message", "The error in one line, without names of patients and files", Type.TEXT),
     Column("outdated", "1 if the exam's files, the options or the network are newer than these values", Type.WHOLE),
     Column("input_missing", "1 if the last run did not find the exam; its earlier values are kept", Type.WHOLE),
-    Column("doubt", "Amount of doubt: 10 for each kind of error, 3 for each kind of warning; 0 once approved"),
+    Column(
+        "doubt",
+        "Order of the exams: expected error of EF in points (without a calibration, 3 for each kind of warning), and "
+        "100 for each kind of error; 0 once approved",
+    ),
     Column("doubts", "What to doubt: the codes of errors and warnings, worst first", Type.TEXT),
     Column("reader", "The person who edited or approved these values", Type.TEXT),
     Column("network_version", "The network that drew the first contours", Type.TEXT),
@@ -90,6 +94,11 @@ _MEANINGS = {
     "warnings": "Findings that are warnings",
     "notes": "Findings that are notes",
     "segmentation_source": "network, or a given segmentation",
+    "predicted_dice": "Predicted Dice of the network's LV cavity with an expert's, by volume",
+    "ef_error_points": "Expected absolute error of the network's EF, in points",
+    "ef_low_percent": "Lower end of the interval for the network's EF",
+    "ef_high_percent": "Upper end of the interval for the network's EF",
+    "trust_reasons": "Why a larger error than usual is expected",
 }
 _EXAM = (
     Column("sex", "Sex of the patient: M, F, O", Type.TEXT),
@@ -108,7 +117,7 @@ _EXAM = (
     Column("files", "Number of files of the exam", Type.WHOLE),
     Column("megabytes", "Size of these files", unit="MB"),
 )
-_TEXTS = ("case", "ef_basis", "area_method", "segmentation_source")
+_TEXTS = ("case", "ef_basis", "area_method", "segmentation_source", "trust_reasons")
 _WHOLE = ("ed_phase", "es_phase", "errors", "warnings", "notes")
 
 

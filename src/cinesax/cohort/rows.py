@@ -8,8 +8,10 @@ from cinesax.cohort.planning.plan import Plan, Planned
 from cinesax.cohort.receipt import Cell, Doubt, Receipt, Recipe, Status, read_receipt
 from cinesax.cohort.review import Human, Work, human_version
 from cinesax.cohort.stores import NO_STORES, Stores
+from cinesax.results.tables import TRUST_COLUMNS
 
-_ERROR, _WARNING = 10.0, 3.0
+_ERROR, _WARNING = 100.0, 3.0
+"""An error comes before every expected error of EF, which is 100 points at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +90,22 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, present
         "network_version": receipt.recipe.network or None,
         "software": receipt.recipe.software,
         "ef_network_percent": receipt.values.get("ef_percent"),
-        "doubt": doubt_of(receipt.findings),
+        "doubt": doubt_of(receipt.findings, _points(receipt.values.get("ef_error_points"))),
         "doubts": " ".join(codes_of(receipt.findings)) or None,
         **size,
     }
     human = human_version(folder, receipt, present.stores) if receipt.status is Status.DONE else None
     if human is None:
         return Row(key, cells, receipt.findings, folder, planned=planned)
-    return Row(key, {**cells, **_by_a_person(human)}, receipt.findings, folder, human.folder, planned)
+    return Row(key, {**cells, **_by_a_person(human, receipt)}, receipt.findings, folder, human.folder, planned)
 
 
-def _by_a_person(human: Human) -> dict[str, Cell]:
+def _by_a_person(human: Human, receipt: Receipt) -> dict[str, Cell]:
     cells: dict[str, Cell] = {**human.measurements, "status": human.work.value, "reader": human.by}
     cells["ef_reader_percent"] = human.measurements.get("ef_percent")
+    if cells["ef_reader_percent"] != receipt.values.get("ef_percent"):
+        # What was expected of the network's contours does not hold for those of a person.
+        cells |= dict.fromkeys(TRUST_COLUMNS) | {"doubt": doubt_of(receipt.findings)}
     if human.work is not Work.EDITED:
         cells["doubt"] = 0.0
     return cells
@@ -112,8 +117,20 @@ def codes_of(findings: tuple[Doubt, ...]) -> list[str]:
     return list(dict.fromkeys(f.code for f in ordered))
 
 
-def doubt_of(findings: tuple[Doubt, ...]) -> float:
-    """The amount of doubt. Each kind of finding counts once, because findings in many slices may have one cause."""
+def _points(value: Cell) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def doubt_of(findings: tuple[Doubt, ...], ef_error_points: float | None = None) -> float:
+    """By what the exams are ordered: the expected error of EF in points, and 100 for each kind of error.
+
+    Each kind of finding counts once, because findings in many slices may have one cause.
+
+    Args:
+        findings: of the exam.
+        ef_error_points: the expected error; None if the network has no calibration: then 3 for each kind of warning.
+    """
     errors = {f.code for f in findings if f.severity == "error"}
     warnings = {f.code for f in findings if f.severity == "warning"}
-    return _ERROR * len(errors) + _WARNING * len(warnings - errors)
+    expected = _WARNING * len(warnings - errors) if ef_error_points is None else ef_error_points
+    return _ERROR * len(errors) + expected

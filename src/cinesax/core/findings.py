@@ -79,6 +79,7 @@ class Code(StrEnum):
     SEVERAL_BEATS = "several-beats"
     DOUBTFUL_RR = "doubtful-rr"
     SLICES_OUT_OF_STEP = "slices-out-of-step"
+    LOW_TRUST = "low-trust"
 
 
 class Facts(Mapping[str, Fact]):

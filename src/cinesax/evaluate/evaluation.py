@@ -19,6 +19,7 @@ from cinesax.evaluate import document
 from cinesax.evaluate.agreement import BlandAltman, Interval, bland_altman, bootstrap
 from cinesax.evaluate.function import CaseFunction, case_function
 from cinesax.evaluate.miccai2009 import MiccaiCase, miccai_case
+from cinesax.evaluate.signs import CaseSigns, case_signs
 from cinesax.evaluate.slices import SliceScore, slice_scores
 from cinesax.evaluate.structures import StructureScores, structure_scores, together
 from cinesax.evaluate.study import LabelledStudy
@@ -118,6 +119,7 @@ class Evaluation(ArrayValue):
         miccai: measures of the MICCAI 2009 challenge for each patient with spacing.
         pictures: pictures of the worst frames, worst first.
         others: scores of the other structures that truth and segmentation both have. All other fields are about the LV.
+        signs: for each patient with a known ED and ES, a network's signs beside its true errors.
         training_known: whether the training data are known; if not, no frame can be marked as in-sample.
     """
 
@@ -128,6 +130,7 @@ class Evaluation(ArrayValue):
     pictures: tuple[Picture, ...] = ()
     training_known: bool = False
     others: tuple[StructureScores, ...] = ()
+    signs: tuple[CaseSigns, ...] = ()
 
     def __repr__(self) -> str:
         mean = f", mean Dice {self.dice.mean():.3f}" if self.slices else ""
@@ -229,6 +232,7 @@ class Evaluation(ArrayValue):
             "cases": document.by_case(self.by_case()),
             "functions": {entry.case: document.function(entry) for entry in self.functions},
             "miccai2009": {entry.case: document.miccai(entry) for entry in self.miccai},
+            "signs": {entry.case: entry.to_dict() for entry in self.signs},
             "slices": [document.row(entry) for entry in self.slices],
             "structures": {part.structure.key: _structure(part) for part in self.others},
             "findings": [str(finding) for finding in self.findings],
@@ -296,6 +300,7 @@ def score(
     miccai: list[MiccaiCase | None] = []
     worst: list[Picture] = []
     others: list[StructureScores] = []
+    signs: list[CaseSigns | None] = []
     for study, predicted in compared:
         if predicted.labels.shape != study.cine.pixels.shape:
             raise GeometryError(
@@ -310,6 +315,7 @@ def score(
         functions.append(case_function(study, predicted))
         miccai.append(miccai_case(study, predicted))
         others += structure_scores(study, predicted)
+        signs.append(case_signs(study, predicted))
         chosen = sorted(own, key=_goodness)[:pictures]
         worst += [_picture(frame, study, predicted) for frame in chosen]
         worst = sorted(worst, key=lambda picture: _goodness(picture.score))[:pictures]
@@ -321,6 +327,7 @@ def score(
         tuple(worst),
         learned is not None,
         together(others),
+        tuple(entry for entry in signs if entry is not None),
     )
 
 

@@ -5,6 +5,7 @@ graph.onnx    framed images -> probabilities; includes normalisation and softmax
 heart.onnx    (not in every bundle) the refiner: crops around the heart -> probabilities; graph.onnx is then the finder
 CARD.md       the model card: data, intended use, limits, scores
 parity.json   (not in every bundle) how far the graphs differ from the Keras network, on real slices
+trust.json    (not in every bundle) which errors to expect on an exam: see `cinesax.trust.calibration`
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from cinesax.network.framing import Framing
 
 SCHEMA = "cinesax/bundle/1"
 MANIFEST, GRAPH, HEART, CARD, PARITY = "bundle.json", "graph.onnx", "heart.onnx", "CARD.md", "parity.json"
+TRUST = "trust.json"
 _SHIPPED = Path(__file__).parent / "bundles" / "default"
 
 
@@ -271,6 +273,35 @@ def write_bundle(
                 names.append(PARITY)
             manifest = _file(bundle, {name: file_sha256(work / name) for name in names})
             (work / MANIFEST).write_text(text_of(manifest), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
+    return open_bundle(bundle.folder)
+
+
+def add_trust(bundle: Bundle, text: str) -> Bundle:
+    """Put a calibration into a bundle, in place of an earlier one, atomically.
+
+    Args:
+        bundle: the bundle; its graphs stay as they are, and so does its checksum.
+        text: the contents of trust.json.
+
+    Returns:
+        The bundle, opened again from its folder.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    folder = bundle.folder.absolute()
+    manifest = _read(folder / MANIFEST)
+    names = [name for name in manifest.checksums if name != TRUST]
+    try:
+        with new_folder(folder) as work:
+            for name in names:
+                shutil.copyfile(folder / name, work / name)
+            (work / TRUST).write_text(text, encoding="utf-8")
+            checksums = {name: file_sha256(work / name) for name in (*names, TRUST)}
+            made = msgspec.structs.replace(manifest, checksums=checksums)
+            (work / MANIFEST).write_text(text_of(made), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from None
     return open_bundle(bundle.folder)

@@ -4,7 +4,7 @@ The finder sees whole frames of a few phases. The refiner sees every frame once,
 neighbouring slices if it has learned to use them. A bundle with one graph has no finder: it draws on whole frames.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +43,12 @@ class Scores:
         crop: the part of the framed square.
         regions: for each structure that the network draws, (phase, slice, crop.size, crop.size), float32, 0 to 1:
             the score of the structure with everything that it encloses (see `share`); 0.5 on its outline.
+        window: the intensities of the images that became 0 and 1, if all frames share them.
     """
 
     crop: Crop
     regions: Mapping[Structure, NDArray[np.float32]]
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -140,41 +142,87 @@ def draw(
         crop: the part of each frame that the refiner sees.
         progress: called with (frames done, all frames).
     """
-    images = _crops(cine, bundle.framing, refiner, placement=placement, crop=crop)
+    # Networks of one channel have learned from frames with a window each.
+    window = bundle.framing.window(placement.turn.apply(cine.pixels)) if refiner.channels > 1 else None
+    images = _crops(cine, bundle.framing, placement=placement, crop=crop, window=window)
     structures = tuple(structure for structure in Structure if structure in bundle.classes.values())
-    shape = (cine.n_phases * cine.n_slices, crop.size, crop.size)
+    shape = (len(images), crop.size, crop.size)
     regions = {structure: np.empty(shape, np.float32) for structure in structures}
-    before, after = _neighbours(cine)
-    for part in _batches(shape[0]):
-        batch = images[part, ..., None]
-        if refiner.channels > 1:
-            batch = np.stack([_beside(images, before[part]), images[part], _beside(images, after[part])], axis=-1)
-        probabilities = refiner.run(batch)
+    for part, probabilities in _drawn(images, refiner, _neighbours(cine, cine.n_phases)):
         for structure in structures:
-            channels = [channel for channel, member in bundle.classes.items() if member in structure.region]
-            regions[structure][part] = share(probabilities, channels)
+            regions[structure][part] = share(probabilities, _channels(bundle, structure))
         if progress:
             progress(part.stop, shape[0])
     stack = (cine.n_phases, cine.n_slices, crop.size, crop.size)
-    return Scores(crop, {structure: values.reshape(stack) for structure, values in regions.items()})
+    return Scores(crop, {structure: values.reshape(stack) for structure, values in regions.items()}, window)
 
 
-def _crops(cine: Cine, framing: Framing, refiner: Pass, *, placement: Placement, crop: Crop) -> NDArray[np.float32]:
-    """(frame, crop.size, crop.size): the crop of every frame, phase by phase."""
+def draw_mirrored(
+    cine: Cine, bundle: Bundle, refiner: Pass, *, placement: Placement, scores: Scores, phases: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The images of some phases, and the cavity's scores in their mirror images, mirrored back.
+
+    A network that is sure of a frame draws the same in its mirror image.
+
+    Args:
+        cine: the study.
+        bundle: framing and classes.
+        refiner: the pass over crops.
+        placement: of the frames.
+        scores: from `draw`.
+        phases: which phases.
+
+    Returns:
+        Both (phase, slice, crop.size, crop.size), float32, 0 to 1.
+    """
+    images = _crops(
+        cine, bundle.framing, placement=placement, crop=scores.crop, window=scores.window, phases=tuple(phases)
+    )
+    mirrored = np.empty_like(images)
+    for part, probabilities in _drawn(images[:, :, ::-1], refiner, _neighbours(cine, len(phases))):
+        mirrored[part] = share(probabilities, _channels(bundle, Structure.CAVITY))[:, :, ::-1]
+    stack = (len(phases), cine.n_slices, *images.shape[1:])
+    return images.reshape(stack), mirrored.reshape(stack)
+
+
+def _channels(bundle: Bundle, structure: Structure) -> list[int]:
+    return [channel for channel, member in bundle.classes.items() if member in structure.region]
+
+
+def _drawn(
+    images: NDArray[np.float32], refiner: Pass, neighbours: tuple[NDArray[np.int_], NDArray[np.int_]]
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Which frames, and their probabilities, batch by batch."""
+    before, after = neighbours
+    for part in _batches(len(images)):
+        batch = images[part, ..., None]
+        if refiner.channels > 1:
+            batch = np.stack([_beside(images, before[part]), images[part], _beside(images, after[part])], axis=-1)
+        yield part, refiner.run(batch)
+
+
+def _crops(
+    cine: Cine,
+    framing: Framing,
+    *,
+    placement: Placement,
+    crop: Crop,
+    window: tuple[float, float] | None,
+    phases: tuple[int, ...] | None = None,
+) -> NDArray[np.float32]:
+    """(frame, crop.size, crop.size): the crop of every frame, phase by phase; with a window each if none is given."""
     # Frame by frame: reshape would copy the whole stack if its pixels are not in C order, as in a NIfTI.
-    frames = [frame for phase in cine.pixels for frame in phase]
-    if refiner.channels == 1:
-        # Networks of one channel have learned from frames with a window each.
+    frames = [frame for phase in (range(cine.n_phases) if phases is None else phases) for frame in cine.pixels[phase]]
+    if window is None:
         (row, column), size = crop.corner, crop.size
         whole = (framing.apply(frame, placement) for frame in frames)
         return np.stack([frame[row : row + size, column : column + size] for frame in whole])
-    window = framing.window(placement.turn.apply(cine.pixels))
     return np.stack([framing.cut(frame, placement, crop, window) for frame in frames])
 
 
-def _neighbours(cine: Cine) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
-    """For each frame, phase by phase: the frame of the next slice towards base, and towards apex; -1 if none."""
-    index = np.arange(cine.n_phases * cine.n_slices).reshape(cine.n_phases, cine.n_slices)
+def _neighbours(cine: Cine, n_phases: int) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """For each frame of n_phases: the frame of the next slice towards base, and towards apex; -1 if there is none."""
+    index = np.arange(n_phases * cine.n_slices).reshape(n_phases, cine.n_slices)
     lower, higher = np.full_like(index, -1), np.full_like(index, -1)
     near = np.ones(cine.n_slices - 1, bool)
     if cine.grid is not None:

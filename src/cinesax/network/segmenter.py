@@ -13,14 +13,15 @@ from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError, DatasetError
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.origins import Origin
-from cinesax.core.presence import BaseRule, Presence
+from cinesax.core.presence import BaseRule, Presence, Signs
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, trace
 from cinesax.core.structures import LV, Structure, painting_order
 from cinesax.network.bundle import Bundle, HeartPass, open_bundle
 from cinesax.network.cleaning import DEFAULT_RULES, Rule, clean, clean_ventricle
 from cinesax.network.framing import Crop, Framing, Placement
-from cinesax.network.passes import BORDER, Pass, Progress, Scores, draw, find_heart
+from cinesax.network.passes import BORDER, Pass, Progress, Scores, draw, draw_mirrored, find_heart
 from cinesax.network.presence import decide, evidence, relative, wall_lost
+from cinesax.network.signs import moments, signs_of
 
 _NAMED_FRAMES = 4
 """How many frames a finding names."""
@@ -161,6 +162,8 @@ class NetworkSegmenter:
         seen = relative(measured)
         slice_mm = None if cine.grid is None else cine.grid.slice_distance_mm
         inside = decide(seen, base_first=cine.base_first, slice_mm=slice_mm)
+        areas = seen.area_px * inside[self.base]
+        signs = self._signs(Scores(scores.crop, cleaned, scores.window), areas, cine, placement)
         doubtful = [structure for structure in cleaned if structure in self.bundle.unvalidated]
         if not self.unvalidated:
             cleaned = {structure: values for structure, values in cleaned.items() if structure not in doubtful}
@@ -172,7 +175,7 @@ class NetworkSegmenter:
         findings += tuple(_wall_lost(wall_lost(measured)))
         if self.unvalidated:
             findings += tuple(_unvalidated(doubtful))
-        presence = Presence(self.base, inside, seen.by(self.base), seen.enclosure, set_aside)
+        presence = Presence(self.base, inside, seen.by(self.base), seen.enclosure, set_aside, signs)
         return Segmentation(
             labels,
             known,
@@ -182,6 +185,23 @@ class NetworkSegmenter:
             origin=Origin.NETWORK,
             presence=presence,
         )
+
+    def _signs(self, cleaned: Scores, areas_px: NDArray[np.float64], cine: Cine, placement: Placement) -> Signs | None:
+        """How sure the network is of the cavity at ED and ES; None without a cavity, or with one phase only.
+
+        Args:
+            cleaned: the scores after cleaning.
+            areas_px: (phase, slice): area of the cavity in frames that count.
+            cine: the study.
+            placement: of its frames.
+        """
+        phases = moments(areas_px)
+        if phases is None:
+            return None
+        images, mirrored = draw_mirrored(
+            cine, self.bundle, self.refiner, placement=placement, scores=cleaned, phases=phases
+        )
+        return signs_of(cleaned, phases, images=images, mirrored=mirrored)
 
     def _outlines(self, scores: Scores, placement: Placement) -> dict[ContourKey, Polygons]:
         """Contours on the cine's own pixels; outside the crop there are none."""

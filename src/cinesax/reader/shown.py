@@ -250,18 +250,23 @@ def listed(analysis: Analysis) -> Shown:
     """The numbers and findings of an analysis, for the worklist."""
     m = analysis.measurements
     return listed_of(
-        (m.ef_percent, m.edv_ml, m.esv_ml), [(finding.severity, finding.message) for finding in analysis.findings]
+        (m.ef_percent, m.edv_ml, m.esv_ml),
+        [(finding.severity, finding.message) for finding in analysis.findings],
+        None if analysis.trust is None else analysis.trust.ef_error_points,
     )
 
 
 def listed_of(
-    numbers: tuple[float | None, float | None, float | None], findings: Iterable[tuple[Severity, str]]
+    numbers: tuple[float | None, float | None, float | None],
+    findings: Iterable[tuple[Severity, str]],
+    ef_error_points: float | None = None,
 ) -> Shown:
-    """The same, from numbers (EF, EDV, ESV) and findings; errors come first."""
+    """The same, from numbers (EF, EDV, ESV), findings and the expected error of EF; errors come first."""
     order = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
     ordered = sorted(findings, key=lambda finding: order.index(finding[0]))
     counts = [sum(severity is level for severity, _ in ordered) for level in order]
     doubts = [message for severity, message in ordered if severity is not Severity.NOTE][:8]
     ef, edv, esv = (finite(value) for value in numbers)
     errors, warnings, notes = counts
-    return Shown(ef, edv, esv, errors, warnings, notes, msgspec.json.encode(doubts).decode())
+    said = msgspec.json.encode(doubts).decode()
+    return Shown(ef, edv, esv, errors, warnings, notes, said, ef_error_points)

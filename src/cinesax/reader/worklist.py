@@ -22,7 +22,8 @@ from cinesax.results import tables
 from cinesax.results.write import JSON_NAME, check_output
 
 _MOST_FOLDERS = 20_000
-_WARNING_WEIGHT, _ERROR_WEIGHT = 1.0, 5.0
+_WARNING_WEIGHT, _ERROR_WEIGHT = 1.0, 100.0
+"""An error comes before every expected error of EF, which is 100 points at most."""
 _FAILED_DOUBT = 1000.0
 _MOST_NAMED = 5
 _NOWHERE = "these results do not say where their exam is: end cinesax view and start it again with --exam EXAM"
@@ -280,7 +281,8 @@ def _take_numbers(store: Store, exam: str, folder: Path) -> None:
         patient = Patient(named.get("name"), named.get("patient_id"), named.get("birth_date"))
         texts = identifying_texts(patient)
         findings = [(Severity(f["severity"]), remove_texts(str(f["message"]), texts)) for f in content["findings"]]
-        shown = listed_of(numbers, findings)
+        expected = (content.get("trust") or {}).get("ef_error_points")
+        shown = listed_of(numbers, findings, expected)
         author, pixels = str(content["segmentation"]["author"]), str(content["exam"]["pixels_sha256"])
         checksum = model.get("sha256")
     except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -324,7 +326,9 @@ def line(row: ExamRow, signature: Signature | None, now: Now) -> Listed:
     """The line of one exam."""
     show_patient, progress = now.show_patient, now.progress.get(row.id)
     changed = row.changed or _other_network(row, signature, now)
-    doubt = _ERROR_WEIGHT * row.errors + _WARNING_WEIGHT * row.warnings
+    # The expected error of EF in points; without a calibration, and for edited contours, the number of warnings.
+    expected = _WARNING_WEIGHT * row.warnings if row.ef_error_points is None else row.ef_error_points
+    doubt = min(_ERROR_WEIGHT * row.errors + expected, _FAILED_DOUBT - 1)
     running = row.state is State.RUNNING and progress is not None
     return Listed(
         id=row.id,

@@ -40,6 +40,7 @@ def render(analysis: Analysis) -> str:
         places=[_place(finding, analysis.cine) for finding in analysis.findings],
         signature=summary.signature(analysis),
         cards=summary.main_numbers(analysis.measurements),
+        trust=summary.trust_line(analysis.trust),
         numbers=summary.more_numbers(analysis),
         base_rules=summary.base_rules(analysis.measurements),
         chambers=summary.other_chambers(analysis.measurements),

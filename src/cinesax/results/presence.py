@@ -1,10 +1,11 @@
-"""presence.json: what a network decided at base and apex, so that results can be read back in full.
+"""presence.json: what a network decided at base and apex, and how sure it was, to read results back in full.
 
 It also holds the contours of frames that do not count: they are not part of the result, but volumes by another rule
 need them. Coordinates are those of a Segmentation: whole numbers at pixel centres.
 """
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from cinesax.core.errors import InputError
 from cinesax.core.grid import Floats
-from cinesax.core.presence import BaseRule, Presence
+from cinesax.core.presence import BaseRule, Presence, Signs
 from cinesax.core.structures import Structure
 
 PRESENCE_NAME = "presence.json"
 _SCHEMA = "cinesax/presence/1"
+_SIGNS = tuple(entry.name for entry in fields(Signs) if entry.name != "phases")
 
 
 def write_presence(presence: Presence, path: Path) -> None:
@@ -36,6 +38,7 @@ def write_presence(presence: Presence, path: Path) -> None:
             }
             for (structure, phase, place), polygons in sorted(presence.set_aside.items(), key=lambda item: item[0])
         ],
+        "signs": None if presence.signs is None else _signs(presence.signs),
     }
     path.write_text(json.dumps(held, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -59,9 +62,21 @@ def read_presence(path: Path) -> Presence:
                 )
                 for entry in held["set_aside"]
             },
+            _read_signs(held.get("signs")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _signs(signs: Signs) -> dict[str, Any]:
+    return {"phases": list(signs.phases), **{name: _rows(getattr(signs, name)) for name in _SIGNS}}
+
+
+def _read_signs(held: dict[str, Any] | None) -> Signs | None:
+    if held is None:
+        return None
+    ed, es = held["phases"]
+    return Signs((ed, es), **{name: _numbers(held[name]) for name in _SIGNS})
 
 
 def _rows(values: Floats) -> list[list[float | None]]:

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from cinesax.core.analysis import Analysis, Provenance
+from cinesax.core.analysis import Analysis, Provenance, Reason, Trust
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.core.findings import Code, Finding, Severity
@@ -65,13 +65,14 @@ def read_results(
     with _understood(folder / JSON_NAME):
         where = _where(content)
         findings = tuple(map(_finding, content["findings"]))
-        provenance, approval = _provenance(content), _approval(content)
+        provenance, approval, trust = _provenance(content), _approval(content), _trust(content)
     cine = exam if isinstance(exam, Cine) else _opened(exam, where, folder, choices)
     with _understood(folder / JSON_NAME):
         cine = _with_texts(cine, content)
         refuse_another_exam(cine, content, str(folder))
         segmentation = _segmentation(folder, content["segmentation"], cine, findings)
-        analysis = Analysis(cine, segmentation, measure(cine, segmentation), findings, provenance, approval=approval)
+        measured = measure(cine, segmentation)
+        analysis = Analysis(cine, segmentation, measured, findings, provenance, approval=approval, trust=trust)
         return _with_same_numbers(analysis, content, folder)
 
 
@@ -180,6 +181,14 @@ def _provenance(content: Content) -> Provenance:
 def _approval(content: Content) -> Approval | None:
     signed = content.get("approval")
     return None if signed is None else Approval(**signed)
+
+
+def _trust(content: Content) -> Trust | None:
+    held = content.get("trust")
+    if held is None:
+        return None
+    values = {name: value for name, value in held.items() if name != "words"}
+    return Trust(**values | {"reasons": tuple(map(Reason, held["reasons"]))})
 
 
 def _with_same_numbers(analysis: Analysis, content: Content, folder: Path) -> Analysis:

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from cinesax.core.analysis import Analysis
+from cinesax.core.analysis import Analysis, Trust
 from cinesax.core.cine import Cine, Gating, Patient
 from cinesax.core.measurements import AreaMethod, Beat, EfBasis, Measurements
 from cinesax.core.origins import Origin
@@ -55,6 +55,23 @@ def main_numbers(m: Measurements) -> list[Number]:
         _number("Stroke volume", m.sv_ml, ".0f", unit="ml", why_not=no_volume or ef_why),
         _number("Cardiac output", m.cardiac_output_l_per_min, ".1f", unit="l/min", why_not=_why_no_output(m)),
     ]
+
+
+def trust_line(trust: Trust | None) -> str:
+    """What is expected of the network on this exam, as a sentence; "" if nothing is known."""
+    if trust is None:
+        return ""
+    ef = ""
+    if trust.ef_low_percent is not None and trust.ef_high_percent is not None:
+        wider = f", widened {trust.widened:.1f} times" if trust.widened >= _SHOWN_WIDENING else ""
+        ef = (
+            f"; EF between {trust.ef_low_percent:.0f} and {trust.ef_high_percent:.0f} % "
+            f"({100 * trust.level:.0f} % interval{wider})"
+        )
+    return f"Expected of the network: Dice {trust.dice:.2f}{ef}. {trust.words[:1].upper()}{trust.words[1:]}."
+
+
+_SHOWN_WIDENING = 1.05
 
 
 def other_chambers(m: Measurements) -> list[tuple[str, list[Number]]]:

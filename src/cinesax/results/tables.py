@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cinesax.core.analysis import Analysis
+from cinesax.core.analysis import Analysis, Trust
 from cinesax.core.cine import Cine, Patient
 from cinesax.core.errors import InputError
 from cinesax.core.findings import Finding, Severity
@@ -60,6 +60,7 @@ _SHARED = ("heart_rate_bpm", "lv_mass_g", "height_cm", "weight_kg", "bsa_m2", "l
 CHAMBER_SCALARS = tuple(name for name in SCALARS if name not in _SHARED)
 """The scalars of chambers other than the LV; the remaining ones belong to the LV or to all."""
 CHAMBER_ARRAYS = ("volumes_ml", "cavity_areas_px", "cavity_areas_mm2")
+TRUST_COLUMNS = ("predicted_dice", "ef_error_points", "ef_low_percent", "ef_high_percent", "trust_reasons")
 _FIRST_COLUMNS = (
     "case",
     *SCALARS,
@@ -74,8 +75,10 @@ _FIRST_COLUMNS = (
 CSV_COLUMNS = (
     *_FIRST_COLUMNS,
     *(f"{chamber.key}_{name}" for chamber in chambers() if chamber != LV for name in CHAMBER_SCALARS),
+    *TRUST_COLUMNS,
 )
-"""Columns of other chambers come last, so that programs that count columns still find the others."""
+"""Columns of other chambers come after the first ones, and trust last, so that programs that count columns still find
+theirs."""
 
 _DECIMALS = 4
 
@@ -112,6 +115,8 @@ def document(analysis: Analysis) -> dict[str, Any]:
         "model": None if provenance.model is None else {"name": provenance.model, "sha256": provenance.model_checksum},
         "software": {"name": name, "version": version, "seconds": dict(provenance.seconds)},
     }
+    if analysis.trust is not None:
+        content["trust"] = asdict(analysis.trust) | {"words": analysis.trust.words}
     if analysis.approval is not None:
         content["approval"] = asdict(analysis.approval)
     return dict(_plain(content))
@@ -283,10 +288,19 @@ def row(analysis: Analysis) -> dict[str, str | int | float | None]:
         "software": analysis.provenance.software,
         "research_use": RESEARCH_USE,
     }
-    for column in CSV_COLUMNS[len(_FIRST_COLUMNS) :]:
+    values |= trust_values(analysis.trust)
+    for column in CSV_COLUMNS[len(_FIRST_COLUMNS) : -len(TRUST_COLUMNS)]:
         key, _, name = column.partition("_")
         values[column] = content["measurements"]["chambers"].get(key, {}).get(name)
     return {name: values[name] for name in CSV_COLUMNS}
+
+
+def trust_values(trust: Trust | None) -> dict[str, str | int | float | None]:
+    """The cells of TRUST_COLUMNS; empty for an analysis without."""
+    if trust is None:
+        return dict.fromkeys(TRUST_COLUMNS)
+    numbers = (trust.dice, trust.ef_error_points, trust.ef_low_percent, trust.ef_high_percent)
+    return dict(zip(TRUST_COLUMNS, (*map(rounded, numbers), " ".join(trust.reasons) or None), strict=True))
 
 
 def to_csv(analyses: Iterable[Analysis]) -> str:

@@ -10,6 +10,9 @@
         └── the same groups of each other chamber that was segmented; where its ED or ES is not that of the LV, its
             segment is that of seg_cine.dcm
 
+The function of the left ventricle also holds, as a qualitative evaluation in words, which errors are to be expected of
+the network.
+
 Values that were not measured are left out. Unless a person has approved the analysis, the report is unverified and
 preliminary: no person has checked it.
 """
@@ -34,7 +37,9 @@ from highdicom.sr import (
     PersonObserverIdentifyingAttributes,
     QualitativeEvaluation,
     ReferencedSegment,
+    RelationshipTypeValues,
     SourceImageForSegmentation,
+    TextContentItem,
     TrackingIdentifier,
     VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
@@ -42,7 +47,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from cinesax._version import __version__
-from cinesax.core.analysis import Analysis
+from cinesax.core.analysis import Analysis, Trust
 from cinesax.core.errors import InputError, OutputError
 from cinesax.core.measurements import EfBasis, Measurements
 from cinesax.core.structures import LV, Chamber, Structure, blood_of, wall_of
@@ -70,6 +75,8 @@ CARDIAC_MRI = Code("241620005", "SCT", "Cardiac MRI")
 DEVICE = Code("121007", "DCM", "Device")
 PERSON = Code("121006", "DCM", "Person")
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+
+EXPECTED_ACCURACY = Code("accuracy", "99CINESAX", "Expected accuracy of the segmentation")
 
 _REFERENCED_SEGMENT = "121191"
 
@@ -207,7 +214,18 @@ def _function(analysis: Analysis, filing: Filing, papillary: QualitativeEvaluati
                 qualitative_evaluations=[papillary] if m is left else None,
             )
         )
+        if m is left and analysis.trust is not None:
+            # highdicom takes coded evaluations only.
+            groups[-1][0].ContentSequence.append(_expected(analysis.trust))
     return groups
+
+
+def _expected(trust: Trust) -> TextContentItem:
+    """The predicted Dice, the interval for EF, and the reasons."""
+    low, high = trust.ef_low_percent, trust.ef_high_percent
+    ef = "" if low is None or high is None else f"; EF {low:.0f} to {high:.0f} % ({100 * trust.level:.0f} % interval)"
+    text = f"predicted Dice of the LV cavity {trust.dice:.2f}{ef}; {trust.words}"
+    return TextContentItem(EXPECTED_ACCURACY, text, RelationshipTypeValues.CONTAINS)
 
 
 def _function_values(m: Measurements) -> list[tuple[Code, float, Code]]:

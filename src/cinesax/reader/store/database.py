@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS exams (
     ef_percent REAL, edv_ml REAL, esv_ml REAL, first_ef_percent REAL, first_edv_ml REAL, first_esv_ml REAL,
     author TEXT, errors INTEGER NOT NULL DEFAULT 0, warnings INTEGER NOT NULL DEFAULT 0,
     notes INTEGER NOT NULL DEFAULT 0, doubts TEXT NOT NULL DEFAULT '[]', changed TEXT, pixels_sha256 TEXT,
-    model_sha256 TEXT, added_at TEXT NOT NULL, updated_at TEXT NOT NULL);
+    model_sha256 TEXT, added_at TEXT NOT NULL, updated_at TEXT NOT NULL, ef_error_points REAL);
 CREATE TABLE IF NOT EXISTS edits (
     id INTEGER PRIMARY KEY AUTOINCREMENT, exam TEXT NOT NULL, number INTEGER NOT NULL, by TEXT NOT NULL,
     at TEXT NOT NULL, what TEXT NOT NULL, change BLOB NOT NULL, opposite BLOB NOT NULL,
@@ -100,6 +100,7 @@ class ExamRow:
     model_sha256: str | None
     added_at: str
     updated_at: str
+    ef_error_points: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class SignedValues:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The numbers and findings of a reading, for the worklist."""
+    """The numbers and findings of a reading, for the worklist; its expected error of EF, if it is known."""
 
     ef_percent: float | None
     edv_ml: float | None
@@ -149,6 +150,7 @@ class Shown:
     warnings: int
     notes: int
     doubts: str
+    ef_error_points: float | None = None
 
 
 class StaleError(Exception):
@@ -191,6 +193,7 @@ class Store:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_TABLES)
+            _add_missing_columns(self._db)
         except (OSError, sqlite3.Error) as error:
             raise OutputError(f"the store {folder} cannot be used: {error}; give another with --store") from error
 
@@ -411,16 +414,23 @@ def _advance(db: sqlite3.Connection, exam: str, version: int) -> int:
     return version + 1
 
 
+def _add_missing_columns(db: sqlite3.Connection) -> None:
+    """Bring the store of an earlier version up to date."""
+    if "ef_error_points" not in {row["name"] for row in db.execute("PRAGMA table_info(exams)")}:
+        db.execute("ALTER TABLE exams ADD COLUMN ef_error_points REAL")
+
+
 def _set_applied(db: sqlite3.Connection, exam: str, applied: int, *, by: str, shown: Shown) -> None:
     signed = db.execute("SELECT count(*) FROM signatures WHERE exam = ?", (exam,)).fetchone()[0]
     state = State.EDITED if applied or signed else State.DONE
     values: Sequence[object] = (
         *(applied, state, by, now(), shown.ef_percent, shown.edv_ml, shown.esv_ml),
-        *(shown.errors, shown.warnings, shown.notes, shown.doubts, exam),
+        *(shown.errors, shown.warnings, shown.notes, shown.doubts, shown.ef_error_points, exam),
     )
     db.execute(
         "UPDATE exams SET applied = ?, state = ?, by = ?, updated_at = ?, ef_percent = ?, edv_ml = ?, esv_ml = ?, "
-        "errors = ?, warnings = ?, notes = ?, doubts = ? WHERE id = ?",
+        "errors = ?, warnings = ?, notes = ?, doubts = ?, "
+        "ef_error_points = ? WHERE id = ?",
         tuple(values),
     )
 
