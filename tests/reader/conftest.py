@@ -62,7 +62,7 @@ def one_window(chromium_running: Any, address: str) -> Iterator[tuple[Any, list[
 def page(one_window: tuple[Any, list[str]]) -> Iterator[Any]:
     """The worklist; no test may leave a complaint of the browser."""
     page, complaints = one_window
-    page.evaluate("location.hash = '#/'")
+    page.evaluate("document.querySelector('dialog[open]')?.close(); location.hash = '#/'")
     page.wait_for_selector("table.worklist tbody tr")
     yield page
     page.unroute_all()
@@ -73,15 +73,22 @@ def page(one_window: tuple[Any, list[str]]) -> Iterator[Any]:
 
 
 @pytest.fixture
-def exam(page: Any) -> Iterator[browsing.Exam]:
-    """The exam, opened from the worklist; afterwards all edits of the test are undone."""
-    page.click("table.worklist td.name a")
-    opened = browsing.ready(page)
+def exam(one_window: tuple[Any, list[str]]) -> Iterator[browsing.Exam]:
+    """The exam as it looks when it is opened; afterwards all edits of the test are undone.
+
+    It stays open for the next test: to open it takes longer than most tests.
+    """
+    page, complaints = one_window
+    opened = browsing.at_exam(page)
     yield opened
     page.unroute_all()
+    page.set_viewport_size({"width": 1280, "height": 800})
     page.evaluate("""async () => {
       if (!window.cinesaxExam) return;
       const { edits, state } = cinesaxExam;
       await edits.settled();
       for (let n = 0; n < 60 && state.history.undo; n++) await edits.undo();
     }""")
+    said = [*complaints]
+    complaints.clear()
+    assert not said

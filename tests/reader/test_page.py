@@ -249,6 +249,82 @@ def test_drop_a_zip(page: Any, tmp_path: Path) -> None:
     picture(page, "reader-worklist")
 
 
+def test_drop_a_folder_and_exclude_it(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "exam" / "inner").mkdir(parents=True)
+    write_exam(tmp_path / "exam" / "inner", small_cine(phases=1, slices=1))
+    rows = page.locator("table.worklist tbody tr")
+    before = rows.count()
+    drag = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(tmp_path / "exam")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver"):
+        drag.send("Input.dispatchDragEvent", {"type": kind, "x": 600, "y": 500, "data": data})
+    until(lambda: page.is_visible(".veil"), what="the veil")
+    drag.send("Input.dispatchDragEvent", {"type": "drop", "x": 600, "y": 500, "data": data})
+    until(lambda: rows.count() == before + 1, what="the dropped exam")
+    assert not page.is_visible(".veil")
+    until(lambda: page.locator('tr[data-state="failed"]').count() > 0, what="its failure")
+    page.locator('tr[data-state="failed"]').last.get_by_role("button", name="Exclude").click()
+    page.click("#dialog button.primary")
+    assert page.is_visible("#dialog"), "a reason is needed"
+    page.keyboard.type("Only a localizer")
+    page.keyboard.press("Enter")
+    excluded = page.locator('tr[data-state="excluded"]')
+    until(lambda: excluded.count() == 1, what="the exclusion")
+    assert "Excluded: Only a localizer" in excluded.inner_text()
+    excluded.get_by_role("button", name="Include").click()
+    until(lambda: excluded.count() == 0, what="that it is included again")
+
+
+def test_choose_another_series(page: Any) -> None:
+    """Of the true exam; the analysis itself is left out."""
+    asked: list[Any] = []
+
+    def answered(route: Any) -> None:
+        if route.request.method == "GET":
+            route.continue_()
+            return
+        asked.append(route.request.post_data_json)
+        route.fulfill(json={"version": 0, "state": "waiting"})
+
+    page.route("**/api/exams/*/series", answered)
+    row = page.locator("tr:has(td.name a)").first
+    row.get_by_role("button", name="Choose another series").click()
+    choices = page.locator("label.series")
+    until(lambda: choices.count() == 2, what="two series")
+    picked = page.evaluate("[...document.querySelectorAll('label.series input')].map((one) => one.checked)")
+    assert sorted(picked) == [False, True]
+    assert "(picked)" in choices.nth(picked.index(True)).inner_text()
+    other = picked.index(False)
+    choices.nth(other).click()
+    page.click("#dialog button.primary")
+    until(lambda: asked, what="the request")
+    assert asked[0]["series"] == other and not page.is_visible("#dialog")
+
+
+def test_the_grid_scrolls_with_the_present_frame(exam: Exam) -> None:
+    page = exam.page
+    page.evaluate("document.querySelector('.grid-box').style.width = '150px'")
+    until(lambda: page.evaluate("cinesaxExam.grid.wide"), what="a grid that does not fit")
+    places = """() => {
+      const box = (name) => document.querySelector(name).getBoundingClientRect();
+      const [room, rows, present] = [".grid-box", ".grid-frame .rows", ".grid-frame .present"].map(box);
+      return [rows.left - room.left, present.left - rows.right, room.right - present.right];
+    }"""
+    exam.go(0, exam.state("slice"))
+    page.wait_for_timeout(60)
+    for _ in range(9):
+        exam.keys("ArrowRight")
+    page.wait_for_timeout(60)
+    assert page.evaluate("document.querySelector('.grid-box').scrollLeft") > 30
+    beside, left, right = page.evaluate(places)
+    # The numbers of the slices stay at the edge, and the frame is in sight beside them.
+    assert beside == pytest.approx(0, abs=1) and left >= -1 and right >= 0
+    page.click(".grid-frame .rows span >> nth=1")
+    assert exam.state("order.indexOf(cinesaxExam.state.slice)") == 1 and exam.state("phase") == 9
+    page.evaluate("document.querySelector('.grid-box').style.width = ''")
+    until(lambda: not page.evaluate("cinesaxExam.grid.wide"), what="a grid that fits")
+
+
 def test_a_hundred_exams_in_the_worklist(page: Any) -> None:
     always = dict.fromkeys(("patient", "folder", "progress", "error", "reason", "by", "comment", "changed"))
     always |= {"state": "done", "version": 0, "edv_ml": 120, "esv_ml": 60, "findings": {}, "sent_back": False}

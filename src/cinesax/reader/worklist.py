@@ -360,7 +360,7 @@ def _other_network(row: ExamRow, signature: Signature | None, now: Now) -> str |
     made_by = None if signature is None else signature.model_sha256
     if row.state is not State.APPROVED or None in (made_by, now.model_sha256) or made_by == now.model_sha256:
         return None
-    return "the network has changed since this was approved; approved results do not change"
+    return "the network has changed since it drew these contours; approved results do not change"
 
 
 def without_paths(row: ExamRow, text: str | None) -> str | None:

@@ -10,7 +10,7 @@ const TOP = 16; // room for the phase numbers
 const BAR = 3;
 const SMALLEST = 20;
 const LARGEST = 46;
-const MOST_OF_SCREEN = 0.55;
+const MOST_OF_SCREEN = 0.45;
 
 export class Grid {
   /**

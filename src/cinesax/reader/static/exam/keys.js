@@ -58,7 +58,7 @@ export function examKeys({ actions: a, state, player, tools, sign, back }) {
       name: "Page",
       keys: [
         [["a"], "Sign: name, comment, approve", () => sign.focus()],
-        [["Escape"], "Back to the worklist", back],
+        [["Escape"], "Look; from there back to the worklist", () => (state.tool === "look" ? back() : a.use("look"))],
         [["t"], "Dark, light", null],
         [["?"], "These keys", null],
       ],

@@ -42,7 +42,7 @@ export class Sign {
     if (status === "approved" && approved) lines.push(`Approved by ${approved.by} as version ${approved.number}.`);
     else if (approved) lines.push(`Version ${approved.number} was approved by ${approved.by}; edited since.`);
     if (sentBack) lines.push("Sent back.");
-    if (changedSince) lines.push(changedSince);
+    if (changedSince) lines.push(`${changedSince[0].toUpperCase()}${changedSince.slice(1)}.`);
     say(this.said, lines.join(" "));
     this.said.hidden = !lines.length;
     const number = status === "approved" && approved ? `?number=${approved.number}` : "";
@@ -86,6 +86,10 @@ export class Findings {
   constructor(state) {
     this.state = state;
     this.list = h("ul.findings", { "aria-label": "Findings" });
+    this.notes = h("ul.findings", { "aria-label": "Notes" });
+    this.count = h("summary");
+    this.more = h("details", {}, this.count, this.notes);
+    this.element = h("section", { "aria-label": "What to doubt" }, h("h2", { text: "What to doubt" }), this.list, this.more);
     state.on("numbers", () => this.update());
     this.update();
   }
@@ -95,9 +99,13 @@ export class Findings {
     const key = JSON.stringify(findings);
     if (key === this.key) return;
     this.key = key;
-    const order = { error: 0, warning: 1, note: 2 };
-    const sorted = [...findings].sort((a, b) => order[a.severity] - order[b.severity]);
-    fill(this.list, sorted.length ? sorted.map((finding) => this.#entry(finding)) : h("li.none", { text: "Nothing to doubt." }));
+    const [errors, warnings, notes] = ["error", "warning", "note"].map((level) => findings.filter(({ severity }) => severity === level));
+    const doubts = [...errors, ...warnings];
+    fill(this.list, doubts.length ? doubts.map((finding) => this.#entry(finding)) : h("li.none", { text: "Nothing to doubt." }));
+    // Notes are facts about the files, seldom about this reading: they would push the grid out of sight.
+    fill(this.notes, notes.map((finding) => this.#entry(finding)));
+    say(this.count, notes.length === 1 ? "1 note" : `${notes.length} notes`);
+    this.more.hidden = !notes.length;
   }
 
   #entry({ severity, message, phase, slice }) {

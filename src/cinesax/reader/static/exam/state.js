@@ -28,7 +28,7 @@ export class ExamState extends Topics {
     this.draft = null; // {phase, slice, structure, polygons}: a contour that is being changed
     this.take(data);
     this.phase = this.numbers.ed_phase ?? 0;
-    this.slice = this.#fullestSlice();
+    this.slice = this.fullestSlice();
     this.heartBox = this.#boxAroundContours();
   }
 
@@ -139,7 +139,8 @@ export class ExamState extends Topics {
     this.emit(topic);
   }
 
-  #fullestSlice() {
+  /** The middle one of the slices with a cavity at the present phase. */
+  fullestSlice() {
     const drawn = this.order.filter((slice) => this.frames.get(`${this.phase}/${slice}`)?.contours.cavity?.length);
     return drawn[Math.floor(drawn.length / 2)] ?? this.order[Math.floor(this.order.length / 2)];
   }
