@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import crowd
-from cinesax.cohort.run import Again
+from cinesax.cohort.run import Again, opened_plan
 from cinesax.engines.work import Limits, Outcome, Result, Setup, Task
 from cinesax.reader.store.database import Signature, State, Store, now
 
@@ -179,6 +179,14 @@ def test_two_runs_at_once_share_the_work(root: Path) -> None:
     assert progress.planned == GOOD + 1
     crowd.go(root, root.parent / "quiet")
     assert (out / "cohort.csv").read_bytes() == (root.parent / "quiet" / "cohort.csv").read_bytes()
+
+
+def test_a_run_plans_while_another_one_reads_the_last_plan(root: Path, results: Path) -> None:
+    with opened_plan(results) as plan:
+        reading = plan.exams()
+        next(reading)
+        assert crowd.go(root, results).up_to_date == GOOD + 1
+        reading.close()  # type: ignore[attr-defined]
 
 
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(root: Path) -> None:

@@ -144,9 +144,8 @@ _ENCODER = msgspec.json.Encoder()
 def read_receipt(folder: Path) -> Receipt | None:
     """The receipt in an exam's folder; None if there is none that this version can read."""
     try:
-        with open(
-            f"{folder}/{RECEIPT_NAME}", "rb"
-        ) as stream:  # making a Path for each of a million receipts takes a minute
+        # A table may need a million of these: a Path for each, and buffers, would take minutes.
+        with open(f"{folder}/{RECEIPT_NAME}", "rb", buffering=0) as stream:
             receipt = _DECODER.decode(stream.read())
     except (OSError, msgspec.MsgspecError):
         return None

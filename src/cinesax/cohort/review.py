@@ -1,5 +1,6 @@
 """Approved and edited versions of an exam, which no run replaces."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -47,11 +48,13 @@ def human_version(folder: Path, receipt: Receipt, stores: Stores = NO_STORES) ->
     Versions are in stores of the reader or in the exam's folder: its analysis.json, if it differs from the one in the
     receipt, and folders of results.
     """
-    versions = [] if _is_own(folder / _RESULT, receipt.written) else [folder]
+    versions = [] if _is_own(f"{folder}/{_RESULT}", receipt.written) else [folder]
     try:
         entries = foreign_entries(folder, receipt)
     except OSError:
         entries = []
+    if not versions and not entries and not stores:
+        return None
     versions += [path.parent for entry in entries for path in _results_below(folder / entry)]
     humans = [human for human in map(_human, versions) if human is not None]
     # max takes the first of equals, so the newest comes first.
@@ -95,17 +98,17 @@ def _results_below(entry: Path) -> Iterator[Path]:
         yield from sorted(entry.glob(f"*/{_RESULT}"))
 
 
-def _is_own(path: Path, own: Written | None) -> bool:
+def _is_own(path: str, own: Written | None) -> bool:
     if own is None:
-        return not path.exists()
+        return not os.path.exists(path)
     try:
-        info = path.stat()
+        info = os.stat(path)
         if (info.st_size, info.st_mtime_ns) == (own.size, own.mtime_ns):
             return True
         import hashlib
 
         # Copied folders have different times.
-        return hashlib.sha256(path.read_bytes()).hexdigest() == own.sha256
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest() == own.sha256
     except OSError:
         return True
 

@@ -1,5 +1,7 @@
 """The rows of a cohort's table, made from the plan and the receipts: one for each exam, also if it failed."""
 
+import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from cinesax.results.tables import TRUST_COLUMNS
 
 _ERROR, _WARNING = 100.0, 3.0
 """An error comes before every expected error of EF, which is 100 points at most."""
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ def rows(results: Path, plan: Plan, recipe: Recipe, stores: Stores = NO_STORES) 
     """
     exams, present = results / "exams", _Present(recipe, stores)
     for planned in plan.exams(with_files=False):
-        yield _row(exams / planned.key, planned, read_receipt(exams / planned.key), present)
+        folder = exams / planned.key
+        yield _row(folder, planned, read_receipt(folder), present)
     for folder in _others(exams, plan):
         receipt = read_receipt(folder)
         # The failure of an exam that no longer exists is of no interest.
@@ -63,10 +67,15 @@ def rows(results: Path, plan: Plan, recipe: Recipe, stores: Stores = NO_STORES) 
 
 
 def _others(exams: Path, plan: Plan) -> list[Path]:
+    """Folders of exams that are not in the plan."""
+    others: list[str] = []
     try:
-        return sorted(path for path in exams.iterdir() if not path.name.startswith(".") and not plan.holds(path.name))
+        with os.scandir(exams) as entries:
+            while batch := [entry.name for entry in itertools.islice(entries, _BATCH)]:
+                others += plan.without(batch)
     except OSError:
         return []
+    return sorted(exams / name for name in others if not name.startswith("."))
 
 
 def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, present: _Present) -> Row:
@@ -113,8 +122,8 @@ def _by_a_person(human: Human, receipt: Receipt) -> dict[str, Cell]:
 
 def codes_of(findings: tuple[Doubt, ...]) -> list[str]:
     """The codes of errors, then of warnings, each once."""
-    ordered = [f for level in ("error", "warning") for f in findings if f.severity == level]
-    return list(dict.fromkeys(f.code for f in ordered))
+    errors, warnings = _codes(findings)
+    return [*errors, *(code for code in warnings if code not in errors)]
 
 
 def _points(value: Cell) -> float | None:
@@ -130,7 +139,19 @@ def doubt_of(findings: tuple[Doubt, ...], ef_error_points: float | None = None) 
         findings: of the exam.
         ef_error_points: the expected error; None if the network has no calibration: then 3 for each kind of warning.
     """
-    errors = {f.code for f in findings if f.severity == "error"}
-    warnings = {f.code for f in findings if f.severity == "warning"}
-    expected = _WARNING * len(warnings - errors) if ef_error_points is None else ef_error_points
-    return _ERROR * len(errors) + expected
+    errors, warnings = _codes(findings)
+    if ef_error_points is None:
+        ef_error_points = _WARNING * sum(code not in errors for code in warnings)
+    return _ERROR * len(errors) + ef_error_points
+
+
+def _codes(findings: tuple[Doubt, ...]) -> tuple[dict[str, None], dict[str, None]]:
+    """The codes of errors and of warnings, each once and in their order."""
+    errors: dict[str, None] = {}
+    warnings: dict[str, None] = {}
+    for finding in findings:
+        if finding.severity == "error":
+            errors[finding.code] = None
+        elif finding.severity == "warning":
+            warnings[finding.code] = None
+    return errors, warnings

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from cinesax.cohort.columns import COLUMNS, Column, Type
 from cinesax.cohort.planning.plan import Plan
@@ -77,8 +77,7 @@ def write_tables(
     try:
         with ExitStack() as stack:
             takers = [
-                stack.enter_context(_csv(results / CSV_NAME, columns)),
-                stack.enter_context(_redcap(results / REDCAP_DATA_NAME, columns)),
+                stack.enter_context(_texts(results, columns)),
                 stack.enter_context(_names(results / NAMES_NAME, label)),
             ]
             extra = _has_extra()
@@ -87,7 +86,7 @@ def write_tables(
             if extra and not long:
                 takers.append(stack.enter_context(_excel(results / EXCEL_NAME, columns)))
             for row in rows(results, plan, recipe, stores):
-                cells = _cells(row, columns, listed)
+                cells = _cells(row, listed)
                 for taker in takers:
                     taker(row, cells)
                 if take is not None:
@@ -111,23 +110,49 @@ def _free(name: str) -> str:
     return f"list_{name}" if name in {column.name for column in COLUMNS} else name
 
 
-def _cells(row: Row, columns: Sequence[Column], listed: Sequence[str]) -> list[Cell]:
-    cells = [row.cells.get(column.name) for column in columns[: len(COLUMNS)]]
-    others = row.planned.columns if row.planned is not None else {}
-    return [*cells, *(others.get(name) for name in listed)]
+_NAMES = [column.name for column in COLUMNS]
+
+
+def _cells(row: Row, listed: Sequence[str]) -> list[Cell]:
+    cells = list(map(row.cells.get, _NAMES))
+    if listed:
+        others = row.planned.columns if row.planned is not None else {}
+        cells.extend(map(others.get, listed))
+    return cells
 
 
 @contextmanager
-def _csv(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([column.name for column in columns])
+def _texts(results: Path, columns: Sequence[Column]) -> Iterator[Take]:
+    """cohort.csv and REDCap's file, which differ only in their first line."""
+    with ExitStack() as stack:
+        streams = []
+        for name, header in (
+            (CSV_NAME, [column.name for column in columns]),
+            (REDCAP_DATA_NAME, ["record_id", *(redcap_name(column.name) for column in columns[1:])]),
+        ):
+            temporary = stack.enter_context(replacing(results / name))
+            stream = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
+            csv.writer(stream, lineterminator="\n").writerow(header)
+            streams.append(stream)
+        writer = csv.writer(_Both(*streams), lineterminator="\n")
 
         def take(row: Row, cells: Sequence[Cell]) -> None:
             writer.writerow(cells)
 
         yield take
-        _flush(stream)
+        for stream in streams:
+            _flush(stream)
+
+
+class _Both:
+    """Two text files in one, for a csv.writer."""
+
+    def __init__(self, first: TextIO, second: TextIO) -> None:
+        self._first, self._second = first.write, second.write
+
+    def write(self, text: str) -> int:
+        self._first(text)
+        return self._second(text)
 
 
 @contextmanager
@@ -183,8 +208,8 @@ def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
 
         def put() -> None:
             arrays = [
-                arrow.array([_typed(cells[index], column.type) for cells in held], type=kinds[column.type])
-                for index, column in enumerate(columns)
+                _array(cells, column.type, kinds[column.type])
+                for cells, column in zip(zip(*held, strict=True), columns, strict=True)
             ]
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
             held.clear()
@@ -195,7 +220,18 @@ def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
                 put()
 
         yield take
-        put()
+        if held:
+            put()
+
+
+def _array(cells: Sequence[Cell], kind: Type, arrow_type: Any) -> Any:
+    """One column. Cells of the wrong type, as a person's version may have them, are converted one by one."""
+    import pyarrow as arrow
+
+    try:
+        return arrow.array(cells, type=arrow_type)
+    except (arrow.ArrowInvalid, arrow.ArrowTypeError):
+        return arrow.array([_typed(cell, kind) for cell in cells], type=arrow_type)
 
 
 def _typed(cell: Cell, kind: Type) -> Cell:
@@ -262,20 +298,6 @@ def redcap_name(name: str) -> str:
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.lower()).strip("_")
     plain = plain or "column"
     return (plain if plain[0].isalpha() else f"c_{plain}")[:100]
-
-
-@contextmanager
-def _redcap(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
-    names = ["record_id", *(redcap_name(column.name) for column in columns[1:])]
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(names)
-
-        def take(row: Row, cells: Sequence[Cell]) -> None:
-            writer.writerow(cells)
-
-        yield take
-        _flush(stream)
 
 
 _REDCAP_HEAD = (

@@ -75,11 +75,11 @@ class _Walk:
             with opener() as open_file:
                 yield from self._file(self._root, open_file)
             return
-        avoided = None if leave_out is None else os.path.realpath(leave_out)
+        avoided = None if leave_out is None else _place(leave_out)
         folders = [self._root]
         while folders:
             folder = folders.pop()
-            if avoided is not None and os.path.realpath(folder) == avoided:
+            if avoided is not None and _place(folder) == avoided:
                 continue
             try:
                 with os.scandir(folder) as entries:
@@ -150,6 +150,16 @@ class _Walk:
             "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, '', '', 0, 0, 0)",
             (f"path {os.fsencode(path).hex()}", self._scope, Kind.OTHER.value, os.fsencode(path)),
         )
+
+
+def _place(folder: Path) -> tuple[int, int] | str | None:
+    """What tells a folder from all others, whatever links lead to it; None if it cannot be reached."""
+    try:
+        info = os.stat(folder)
+    except OSError:
+        return None
+    # Some file systems do not number their files.
+    return (info.st_dev, info.st_ino) if info.st_ino else os.path.realpath(folder)
 
 
 def _is_file(entry: "os.DirEntry[str]") -> bool:

@@ -24,11 +24,12 @@ def give_keys(plan: Plan) -> None:
     plan.define("whole", _hash)
     plan.define("place", _place)
     plan.change(
-        "CREATE TEMP TABLE drafts AS SELECT id, short(id) AS base, whole(id) AS draft, fingerprint, '' AS key, "
+        "CREATE TEMP TABLE drafts AS SELECT id, short(id) AS base, whole(id) AS draft, fingerprint, NULL AS key, "
         "place(exams.root, scopes.root, name) AS place FROM exams JOIN scopes USING (scope) ORDER BY base, id"
     )
     plan.change("CREATE UNIQUE INDEX temp.of_draft ON drafts (id)")
-    query = "SELECT base, id, draft, place, fingerprint FROM temp.drafts ORDER BY base, id"
+    _give_single_keys(plan)
+    query = "SELECT base, id, draft, place, fingerprint FROM temp.drafts WHERE key IS NULL ORDER BY base, id"
     for base, exams in itertools.groupby(plan.snapshot(query), key=lambda row: row[0]):
         given = plan.rows("SELECT id, draft, place, fingerprint FROM keys WHERE base = ? ORDER BY id", (base,))
         for draft, key in _keys(str(base), [row[1:] for row in exams], list(given)).items():
@@ -40,6 +41,18 @@ def give_keys(plan: Plan) -> None:
     columns = "scope, kind, root, patient, fingerprint, files, bytes, copies"
     plan.change(f"INSERT INTO exams SELECT new, {columns} FROM temp.keyed")
     plan.change("INSERT OR REPLACE INTO keys SELECT key, base, draft, place, fingerprint FROM temp.drafts")
+
+
+def _give_single_keys(plan: Plan) -> None:
+    """Give all bases with one exam, and with one earlier key at most, their keys at once, as `_keys` would."""
+    plan.change(
+        "CREATE TEMP TABLE shared AS SELECT base FROM temp.drafts GROUP BY base HAVING COUNT(*) > 1 "
+        "UNION SELECT base FROM keys GROUP BY base HAVING COUNT(*) > 1"
+    )
+    plan.change(
+        "UPDATE temp.drafts SET key = COALESCE((SELECT id FROM keys WHERE keys.base = drafts.base), 'case-' || base) "
+        "WHERE base NOT IN (SELECT base FROM temp.shared)"
+    )
 
 
 def _keys(base: str, exams: list[Row], given: list[Row]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +224,8 @@ class Plan:
         for statement in _INDICES:
             self._base.execute(statement)
         # Without statistics SQLite uses the index of folders for every study, and time grows quadratically.
-        self._base.execute("ANALYZE")
+        # Only of this plan: the earlier one may be in use by another run.
+        self._base.execute("ANALYZE main")
 
     def rows(self, query: str, values: Sequence[object] = ()) -> Iterator[Row]:
         """The rows of a query, one at a time."""
@@ -255,6 +256,11 @@ class Plan:
         """Whether there is an exam of this key."""
         return next(self.rows("SELECT 1 FROM exams WHERE id = ?", (key,)), None) is not None
 
+    def without(self, keys: Sequence[str]) -> set[str]:
+        """Those of some hundred keys that no exam has."""
+        places = ",".join("?" * len(keys))
+        return set(keys) - {row[0] for row in self.rows(f"SELECT id FROM exams WHERE id IN ({places})", keys)}
+
     def holds_images(self) -> bool:
         """Whether any exam has a file that looks like DICOM or NIfTI."""
         query = "SELECT 1 FROM files WHERE exam IS NOT NULL AND kind IN ('dicom', 'nifti') LIMIT 1"
@@ -281,7 +287,7 @@ class Plan:
             n_files=n_files,
             n_bytes=n_bytes,
             copies=copies,
-            columns=json.loads(columns),
+            columns=_columns(columns),
             place=name or os.fsdecode(inside),
             top=_top(top),
         )
@@ -308,6 +314,12 @@ class Plan:
 @cache
 def _top(stored: bytes) -> Path:
     return Path(os.fsdecode(stored))
+
+
+@lru_cache(maxsize=1)
+def _columns(stored: str) -> Mapping[str, str]:
+    """The other columns of a list; without a list, all exams have the same."""
+    return dict(json.loads(stored))
 
 
 def _encodable(text: str) -> str:
