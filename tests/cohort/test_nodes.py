@@ -18,14 +18,23 @@ from cinesax.core.errors import InputError
 from cinesax.core.segmentation import Segmentation
 
 
-def test_a_network_is_the_same_where_its_bundle_does_not_lie(tmp_path: Path) -> None:
+def test_a_network_is_the_same_where_its_bundle_does_not_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cinesax.network.bundle import open_bundle
 
+    (tmp_path / "node").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
     folder = shutil.copytree(open_bundle(None).folder, tmp_path / "bundle")
     carried = pickle.dumps(CarriedNetwork.of(Options(folder)))
     shutil.rmtree(folder)
     segmenter = pickle.loads(carried)(Options(folder))
     assert (segmenter.name, segmenter.checksum) == network_of(Options())
+    # Calibrations are read from the folder later.
+    kept = {path.name: path.read_bytes() for path in segmenter.bundle.folder.iterdir()}
+    assert kept == pickle.loads(carried).files
+    assert pickle.loads(carried)._unpacked() == segmenter.bundle.folder
+    (segmenter.bundle.folder / "bundle.json").write_text("of somebody else")
+    other = pickle.loads(carried)(Options(folder)).bundle.folder
+    assert {path.name: path.read_bytes() for path in other.iterdir()} == kept
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The work of a worker process on one exam: analyze it, and write its folder with a receipt."""
 
 import errno
+import getpass
 import hashlib
+import os
 import re
 import secrets
 import shutil
@@ -126,11 +128,33 @@ class CarriedNetwork:
 
     def __call__(self, options: Options) -> "Segmenter":
         """Load it."""
-        # The network is in memory once it is loaded, so nothing is left behind if this process is killed later.
-        with tempfile.TemporaryDirectory(prefix="cinesax-") as folder:
+        return shipped_or(replace(options, model=self._unpacked()))
+
+    def _unpacked(self) -> Path:
+        """The bundle's folder on this node: one for all worker processes, and for later runs."""
+        digest = hashlib.sha256()
+        for name, content in sorted(self.files.items()):
+            digest.update(f"{name} {len(content)} ".encode() + content)
+        place = Path(tempfile.gettempdir()) / f"cinesax-{getattr(os, 'getuid', getpass.getuser)()}"
+        place.mkdir(mode=0o700, exist_ok=True)
+        folder = place / digest.hexdigest()[:16]
+        if not self._lies_in(folder):
+            stage = Path(tempfile.mkdtemp(dir=place))
             for name, content in self.files.items():
-                (Path(folder) / name).write_bytes(content)
-            return shipped_or(replace(options, model=Path(folder)))
+                (stage / name).write_bytes(content)
+            with suppress(OSError):
+                stage.rename(folder)
+            if stage.exists() and self._lies_in(folder):  # another worker was faster
+                shutil.rmtree(stage)
+            elif stage.exists():  # what lies there is not this bundle
+                return stage
+        return folder
+
+    def _lies_in(self, folder: Path) -> bool:
+        try:
+            return all((folder / name).read_bytes() == content for name, content in self.files.items())
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
