@@ -50,11 +50,12 @@ def test_prepare_train_export_evaluate_analyze(sources, tmp_path, capsys):
         assert written["n"] == count == len(written["slices"]) == sum(case["n"] for case in written["cases"].values())
         assert written["dice"]["mean"] == pytest.approx(np.mean([s["dice"] for s in written["slices"]]))
         assert "rules are off" in capsys.readouterr().out
-    assert main(["phantom", str(tmp_path / "exam"), "--seed", "3", "--phases", "12"]) == 0
+    few = ["--phases", "5", "--slice-distance", "12"]
+    assert main(["phantom", str(tmp_path / "exam"), "--seed", "3", *few]) == 0
     out = ["-o", str(tmp_path / "out"), "--model", str(bundle)]
     assert main(["analyze", str(tmp_path / "exam"), *out]) == 0
     assert json.loads((tmp_path / "out" / "analysis.json").read_text())["model"]["name"].startswith("quick")
-    assert open_cine(tmp_path / "exam").n_phases == 12
+    assert open_cine(tmp_path / "exam").n_phases == 5
 
 
 def one_line(capsys) -> str:

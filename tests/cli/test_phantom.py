@@ -22,7 +22,7 @@ from cinesax.inputs import open_cine
 from cinesax.phantom import draw_settings, make_phantom
 
 # Small in time, whole in space: the truth does not depend on it.
-OPTIONS = ["--seed", "5", "--phases", "12", "--slice-distance", "12"]
+OPTIONS = ["--seed", "5", "--phases", "6", "--slice-distance", "12"]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_a_name_that_is_not_there(tmp_path, capsys, option):
 @pytest.fixture(scope="module")
 def phantom():
     """What `made` holds."""
-    return make_phantom(draw_settings(5, n_phases=12, slice_distance_mm=12.0))
+    return make_phantom(draw_settings(5, n_phases=6, slice_distance_mm=12.0))
 
 
 @pytest.fixture

@@ -102,18 +102,18 @@ def test_a_fold_that_leaves_nobody_is_an_error_and_leaves_nothing(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes there")
-@pytest.mark.parametrize("size", [2_000, 20_000])
-def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_training_goes_on_later(size, discs, tmp_path):
+def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_training_goes_on_later(discs, tmp_path):
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        with pytest.raises(OutputError, match="run cannot be written: .*File too large.*continue with --resume$"):
-            train(discs, tmp_path / "run", QUICK, fold=0)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not list((tmp_path / "run").glob(".*"))
+    for size, resume in ((2_000, False), (20_000, True)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            with pytest.raises(OutputError, match="run cannot be written: .*File too large.*continue with --resume$"):
+                train(discs, tmp_path / "run", QUICK, fold=0, resume=resume)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert not list((tmp_path / "run").glob(".*"))
     assert train(discs, tmp_path / "run", QUICK, fold=0, resume=True).state.epochs == QUICK.epochs
 
 
