@@ -7,6 +7,7 @@ scaled or moved without being noticed.
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -102,6 +103,7 @@ def labels_at(points_mm: ArrayLike, *, phase: int) -> NDArray[np.uint8]:
     return labels
 
 
+@cache
 def stack(pose: Pose) -> tuple[Cine, Segmentation]:
     """The solid as a cine and its true segmentation on the cine's own grid.
 

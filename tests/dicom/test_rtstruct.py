@@ -142,9 +142,9 @@ def at(
         return np.asarray(labels > 0 if only is None else labels == only)
 
     turns = np.arange(12) * np.pi / 6
-    rings = [part * margin_mm * (np.cos(a) * axes[0] + np.sin(a) * axes[1]) for a in turns for part in (0.5, 1)]
-    around = [there(points + step) for step in rings]
-    return there(points), np.all(around == there(points), axis=0)
+    rings = np.array([part * margin_mm * np.array([np.cos(a), np.sin(a)]) @ axes for a in turns for part in (0.5, 1)])
+    here = there(points)
+    return here, np.all(there(points + rings[:, None]) == here, axis=0)
 
 
 def sections(cine: Cine, phase: int, *, only: Structure | None) -> set[str]:
@@ -182,8 +182,8 @@ def test_contours_that_lie_elsewhere_are_not_kept(squares: Analysis, out: Path, 
 def test_contours_of_any_number_of_points_are_kept_whole(squares: Analysis, tmp_path: Path) -> None:
     turn = np.linspace(0, 2 * np.pi, 5000, endpoint=False)
     circle = 23.5 + 10 * np.column_stack([np.cos(turn), np.sin(turn)])
-    contours_of = squares.segmentation.contours or {}
-    drawn = {(outline, phase, place): (circle,) for (outline, phase, place) in contours_of if phase < 2}
+    keys = squares.segmentation.contours or {}
+    drawn = {key: (circle,) for key in keys if key[0] is Structure.CAVITY and key[1] < 2}
     of = analyze(squares.cine, segmentation=from_contours(drawn, squares.cine.pixels.shape, author="manual"))
     read = filed.written(of, tmp_path / "out")[RTSTRUCT_NAME]
     # The same in all phases: one phase is both.
