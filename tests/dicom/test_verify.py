@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from orientations import EVERY_POSE, PHASES, Pose, labels_at, stack
 ALL = tuple(range(PHASES))
 
 
+@cache
 def posed(pose: Pose) -> Analysis:
     cine, truth = stack(pose)
     return objects.analysis_of(objects.filed(cine), truth)
