@@ -60,6 +60,11 @@ class Patient:
     down_px: float
 
 
+def classes_of(drawn: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """The labels of the collection as those of cinesax."""
+    return _CLASSES[drawn.astype(np.uint8)]
+
+
 def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     """Of two masks; 1 where both are empty."""
     total = int(one.sum()) + int(other.sum())
@@ -140,7 +145,7 @@ def measure(model: str | None, folder: Path) -> list[Patient]:
         predicted = segmenter.segment(cine).labels
         zooms = nib.load(path).header.get_zooms()
         mm = (float(zooms[2]), float(zooms[1]), float(zooms[0]))
-        done.append(compare(name, group, predicted, _CLASSES[drawn.astype(np.uint8)], mm=mm))
+        done.append(compare(name, group, predicted, classes_of(drawn), mm=mm))
     return done
 
 

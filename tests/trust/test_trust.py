@@ -16,6 +16,7 @@ import hearts
 from cinesax.analyze import remeasure
 from cinesax.cli.main import main
 from cinesax.core.analysis import Analysis, Reason, Trust
+from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError, InputError
 from cinesax.core.findings import Code
 from cinesax.core.origins import Origin
@@ -24,6 +25,7 @@ from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure
 from cinesax.files.typed_json import text_of
 from cinesax.network.bundle import TRUST, add_trust, open_bundle
+from cinesax.network.segmenter import load_segmenter
 from cinesax.phantom import draw_settings, make_phantom
 from cinesax.results import summary, tables
 from cinesax.results.html import render
@@ -293,3 +295,17 @@ def test_a_damaged_calibration_is_an_error(bundle: Path, calibration: Calibratio
         read_calibration(bundle)
     (bundle / TRUST).unlink()
     assert read_calibration(bundle) is None
+
+
+def test_features_of_a_cine_are_those_of_its_ed_and_es_alone() -> None:
+    segmenter = load_segmenter(threads=1)
+    phantom = make_phantom(draw_settings(900_007, n_phases=12, n_slices=7, edv_ml=120.0))
+    whole = segmenter.segment(phantom.cine).presence
+    assert whole is not None and whole.signs is not None
+    pixels = phantom.cine.pixels[list(whole.signs.phases)].copy()
+    two = segmenter.segment(Cine(pixels, phantom.cine.grid)).presence
+    assert two is not None
+    long, short = features_of(whole), features_of(two)
+    assert long is not None and short is not None
+    for name in FEATURES:
+        assert long[name] == pytest.approx(short[name], abs=0.25), name

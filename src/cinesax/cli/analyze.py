@@ -338,6 +338,8 @@ def _print(analysis: "Analysis", written: Path | None) -> None:
     for number in (*summary.main_numbers(m), *summary.more_numbers(analysis), *others):
         table.add_row(number.name, number.value or "-", number.unit if number.value else number.why_not)
     console.print(table)
+    if analysis.trust is not None:
+        console.print(summary.trust_line(analysis.trust), soft_wrap=True, markup=False, highlight=False)
     for finding in analysis.findings:
         console.print(printable(str(finding)), soft_wrap=True, markup=False)
     if written is not None:

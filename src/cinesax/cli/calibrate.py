@@ -6,12 +6,17 @@ counts. In-sample patients are left out. Then `cinesax analyze --model BUNDLE` g
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
 
 from cinesax.core.errors import InputError
+
+if TYPE_CHECKING:
+    from cinesax.trust.fit import HeldOut
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,26 +57,38 @@ def run(args: argparse.Namespace) -> None:
     """Calibrate, and print the figures."""
     from cinesax.files.typed_json import text_of
     from cinesax.network.bundle import add_trust, open_bundle
-    from cinesax.trust.fit import HeldOut, fit
+    from cinesax.trust.fit import fit
 
     bundle = open_bundle(args.bundle)
+    patients, left_out = held_out(args.on)
+    calibration = fit(patients, [path.name for path in args.on])
+    if not args.dry_run:
+        add_trust(bundle, text_of(calibration))
+    console = Console()
+    for line in (*figures(calibration.figures), f"in-sample patients left out: {left_out}"):
+        console.print(line, highlight=False, soft_wrap=True)
+    what = "not written (--dry-run)" if args.dry_run else f"written: {bundle.folder / 'trust.json'}"
+    console.print(what, highlight=False, soft_wrap=True)
+
+
+def held_out(paths: Sequence[Path]) -> "tuple[list[HeldOut], int]":
+    """The held-out patients of evaluations, by name, and how many in-sample ones were left out.
+
+    Raises:
+        InputError: a file is not an evaluation of a network whose training patients are known.
+    """
+    from cinesax.trust.fit import HeldOut
+
     patients: dict[str, HeldOut] = {}
     left_out = 0
-    for path in args.on:
+    for path in paths:
         file = _read(path)
         for case, signs in (file.signs or {}).items():
             left_out += case in file.in_sample
             if case not in file.in_sample:
                 features = None if signs.features is None else dict(signs.features)
                 patients[case] = HeldOut(case, features, signs.dice, signs.ef_percent, signs.ef_error_points)
-    calibration = fit(list(patients.values()), [path.name for path in args.on])
-    if not args.dry_run:
-        add_trust(bundle, text_of(calibration))
-    console = Console()
-    for line in (*_figures(calibration.figures), f"in-sample patients left out: {left_out}"):
-        console.print(line, highlight=False, soft_wrap=True)
-    what = "not written (--dry-run)" if args.dry_run else f"written: {bundle.folder / 'trust.json'}"
-    console.print(what, highlight=False, soft_wrap=True)
+    return [patients[case] for case in sorted(patients)], left_out
 
 
 def _read(path: Path) -> _File:
@@ -92,7 +109,7 @@ def _read(path: Path) -> _File:
     return file
 
 
-def _figures(f: dict[str, float]) -> list[str]:
+def figures(f: dict[str, float]) -> list[str]:
     """The figures as sentences."""
     return [
         f"{f['patients']:.0f} held-out patients, each predicted from the others",

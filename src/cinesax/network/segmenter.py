@@ -163,7 +163,7 @@ class NetworkSegmenter:
         slice_mm = None if cine.grid is None else cine.grid.slice_distance_mm
         inside = decide(seen, base_first=cine.base_first, slice_mm=slice_mm)
         areas = seen.area_px * inside[self.base]
-        signs = self._signs(Scores(scores.crop, cleaned, scores.window), areas, cine, placement)
+        signs = self._signs(scores, Scores(scores.crop, cleaned), areas, cine=cine, placement=placement)
         doubtful = [structure for structure in cleaned if structure in self.bundle.unvalidated]
         if not self.unvalidated:
             cleaned = {structure: values for structure, values in cleaned.items() if structure not in doubtful}
@@ -186,11 +186,14 @@ class NetworkSegmenter:
             presence=presence,
         )
 
-    def _signs(self, cleaned: Scores, areas_px: NDArray[np.float64], cine: Cine, placement: Placement) -> Signs | None:
+    def _signs(
+        self, scores: Scores, cleaned: Scores, areas_px: NDArray[np.float64], *, cine: Cine, placement: Placement
+    ) -> Signs | None:
         """How sure the network is of the cavity at ED and ES; None without a cavity, or with one phase only.
 
         Args:
-            cleaned: the scores after cleaning.
+            scores: of all frames.
+            cleaned: the same after cleaning.
             areas_px: (phase, slice): area of the cavity in frames that count.
             cine: the study.
             placement: of its frames.
@@ -199,9 +202,9 @@ class NetworkSegmenter:
         if phases is None:
             return None
         images, mirrored = draw_mirrored(
-            cine, self.bundle, self.refiner, placement=placement, scores=cleaned, phases=phases
+            cine, self.bundle, self.refiner, placement=placement, scores=scores, phases=phases
         )
-        return signs_of(cleaned, phases, images=images, mirrored=mirrored)
+        return signs_of(scores, cleaned, phases, images=images, mirrored=mirrored)
 
     def _outlines(self, scores: Scores, placement: Placement) -> dict[ContourKey, Polygons]:
         """Contours on the cine's own pixels; outside the crop there are none."""

@@ -115,6 +115,8 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
         Paragraph("Numbers", heading),
         table(_numbers([*summary.main_numbers(m), *summary.more_numbers(analysis)])),
     ]
+    if analysis.trust is not None:
+        story += [line(summary.trust_line(analysis.trust))]
     for name, values in summary.other_chambers(m):
         story += [KeepTogether([Paragraph(escape(_plain(name.capitalize())), heading), table(_numbers(values))])]
     curve = None if m.volumes_ml is None else figures.curve(m.volumes_ml, m.phase_times_ms)

@@ -87,24 +87,29 @@ def fit(patients: Sequence[HeldOut], sources: Sequence[str] = ()) -> Calibration
     if missing:
         raise InputError(f"the evaluation lacks {', '.join(sorted(missing))}: evaluate again with this version")
     data = _Data.of(known)
-    kind = _Kind()
+    kind = Kind()
     figures = measure(known, cross_validated(known, kind))
     # Where features do not help, a constant is the honest prediction.
-    kind = _Kind(
+    kind = Kind(
         dice=figures["dice_error"] < _CONSTANT * figures["dice_error_of_constant"],
         width=figures["ef_width"] < _CONSTANT * figures["ef_width_of_constant"],
     )
-    if kind != _Kind():
+    if kind != Kind():
         figures = measure(known, cross_validated(known, kind))
     return msgspec.structs.replace(_fit(data, kind), sources=tuple(sources), figures=figures)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     """Whether the Dice, and the width of the interval, depend on the exam; else they are constant."""
 
     dice: bool = True
     width: bool = True
+
+
+def kind_of(calibration: Calibration) -> Kind:
+    """What depends on the exam in a calibration."""
+    return Kind(calibration.constant_dice is None, calibration.ef_slope > 0)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -135,7 +140,7 @@ def _of(patient: HeldOut) -> Mapping[str, float]:
     return patient.features or {}
 
 
-def cross_validated(patients: Sequence[HeldOut], kind: _Kind = _Kind()) -> list[Predicted]:  # noqa: B008 - frozen
+def cross_validated(patients: Sequence[HeldOut], kind: Kind = Kind()) -> list[Predicted]:  # noqa: B008 - frozen
     """Predictions for each patient by a calibration of all others, its quantile included."""
     data, made = _Data.of(patients), []
     for one in np.eye(len(patients), dtype=bool):
@@ -143,7 +148,7 @@ def cross_validated(patients: Sequence[HeldOut], kind: _Kind = _Kind()) -> list[
     return made
 
 
-def _fit(data: _Data, kind: _Kind) -> Calibration:
+def _fit(data: _Data, kind: Kind) -> Calibration:
     """A calibration whose quantile comes from predictions for patients that were left out, a tenth at a time."""
     fold = np.arange(len(data.dice)) % _FOLDS
     scales, dice = np.empty(len(fold)), np.empty(len(fold))
@@ -170,7 +175,7 @@ def conformal(scores: Floats) -> float:
     return float(np.sort(scores)[rank - 1])
 
 
-def _fit_once(data: _Data, kind: _Kind) -> Calibration:
+def _fit_once(data: _Data, kind: Kind) -> Calibration:
     """Weights and distances; the quantile is 1."""
     centre, spread = data.features.mean(axis=0), np.maximum(data.features.std(axis=0), 1e-6)
     z = (data.features - centre) / spread
