@@ -154,8 +154,10 @@ def test_an_exam_unlike_the_calibration_gets_a_wider_interval(calibration: Calib
     mean = {one.name: one.centre for one in calibration.features}
     near = predict(calibration, mean)
     assert near.widened == 1.0
+    worse, better = (predict(calibration, {name: v + by for name, v in mean.items()}) for by in (4, -4))
+    assert worse.widened > better.widened >= 1, "less error than usual makes an exam less unlike"
     # Less error than usual by every feature, but nothing like the images of the calibration.
-    far = predict(calibration, {name: value - 4 for name, value in mean.items()})
+    far = predict(calibration, {name: value - 12 for name, value in mean.items()})
     assert far.widened > 1.5 and far.ef_error_points <= near.ef_error_points
     half = [one.half_points / one.ef_error_points for one in (near, far)]
     assert half[1] == pytest.approx(half[0] * far.widened)

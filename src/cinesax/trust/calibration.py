@@ -4,7 +4,8 @@
     log(EF error) is linear in the risk
     EF +- quantile * EF error * widening; the quantile is conformal: that of errors of held-out patients
 
-The widening is the distance of the features from those of the calibration (Mahalanobis), above that of most patients.
+The widening is the distance of the features from those of the calibration (Mahalanobis, the better side counts half),
+above that of most patients.
 """
 
 from collections.abc import Mapping
@@ -60,7 +61,10 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         constant_dice: the Dice to predict for every exam, if features predict it no better than a constant; else None.
         ef_offset: log of the EF error (points) at risk 0.
         ef_slope: its increase with the risk.
-        ef_quantile: the conformal quantile: half an interval in multiples of the EF error.
+        ef_quantile: the conformal quantile: half an interval in multiples of the expected error; in points if
+            constant_width.
+        constant_width: whether all intervals are equally wide before they are widened, because widths that follow the
+            expected error are no narrower.
         ef_limits: EF errors (points) are predicted within these limits, those of the patients.
         precision: the inverse of the covariance of the standardised features, row by row.
         usual_distance: the distance that most patients do not exceed.
@@ -79,6 +83,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     ef_offset: float
     ef_slope: float
     ef_quantile: float
+    constant_width: bool = False
     ef_limits: tuple[float, float]
     precision: tuple[tuple[float, ...], ...]
     usual_distance: float
@@ -113,12 +118,22 @@ def predict(calibration: Calibration, features: Mapping[str, float]) -> Predicte
     parts = {one.name: float(one.weight * value) for one, value in zip(listed, z, strict=True)}
     risk = calibration.offset + sum(parts.values())
     scale = np.clip(np.exp(calibration.ef_offset + calibration.ef_slope * risk), *calibration.ef_limits)
-    distance = float(np.sqrt(max(0.0, z @ np.array(calibration.precision) @ z)))
+    off = far(z)
+    distance = float(np.sqrt(max(0.0, off @ np.array(calibration.precision) @ off)))
     widened = float(np.clip(distance / calibration.usual_distance, 1.0, MOST_WIDENED))
     dice = calibration.constant_dice
     if dice is None:
         dice = float(np.clip(1 + DICE_FLOOR - np.exp(risk), 0.0, 1.0))
-    return Predicted(dice, float(scale), widened, float(calibration.ef_quantile * scale * widened), parts)
+    base = 1.0 if calibration.constant_width else float(scale)
+    return Predicted(dice, float(scale), widened, calibration.ef_quantile * base * widened, parts)
+
+
+def far(z: Floats) -> Floats:
+    """Standardised features as they count for the distance: the side of smaller errors counts half.
+
+    Sharp borders and a large cavity make an exam less like the calibration's too, but seldom worse.
+    """
+    return np.where(z < 0, z / 2, z)
 
 
 def read_calibration(folder: Path) -> Calibration | None:

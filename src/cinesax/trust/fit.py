@@ -18,6 +18,7 @@ from cinesax.trust.calibration import (
     Feature,
     Floats,
     Predicted,
+    far,
     predict,
 )
 
@@ -109,7 +110,7 @@ class Kind:
 
 def kind_of(calibration: Calibration) -> Kind:
     """What depends on the exam in a calibration."""
-    return Kind(calibration.constant_dice is None, calibration.ef_slope > 0)
+    return Kind(calibration.constant_dice is None, not calibration.constant_width)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -151,16 +152,16 @@ def cross_validated(patients: Sequence[HeldOut], kind: Kind = Kind()) -> list[Pr
 def _fit(data: _Data, kind: Kind) -> Calibration:
     """A calibration whose quantile comes from predictions for patients that were left out, a tenth at a time."""
     fold = np.arange(len(data.dice)) % _FOLDS
-    scales, dice = np.empty(len(fold)), np.empty(len(fold))
+    half, dice = np.empty(len(fold)), np.empty(len(fold))
     for number in range(_FOLDS):
         out = fold == number
         predicted = data.take(out).predicted(_fit_once(data.take(~out), kind))
-        scales[out] = [one.ef_error_points * one.widened for one in predicted]
+        half[out] = [one.half_points for one in predicted]
         dice[out] = [one.dice for one in predicted]
-    quantile = conformal(data.errors / scales)
+    quantile = conformal(data.errors / half)
     good = (data.dice >= _GOOD_DICE) & (data.errors <= _GOOD_EF)
     lowest = np.quantile(dice[good], _FALSE_ALARMS) if good.any() else 0.0
-    widest = np.quantile(quantile * scales[good], 1 - _FALSE_ALARMS) if good.any() else 0.0
+    widest = np.quantile(quantile * half[good], 1 - _FALSE_ALARMS) if good.any() else 0.0
     return msgspec.structs.replace(
         _fit_once(data, kind),
         ef_quantile=quantile,
@@ -182,11 +183,11 @@ def _fit_once(data: _Data, kind: Kind) -> Calibration:
     losses, errors = np.log(1 - data.dice + DICE_FLOOR), np.log(data.errors + EF_FLOOR)
     weights = _weights(z, losses - losses.mean())
     risks = losses.mean() + z @ weights
-    slope = _slope(risks, errors) if kind.width else 0.0
+    slope = _slope(risks, errors)
     scales = np.exp(errors.mean() + slope * (risks - risks.mean()))
     together = z.T @ z / len(z)
     precision = np.linalg.inv((1 - _SHRINK) * together + _SHRINK * np.eye(len(FEATURES)))
-    distances = np.sqrt(np.einsum("ij,jk,ik->i", z, precision, z))
+    distances = np.sqrt(np.einsum("ij,jk,ik->i", far(z), precision, far(z)))
     return Calibration(
         schema=SCHEMA,
         patients=len(z),
@@ -198,6 +199,7 @@ def _fit_once(data: _Data, kind: Kind) -> Calibration:
         ef_offset=float(errors.mean() - slope * risks.mean()),
         ef_slope=slope,
         ef_quantile=1.0,
+        constant_width=not kind.width,
         ef_limits=(float(scales.min()), min(100.0, float(scales.max()))),
         precision=tuple(map(tuple, precision.tolist())),
         usual_distance=float(np.quantile(distances, _USUAL)),
