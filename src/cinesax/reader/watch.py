@@ -29,13 +29,13 @@ def fingerprint(path: str) -> str | None:
 def _files(path: str) -> list[tuple[str, Path]]:
     if not os.path.isdir(path):
         return [("", Path(path))]
-    found: list[tuple[str, Path]] = []
+    files: list[tuple[str, Path]] = []
     for folder, inner, names in os.walk(path):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        found += [(os.path.relpath(os.path.join(folder, name), path), Path(folder, name)) for name in sorted(names)]
-        if len(found) > _MOST_FILES:
+        files += [(os.path.relpath(os.path.join(folder, name), path), Path(folder, name)) for name in sorted(names)]
+        if len(files) > _MOST_FILES:
             raise ValueError(f"more than {_MOST_FILES} files")
-    return found
+    return files
 
 
 def suspects(store: Store) -> list[ExamRow]:
@@ -44,7 +44,7 @@ def suspects(store: Store) -> list[ExamRow]:
     An exam that is gone is marked at once; the others have to be read.
     """
     known = store.fingerprints()
-    found = []
+    rows = []
     for row in store.exams():
         if row.state not in READABLE or not row.path or row.results is None:
             continue
@@ -53,8 +53,8 @@ def suspects(store: Store) -> list[ExamRow]:
             if row.changed is None and not os.path.exists(row.path):
                 store.set_fields(row.id, changed=GONE)
         elif seen != known.get(row.id):
-            found.append(row)
-    return found
+            rows.append(row)
+    return rows
 
 
 def settle(store: Store, row: ExamRow, seen: str | None, problem: str | None) -> None:

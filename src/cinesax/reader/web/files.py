@@ -34,14 +34,14 @@ def _files() -> dict[str, bytes]:
 
 
 def _below(folder: Traversable, name: str) -> list[tuple[str, bytes]]:
-    found = []
+    files = []
     for entry in folder.iterdir():
         path = f"{name}{entry.name}"
         if entry.is_dir():
-            found += _below(entry, f"{path}/")
+            files += _below(entry, f"{path}/")
         elif PurePosixPath(path).suffix in _KINDS:
-            found.append((path, entry.read_bytes()))
-    return found
+            files.append((path, entry.read_bytes()))
+    return files
 
 
 @cache
