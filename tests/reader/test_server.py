@@ -103,7 +103,11 @@ def test_the_second_of_two_windows_is_told_and_loses_nothing(server: Server) -> 
     version = server.state(exam)["version"]
     here = f"/api/exams/{exam}/here"
     assert server.client.post(here, json={"window": "one"}).json()["others"] == 0
-    assert server.client.post(here, json={"window": "two"}).json() == {"others": 1, "version": version}
+    assert server.client.post(here, json={"window": "two"}).json() == {
+        "others": 1,
+        "version": version,
+        "changed": None,
+    }
     first = server.edit(exam, version, SMALLER, by="Ann")
     late = server.edit(exam, version, {"op": "delete", "phase": 0, "slice": 2}, by="Bob")
     assert (first.status_code, late.status_code) == (200, 409)
