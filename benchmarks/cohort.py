@@ -1,12 +1,13 @@
 """What a cohort costs on top of its analyses: time of an exam, two jobs against one, memory and table of many exams.
 
     python benchmarks/cohort.py                  all of it (an hour for 100,000 exams on a slow disk)
-    python benchmarks/cohort.py --simulated 1000 10000
+    python benchmarks/cohort.py --exams 24 --simulated          only overhead, and two jobs against one
+    python benchmarks/cohort.py --exams 0 --simulated 100000    only the simulation
 
 1. Overhead: phantoms are analyzed and written in this process, with the network warm, and by `cinesax cohort` with one
    job. What the cohort takes more, after its first exam, is its overhead. CPU time of all processes is given too: on a
    busy machine it is the steadier figure.
-2. Two jobs against one, with one thread each.
+2. Two jobs against one, with one thread each: whole runs, and without the start of the workers.
 3. Simulation: so many exams of one small file each, planned and run with a work that only writes a receipt; the largest
    memory of the process, and the time for plan, work, and table.
 """
@@ -80,7 +81,7 @@ def cohort(root: Path, results: Path, jobs: int, *, first: int | None = None) ->
     options = Options(threads=1)
     work = ExamWork(results, recipe_of(options, network_of(options)), options)
     if first is not None:
-        few = results.parent / "few"
+        few = results.parent / f"few {first}"
         few.mkdir(exist_ok=True)
         for folder in sorted(root.iterdir())[:first]:
             shutil.copytree(folder, few / folder.name, dirs_exist_ok=True)
@@ -101,8 +102,11 @@ def measure_overhead(count: int) -> None:
         print(f"an exam: analyze in a warm process {alone[0]:.3f} s (CPU {alone[1]:.3f} s)")
         print(f"an exam: in a cohort with one job  {each[0]:.3f} s (CPU {each[1]:.3f} s)")
         print(f"overhead: {1000 * (each[0] - alone[0]):+.0f} ms (CPU {1000 * (each[1] - alone[1]):+.0f} ms)")
+        few = cohort(base / "exams", base / "two few", 2, first=2)
         two = cohort(base / "exams", base / "two", 2)
+        rates = (count - 1) / (many[0] - one[0]), (count - 2) / (two[0] - few[0])
         print(f"{count} exams: one job {many[0]:.1f} s, two jobs {two[0]:.1f} s: {many[0] / two[0]:.2f} times as fast")
+        print(f"without the start: {rates[0]:.2f} and {rates[1]:.2f} exams a second, {rates[1] / rates[0]:.2f} times")
 
 
 _ELEMENT = struct.Struct("<HH2sH")
@@ -158,10 +162,13 @@ class Simulated:
 class InThisProcess:
     """An engine without processes."""
 
-    def run(self, setup: Simulated, tasks: Iterable[Planned], limits: Limits) -> Iterator[Outcome[Planned, Receipt]]:
+    def run(
+        self, setup: Simulated, tasks: Iterable[Planned | None], limits: Limits
+    ) -> Iterator[Outcome[Planned, Receipt]]:
         work = setup()
         for task in tasks:
-            yield Outcome(task, work(task))
+            if task is not None:
+                yield Outcome(task, work(task))
 
 
 def simulate(count: int, folder: Path) -> None:
