@@ -138,7 +138,7 @@ def test_what_to_expect_of_the_network_stands_in_words_among_the_qualitative_eva
     (text,) = [
         item for item in group.ContentSequence if item.ValueType == "TEXT" and item.RelationshipType == "CONTAINS"
     ]
-    assert code(text) == ("accuracy", "99CINESAX")
+    assert code(text) == ("121106", "DCM")
     assert text.TextValue == (
         "predicted Dice of the LV cavity 0.91; EF 68 to 82 % (90 % interval); "
         "the images are unlike those of the calibration and the border of the cavity is not sharp"

@@ -76,7 +76,7 @@ DEVICE = Code("121007", "DCM", "Device")
 PERSON = Code("121006", "DCM", "Person")
 MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 
-EXPECTED_ACCURACY = Code("accuracy", "99CINESAX", "Expected accuracy of the segmentation")
+COMMENT = Code("121106", "DCM", "Comment")
 
 _REFERENCED_SEGMENT = "121191"
 
@@ -225,7 +225,7 @@ def _expected(trust: Trust) -> TextContentItem:
     low, high = trust.ef_low_percent, trust.ef_high_percent
     ef = "" if low is None or high is None else f"; EF {low:.0f} to {high:.0f} % ({100 * trust.level:.0f} % interval)"
     text = f"predicted Dice of the LV cavity {trust.dice:.2f}{ef}; {trust.words}"
-    return TextContentItem(EXPECTED_ACCURACY, text, RelationshipTypeValues.CONTAINS)
+    return TextContentItem(COMMENT, text, RelationshipTypeValues.CONTAINS)
 
 
 def _function_values(m: Measurements) -> list[tuple[Code, float, Code]]:
