@@ -177,7 +177,11 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     # of their sizes; slices that start anywhere cancel each other.
     waves = (areas * turns[:, None]).sum(axis=0)
     together = waves[notable].sum()
-    step = abs(together) / max(float(np.abs(waves[notable]).sum()), 1e-9)
+    step = _together(waves[notable])
+    if len(notable) > 3:
+        # One slice alone is a wrong contour or a repeated breath-hold (APEX_GROWS and the warning below are about it),
+        # not a stack without gating.
+        step = max(_together(np.delete(waves[notable], place)) for place in range(len(notable)))
     early = np.where(whole, np.angle(waves * np.conj(together)), 0.0)
     stored, joined = _ef_percent(areas), _ef_shifted_percent(areas, early)
     # A failing heart truly empties from one end to the other: such a drift stays. Timing that does not follow it shows
@@ -190,6 +194,11 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     evened = _ef_shifted_percent(areas, uneven)
     apart = step < IN_STEP and joined - stored >= EF_AT_STAKE_PERCENT
     return _Step(not apart and evened - stored < EF_AT_STAKE_PERCENT, stored, joined, evened)
+
+
+def _together(waves: NDArray[np.complex128]) -> float:
+    """How far slices are in step, 0 to 1, from their first harmonics (slice,)."""
+    return abs(complex(waves.sum())) / max(float(np.abs(waves).sum()), 1e-9)
 
 
 def lost_frames(areas: Floats) -> NDArray[np.bool_]:
