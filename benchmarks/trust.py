@@ -107,12 +107,13 @@ def flagged(result: Result) -> list[bool]:
     return [one.dice < limits.low_dice or one.half_points > limits.wide_points for one in result.predicted]
 
 
-def table(result: Result) -> str:
-    """The figures, and a line for each disease."""
+def table(result: Result, first: str | None = None) -> str:
+    """The figures, and a line for each disease; `first` replaces the first line, which says how they were predicted."""
     flags, known = flagged(result), diseases()
     good = [one.dice >= 0.85 and abs(one.ef_error_points) <= 5 for one in result.patients]
     alarms = sum(flag and fine for flag, fine in zip(flags, good, strict=True))
     lines = figures(measure(result.patients, result.predicted))
+    lines[0] = first or lines[0]
     widened = [one.widened for one in result.predicted]
     lines += [
         f"drew no cavity at ED or ES, which needs no prediction: {result.nothing}",
@@ -173,7 +174,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE")
     args = parser.parse_args()
     result = of_judge(args.model, args.judge) if args.judge else of_evaluations(args.on)
-    print(table(result))
+    print(table(result, f"{len(result.patients)} patients, by the calibration in the bundle" if args.judge else None))
     if args.plot:
         plot(result, args.plot)
 
