@@ -28,8 +28,11 @@ from cinesax.engines.worker import NotReady, receive, send
 
 _PATIENCE_SECONDS = 600.0
 _PAUSE_SECONDS = 1.0
+_ASK_SECONDS = 0.2
 _SILENCE_SECONDS = 180.0
+"""A connected client speaks every few seconds; after such a silence it is ended, and another one tries."""
 _END_SECONDS = 15.0
+_CLIENT = (sys.executable, "-m", "cinesax.engines.ray_client")
 # Nothing leaves the cluster.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 
@@ -75,13 +78,23 @@ class RayEngine:
 
 @dataclass(eq=False, slots=True)
 class _Client:
-    """The process that is connected to Ray."""
+    """The process that is connected to Ray.
+
+    Attributes:
+        process: the process.
+        orders: its standard input.
+        complaints: what it writes to standard error.
+        heard: its messages; None: it has ended.
+        connected: whether it has found the cluster.
+        silent_seconds: how long this process has waited for a message since the last one.
+    """
 
     process: "subprocess.Popen[bytes]"
     orders: IO[bytes]
     complaints: IO[bytes]
     heard: "queue.SimpleQueue[object]" = field(default_factory=queue.SimpleQueue)
     connected: bool = False
+    silent_seconds: float = 0.0
 
 
 @dataclass(eq=False)
@@ -112,6 +125,9 @@ class _Dispatch(Generic[Task, Result]):
     def _give(self) -> None:
         """Give tasks as long as slots are free; there must be a client to ask for them."""
         if self.client is None:
+            # Without a task there is no need for a cluster.
+            if not self.again and not self._fetch():
+                return
             self.client = self._connect()
         while self.wanted and (self.again or (self.more and time.monotonic() >= self.asked)):
             task, attempts = self.again.pop() if self.again else (self._next(), 0)
@@ -123,6 +139,13 @@ class _Dispatch(Generic[Task, Result]):
             # If the client has ended, its listening thread reports it.
             with suppress(OSError):
                 send(self.client.orders, Order(self.number, pickle.dumps(task, protocol=5)))
+
+    def _fetch(self) -> bool:
+        """Fetch a task before anybody asks for one; False: there is none, or none at present."""
+        task = self._next()
+        if task is not None:
+            self.again.append((task, 0))
+        return task is not None
 
     def _next(self) -> Task | None:
         try:
@@ -138,12 +161,18 @@ class _Dispatch(Generic[Task, Result]):
         """Handle one message of the client."""
         client = self.client
         if client is None:
+            time.sleep(max(0.0, self.asked - time.monotonic()))
             return
-        waits = self.wanted > 0 and self.more and not self.again
+        wait = _ASK_SECONDS if self.wanted > 0 and self.more and not self.again else _PAUSE_SECONDS
         try:
-            message = client.heard.get(timeout=0.2 if waits else _PAUSE_SECONDS)
+            message = client.heard.get(timeout=wait)
         except queue.Empty:
+            # Only waits count: whoever takes the outcomes may be slow, and this process may have been stopped.
+            client.silent_seconds += wait
+            if client.connected and client.silent_seconds > _SILENCE_SECONDS:
+                client.process.kill()  # its listening thread reports the end
             return
+        client.silent_seconds = 0.0
         if isinstance(message, Connected):
             client.connected, self.ever_connected = True, True
         elif isinstance(message, Wants):
@@ -194,7 +223,7 @@ class _Dispatch(Generic[Task, Result]):
     def _connect(self) -> _Client:
         complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the client
         process = subprocess.Popen(
-            [sys.executable, "-m", "cinesax.engines.ray_client"],
+            _CLIENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -235,8 +264,10 @@ class _Dispatch(Generic[Task, Result]):
 
 
 def _listen(client: _Client, answers: IO[bytes]) -> None:
-    # ValueError: the pipe was closed during the wait.
-    with suppress(EOFError, OSError, ValueError), answers:
-        while True:
-            client.heard.put(receive(answers))
-    client.heard.put(None)
+    try:
+        # ValueError: the pipe was closed during the wait.
+        with suppress(EOFError, OSError, ValueError), answers:
+            while True:
+                client.heard.put(receive(answers))
+    finally:
+        client.heard.put(None)

@@ -145,11 +145,13 @@ class _Crew(Generic[Task, Result]):
         return worker
 
     def _listen(self, worker: _Worker[Task], answers: IO[bytes]) -> None:
-        # ValueError: the pipe was closed during the wait.
-        with suppress(EOFError, OSError, ValueError), answers:
-            while True:
-                self.heard.put(_Heard(worker, receive(answers)))
-        self.heard.put(_Heard(worker, None))
+        try:
+            # ValueError: the pipe was closed during the wait.
+            with suppress(EOFError, OSError, ValueError), answers:
+                while True:
+                    self.heard.put(_Heard(worker, receive(answers)))
+        finally:
+            self.heard.put(_Heard(worker, None))
 
     def _next(self) -> Outcome[Task, Result] | None:
         """Wait for a message, or until a task's time is over."""

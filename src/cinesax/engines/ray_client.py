@@ -296,12 +296,14 @@ def _check_address(address: str | None) -> None:
 
 
 def _listen(stream: IO[bytes], orders: "queue.SimpleQueue[Order | None]") -> None:
-    with suppress(EOFError, OSError):
-        while True:
-            order = receive(stream)
-            if isinstance(order, Order):
-                orders.put(order)
-    orders.put(None)
+    try:
+        with suppress(EOFError, OSError):
+            while True:
+                order = receive(stream)
+                if isinstance(order, Order):
+                    orders.put(order)
+    finally:
+        orders.put(None)
 
 
 if __name__ == "__main__":

@@ -85,12 +85,15 @@ def receive(stream: IO[bytes]) -> object:
     """Wait for one message.
 
     Raises:
-        EOFError: the other side is gone.
+        EOFError: the other side is gone, perhaps in the middle of a message.
     """
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         raise EOFError
-    packed = stream.read(_LENGTH.unpack(head)[0])
+    (size,) = _LENGTH.unpack(head)
+    packed = stream.read(size)
+    if len(packed) < size:
+        raise EOFError
     return pickle.loads(packed)  # from our own parent or child, through a pipe that nobody else has
 
 
