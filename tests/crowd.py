@@ -29,7 +29,7 @@ from cinesax.engines.work import Engine, Limits, Outcome, Result, Setup, Task
 
 LIMITS = Limits(memory_bytes=1536 * 1024**2, seconds=4.0, attempts=3)
 GOOD = 36
-NETWORK = ("stub 1", "0" * 64)
+NETWORK = ("stub 1", "0" * 64, "1" * 64)
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,7 @@ def go(
     again: Again | None = None,
     outputs: tuple[str, ...] = (),
     version: str = "1",
+    calibration: str = NETWORK[2],
     limits: Limits = LIMITS,
 ) -> Progress:
     """One run, with tables and page.
@@ -233,10 +234,11 @@ def go(
         again: what runs again.
         outputs: of each exam.
         version: of the network.
+        calibration: the checksum of its calibration.
         limits: of each exam.
     """
     options = Options(outputs=outputs)
-    network = (f"stub {version}", NETWORK[1])
+    network = (f"stub {version}", NETWORK[1], calibration)
     work = ExamWork(results, recipe_of(options, network), options, stub)
     progress = run_cohort(
         Cohort(results, root, stores=tuple(stores_beside(results))),

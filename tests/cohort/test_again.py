@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import crowd
+from cinesax.cohort.receipt import Doubt, read_receipt, write_receipt
 from cinesax.cohort.run import Again, opened_plan
 from cinesax.engines.work import Limits, Outcome, Result, Setup, Task
 from cinesax.reader.store.database import Signature, State, Store, now
+from cinesax.results.tables import TRUST_COLUMNS
 
 GOOD = 6
 
@@ -88,6 +91,22 @@ def test_another_network_or_option_runs_again_unless_only_changed(root: Path, re
     assert {row["network_version"] for row in table(results).values()} == {"stub 2"}
 
 
+def test_a_new_calibration_counts_as_a_new_network_also_for_receipts_from_before_it_was_noted(
+    root: Path, results: Path
+) -> None:
+    for path in results.glob("exams/*/receipt.json"):
+        content = json.loads(path.read_text())
+        del content["recipe"]["calibration_sha256"]
+        path.write_text(json.dumps(content))
+        receipt = read_receipt(path.parent)
+        assert receipt is not None and receipt.recipe.calibration_sha256 == ""
+    progress = crowd.go(root, results, again=Again(only_changed=True))
+    assert progress.up_to_date == GOOD + 1
+    assert {row["outdated"] for row in table(results).values()} == {"1"}
+    crowd.go(root, results, calibration="")
+    assert {row["outdated"] for row in table(results).values()} == {"0"}
+
+
 def test_an_exam_that_is_gone_keeps_its_row_and_a_new_one_comes_in(root: Path, results: Path) -> None:
     shutil.move(root / "p000", root.parent / "gone")
     crowd.exam(root / "new", 4000)
@@ -99,12 +118,12 @@ def test_an_exam_that_is_gone_keeps_its_row_and_a_new_one_comes_in(root: Path, r
     assert rows["new"]["status"] == "done"
 
 
-def approve(folder: Path, *, ef_percent: float, place: str) -> None:
-    """What a reader's program leaves behind: a folder of results with contours that a person approved."""
+def approve(folder: Path, *, ef_percent: float | None, place: str, approved: bool = True) -> None:
+    """What a reader's program leaves behind: a folder of results with contours that a person edited, and approved."""
     document = json.loads((folder / "analysis.json").read_text())
     document["measurements"]["ef_percent"] = ef_percent
     document["segmentation"]["origins"] = [
-        {"structure": "cavity", "phase": 0, "slice": 1, "origin": "edited", "by": "Dr. Roe", "approved": True}
+        {"structure": "cavity", "phase": 0, "slice": 1, "origin": "edited", "by": "Dr. Roe", "approved": approved}
     ]
     target = folder / place
     target.mkdir(parents=True, exist_ok=True)
@@ -124,6 +143,25 @@ def test_no_rerun_and_no_new_network_replaces_what_a_person_approved(root: Path,
     row = table(results)["p003"]
     assert (row["status"], row["reader"], row["outdated"]) == ("approved", "Dr. Roe", "1")
     assert (row["ef_percent"], row["ef_reader_percent"], row["ef_network_percent"]) == ("61.5", "61.5", first)
+
+
+@pytest.mark.parametrize("ef_percent", [None, 55.0])
+def test_an_edit_ends_what_was_predicted_of_the_network(root: Path, results: Path, ef_percent: float | None) -> None:
+    folder = results / "exams" / table(results)["p003"]["exam"]
+    receipt = read_receipt(folder)
+    assert receipt is not None
+    trust = {"predicted_dice": 0.6, "ef_error_points": 12.0, "trust_reasons": "mirror-image-differs"}
+    doubts = (Doubt("low-trust", "warning", "larger errors"), Doubt("mass-differs", "warning", "mass differs"))
+    values = {**receipt.values, **trust, "ef_percent": ef_percent}
+    write_receipt(msgspec.structs.replace(receipt, values=values, findings=doubts), folder)
+    crowd.go(root, results)
+    row = table(results)["p003"]
+    assert (row["predicted_dice"], row["doubt"], row["doubts"]) == ("0.6", "12.0", "low-trust mass-differs")
+    approve(folder, ef_percent=ef_percent, place="versions/1", approved=False)
+    crowd.go(root, results)
+    row = table(results)["p003"]
+    assert (row["status"], row["doubt"], row["doubts"]) == ("edited", "3.0", "mass-differs")
+    assert not any(row[name] for name in TRUST_COLUMNS)
 
 
 def test_what_readers_did_in_the_page_counts(root: Path, results: Path) -> None:

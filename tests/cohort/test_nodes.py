@@ -1,5 +1,6 @@
 """What a cohort on a cluster needs on its nodes, tried without a cluster."""
 
+import json
 import pickle
 import shutil
 import sys
@@ -27,7 +28,7 @@ def test_a_network_is_the_same_where_its_bundle_does_not_lie(tmp_path: Path, mon
     carried = pickle.dumps(CarriedNetwork.of(Options(folder)))
     shutil.rmtree(folder)
     segmenter = pickle.loads(carried)(Options(folder))
-    assert (segmenter.name, segmenter.checksum) == network_of(Options())
+    assert (segmenter.name, segmenter.checksum) == network_of(Options())[:2]
     # Calibrations are read from the folder later.
     kept = {path.name: path.read_bytes() for path in segmenter.bundle.folder.iterdir()}
     assert kept == pickle.loads(carried).files
@@ -35,6 +36,22 @@ def test_a_network_is_the_same_where_its_bundle_does_not_lie(tmp_path: Path, mon
     (segmenter.bundle.folder / "bundle.json").write_text("of somebody else")
     other = pickle.loads(carried)(Options(folder)).bundle.folder
     assert {path.name: path.read_bytes() for path in other.iterdir()} == kept
+
+
+def test_the_recipe_names_the_calibration_of_the_network(tmp_path: Path) -> None:
+    from cinesax.network.bundle import TRUST, add_trust, open_bundle
+
+    folder = shutil.copytree(open_bundle(None).folder, tmp_path / "bundle")
+    before = network_of(Options(folder))
+    add_trust(open_bundle(folder), (folder / TRUST).read_text() + "\n")
+    name, checksum, calibration = network_of(Options(folder))
+    assert (name, checksum) == before[:2] and calibration != before[2]
+    assert recipe_of(Options(), (name, checksum, calibration)) != recipe_of(Options(), before)
+    (folder / TRUST).unlink()
+    bundle = json.loads((folder / "bundle.json").read_text())
+    del bundle["checksums"][TRUST]
+    (folder / "bundle.json").write_text(json.dumps(bundle))
+    assert network_of(Options(folder)) == (name, checksum, "")
 
 
 @dataclass(frozen=True)

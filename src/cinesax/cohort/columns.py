@@ -59,11 +59,11 @@ _FIRST = (
         Type.WHOLE,
     ),
     Column("message", "The error in one line, without names of patients and files", Type.TEXT),
-    Column("outdated", "1 if the exam's files, the options or the network are newer than these values", Type.WHOLE),
+    Column("outdated", "1 if files, options, network or its calibration are newer than these values", Type.WHOLE),
     Column("input_missing", "1 if the last run did not find the exam; its earlier values are kept", Type.WHOLE),
     Column(
         "doubt",
-        "Order of the exams: expected error of EF in points (without a calibration, 3 for each kind of warning), and "
+        "Order of the exams: typical error of EF in points (without a calibration, 3 for each kind of warning), and "
         "100 for each kind of error; 0 once approved",
     ),
     Column("doubts", "What to doubt: the codes of errors and warnings, worst first", Type.TEXT),
@@ -95,7 +95,7 @@ _MEANINGS = {
     "notes": "Findings that are notes",
     "segmentation_source": "network, or a given segmentation",
     "predicted_dice": "Predicted Dice of the network's LV cavity with an expert's, by volume",
-    "ef_error_points": "Expected absolute error of the network's EF, in points",
+    "ef_error_points": "Typical absolute error of the network's EF in such exams, in points",
     "ef_low_percent": "Lower end of the interval for the network's EF",
     "ef_high_percent": "Upper end of the interval for the network's EF",
     "trust_reasons": "Why a larger error than usual is expected",

@@ -96,12 +96,15 @@ class Recipe(msgspec.Struct, frozen=True):
         software: name and version of this program.
         network: name and version of the network.
         network_sha256: checksum of the parts of the network that its results depend on.
+        calibration_sha256: checksum of the network's calibration (trust.json); empty if it has none, and in receipts of
+            earlier versions.
     """
 
     options: str
     software: str
     network: str = ""
     network_sha256: str = ""
+    calibration_sha256: str = ""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,10 +10,11 @@ from cinesax.cohort.planning.plan import Plan, Planned
 from cinesax.cohort.receipt import Cell, Doubt, Receipt, Recipe, Status, read_receipt
 from cinesax.cohort.review import Human, Work, human_version
 from cinesax.cohort.stores import NO_STORES, Stores
+from cinesax.core.findings import Code
 from cinesax.results.tables import TRUST_COLUMNS
 
 _ERROR, _WARNING = 100.0, 3.0
-"""An error comes before every expected error of EF, which is 100 points at most."""
+"""An error comes before every typical error of EF, which is 100 points at most."""
 _BATCH = 500
 
 
@@ -106,18 +107,24 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, present
     human = human_version(folder, receipt, present.stores) if receipt.status is Status.DONE else None
     if human is None:
         return Row(key, cells, receipt.findings, folder, planned=planned)
-    return Row(key, {**cells, **_by_a_person(human, receipt)}, receipt.findings, folder, human.folder, planned)
+    by_person, findings = _by_a_person(human, receipt)
+    return Row(key, {**cells, **by_person}, findings, folder, human.folder, planned)
 
 
-def _by_a_person(human: Human, receipt: Receipt) -> dict[str, Cell]:
+def _by_a_person(human: Human, receipt: Receipt) -> tuple[dict[str, Cell], tuple[Doubt, ...]]:
+    """The cells that a person's version replaces, and the findings that are left."""
     cells: dict[str, Cell] = {**human.measurements, "status": human.work.value, "reader": human.by}
     cells["ef_reader_percent"] = human.measurements.get("ef_percent")
-    if cells["ef_reader_percent"] != receipt.values.get("ef_percent"):
-        # What was expected of the network's contours does not hold for those of a person.
-        cells |= dict.fromkeys(TRUST_COLUMNS) | {"doubt": doubt_of(receipt.findings)}
+    findings = receipt.findings
+    same = cells["ef_reader_percent"] == receipt.values.get("ef_percent")
+    if human.work is Work.EDITED or not same:
+        # What is predicted of the network's contours does not hold for those of a person.
+        findings = tuple(one for one in findings if one.code != Code.LOW_TRUST.value)
+        cells |= dict.fromkeys(TRUST_COLUMNS)
+        cells |= {"doubt": doubt_of(findings), "doubts": " ".join(codes_of(findings)) or None}
     if human.work is not Work.EDITED:
         cells["doubt"] = 0.0
-    return cells
+    return cells, findings
 
 
 def codes_of(findings: tuple[Doubt, ...]) -> list[str]:
@@ -131,13 +138,13 @@ def _points(value: Cell) -> float | None:
 
 
 def doubt_of(findings: tuple[Doubt, ...], ef_error_points: float | None = None) -> float:
-    """By what the exams are ordered: the expected error of EF in points, and 100 for each kind of error.
+    """By what the exams are ordered: the typical error of EF in points, and 100 for each kind of error.
 
     Each kind of finding counts once, because findings in many slices may have one cause.
 
     Args:
         findings: of the exam.
-        ef_error_points: the expected error; None if the network has no calibration: then 3 for each kind of warning.
+        ef_error_points: the typical error; None if the network has no calibration: then 3 for each kind of warning.
     """
     errors, warnings = _codes(findings)
     if ef_error_points is None:

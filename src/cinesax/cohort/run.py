@@ -42,7 +42,7 @@ class Again:
 
     Attributes:
         failed: whether to analyze failed exams again, for any reason.
-        only_changed: whether to skip exams of which only the recipe (options, version, network) changed.
+        only_changed: whether to skip exams of which only the recipe (options, version, network, calibration) changed.
     """
 
     failed: bool = False

@@ -364,19 +364,24 @@ def keep_failure(receipt: Receipt, results: Path) -> None:
             shutil.rmtree(stage, ignore_errors=True)
 
 
-def recipe_of(options: Options, network: tuple[str, str]) -> Recipe:
+def recipe_of(options: Options, network: tuple[str, str, str]) -> Recipe:
     """The recipe of a run.
 
     Args:
         options: the options of the analysis.
-        network: name and checksum of the network.
+        network: name and checksum of the network, and checksum of its calibration.
     """
     return Recipe(options.digest(), f"cinesax {__version__}", *network)
 
 
-def network_of(options: Options) -> tuple[str, str]:
-    """Name and checksum of the network that the options name, without starting it."""
-    from cinesax.network.bundle import open_bundle
+def network_of(options: Options) -> tuple[str, str, str]:
+    """Name and checksum of the network that the options name, and checksum of its calibration, without starting it.
+
+    The last one is empty if the network has no calibration.
+    """
+    from cinesax.network.bundle import TRUST, open_bundle
 
     bundle = open_bundle(options.model)
-    return f"{bundle.name} {bundle.version}", bundle.checksum
+    calibration = bundle.folder / TRUST
+    checksum = hashlib.sha256(calibration.read_bytes()).hexdigest() if calibration.is_file() else ""
+    return f"{bundle.name} {bundle.version}", bundle.checksum, checksum

@@ -129,7 +129,7 @@
       list.append(term, description);
     };
     tell("Exam", get(row, "exam"));
-    tell("Status", get(row, "status") + (get(row, "outdated") ? ", outdated: files, options or network are newer" : "")
+    tell("Status", get(row, "status") + (get(row, "outdated") ? ", outdated: files, options, network or calibration are newer" : "")
       + (get(row, "input_missing") ? ", the exam itself was not found in the last run" : ""));
     tell("Why", get(row, "reason") && `${get(row, "reason")} (exit code ${get(row, "exit_code")}): ${get(row, "message")}`);
     for (const [name, title, unit, digits] of MEASURED) tell(title, get(row, name) === null ? null : `${number(get(row, name), digits)} ${unit}`);
