@@ -120,7 +120,7 @@ def table(result: Result, first: str | None = None) -> str:
         f"widened because unlike the calibration: {sum(w > 1 for w in widened)}, at most {max(widened):.1f} times",
         f"with a finding: {sum(flags)}; of the {sum(good)} good exams (Dice 0.85, EF 5 points): {alarms}",
         "",
-        "| | patients | Dice, true | predicted | EF error (points) | expected | with a finding |",
+        "| | patients | Dice, true | predicted | EF error (points) | typical | with a finding |",
         "| --- |" + " ---: |" * 6,
     ]
     by_group: dict[str, list[int]] = {}

@@ -123,7 +123,8 @@ def analyze(
     with clock.step("measure"):
         measured = measure_checked(cine, result, overrides)
         calibration = None if segmenter is None else calibration_of(segmenter)
-        trust = assess(result, measured.ef_percent, calibration)
+        # The interval is calibrated for the EF of the phases that the curve gives, not for those that a person chose.
+        trust = None if _are_chosen(measured, overrides) else assess(result, measured.ef_percent, calibration)
         findings = _findings(cine, result, measured, *check_trust(trust, calibration))
     return Analysis(cine, result, measured, findings, _provenance(segmenter, source, clock), trust=trust)
 
@@ -152,6 +153,12 @@ def remeasure(analysis: Analysis, segmentation: Segmentation, overrides: Overrid
     return replace(
         analysis, segmentation=segmentation, measurements=measured, findings=findings, approval=None, trust=trust
     )
+
+
+def _are_chosen(measured: Measurements, overrides: Overrides) -> bool:
+    """Whether ED or ES were given and are not those of the curve."""
+    given = (overrides.ed_phase, measured.curve_ed_phase), (overrides.es_phase, measured.curve_es_phase)
+    return any(phase is not None and phase != of_curve for phase, of_curve in given)
 
 
 def _findings(cine: Cine, segmentation: Segmentation, measured: Measurements, *others: Finding) -> tuple[Finding, ...]:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from cinesax.core.findings import Code
 from cinesax.core.origins import Origin
 from cinesax.core.presence import BaseRule, Presence, Signs
 from cinesax.core.segmentation import Segmentation
+from cinesax.core.selection import Overrides
 from cinesax.core.structures import Structure
 from cinesax.files.typed_json import text_of
 from cinesax.network.bundle import TRUST, add_trust, open_bundle
@@ -30,7 +32,7 @@ from cinesax.phantom import draw_settings, make_phantom
 from cinesax.results import summary, tables
 from cinesax.results.html import render
 from cinesax.trust.assess import assess, check_trust
-from cinesax.trust.calibration import Calibration, predict, read_calibration
+from cinesax.trust.calibration import EF_FLOOR, Calibration, predict, read_calibration
 from cinesax.trust.features import features_of
 from cinesax.trust.fit import FEATURES, LEVEL, HeldOut, conformal, fit
 
@@ -159,8 +161,18 @@ def test_an_exam_unlike_the_calibration_gets_a_wider_interval(calibration: Calib
     # Less error than usual by every feature, but nothing like the images of the calibration.
     far = predict(calibration, {name: value - 12 for name, value in mean.items()})
     assert far.widened > 1.5 and far.ef_error_points <= near.ef_error_points
-    half = [one.half_points / one.ef_error_points for one in (near, far)]
+    half = [one.half_points / (one.ef_error_points + EF_FLOOR) for one in (near, far)]
     assert half[1] == pytest.approx(half[0] * far.widened)
+
+
+def test_the_typical_error_is_that_of_patients_who_all_have_about_the_same_one() -> None:
+    alike = [replace(one, ef_error_points=error) for one, error in zip(patients(), [-4.99, 5.01] * 30, strict=True)]
+    made = fit(alike)
+    features = alike[0].features
+    assert features is not None
+    seen = predict(made, features)
+    assert seen.ef_error_points == pytest.approx(5.0, abs=0.02)
+    assert seen.half_points == pytest.approx(5.0 * seen.widened, abs=0.05), "nobody is further off"
 
 
 def test_too_few_patients_are_refused() -> None:
@@ -190,6 +202,30 @@ def test_there_is_none_without_calibration_for_given_and_for_edited_contours(cal
     assert assess(network(), 60.0, None) is None
     assert assess(hearts.labels(), 60.0, calibration) is None
     assert assess(network().with_contour(0, 2, Structure.CAVITY, square, by="Ann"), 60.0, calibration) is None
+
+
+class Drawn:
+    """A network that always draws the same."""
+
+    name, checksum = "a network 1", "0" * 64
+
+    def segment(self, cine: Cine, progress: object = None) -> Segmentation:
+        return network(shared_px=0.5 * signs().area_px)
+
+
+def test_there_is_none_for_phases_that_a_person_chose(
+    calibration: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["cinesax.analyze"], "calibration_of", lambda segmenter: calibration)
+    usual = cinesax.analyze(hearts.cine(), segmenter=Drawn())
+    m = usual.measurements
+    assert usual.trust is not None and m.ed_phase is not None and m.es_phase is not None
+    assert Code.LOW_TRUST in {one.code for one in usual.findings}
+    same = cinesax.analyze(hearts.cine(), segmenter=Drawn(), ed_phase=m.ed_phase, es_phase=m.es_phase)
+    assert same.trust == usual.trust
+    for overrides in (Overrides(es_phase=m.es_phase + 1), Overrides(ed_phase=m.ed_phase + 1)):
+        chosen = cinesax.analyze(hearts.cine(), segmenter=Drawn(), overrides=overrides)
+        assert chosen.trust is None and Code.LOW_TRUST not in {one.code for one in chosen.findings}
 
 
 @pytest.fixture(scope="module")

@@ -73,7 +73,7 @@ class Trust:
 
     Attributes:
         dice: the predicted Dice of the LV cavity with an expert's, by volume, mean of ED and ES.
-        ef_error_points: the expected absolute error of EF.
+        ef_error_points: the typical absolute error of EF in such exams: a geometric mean, so large ones count little.
         ef_low_percent: lower end of the interval for EF; None if there is no EF.
         ef_high_percent: upper end.
         level: the share of exams like the calibration's whose true EF lies in such intervals.

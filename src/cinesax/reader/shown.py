@@ -261,7 +261,7 @@ def listed_of(
     findings: Iterable[tuple[Severity, str]],
     ef_error_points: float | None = None,
 ) -> Shown:
-    """The same, from numbers (EF, EDV, ESV), findings and the expected error of EF; errors come first."""
+    """The same, from numbers (EF, EDV, ESV), findings and the typical error of EF; errors come first."""
     order = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
     ordered = sorted(findings, key=lambda finding: order.index(finding[0]))
     counts = [sum(severity is level for severity, _ in ordered) for level in order]

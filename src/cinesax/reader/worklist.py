@@ -23,7 +23,7 @@ from cinesax.results.write import JSON_NAME, check_output
 
 _MOST_FOLDERS = 20_000
 _WARNING_WEIGHT, _ERROR_WEIGHT = 1.0, 100.0
-"""An error comes before every expected error of EF, which is 100 points at most."""
+"""An error comes before every typical error of EF, which is 100 points at most."""
 _FAILED_DOUBT = 1000.0
 _MOST_NAMED = 5
 _NOWHERE = "these results do not say where their exam is: end cinesax view and start it again with --exam EXAM"
@@ -326,7 +326,7 @@ def line(row: ExamRow, signature: Signature | None, now: Now) -> Listed:
     """The line of one exam."""
     show_patient, progress = now.show_patient, now.progress.get(row.id)
     changed = row.changed or _other_network(row, signature, now)
-    # The expected error of EF in points; without a calibration, and for edited contours, the number of warnings.
+    # The typical error of EF in points; without a calibration, and for edited contours, the number of warnings.
     expected = _WARNING_WEIGHT * row.warnings if row.ef_error_points is None else row.ef_error_points
     doubt = min(_ERROR_WEIGHT * row.errors + expected, _FAILED_DOUBT - 1)
     running = row.state is State.RUNNING and progress is not None

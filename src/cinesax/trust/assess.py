@@ -22,13 +22,13 @@ _REASONS = {
 _CALIBRATED_BASE = BaseRule.HALF
 
 _COUNTS = 0.2
-"""A feature is a reason if it adds this to the log of the expected error: a fifth more error."""
+"""A feature is a reason if it adds this to the log of 1 - Dice: a fifth more error."""
 
 _NOTABLY_WIDER = 1.25
 _MOST_REASONS = 2
 
 _NOTHING_POINTS = 50.0
-"""The error of EF that is expected if there is no cavity at ED or at ES."""
+"""Stands for the typical error of EF if there is no cavity at ED or at ES."""
 
 
 def calibration_of(segmenter: object) -> Calibration | None:

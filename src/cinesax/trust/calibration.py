@@ -1,8 +1,10 @@
 """Calibration: trust.json in a bundle, which turns the features of an exam into a predicted error.
 
     log(1 - Dice) is linear in the standardised features (no weight is negative): the risk
-    log(EF error) is linear in the risk
-    EF +- quantile * EF error * widening; the quantile is conformal: that of errors of held-out patients
+    log(scale), scale = typical EF error + EF_FLOOR, is linear in the risk
+    EF +- quantile * scale * widening; the quantile is conformal: that of errors of held-out patients
+
+The typical error is a geometric mean, that of (error + EF_FLOOR) without the floor: few large errors hardly raise it.
 
 The widening is the distance of the features from those of the calibration (Mahalanobis, the better side counts half),
 above that of most patients.
@@ -59,13 +61,12 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         features: the features, and their weights.
         offset: the risk where all features have their mean.
         constant_dice: the Dice to predict for every exam, if features predict it no better than a constant; else None.
-        ef_offset: log of the EF error (points) at risk 0.
+        ef_offset: log of the scale (points) at risk 0: the typical EF error and EF_FLOOR.
         ef_slope: its increase with the risk.
-        ef_quantile: the conformal quantile: half an interval in multiples of the expected error; in points if
-            constant_width.
+        ef_quantile: the conformal quantile: half an interval in multiples of the scale; in points if constant_width.
         constant_width: whether all intervals are equally wide before they are widened, because widths that follow the
-            expected error are no narrower.
-        ef_limits: EF errors (points) are predicted within these limits, those of the patients.
+            scale are no narrower.
+        ef_limits: scales (points) are predicted within these limits, those of the patients.
         precision: the inverse of the covariance of the standardised features, row by row.
         usual_distance: the distance that most patients do not exceed.
         low_dice: exams with a lower predicted Dice get a finding.
@@ -98,7 +99,7 @@ class Predicted:
 
     Attributes:
         dice: the predicted Dice.
-        ef_error_points: the expected absolute error of EF, without the widening.
+        ef_error_points: the typical absolute error of EF, without the widening.
         widened: by what factor the interval is widened.
         half_points: half of the interval for EF.
         parts: feature -> its part of the risk, above (or below) that of the mean patient.
@@ -125,7 +126,8 @@ def predict(calibration: Calibration, features: Mapping[str, float]) -> Predicte
     if dice is None:
         dice = float(np.clip(1 + DICE_FLOOR - np.exp(risk), 0.0, 1.0))
     base = 1.0 if calibration.constant_width else float(scale)
-    return Predicted(dice, float(scale), widened, calibration.ef_quantile * base * widened, parts)
+    typical = max(0.0, float(scale) - EF_FLOOR)
+    return Predicted(dice, typical, widened, calibration.ef_quantile * base * widened, parts)
 
 
 def far(z: Floats) -> Floats:

@@ -141,7 +141,7 @@ class SignedValues:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The numbers and findings of a reading, for the worklist; its expected error of EF, if it is known."""
+    """The numbers and findings of a reading, for the worklist; its typical error of EF, if it is known."""
 
     ef_percent: float | None
     edv_ml: float | None
