@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cinesax.cli.main import main
+from cinesax.core.analysis import case_key_of
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
 from cinesax.reader import uploads, worker, worklist
@@ -96,7 +97,9 @@ def test_the_exam_of_results_among_several_studies(store: Path, tmp_path: Path) 
     for number in (1, 2):
         write_exam(exams / f"DOE_{number}", of_study(f"1.2.3.{number}"))
     (wrong,) = worklist.with_exam(find(made.out), exams)
-    assert "2 studies (1.2.3.1, 1.2.3.2)" in (wrong.problem or "") and "--exam FOLDER" in (wrong.problem or "")
+    keys = ", ".join(case_key_of(f"1.2.3.{number}") for number in (1, 2))
+    assert f"2 studies ({keys})" in (wrong.problem or "") and "--exam FOLDER" in (wrong.problem or "")
+    assert "1.2.3." not in (wrong.problem or ""), "a StudyInstanceUID is shown only with --show-patient"
     kept = Store(store)
     (exam,) = worklist.add(kept, [wrong])
     (line,) = worklist.lines(kept, worklist.Now(show_patient=False, progress={}, model_sha256=None))

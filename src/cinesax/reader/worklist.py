@@ -137,7 +137,8 @@ def _at(entry: Found, exam: Path, studies: list[Found]) -> Found:
     for one in known:
         if one.case == entry.case:
             return replace(entry, path=one.path, study_uid=one.study_uid, given=True)
-    listed = ", ".join(str(one.study) for one in known[:_MOST_NAMED])
+    # Case keys, not StudyInstanceUIDs: the message is shown and stored also where the patient is not shown.
+    listed = ", ".join(str(one.case) for one in known[:_MOST_NAMED])
     more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
     wanted = f"that of these results ({entry.case})" if entry.case else "that of these results"
     return replace(
