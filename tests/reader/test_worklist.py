@@ -17,10 +17,10 @@ from cinesax.cli.main import main
 from cinesax.core.analysis import case_key_of
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
-from cinesax.reader import uploads, worker, worklist
+from cinesax.reader import uploads, watch, worker, worklist
 from cinesax.reader.exams import Desk
-from cinesax.reader.store.database import Shown, StaleError, State, Store, StoredEdit
-from cinesax.reader.watch import GONE
+from cinesax.reader.store.database import ExamRow, Shown, StaleError, State, Store, StoredEdit
+from cinesax.reader.watch import GONE, settle, suspects
 from cinesax.reader.worklist import find
 from exams import write_exam
 from reader.served import PHASES, Made, beating, make, serving
@@ -142,9 +142,55 @@ def test_the_worklist_shows_that_an_exam_has_changed(store: Path, tmp_path: Path
         changed(lambda text: not text)
         made.exam.rename(tmp_path / "gone")
         changed(lambda text: text == GONE)
+        (tmp_path / "gone").rename(made.exam)
+        changed(lambda text: not text)
     finally:
         queue.stop()
         kept.close()
+
+
+def test_an_exam_that_is_back_is_compared_again(store: Path, tmp_path: Path) -> None:
+    kept, place = Store(store), tmp_path / "exam"
+    place.mkdir()
+    (place / "a.dcm").write_bytes(b"a")
+    kept.add("one", str(place), study_uid=None, results="results", case_key=None, name=None)
+    assert suspects(kept) == [], "the first look only stores how the files are"
+    place.rename(tmp_path / "away")
+    assert suspects(kept) == [] and marked(kept) == GONE
+    for seen in (None, "before it went"):  # opened or compared meanwhile: it cannot be read because it is gone
+        settle(kept, row_of(kept), seen, "exam does not exist")
+        assert suspects(kept) == [] and marked(kept) == GONE
+    (tmp_path / "away").rename(place)
+    ((row, seen),) = suspects(kept)
+    settle(kept, row, seen, None)
+    assert suspects(kept) == [] and marked(kept) is None
+    kept.close()
+
+
+def row_of(store: Store) -> ExamRow:
+    (row,) = store.exams()
+    return row
+
+
+def marked(store: Store) -> str | None:
+    return row_of(store).changed
+
+
+def test_a_folder_of_several_exams_is_listed_once(store: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    kept, listed, file = Store(store), list[str](), tmp_path / "shared" / "a.dcm"
+    file.parent.mkdir()
+    file.write_bytes(b"a")
+    for number in range(4):
+        kept.add(f"{number}", str(file.parent), study_uid=f"1.{number}", results="results", case_key=None, name=None)
+    real = watch.fingerprint
+    monkeypatch.setattr(watch, "fingerprint", lambda path: (listed.append(path), real(path))[1])
+    # Never compared, as after an upgrade: not every exam is read, but the next change is noticed.
+    assert suspects(kept) == [] and set(kept.fingerprints()) == {"0", "1", "2", "3"}
+    assert listed == [str(file.parent)]
+    file.write_bytes(b"ab")
+    assert [(row.id, seen) for row, seen in suspects(kept)] == [(f"{n}", real(str(file.parent))) for n in range(4)]
+    assert len(listed) == 2
+    kept.close()
 
 
 def until_known(store: Store) -> None:

@@ -38,23 +38,29 @@ def _files(path: str) -> list[tuple[str, Path]]:
     return files
 
 
-def suspects(store: Store) -> list[ExamRow]:
-    """The exams with results whose files are not as they were when exam and results last fitted.
+def suspects(store: Store) -> list[tuple[ExamRow, str]]:
+    """The exams with results whose files are not as they were when both last fitted; each with its fingerprint.
 
-    An exam that is gone is marked at once; the others have to be read.
+    An exam that is gone is marked at once; one that is back, and the others, have to be read. Of an exam that was never
+    compared, the fingerprint is stored, so that later changes are noticed: opening it compares it anyway.
     """
     known = store.fingerprints()
-    rows = []
+    by_path: dict[str, str | None] = {}  # exams in one folder share their path: list it once
+    found = []
     for row in store.exams():
         if row.state not in READABLE or not row.path or row.results is None:
             continue
-        seen = fingerprint(row.path)
+        if row.path not in by_path:
+            by_path[row.path] = fingerprint(row.path)
+        seen = by_path[row.path]
         if seen is None:
             if row.changed is None and not os.path.exists(row.path):
                 store.set_fields(row.id, changed=GONE)
-        elif seen != known.get(row.id):
-            rows.append(row)
-    return rows
+        elif row.id not in known and row.changed is None:
+            store.set_fingerprint(row.id, seen)
+        elif seen != known.get(row.id) or row.changed == GONE:
+            found.append((row, seen))
+    return found
 
 
 def settle(store: Store, row: ExamRow, seen: str | None, problem: str | None) -> None:
@@ -66,7 +72,9 @@ def settle(store: Store, row: ExamRow, seen: str | None, problem: str | None) ->
         seen: its fingerprint before it was read.
         problem: why exam and results do not fit; None if they do.
     """
-    if seen is not None:
+    if problem is not None and row.path and not os.path.exists(row.path):
+        problem = GONE  # whatever reading it said: this mark makes it a suspect when it is there again
+    elif seen is not None:
         store.set_fingerprint(row.id, seen)
     present = store.exam(row.id)
     if present is not None and present.changed != problem:

@@ -26,7 +26,7 @@ from cinesax.core.selection import Selection
 from cinesax.reader.exams import read_stored
 from cinesax.reader.shown import listed
 from cinesax.reader.store.database import ExamRow, Shown, State, Store
-from cinesax.reader.watch import fingerprint, settle, suspects
+from cinesax.reader.watch import GONE, fingerprint, settle, suspects
 from cinesax.reader.worklist import first_fields
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Queue:
         self._model, self._threads = None if model is None else str(model), threads
         self._show_patient = show_patient
         self._next_look = time.monotonic() + _FIRST_LOOK_S
-        self._suspects: list[ExamRow] = []
+        self._suspects: list[tuple[ExamRow, str]] = []
         self._wake, self._end = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="queue", daemon=True)
         self._worker: tuple[BaseProcess, Connection] | None = None
@@ -206,17 +206,21 @@ class Queue:
     def _check(self) -> bool:
         """Compare an exam whose files look changed with its results; False if there is none."""
         if not self._suspects and time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _LOOK_S
-            self._suspects = suspects(self._store)
+            try:
+                self._suspects = suspects(self._store)
+            finally:
+                # From its end: on a slow drive, a look may take longer than the time between two.
+                self._next_look = time.monotonic() + _LOOK_S
         if not self._suspects:
             return False
-        row = self._suspects.pop()
-        seen = fingerprint(row.path)
+        row, seen = self._suspects.pop()
         answer = self._answer(Check(row), lambda _: None)
         if self._end.is_set():
             return True
-        # A check that could not be made says nothing; but it is not tried again before the files change.
-        problem = answer.problem if isinstance(answer, Checked) else row.changed
+        # A check that could not be made says no more than that the exam is there; it is not tried again before its
+        # files change.
+        there = None if row.changed == GONE else row.changed
+        problem = answer.problem if isinstance(answer, Checked) else there
         settle(self._store, row, seen, problem)
         return True
 
