@@ -212,6 +212,15 @@ def test_what_is_known_of_other_frames_is_not_computed_again() -> None:
     assert len(asked) == 60, "a copy from elsewhere knows nothing yet"
 
 
+@pytest.mark.parametrize("paint", [True, False])
+def test_without_frames_nothing_is_drawn_again(paint: bool) -> None:
+    before = heart()
+    approved = {(CAVITY, PHASE, SLICE): Drawn(before.origin, before.author, approved=True)}
+    after = before.with_frames({}, approved, before.known_phases, paint=paint)
+    assert after.labels is before.labels and after.contours is before.contours
+    assert after.drawn(CAVITY, PHASE, SLICE).approved and not before.drawn(CAVITY, PHASE, SLICE).approved
+
+
 def test_an_analysis_is_measured_again() -> None:
     made = cinesax.analyze(hearts.cine(), segmentation=heart())
     nothing = made.segmentation

@@ -1,6 +1,7 @@
 """The real server over HTTP: the state of an exam, edits, undo, two windows; and that nothing is lost by a SIGKILL."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 
 from cinesax.analyze import analyze, remeasure
+from cinesax.core.analysis import Trust
 from cinesax.core.structures import Structure
 from cinesax.inputs import open_cine
 from cinesax.reader import messages, worklist
 from cinesax.reader.exams import Desk
 from cinesax.reader.store.database import Store
 from cinesax.results.read import read_results
+from cinesax.results.write import write_results
 from reader.served import PHASES, SIDE, SLICES, Made, Server, circle, drawn, flat, serving
 
 SMALLER = {"op": "set", "structure": "cavity", "phase": 0, "slice": 2, "polygons": flat(circle(9))}
@@ -167,3 +170,37 @@ def test_three_kills_lose_nothing_that_was_answered(made: Made, store: Path, tmp
             undone = server.client.post(f"/api/exams/{exam}/undo", json={"version": version}).json()
             version = undone["version"]
         assert undone["numbers"] == state["first"]["numbers"]
+
+
+def test_trust_is_back_when_the_edit_is_undone(made: Made, store: Path, tmp_path: Path) -> None:
+    """On the page and in the worklist, live and when the exam is opened again; whatever else was edited before."""
+    given = read_results(made.out, made.exam)
+    trust = Trust(0.9, 4.0, 50.0, 61.0, 0.9, 1.0, (), 40)
+    write_results(replace(given, trust=trust), tmp_path / "out", show_patient=True)
+    kept = Store(store)
+    (one,) = worklist.add(kept, worklist.find(tmp_path / "out"))
+
+    def now() -> tuple[Trust | None, float | None]:
+        row, again = kept.exam(one), Desk(kept, show_patient=True).open(one)
+        assert row is not None and again.analysis.trust == exam.analysis.trust
+        return exam.analysis.trust, row.ef_error_points
+
+    exam = Desk(kept, show_patient=True).open(one)
+    m = exam.analysis.measurements
+    assert now() == (trust, 4.0)
+    drawing = messages.SetContour("cavity", 0, 2, flat(circle(9)))
+    exam.edit(exam.version, drawing, "Ann")
+    assert now() == (None, None)
+    exam.undo(exam.version, "Ann")
+    assert now() == (trust, 4.0) and exam.analysis is exam.first
+    exam.redo(exam.version, "Ann")
+    assert now() == (None, None)
+    exam.undo(exam.version, "Ann")
+    # The same phases, given by hand, do not change EF; then a contour, and back.
+    exam.edit(exam.version, messages.Phases(m.ed_phase, m.es_phase), "Ann")
+    before = now()
+    exam.edit(exam.version, drawing, "Ann")
+    assert now() == (None, None)
+    exam.undo(exam.version, "Ann")
+    assert now() == before
+    kept.close()

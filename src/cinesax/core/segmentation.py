@@ -214,6 +214,8 @@ class Segmentation(ArrayValue):
     ) -> "Segmentation":
         """A copy with other contours in several frames at once; other frames are shared, not computed again.
 
+        Without frames, labels and contours are the same objects: `remeasure` sees that nothing was drawn.
+
         Args:
             frames: (phase, slice) -> all contours of that frame.
             origins: changes of `origins`; None removes an entry.
@@ -229,7 +231,7 @@ class Segmentation(ArrayValue):
             GeometryError: a frame does not exist, or a polygon is not valid.
         """
         first = first or self
-        painted = paint or self.contours is None
+        painted = bool(frames) and (paint or self.contours is None)
         labels = self.labels.copy() if painted else self.labels
         kept = None if self.contours is None else {k: p for k, p in self.contours.items() if k[1:] not in frames}
         for frame, given in frames.items():
@@ -240,12 +242,11 @@ class Segmentation(ArrayValue):
             if kept is not None:
                 kept |= drawn
         merged = {key: drawn for key, drawn in {**self.origins, **origins}.items() if drawn is not None}
-        contours = None if kept is None else MappingProxyType(kept)
         known = MappingProxyType({structure: frozen(array) for structure, array in known_phases.items()})
         return self._changed(
             frozenset(frames),
-            labels=frozen(labels),
-            contours=contours,
+            labels=frozen(labels) if painted else labels,
+            contours=MappingProxyType(kept) if frames and kept is not None else self.contours,
             origins=MappingProxyType(merged),
             known_phases=known,
         )

@@ -77,12 +77,15 @@ class OpenExam:
     def _follow(self, row: ExamRow) -> None:
         """Make the reading from the edits in the store."""
         line = self._store.edits(row.id)
-        reading = Reading(self.first.segmentation, given_overrides(self.first))
-        merged = _merged([unpacked(edit.change) for edit in line[: row.applied]])
-        self.reading = apply(reading, merged, self.first.segmentation)
-        self.analysis = _measured(self.first, self.first, self.reading)
+        self.reading = self._after([unpacked(edit.change) for edit in line[: row.applied]])
+        self.analysis = _measured(self.first, self.reading)
         self.version, self.applied = row.version, row.applied
         self._line = line
+
+    def _after(self, changes: list[Change]) -> Reading:
+        """The first reading after changes."""
+        reading = Reading(self.first.segmentation, given_overrides(self.first))
+        return apply(reading, _merged(changes), self.first.segmentation)
 
     def refresh(self) -> None:
         """Follow the store if another request has changed the exam."""
@@ -128,7 +131,7 @@ class OpenExam:
         if settled is not reading:
             # Stored with the edit: a later measurement must use the same phases.
             change, reading = replace(change, overrides=settled.overrides), settled
-        analysis = _measured(self.first, self.analysis, reading)
+        analysis = _measured(self.first, reading)
         back = opposite(self.reading, change)
         self._keep_first()
         stored = StoredEdit(self.applied + 1, by, now(), what, packed(change), packed(back))
@@ -191,8 +194,13 @@ class OpenExam:
         return self._move(version, self.applied + 1, unpacked(self._line[self.applied].change), by)
 
     def _move(self, version: int, applied: int, change: Change, by: str) -> Changed:
-        reading = apply(self.reading, change, self.first.segmentation)
-        analysis = _measured(self.first, self.analysis, reading)
+        line = self._line[:applied]
+        if any(unpacked(edit.change).frames for edit in line):
+            reading = apply(self.reading, change, self.first.segmentation)
+        else:
+            # No contour is edited any more: take the first ones, not equal copies, so that their trust counts again.
+            reading = self._after([unpacked(edit.change) for edit in line])
+        analysis = _measured(self.first, reading)
         self.version = self._store.move(self.id, version, applied, by=by, shown=listed(analysis))
         self.applied, self.reading, self.analysis = applied, reading, analysis
         return Changed(self.version, tuple(change.frames))
@@ -256,10 +264,11 @@ def _settled(analysis: Analysis, reading: Reading) -> Reading:
     return reading
 
 
-def _measured(first: Analysis, before: Analysis, reading: Reading) -> Analysis:
+def _measured(first: Analysis, reading: Reading) -> Analysis:
+    """The analysis of a reading. It follows from the reading alone, not from the order of edits that led to it."""
     same = reading.segmentation is first.segmentation and reading.overrides == given_overrides(first)
     # Without a change, keep the analysis that was read: its findings are complete and in their order.
-    return first if same else remeasure(before, reading.segmentation, reading.overrides)
+    return first if same else remeasure(first, reading.segmentation, reading.overrides)
 
 
 def _merged(changes: list[Change]) -> Change:
