@@ -55,7 +55,13 @@ export async function get(path, options) {
 
 export async function post(path, body = {}, options = {}) {
   const headers = { "Content-Type": "application/json" };
-  return (await ask(path, { method: "POST", headers, body: JSON.stringify(body), ...options })).json();
+  // What was asked for ahead, before or meanwhile, may be of the state before this change.
+  early = { path: null };
+  try {
+    return await (await ask(path, { method: "POST", headers, body: JSON.stringify(body), ...options })).json();
+  } finally {
+    early = { path: null };
+  }
 }
 
 /** Bytes to the server as they are: a zip, or one file of a folder. */

@@ -200,10 +200,18 @@ class Worklist {
       h("td.actions-cell", {}, this.#actions(exam)),
     ];
     const row = h("tr", { data: { exam: exam.id, state: exam.state } }, cells);
-    // Who points at an exam will probably open it: the server reads it meanwhile.
-    let resting = null;
-    if (open) row.addEventListener("pointerenter", () => (resting = setTimeout(() => ahead(`/api/exams/${exam.id}`), RESTING_MS)));
-    if (open) row.addEventListener("pointerleave", () => clearTimeout(resting));
+    // Who points at an exam will probably open it: the server reads it meanwhile. Not after the click that opens it: the
+    // exam's page asks for it, and would take a second answer for a later state.
+    if (open) {
+      const leave = () => clearTimeout(this.resting);
+      const enter = () => {
+        leave();
+        this.resting = setTimeout(() => ahead(`/api/exams/${exam.id}`), RESTING_MS);
+      };
+      row.addEventListener("pointerenter", enter);
+      row.addEventListener("pointerleave", leave);
+      row.addEventListener("click", leave);
+    }
     if (open) row.addEventListener("click", (event) => !event.target.closest("a, button") && !String(getSelection()) && (location.hash = `#/exam/${exam.id}`));
     return row;
   }
@@ -270,6 +278,7 @@ class Worklist {
   close() {
     this.closed = true;
     clearTimeout(this.timer);
+    clearTimeout(this.resting);
     this.add.close();
   }
 }
