@@ -138,6 +138,15 @@ def test_slices_out_of_step_are_seen_without_those_that_the_base_leaves():
     assert findings(analyze(cine, segmentation=cut), Code.SLICES_OUT_OF_STEP)
 
 
+def test_slices_out_of_step_are_seen_in_spite_of_lost_contours():
+    cine, segmentation = ungated((0, 0, 3, 6, 8, 0))
+    labels = segmentation.labels.copy()
+    for place in range(1, 6):
+        labels[place : place + 2, place] = 0
+    lost = replace(segmentation, labels=labels)
+    assert findings(analyze(cine, segmentation=lost), Code.SLICES_OUT_OF_STEP)
+
+
 @pytest.mark.parametrize("shifts", [(0, 0, 0, 0, 0, 0), (0, 5, 5, 5, 5, 0)])
 def test_slices_in_step_have_one(shifts):
     cine, segmentation = ungated(shifts)

@@ -278,3 +278,15 @@ def test_a_bundle_keeps_what_it_was_not_validated_for(shipped, tmp_path):
     written = write_bundle(bundle, shipped.bundle.graph_path, "card")
     assert written.unvalidated == (Structure.MYOCARDIUM,)
     assert '"unvalidated"' in (tmp_path / "b" / "bundle.json").read_text()
+
+
+@pytest.mark.parametrize("rule", list(BaseRule))
+def test_every_rule_works_where_no_wall_or_no_ventricle_is_seen(shipped, rule):
+    bare = discs()
+    bare[bare == 2] = 0
+    seen = network(shipped, base=rule).segment(exam(bare))
+    assert (seen.labels == Structure.CAVITY).any()
+    assert Code.WALL_NOT_SEEN in [finding.code for finding in seen.findings]
+    nothing = discs()
+    nothing[(nothing == 1) | (nothing == 2)] = 0
+    assert not (network(shipped, base=rule).segment(exam(nothing)).labels == Structure.CAVITY).any()

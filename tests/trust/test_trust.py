@@ -290,9 +290,11 @@ def evaluation(path: Path, *, in_sample: Mapping[str, str] = {}, known: bool = T
 def test_the_command_calibrates_a_bundle_and_analyze_uses_it(bundle: Path, tmp_path: Path, capsys) -> None:
     on = evaluation(tmp_path / "held.json", in_sample={"P3": "patient"})
     before = open_bundle(bundle).checksum
+    (bundle / "notes.txt").write_text("a person's own file")
     assert main(["calibrate", str(bundle), "--on", str(on)]) == 0
     said = capsys.readouterr().out
     assert "39 held-out patients" in said and "in-sample patients left out: 1" in said
+    assert (bundle / "notes.txt").is_file()
     assert open_bundle(bundle).checksum == before, "results do not change, only what is said of them"
     phantom = make_phantom(draw_settings(900_007, n_phases=4, n_slices=6, edv_ml=120.0))
     made = cinesax.analyze(phantom.cine, model=bundle, threads=1)
@@ -315,6 +317,12 @@ def test_an_evaluation_that_does_not_fit_is_one_line(
     (tmp_path / "on.json").write_text(text)
     assert main(["calibrate", str(bundle), "--on", str(tmp_path / "on.json")]) != 0
     assert says in capsys.readouterr().err
+
+
+def test_the_installed_network_is_not_changed(tmp_path: Path, capsys) -> None:
+    on = evaluation(tmp_path / "on.json")
+    assert main(["calibrate", "default", "--on", str(on)]) == 2
+    assert "copy its folder" in capsys.readouterr().err
 
 
 def test_an_evaluation_of_unknown_training_is_refused(bundle: Path, tmp_path: Path, capsys) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from rich.console import Console
 
-from cinesax.core.errors import InputError
+from cinesax.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from cinesax.trust.fit import HeldOut
@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.network.bundle import add_trust, open_bundle
     from cinesax.trust.fit import fit
 
+    if str(args.bundle) == "default":
+        raise UsageError("the shipped network is part of the installed package: copy its folder and calibrate the copy")
     bundle = open_bundle(args.bundle)
     patients, left_out = held_out(args.on)
     calibration = fit(patients, [path.name for path in args.on])

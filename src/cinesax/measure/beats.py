@@ -39,6 +39,10 @@ _MIN_PHASES = 8
 _LONGEST_PART = 2 / 3
 _SAME_PERIOD = 0.2
 _NOTABLE_AREA = 0.2
+# A slice with a cavity in fewer phases than this is one that the base leaves; a few lost contours are not.
+_PRESENT = 0.75
+# With fewer slices, the best of all but one is often in step by chance.
+_ENOUGH_SLICES = 6
 _NOTABLE_LOSS = 0.08
 """Of the largest area: smaller cavities at the apex come and go."""
 
@@ -166,10 +170,13 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     # A contour that is missing in one phase says nothing about time.
     beside = (np.roll(areas, 1, axis=0) + np.roll(areas, -1, axis=0)) / 2
     areas = np.where(lost_frames(areas), beside, areas)
-    # A slice without a cavity in some phases has the timing of the base that moves through it, or of the person who
+    # A slice without a cavity in many phases has the timing of the base that moves through it, or of the person who
     # moved the base, not that of its own emptying. The smallest slices (apex) have no reliable timing either.
-    whole = np.all(areas > 0, axis=0)
-    notable = np.flatnonzero(whole & (areas.max(axis=0) > _NOTABLE_AREA * max(float(areas.max()), 1e-9)))
+    large = areas.max(axis=0) > _NOTABLE_AREA * max(float(areas.max()), 1e-9)
+    whole = np.mean(areas > 0, axis=0) >= _PRESENT
+    if np.count_nonzero(whole & large) < max(3, np.count_nonzero(large) / 2):
+        whole = np.ones_like(whole)
+    notable = np.flatnonzero(whole & large)
     if len(areas) < _MIN_PHASES or len(notable) < 3:
         return _Step()
     turns = np.exp(-2j * np.pi * np.arange(len(areas)) / (period or len(areas)))
@@ -178,7 +185,7 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     waves = (areas * turns[:, None]).sum(axis=0)
     together = waves[notable].sum()
     step = _together(waves[notable])
-    if len(notable) > 3:
+    if len(notable) >= _ENOUGH_SLICES:
         # One slice alone is a wrong contour or a repeated breath-hold (APEX_GROWS and the warning below are about it),
         # not a stack without gating.
         step = max(_together(np.delete(waves[notable], place)) for place in range(len(notable)))

@@ -296,8 +296,8 @@ def add_trust(bundle: Bundle, text: str) -> Bundle:
     names = [name for name in manifest.checksums if name != TRUST]
     try:
         with new_folder(folder) as work:
-            for name in names:
-                shutil.copyfile(folder / name, work / name)
+            # Also files that the manifest does not name: a person may keep notes or scores there.
+            shutil.copytree(folder, work, dirs_exist_ok=True)
             (work / TRUST).write_text(text, encoding="utf-8")
             checksums = {name: file_sha256(work / name) for name in (*names, TRUST)}
             made = msgspec.structs.replace(manifest, checksums=checksums)

@@ -162,6 +162,9 @@ class NetworkSegmenter:
         seen = relative(measured)
         slice_mm = None if cine.grid is None else cine.grid.slice_distance_mm
         inside = decide(seen, base_first=cine.base_first, slice_mm=slice_mm)
+        if Structure.MYOCARDIUM in cleaned:
+            # Where the wall is lost in all phases, no rule has more to go by than `half`.
+            inside.setdefault(BaseRule.WHOLE, inside[BaseRule.HALF])
         areas = seen.area_px * inside[self.base]
         signs = self._signs(scores, Scores(scores.crop, cleaned), areas, cine=cine, placement=placement)
         doubtful = [structure for structure in cleaned if structure in self.bundle.unvalidated]
