@@ -41,7 +41,8 @@ _SAME_PERIOD = 0.2
 _NOTABLE_AREA = 0.2
 # A slice with a cavity in fewer phases than this is one that the base leaves; a few lost contours are not.
 _PRESENT = 0.75
-# With fewer slices, the best of all but one is often in step by chance.
+# If all but one slice are this much in step, that one is alone; with fewer slices, the others are often so by chance.
+_ALL_BUT_ONE = 0.9
 _ENOUGH_SLICES = 6
 _NOTABLE_LOSS = 0.08
 """Of the largest area: smaller cavities at the apex come and go."""
@@ -185,10 +186,11 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     waves = (areas * turns[:, None]).sum(axis=0)
     together = waves[notable].sum()
     step = _together(waves[notable])
-    if len(notable) >= _ENOUGH_SLICES:
-        # One slice alone is a wrong contour or a repeated breath-hold (APEX_GROWS and the warning below are about it),
-        # not a stack without gating.
-        step = max(_together(np.delete(waves[notable], place)) for place in range(len(notable)))
+    # One slice alone is a wrong contour or a repeated breath-hold (APEX_GROWS and the warning below are about it), not a
+    # stack without gating.
+    alone = len(notable) >= _ENOUGH_SLICES and any(
+        _together(np.delete(waves[notable], place)) >= _ALL_BUT_ONE for place in range(len(notable))
+    )
     early = np.where(whole, np.angle(waves * np.conj(together)), 0.0)
     stored, joined = _ef_percent(areas), _ef_shifted_percent(areas, early)
     # A failing heart truly empties from one end to the other: such a drift stays. Timing that does not follow it shows
@@ -200,7 +202,8 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
         uneven[notable] = early[notable] - drift(notable)
     evened = _ef_shifted_percent(areas, uneven)
     apart = step < IN_STEP and joined - stored >= EF_AT_STAKE_PERCENT
-    return _Step(not apart and evened - stored < EF_AT_STAKE_PERCENT, stored, joined, evened)
+    in_step = alone or (not apart and evened - stored < EF_AT_STAKE_PERCENT)
+    return _Step(in_step, stored, joined, evened)
 
 
 def _together(waves: NDArray[np.complex128]) -> float:
