@@ -186,8 +186,8 @@ def _in_step(areas: Floats, period: float | None) -> _Step:
     waves = (areas * turns[:, None]).sum(axis=0)
     together = waves[notable].sum()
     step = _together(waves[notable])
-    # One slice alone is a wrong contour or a repeated breath-hold (APEX_GROWS and the warning are about it), not a stack
-    # without gating.
+    # One slice alone is a wrong contour or a repeated breath-hold (APEX_GROWS and the warning are about it), and not
+    # a stack without gating.
     alone = len(notable) >= _ENOUGH_SLICES and any(
         _together(np.delete(waves[notable], place)) >= _ALL_BUT_ONE for place in range(len(notable))
     )
