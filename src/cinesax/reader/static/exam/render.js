@@ -42,7 +42,8 @@ export class FrameBitmap {
     const right = box ? Math.min(columns, Math.ceil(box.right) + 3) : columns;
     const top = box ? Math.max(0, Math.floor(box.top) - 2) : 0;
     const bottom = box ? Math.min(rows, Math.ceil(box.bottom) + 3) : rows;
-    if (right <= left || bottom <= top) return this.canvas;
+    // Also false for NaN: a page that is being left, or not yet laid out, has no size.
+    if (!(right > left && bottom > top)) return this.canvas;
     for (let row = top; row < bottom; row++) {
       for (let i = row * columns + left, end = row * columns + right; i < end; i++) words[i] = table[values[i]];
     }

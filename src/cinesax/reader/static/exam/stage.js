@@ -74,6 +74,7 @@ export class Stage {
       return;
     }
     const { width, height } = this.canvas;
+    if (!width || !height) return; // not laid out: there is nothing to see, and an empty canvas cannot be drawn
     const scale = context.getTransform();
     const { scaleX, left, top } = viewport.transform;
     const view = `${scaleX} ${left} ${top} ${width} ${height} ${state.window.centre} ${state.window.width}`;
