@@ -9,7 +9,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2  # noqa: E402
 
 from cinesax.train.fit.board import flat  # noqa: E402
 from cinesax.train.fit.pictures import panel  # noqa: E402
-from cinesax.train.fit.preflight import Preflight  # noqa: E402
+from cinesax.train.fit.preflight import Preflight, free_bytes  # noqa: E402
 
 
 def read(folder) -> EventAccumulator:
@@ -58,3 +58,18 @@ def test_settings_become_one_table_and_a_preflight_one_line():
     line = Preflight(2_340_000_000, 4000.0, "CPU, 2 threads").line()
     assert "about 2.3 GB" in line and "at least 67 min" in line and line.endswith("on CPU, 2 threads")
     assert "too little" in Preflight(10**15, None, "CPU").line()
+
+
+def test_memory_in_which_files_are_cached_is_free_and_a_container_has_its_limit(tmp_path):
+    assert free_bytes(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    facts = "MemTotal: 24000000 kB\nMemFree: 3000000 kB\nMemAvailable: 20000000 kB\n"
+    (tmp_path / "proc" / "meminfo").write_text(facts)
+    assert free_bytes(tmp_path) == 20_000_000 * 1024
+    group = tmp_path / "sys" / "fs" / "cgroup"
+    group.mkdir(parents=True)
+    (group / "memory.current").write_text("5000000000\n")
+    (group / "memory.stat").write_text("anon 1000000000\ninactive_file 3500000000\nslab 5\n")
+    for limit, free in (("max", 20_000_000 * 1024), ("8000000000", 6_500_000_000), ("1000000000", 0)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        assert free_bytes(tmp_path) == free

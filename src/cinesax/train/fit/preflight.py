@@ -1,9 +1,9 @@
 """Estimate, before a training starts, the memory and time that it needs."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -44,12 +44,26 @@ class Preflight:
         return f"preflight: about {self.memory_bytes / 1e9:.1f} GB of memory{there}, {lasts}, on {self.device}"
 
 
-def free_bytes() -> int | None:
-    """Free memory; None if the system does not report it (Windows, macOS)."""
+def free_bytes(system: Path = Path("/")) -> int | None:
+    """Memory that a new program can get, or None if the system does not report it (Windows, macOS).
+
+    Files that Linux keeps in memory only to read them faster count as free. In a container, its limit counts as well.
+
+    Args:
+        system: the folder of proc and sys.
+    """
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
+        facts = (system / "proc/meminfo").read_text()
+        free = next(int(line.split()[1]) * 1024 for line in facts.splitlines() if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
         return None
+    group = system / "sys/fs/cgroup"
+    try:
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
+    except (OSError, ValueError, KeyError):  # no container, or one without a limit, which is "max"
+        return free
+    return min(free, max(0, limit - used + int(cached)))
 
 
 def device_name(threads: int) -> str:

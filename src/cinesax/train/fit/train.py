@@ -3,8 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from cinesax.train.fit.callbacks import (
 from cinesax.train.fit.config import Precision, TrainConfig
 from cinesax.train.fit.curves import draw_curves
 from cinesax.train.fit.display import Display
+from cinesax.train.fit.execution import Execution, device_scope, set_execution, tensorflow_options
 from cinesax.train.fit.preflight import device_name, preflight
 from cinesax.train.fit.runs import (
     COMMANDS,
@@ -57,27 +57,6 @@ from cinesax.train.nets.losses import CrossEntropyDice
 from cinesax.train.nets.metrics import metrics
 
 __all__ = ["NETWORK", "Execution", "Run", "TrainConfig", "load_network", "open_run", "train"]
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """How a training runs, whatever it learns.
-
-    Attributes:
-        threads: processor threads for the augmentation.
-        deterministic: the same seed gives the same weights to the last bit, also after an interruption; somewhat
-            slower. It cannot be switched off again in the same process.
-        eager: run step by step, for debugging; slow.
-        devices: devices to train on with data parallelism, such as ("GPU:0", "GPU:1"); None: all GPUs if there are
-            several.
-        command: the user's command line, for the run folder.
-    """
-
-    threads: int = 2
-    deterministic: bool = False
-    eager: bool = False
-    devices: tuple[str, ...] | None = None
-    command: str = "from Python"
 
 
 def train(
@@ -135,12 +114,8 @@ def train(
     record = msgspec.structs.replace(record, fold=fold, split=split)
     run = _enter(folder, record, resume=resume, extension_rate=extension_rate)
     _note_command(folder, execution.command)
-    if execution.deterministic:
-        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    onednn = config.precision is Precision.ONEDNN_BFLOAT16
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": onednn})
-    with _writing(folder):
+    with tensorflow_options(config, execution), _writing(folder):
         if run.state.epochs < run.epochs and not run.state.stopped:
             _fit(dataset, run, config, execution=execution, start=start, console=console)
             _check_finished(open_run(folder))
@@ -229,7 +204,7 @@ def _note_command(folder: Path, command: str) -> None:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from None
 
 
-def _compile(run: Run, config: TrainConfig, execution: Execution) -> keras.Model:
+def _compile(run: Run, config: TrainConfig) -> keras.Model:
     optimizer = keras.optimizers.AdamW(
         _rate(run, config),
         weight_decay=config.weight_decay,
@@ -249,18 +224,12 @@ def _compile(run: Run, config: TrainConfig, execution: Execution) -> keras.Model
     # Build the optimizer before the first step is traced: variables created during the trace would cause a second
     # trace.
     model.optimizer.build(model.trainable_variables)
-    _set_execution(model, config, execution)
     return model
 
 
 def _rate(run: Run, config: TrainConfig) -> Rate:
     stages = [(stage.epochs * config.steps, stage.learning_rate) for stage in run.stages]
     return Rate(stages, config.warmup_steps)
-
-
-def _set_execution(model: keras.Model, config: TrainConfig, execution: Execution) -> None:
-    model.run_eagerly = execution.eager
-    model.jit_compile = config.xla and not execution.eager and not execution.deterministic
 
 
 @contextmanager
@@ -273,23 +242,6 @@ def _policy(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-# `cinesax[train]` installs TensorFlow for the CPU on Linux.
-_NO_GPU = ". For a GPU, install the package tensorflow[and-cuda] instead of tensorflow-cpu (docs/training.md)"
-
-
-def _scope(execution: Execution) -> Any:
-    devices = execution.devices or tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU"))))
-    known = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
-    unknown = [name for name in devices if name not in known]
-    if unknown:
-        raise UsageError(f"TensorFlow sees no device {', '.join(unknown)}; it sees {', '.join(known)}{_NO_GPU}")
-    if not devices:
-        return nullcontext()
-    if len(devices) == 1:
-        return tf.device(devices[0])
-    return tf.distribute.MirroredStrategy(list(devices)).scope()
-
-
 def _fit(
     dataset: Dataset, run: Run, config: TrainConfig, *, execution: Execution, start: Start | None, console: Console
 ) -> None:
@@ -300,15 +252,15 @@ def _fit(
         return training_batches(dataset, cases, config.pipeline, start=first, **facts)
 
     source = batches(done * config.steps)
-    with _scope(execution):
+    with device_scope(execution):
         if done:
             model = load_network(run.folder / str(run.state.last))
             model.optimizer.learning_rate = _rate(run, config)
-            _set_execution(model, config, execution)
         else:
-            model = _compile(run, config, execution)
+            model = _compile(run, config)
             if start is not None:
                 _begin_with(start, model, source, classes=run.classes, console=console)
+        set_execution(model, config, execution, console)
         estimate = preflight(
             model,
             source,
