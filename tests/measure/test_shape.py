@@ -11,7 +11,8 @@ from cinesax.core.cine import Cine
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import stacked_grid
 from cinesax.core.presence import BaseRule, Presence
-from cinesax.core.segmentation import Segmentation, trace
+from cinesax.core.segmentation import Segmentation, area_px, trace
+from cinesax.core.selection import Overrides
 from cinesax.core.structures import Structure
 from cinesax.measure.plausibility import check
 from cinesax.measure.volumes import measure
@@ -96,10 +97,37 @@ def test_a_slice_that_the_network_is_unsure_of(heart):
     certainty[0, heart.inside[0]] = 0.3
     (finding,) = of(Code.UNSURE_SLICE, doubts(heart, heart.labels, presence=with_presence(heart, certainty)))
     assert (finding.phase, finding.slice) == (0, heart.inside[0]) and finding.numbers["ml_at_stake"] > 3
+    without = heart.labels.copy()
+    without[0, heart.inside[0]] = 0
+    other = measure(heart.cine, Segmentation(without, heart.known), Overrides(ed_phase=0)).ef_percent
+    assert finding.numbers["other_ef_percent"] == pytest.approx(other)
+    assert f"EF {finding.numbers['ef_percent']:.1f} %" in finding.message and f"{other:.1f} %" in finding.message
     # At the tip of the apex little depends on it.
     certainty = np.where(inside, 4.0, -4.0)
     certainty[0, heart.inside[-1]] = 0.3
     assert of(Code.UNSURE_SLICE, doubts(heart, heart.labels, presence=with_presence(heart, certainty))) == []
+
+
+def test_a_slice_that_its_neighbours_in_time_have_overruled_and_that_moves_the_ejection_fraction(heart):
+    """As in SC-HF-I-01: 4 % of EDV in one basal slice at ES, which alone looks like ventricle."""
+    volumes = (heart.labels == Structure.CAVITY).sum(axis=(1, 2, 3))
+    es, index = int(volumes.argmin()), int(heart.inside[0]) - 1
+    inside = (heart.labels == Structure.CAVITY).any(axis=(2, 3))
+    assert not inside[:, index].any()
+    blood, side = np.zeros(heart.labels.shape[2:], bool), round(np.sqrt(0.04 * volumes.max()))
+    blood[9 : 9 + side, 9 : 9 + side] = True
+    certainty = np.where(inside, 4.0, -4.0)
+    certainty[es, index] = 2.7
+    presence = replace(with_presence(heart, certainty), set_aside={(Structure.CAVITY, es, index): trace(blood)})
+    lower = 100 * area_px(trace(blood)) / volumes.max()
+    assert lower == pytest.approx(4, abs=0.6)
+    (finding,) = of(Code.UNSURE_SLICE, doubts(heart, heart.labels, presence=presence))
+    assert (finding.phase, finding.slice) == (es, index) and "it does not count" in finding.message
+    assert finding.numbers["other_ef_percent"] == pytest.approx(finding.numbers["ef_percent"] - lower)
+    # A person who has said that there is nothing knows better.
+    segmentation = Segmentation(np.ascontiguousarray(heart.labels), heart.known, presence=presence)
+    edited = segmentation.without(es, index, by="R. Eader")
+    assert of(Code.UNSURE_SLICE, list(check(heart.cine, edited, measure(heart.cine, edited)))) == []
 
 
 def test_an_ejection_fraction_that_depends_on_one_basal_slice(heart):

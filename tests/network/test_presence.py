@@ -142,6 +142,33 @@ def test_a_few_phases_are_each_for_themselves():
     np.testing.assert_array_equal(interval(odds, None), odds > 0)
 
 
+def of_two_phases(base_wall: tuple[float, float], base_area: tuple[float, float]) -> Evidence:
+    """ED and ES: a basal slice, four closed ones that contract, and an empty one."""
+    wall, area = np.full((2, 6), 1.0), np.array([[0, 900, 800, 500, 200, 0.0], [0, 500, 400, 250, 90, 0]])
+    wall[:, 0], area[:, 0] = base_wall, base_area
+    wall[:, 5] = np.nan
+    blood = np.where(area > 0, 4.0, -4.0)
+    return Evidence(blood, wall, area)
+
+
+def test_with_two_phases_a_basal_slice_whose_blood_grows_in_systole_is_atrium():
+    # As in SC-HF-I-01: with all of its phases the base has left this slice in systole. ED and ES alone must agree.
+    grown = of_two_phases((0.56, 0.72), (300, 640))
+    for base_first, flip in ((True, slice(None)), (False, slice(None, None, -1))):
+        turned = Evidence(grown.blood[:, flip], grown.enclosure[:, flip], grown.area_px[:, flip])
+        chosen = decide(turned, base_first=base_first)
+        assert chosen[BaseRule.HALF][:, flip][:, 0].tolist() == [True, False]
+        assert chosen[BaseRule.ANY][:, flip][:, 0].tolist() == [True, True]
+    # It is not known which end is the base; and a base that contracts.
+    assert decide(grown, base_first=None)[BaseRule.HALF][:, 0].all()
+    assert decide(of_two_phases((0.56, 0.72), (640, 600)), base_first=True)[BaseRule.HALF][:, 0].all()
+
+
+def test_with_two_phases_too_the_base_does_not_move_up_in_systole():
+    inside = decide(of_two_phases((0.45, 0.54), (640, 600)), base_first=True)[BaseRule.HALF]
+    assert not inside[:, 0].any() and inside[:, 1:5].all()
+
+
 def test_upside_down_gives_the_same_upside_down():
     rng = np.random.default_rng(4)
     blood, wall, area = rng.normal(1, 3, (20, 7)), rng.random((20, 7)), rng.random((20, 7))

@@ -41,10 +41,11 @@ def test_the_limits_told_are_those_used() -> None:
     for name, (_, low, high, _) in plausibility.PLAUSIBLE.items():
         assert f"outside {low:g} to {high:g}" in page, name
     parts = (plausibility.JUMP_OF_EDV, plausibility.JUMP_OF_STROKE, shape.END_AREA_PART, shape.CUT_PART_OF_EDV)
-    parts += (shape.FULL_AREA_PART, shape.ABRUPT_PART, shape.GROWS_PART, shape.UNSURE_PART_OF_EDV, shape.MASS_PART)
+    parts += (shape.FULL_AREA_PART, shape.ABRUPT_PART, shape.GROWS_PART, shape.UNSURE_PART, shape.MASS_PART)
     for part in parts:
         assert f"{100 * part:.0f} %" in page
-    assert f"{shape.BASE_POINTS:.0f} points" in page and f"{shape.GROWS_MM2:.0f} mm²" in page
+    assert f"{shape.BASE_POINTS:.0f} points" in page and f"{shape.UNSURE_POINTS:.0f} points" in page
+    assert f"{shape.GROWS_MM2:.0f} mm²" in page
     assert f"more than {shape.FAR_APART_MM} mm apart" in page and f"more than {shape.SHIFT_MM:.0f} mm off" in page
 
 

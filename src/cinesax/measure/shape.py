@@ -5,13 +5,14 @@ were tried on the truth of phantoms and on expert contours.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from cinesax.core.cine import Cine
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats, Grid
-from cinesax.core.measurements import Measurements
+from cinesax.core.measurements import Measurements, volume_curve
 from cinesax.core.presence import BaseRule
 from cinesax.core.segmentation import Segmentation, area_px
 from cinesax.core.structures import Structure
@@ -34,8 +35,11 @@ ABRUPT_PART = 0.4
 GROWS_PART, GROWS_MM2 = 0.25, 60.0
 """An apical slice grows if it is larger at ES than at ED by both."""
 
-UNSURE_LOG_ODDS, UNSURE_PART_OF_EDV = 0.7, 0.05
-"""The network is unsure of a slice below these log odds (a chance of 67 %); reported if it holds this part of EDV."""
+UNSURE_LOG_ODDS = 0.7
+"""The network is unsure of a slice below these log odds (a chance of 67 %)."""
+
+UNSURE_POINTS, UNSURE_PART = 3.0, 0.10
+"""An unsure slice is reported if the other decision changes EF by more points, or EDV or ESV by a larger part."""
 
 BASE_POINTS = 5.0
 """Reported if EF by the rules HALF and ANY differs by more points."""
@@ -168,32 +172,68 @@ def _apex_grows(cine: Cine, m: Measurements) -> Iterator[Finding]:
 
 def _unsure(segmentation: Segmentation, m: Measurements) -> Iterator[Finding]:
     presence = segmentation.presence
-    if presence is None or not m.edv_ml:
+    if presence is None:
         return
-    inside = presence.inside[presence.rule]
     # Only ED and ES: EF depends on no other phase.
-    stakes = []
-    for phase in (m.ed_phase, m.es_phase):
-        if phase is None:
-            continue
-        for index in range(inside.shape[1]):
-            # Below 0 if neighbouring frames have overruled the network's own opinion of this one.
-            surety = presence.certainty[phase, index] * (1 if inside[phase, index] else -1)
-            area = m.cavity_areas_px[phase, index] or _set_aside_px(segmentation, phase, index)
-            ml = _ml(m, area)
-            if surety < UNSURE_LOG_ODDS and ml is not None and ml[index] > UNSURE_PART_OF_EDV * m.edv_ml:
-                stakes.append((float(ml[index]), phase, index))
+    stakes = [
+        stake
+        for phase in (m.ed_phase, m.es_phase)
+        if phase is not None
+        for index in range(presence.certainty.shape[1])
+        if (stake := _other_decision(segmentation, m, phase, index)) is not None
+    ]
     if not stakes:
         return
-    ml_at_stake, phase, index = max(stakes)
-    name = "ED" if phase == m.ed_phase else "ES"
-    counts = "counts" if inside[phase, index] else "does not count"
-    sentence = (
-        f"the network is not sure whether this slice shows the left ventricle at {name}: it {counts}, "
-        "and {ml_at_stake:.0f} ml depend on that"
+    worst = max(stakes, key=lambda stake: stake.numbers.get("ml_at_stake", stake.numbers["percent_at_stake"]))
+    name = "ED" if worst.phase == m.ed_phase else "ES"
+    counts = "counts" if worst.counts else "does not count"
+    other = "does not count" if worst.counts else "counts"
+    what = (
+        "{ml_at_stake:.0f} ml"
+        if "ml_at_stake" in worst.numbers
+        else f"{{percent_at_stake:.0f}} % of the area at {name}"
     )
-    numbers = {"ml_at_stake": ml_at_stake, "slices": len(stakes)}
-    yield Finding(Code.UNSURE_SLICE, Severity.WARNING, sentence, phase, index, numbers=numbers)
+    so = f", and {what} depend on that"
+    if "ef_percent" in worst.numbers:
+        so = f", with EF {{ef_percent:.1f}} %; if it {other}, EF is {{other_ef_percent:.1f}} %"
+    sentence = f"it is not sure whether this slice shows the left ventricle at {name}: it {counts}{so}"
+    numbers = {**worst.numbers, "slices": len(stakes)}
+    yield Finding(Code.UNSURE_SLICE, Severity.WARNING, sentence, worst.phase, worst.index, numbers=numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stake:
+    """A slice at ED or ES of which the network is unsure, whether it counts, and what depends on that."""
+
+    phase: int
+    index: int
+    counts: bool
+    numbers: dict[str, float]
+
+
+def _other_decision(segmentation: Segmentation, m: Measurements, phase: int, index: int) -> _Stake | None:
+    """What depends on an unsure slice; None if the network is sure of it, a person drew it, or little depends on it."""
+    presence = segmentation.presence
+    if presence is None or any((phase, index) == (at, place) for _, at, place in segmentation.origins):
+        return None
+    counts = bool(presence.inside[presence.rule][phase, index])
+    # Below 0 if neighbouring frames have overruled the network's own opinion of this one.
+    if presence.certainty[phase, index] * (1 if counts else -1) >= UNSURE_LOG_ODDS:
+        return None
+    area = m.cavity_areas_px[phase, index] or _set_aside_px(segmentation, phase, index)
+    ml = _ml(m, area)
+    curve = volume_curve(m.cavity_areas_px, m.volumes_ml)
+    size = float(area if ml is None else ml[index]) * (-1 if counts else 1)
+    now = float(curve[phase])
+    part = abs(size) / now if now > 0 else 0.0
+    numbers = {"percent_at_stake": 100 * part} | ({} if ml is None else {"ml_at_stake": abs(size)})
+    points, ef = 0.0, m.ef_percent
+    if ef is not None and m.ed_phase is not None and m.es_phase is not None:
+        ed, es = (float(curve[at]) + (size if at == phase else 0.0) for at in (m.ed_phase, m.es_phase))
+        other = 100 * (ed - es) / ed if ed > 0 else 0.0
+        points = abs(other - ef)
+        numbers |= {"ef_percent": ef, "other_ef_percent": other}
+    return _Stake(phase, index, counts, numbers) if points > UNSURE_POINTS or part > UNSURE_PART else None
 
 
 def _set_aside_px(segmentation: Segmentation, phase: int, index: int) -> float:

@@ -13,7 +13,8 @@ if that is low as well, blood alone decides and a finding says so.
 
 Then one interval of slices per phase, from a basal to an apical end, is chosen for all phases together: the intervals
 with the most evidence whose ends move little from phase to phase. Between end diastole and end systole the basal end
-only moves towards the apex.
+only moves towards the apex. A basal slice whose blood covers a larger area than at end diastole shows atrium by then,
+however much wall the network draws around it.
 """
 
 from collections.abc import Mapping
@@ -41,6 +42,10 @@ _BASE_MOVES_MM = 22.0
 
 _SUREST_PX = 12
 """The number of highest-scoring cavity pixels of a frame whose mean says how sure the network is of blood."""
+
+_BASE_GROWS = 1.15
+"""In the basal half of the ventricle, blood of a larger area than this times that at ED is not its own. In the expert
+contours of 27 patients (Sunnybrook), areas at ES are at most 0.95 of those at ED in the basal half."""
 
 _NOTHING = 0.02
 
@@ -181,15 +186,36 @@ def decide(seen: Evidence, *, base_first: bool | None, slice_mm: float | None = 
     chosen: dict[BaseRule, Flags] = {}
     reach = seen.blood.shape[1] if slice_mm is None or base_first is None else round(_BASE_MOVES_MM / slice_mm)
     has_wall = bool(np.any(~np.isnan(seen.enclosure)))
+    grown = _grown_at_base(seen.area_px, systole, base_first)
     for rule in (BaseRule.ANY, BaseRule.HALF, BaseRule.WHOLE):
         if rule is BaseRule.WHOLE and not has_wall:
             continue
         odds = seen.by(rule if has_wall else BaseRule.ANY)
+        if rule is not BaseRule.ANY:
+            odds = np.where(grown, -_HIGHEST, odds)
         inside = interval(odds[:, ::-1] if upside_down else odds, systole, base_moves=max(1, reach))
         inside = inside[:, ::-1] if upside_down else inside
         laxer = chosen.get(BaseRule.HALF, chosen.get(BaseRule.ANY))
         chosen[rule] = inside if laxer is None else inside & laxer
     return chosen
+
+
+def _grown_at_base(areas: Floats, systole: Flags | None, base_first: bool | None) -> Flags:
+    """(phase, slice), bool: frames of the basal half that show more blood than at ED: by then the slice shows atrium.
+
+    Args:
+        areas: (phase, slice): area of the cavity.
+        systole: (phase,), bool: the phases to judge; later, the base is on its way back.
+        base_first: whether slice 0 is the basal end; None: not known, and so is the basal half.
+    """
+    grown = np.zeros(areas.shape, dtype=bool)
+    at_ed = areas[int(np.argmax(areas.sum(axis=1)))]
+    shown = np.flatnonzero(at_ed > 0)
+    if systole is None or base_first is None or len(shown) < 2:
+        return grown
+    places, middle = np.arange(areas.shape[1]), (shown[0] + shown[-1]) / 2
+    basal = (places < middle if base_first else places > middle) & (at_ed > 0)
+    return np.asarray(systole[:, None] & basal & (areas > _BASE_GROWS * at_ed))
 
 
 def interval(odds: Floats, systole: Flags | None, *, base_moves: int | None = None) -> Flags:
@@ -260,7 +286,7 @@ def _systole(areas: Floats) -> Flags:
     """(phase,), bool: the phases after the largest summed area up to the smallest, around the beat."""
     phases = len(areas)
     systole = np.zeros(phases, dtype=bool)
-    if phases < 3 or not np.any(areas > 0):
+    if phases < 2 or not np.any(areas > 0):
         return systole
     largest, smallest = int(np.argmax(areas)), int(np.argmin(areas))
     steps = (smallest - largest) % phases
