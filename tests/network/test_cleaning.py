@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from cinesax.network.cleaning import BORDER, Rule, clean, one_body, one_region, steady
+from cinesax.network.cleaning import BORDER, Rule, _and_neighbours, clean, one_body, one_region, steady, without_holes
 
 PHASES, SLICES, SIZE = 10, 6, 64
 
@@ -93,3 +94,10 @@ def test_it_makes_no_difference_where_in_the_frame_the_heart_lies(corner):
 def test_an_empty_prediction_is_not_an_error():
     nothing = clean(np.zeros((9, 2, 16, 16), np.float32), frozenset(Rule))
     assert np.count_nonzero(nothing.removed) == 0 and not nothing.probabilities.any()
+
+
+@pytest.mark.parametrize("density", [0.0, 0.3, 0.5, 0.7, 1.0])
+def test_filling_and_growing_are_those_of_scipy(density):
+    mask = np.random.default_rng(7).random((40, 31)) < density
+    np.testing.assert_array_equal(without_holes(mask), ndimage.binary_fill_holes(mask))
+    np.testing.assert_array_equal(_and_neighbours(mask), ndimage.binary_dilation(mask))

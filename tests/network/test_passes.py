@@ -146,3 +146,24 @@ def test_slices_far_apart_are_no_neighbours(shipped, off_centre):
     assert shown[..., 1].any() and not shown[..., 0].any() and not shown[..., 2].any()
     one = shown_with_neighbours(shipped, Cine(cine.pixels[:, 4:5], None))
     assert one[..., 1].any() and not one[..., 0].any() and not one[..., 2].any()
+
+
+def test_several_batches_at_once_give_the_same_and_a_failing_one_ends_them(shipped, off_centre):
+    cine, seen = off_centre.cine, []
+    one = with_refiner(shipped, Bright(), context=3)
+    two = replace(one, refiner=replace(one.refiner, at_once=2), finder=replace(one.finder, at_once=2))
+    placement = one.placement(cine)
+    alone = one.scores(cine, placement)
+    together = two.scores(cine, placement, lambda done, total: seen.append((done, total)))
+    assert together.crop == alone.crop
+    for structure, values in alone.regions.items():
+        np.testing.assert_array_equal(together.regions[structure], values)
+    frames = cine.n_phases * cine.n_slices
+    assert seen == [(min(done + 8, frames), frames) for done in range(0, frames, 8)]
+
+    def fails(names: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        raise MemoryError("out of memory")
+
+    broken = replace(two, refiner=replace(two.refiner, session=SimpleNamespace(run=fails)))
+    with pytest.raises(MemoryError, match="out of memory"):
+        broken.scores(cine, placement)

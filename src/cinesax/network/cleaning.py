@@ -110,15 +110,31 @@ def _without_gaps(ventricle: Probabilities, cavity: Probabilities, window: Windo
     for place in np.ndindex(*frames.shape[:2]):
         frame, blood = frames[place], blood_frames[place] >= BORDER
         inside = frame >= BORDER
-        filled = ndimage.binary_fill_holes(inside)
+        filled = without_holes(inside)
         # Closing is slow, and most frames have wall all around the cavity.
-        if np.any(blood) and np.any(ndimage.binary_dilation(blood) & ~filled):
+        if np.any(blood) and np.any(_and_neighbours(blood) & ~filled):
             padded = np.pad(filled, _GAP_PX)
             closed = ndimage.binary_closing(padded, _GAP)[_GAP_PX:-_GAP_PX, _GAP_PX:-_GAP_PX]
             # Near the blood only: closing also fills dents in the outer border of the wall.
-            filled |= closed & (ndimage.distance_transform_edt(~blood) <= 2 * _GAP_PX)
+            filled = filled | (closed & (ndimage.distance_transform_edt(~blood) <= 2 * _GAP_PX))
         frame[filled & ~inside] = 1
     return ventricle
+
+
+def _and_neighbours(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(row, column): the mask and the pixels beside it, as `ndimage.binary_dilation` gives, many times as fast."""
+    grown = inside.copy()
+    grown[1:] |= inside[:-1]
+    grown[:-1] |= inside[1:]
+    grown[:, 1:] |= inside[:, :-1]
+    grown[:, :-1] |= inside[:, 1:]
+    return grown
+
+
+def without_holes(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(row, column): the mask with its holes filled, as `ndimage.binary_fill_holes` does, ten times as fast."""
+    outside, count = ndimage.label(np.pad(~inside, 1, constant_values=True))
+    return inside if count == 1 else np.asarray(outside != outside[0, 0])[1:-1, 1:-1]
 
 
 def _clean(probabilities: Probabilities, rules: frozenset[Rule], how: Rules, window: Window) -> Cleaned:
@@ -173,8 +189,11 @@ def body_of(probabilities: Probabilities, cavity: NDArray[np.bool_]) -> Probabil
         probabilities: of the ventricle.
         cavity: of the same shape.
     """
-    bodies, _ = _bodies(probabilities)
-    return _without(probabilities, bodies, np.isin(bodies, np.unique(bodies[cavity & (bodies > 0)])))
+    bodies, count = _bodies(probabilities)
+    held = np.zeros(count + 1, dtype=bool)
+    held[bodies[cavity]] = True
+    held[0] = False
+    return _without(probabilities, bodies, held[bodies])
 
 
 def _bodies(probabilities: Probabilities) -> tuple[NDArray[np.integer[Any]], int]:
@@ -223,6 +242,8 @@ def region_of(probabilities: Probabilities, cavity: NDArray[np.bool_]) -> Probab
 def _without(values: Probabilities, regions: NDArray[np.integer[Any]], kept: NDArray[np.bool_]) -> Probabilities:
     """The values, set to 0 in and just around the regions that are not kept."""
     dropped = (regions > 0) & ~kept
+    if not dropped.any():
+        return values
     reach = np.zeros((3,) * values.ndim)
     reach[(1,) * (values.ndim - 2)] = 1
     # Values fall off over some pixels around a region. A dropped region's rim would remain as a faint ring; a kept

@@ -5,8 +5,9 @@ neighbouring slices if it has learned to use them. A bundle with one graph has n
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from cinesax.network.bundle import Bundle
 from cinesax.network.framing import Crop, Framing, Placement, crop_corner
 
 Progress = Callable[[int, int], None]
+Result = TypeVar("Result")
 
 BORDER = 0.5
 """The score on the border of a structure."""
@@ -60,12 +62,26 @@ class Pass:
         input_name: of the graph: (batch, size, size, channels), float32, 0 to 1.
         output_name: of the graph: (batch, size, size, classes), float32, probabilities.
         channels: of the image: 1, or 3: the frame between its neighbours towards the base and towards the apex.
+        at_once: how many batches run at the same time, each in a thread of its own. The graph uses several threads
+            itself, but what comes before and after it in a batch does not.
     """
 
     session: Any
     input_name: str
     output_name: str
     channels: int = 1
+    at_once: int = 1
+
+    def each(self, work: Callable[[slice], Result], batches: Sequence[slice]) -> Iterator[Result]:
+        """The result of some work for each batch, in their order; as many batches at a time as `at_once` says."""
+        if self.at_once == 1 or len(batches) < 2:
+            yield from map(work, batches)
+            return
+        with ThreadPoolExecutor(self.at_once) as pool:
+            try:
+                yield from pool.map(work, batches)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities, (batch, size, size, classes), of images (batch, size, size, channels)."""
@@ -96,7 +112,8 @@ def find_heart(cine: Cine, bundle: Bundle, finder: Pass, *, placement: Placement
     if bundle.heart is not None and bundle.heart.context > 1:
         # Networks with context standardise their images themselves, so one window for the study is enough.
         window = framing.window(placement.turn.apply(cine.pixels))
-    for part in _batches(len(frames)):
+
+    def scores_of(part: slice) -> NDArray[np.float32]:
         framed = np.stack(
             [
                 framing.apply(frame, placement)
@@ -105,7 +122,9 @@ def find_heart(cine: Cine, bundle: Bundle, finder: Pass, *, placement: Placement
                 for frame in frames[part]
             ]
         )
-        scores = share(finder.run(framed[..., None]), ventricle)
+        return share(finder.run(framed[..., None]), ventricle)
+
+    for scores in finder.each(scores_of, _batches(len(frames))):
         heat += scores.sum(axis=0, dtype=np.float64)
         highest = max(highest, float(scores.max()))
     return place_of_heart(heat / len(frames), crop) if highest >= BORDER else None
@@ -148,11 +167,17 @@ def draw(
     structures = tuple(structure for structure in Structure if structure in bundle.classes.values())
     shape = (len(images), crop.size, crop.size)
     regions = {structure: np.empty(shape, np.float32) for structure in structures}
-    for part, probabilities in _drawn(images, refiner, _neighbours(cine, cine.n_phases)):
+    neighbours = _neighbours(cine, cine.n_phases)
+
+    def drawn(part: slice) -> int:
+        probabilities = refiner.run(_batch(images, part, refiner, neighbours))
         for structure in structures:
             regions[structure][part] = share(probabilities, _channels(bundle, structure))
+        return int(part.stop)
+
+    for done in refiner.each(drawn, _batches(len(images))):
         if progress:
-            progress(part.stop, shape[0])
+            progress(done, shape[0])
     stack = (cine.n_phases, cine.n_slices, crop.size, crop.size)
     return Scores(crop, {structure: values.reshape(stack) for structure, values in regions.items()}, window)
 
@@ -178,9 +203,14 @@ def draw_mirrored(
     images = _crops(
         cine, bundle.framing, placement=placement, crop=scores.crop, window=scores.window, phases=tuple(phases)
     )
-    mirrored = np.empty_like(images)
-    for part, probabilities in _drawn(images[:, :, ::-1], refiner, _neighbours(cine, len(phases))):
+    mirrored, turned = np.empty_like(images), images[:, :, ::-1]
+    neighbours = _neighbours(cine, len(phases))
+
+    def drawn(part: slice) -> None:
+        probabilities = refiner.run(_batch(turned, part, refiner, neighbours))
         mirrored[part] = share(probabilities, _channels(bundle, Structure.CAVITY))[:, :, ::-1]
+
+    list(refiner.each(drawn, _batches(len(images))))
     stack = (len(phases), cine.n_slices, *images.shape[1:])
     return images.reshape(stack), mirrored.reshape(stack)
 
@@ -189,16 +219,14 @@ def _channels(bundle: Bundle, structure: Structure) -> list[int]:
     return [channel for channel, member in bundle.classes.items() if member in structure.region]
 
 
-def _drawn(
-    images: NDArray[np.float32], refiner: Pass, neighbours: tuple[NDArray[np.int_], NDArray[np.int_]]
-) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Which frames, and their probabilities, batch by batch."""
+def _batch(
+    images: NDArray[np.float32], part: slice, refiner: Pass, neighbours: tuple[NDArray[np.int_], NDArray[np.int_]]
+) -> NDArray[np.float32]:
+    """What the refiner sees of some frames, (batch, size, size, channels)."""
+    if refiner.channels == 1:
+        return images[part, ..., None]
     before, after = neighbours
-    for part in _batches(len(images)):
-        batch = images[part, ..., None]
-        if refiner.channels > 1:
-            batch = np.stack([_beside(images, before[part]), images[part], _beside(images, after[part])], axis=-1)
-        yield part, refiner.run(batch)
+    return np.stack([_beside(images, before[part]), images[part], _beside(images, after[part])], axis=-1)
 
 
 def _crops(

@@ -1,13 +1,15 @@
 """Segmenter: runs the network of a Bundle on a Cine. Other rooms know of networks only `segment(cine)`."""
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cinesax.core.cine import Cine
 from cinesax.core.errors import BundleError, DatasetError
@@ -17,11 +19,14 @@ from cinesax.core.presence import BaseRule, Presence, Signs
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation, trace
 from cinesax.core.structures import LV, Structure, painting_order
 from cinesax.network.bundle import Bundle, HeartPass, open_bundle
-from cinesax.network.cleaning import DEFAULT_RULES, Rule, clean, clean_ventricle
+from cinesax.network.cleaning import DEFAULT_RULES, Rule, clean, clean_ventricle, without_holes
 from cinesax.network.framing import Crop, Framing, Placement
 from cinesax.network.passes import BORDER, Pass, Progress, Scores, draw, draw_mirrored, find_heart
 from cinesax.network.presence import decide, evidence, relative, wall_lost
 from cinesax.network.signs import moments, signs_of
+
+_AT_ONCE = 2
+"""How many batches run at the same time, each with its part of the threads: more would need more memory."""
 
 _NAMED_FRAMES = 4
 """How many frames a finding names."""
@@ -144,6 +149,7 @@ class NetworkSegmenter:
         """
         cavity = clean(scores.regions[Structure.CAVITY], self.rules)
         cleaned, removed = {Structure.CAVITY: cavity.probabilities}, cavity.removed
+        left_out = () if self.unvalidated else self.bundle.unvalidated
         for structure, region in scores.regions.items():
             if structure is Structure.MYOCARDIUM:
                 wall = clean_ventricle(
@@ -153,7 +159,7 @@ class NetworkSegmenter:
                     rules=self.rules,
                 )
                 cleaned[structure], removed = wall.probabilities, removed | wall.removed
-            elif structure is not Structure.CAVITY:
+            elif structure is not Structure.CAVITY and structure not in left_out:
                 # Not counted as removed: the finding is about the LV only.
                 rules = self.rules if structure.facts.one_region else self.rules - {Rule.ONE_REGION}
                 cleaned[structure] = clean(region, rules).probabilities
@@ -166,7 +172,9 @@ class NetworkSegmenter:
             # Where the wall is lost in all phases, no rule has more to go by than `half`.
             inside.setdefault(BaseRule.WHOLE, inside[BaseRule.HALF])
         areas = seen.area_px * inside[self.base]
-        signs = self._signs(scores, Scores(scores.crop, cleaned), areas, cine=cine, placement=placement)
+        signs = self._aside(
+            partial(self._signs, scores, Scores(scores.crop, cleaned), areas, cine=cine, placement=placement)
+        )
         doubtful = [structure for structure in cleaned if structure in self.bundle.unvalidated]
         if not self.unvalidated:
             cleaned = {structure: values for structure, values in cleaned.items() if structure not in doubtful}
@@ -178,7 +186,7 @@ class NetworkSegmenter:
         findings += tuple(_wall_lost(wall_lost(measured)))
         if self.unvalidated:
             findings += tuple(_unvalidated(doubtful))
-        presence = Presence(self.base, inside, seen.by(self.base), seen.enclosure, set_aside, signs)
+        presence = Presence(self.base, inside, seen.by(self.base), seen.enclosure, set_aside, signs.result())
         return Segmentation(
             labels,
             known,
@@ -188,6 +196,17 @@ class NetworkSegmenter:
             origin=Origin.NETWORK,
             presence=presence,
         )
+
+    def _aside(self, work: Callable[[], Signs | None]) -> Future[Signs | None]:
+        """The result of some work, done in another thread if the network may use several."""
+        if self.refiner.at_once > 1:
+            pool = ThreadPoolExecutor(1)
+            future = pool.submit(work)
+            pool.shutdown(wait=False)
+            return future
+        done: Future[Signs | None] = Future()
+        done.set_result(work())
+        return done
 
     def _signs(
         self, scores: Scores, cleaned: Scores, areas_px: NDArray[np.float64], *, cine: Cine, placement: Placement
@@ -234,7 +253,7 @@ class NetworkSegmenter:
             for which, phase, place in contours:
                 if which is structure:
                     native = self.bundle.framing.uncut(scores.regions[structure][phase, place], placement, scores.crop)
-                    turned[phase, place, rows, columns][_without_holes(native >= BORDER)] = structure
+                    turned[phase, place, rows, columns][without_holes(native >= BORDER)] = structure
         return labels
 
 
@@ -281,12 +300,6 @@ def _traced(values: NDArray[np.float32]) -> Polygons:
     top, left = max(0, int(rows[0]) - 1), max(0, int(columns[0]) - 1)
     polygons = trace(values[top : int(rows[-1]) + 2, left : int(columns[-1]) + 2], level=BORDER)
     return tuple(polygon + [left, top] for polygon in polygons)
-
-
-def _without_holes(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(row, column): the mask with its holes filled, as `ndimage.binary_fill_holes` does, ten times as fast."""
-    outside, count = ndimage.label(np.pad(~inside, 1, constant_values=True))
-    return inside if count == 1 else (outside != outside[0, 0])[1:-1, 1:-1]
 
 
 def _with_wall(contours: Mapping[ContourKey, Polygons], labels: NDArray[np.uint8]) -> dict[ContourKey, Polygons]:
@@ -385,14 +398,16 @@ def load_segmenter(
         raise BundleError(
             f"{bundle.name} does not draw the myocardium, which the base rule 'whole' needs: use 'half' or 'any'"
         )
-    session = _start(bundle.graph_path, bundle, threads)
+    cores = threads or _cores()
+    at_once = min(_AT_ONCE, cores)
+    session = _start(bundle.graph_path, bundle, cores // at_once)
     _check_shapes(bundle, bundle.graph_path, session, Shape(bundle.framing.size, 1))
-    on_frames = Pass(session, bundle.input_name, bundle.output_name)
+    on_frames = Pass(session, bundle.input_name, bundle.output_name, at_once=at_once)
     if bundle.heart is None:
         return NetworkSegmenter(bundle, on_frames, rules=rules, base=base, unvalidated=unvalidated)
-    session = _start(bundle.heart_path, bundle.heart, threads)
+    session = _start(bundle.heart_path, bundle.heart, cores // at_once)
     _check_shapes(bundle, bundle.heart_path, session, Shape(bundle.heart.crop, bundle.heart.context))
-    on_crops = Pass(session, bundle.heart.input_name, bundle.heart.output_name, bundle.heart.context)
+    on_crops = Pass(session, bundle.heart.input_name, bundle.heart.output_name, bundle.heart.context, at_once)
     return NetworkSegmenter(bundle, on_crops, on_frames, rules, base, unvalidated)
 
 
@@ -404,15 +419,19 @@ class Shape:
     channels: int
 
 
-def _start(graph: Path, names: Bundle | HeartPass, threads: int | None) -> Any:
+def _cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start(graph: Path, names: Bundle | HeartPass, threads: int) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # Threads that spin while they wait keep the cores from reading before and writing after.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if threads:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         inputs, outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
