@@ -4,9 +4,8 @@ import json
 import os
 import re
 import subprocess
-import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,12 +17,10 @@ from pydicom.dataset import Dataset
 import filed
 from checkers import absent
 from cinesax.analyze import analyze
+from cinesax.cli.main import main
 from cinesax.dicom.write.options import RTSTRUCT_NAME, SR_NAME, DicomOptions
 from cinesax.results.write import write_results
 from servers import orthanc
-
-# One server for all of them.
-pytestmark = pytest.mark.xdist_group("archive")
 
 MR, SEG, SR = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.33"
 PDF, RTSTRUCT = "1.2.840.10008.5.1.4.1.1.104.1", "1.2.840.10008.5.1.4.1.1.481.3"
@@ -52,10 +49,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "exam", write_results(of, folder / "out", dicom=DicomOptions(rtstruct=True))
 
 
-def send(server: orthanc.Orthanc, what: Path, to: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "cinesax", "send", str(what), "--to", to, "--format", "json"]
-    with server.entered():
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+Send = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def send(empty: orthanc.Orthanc, capsys: pytest.CaptureFixture[str]) -> Send:
+    """`cinesax send` in the network of the server -> exit code, what it printed, what it complained of."""
+
+    def sent(what: Path, to: str, *options: str) -> tuple[int, str, str]:
+        with empty.entered():
+            code = main(["send", str(what), "--to", to, *options])
+        return code, *capsys.readouterr()
+
+    return sent
 
 
 @contextmanager
@@ -99,15 +105,17 @@ def numbers(report: Dataset) -> list[tuple[str, float]]:
 
 @pytest.mark.parametrize("protocol", ["node", "web"])
 def test_source_and_results_come_back_as_they_were_sent(
-    empty: orthanc.Orthanc, results: tuple[Path, Path], protocol: str
+    empty: orthanc.Orthanc, results: tuple[Path, Path], protocol: str, send: Send
 ) -> None:
     exam, out = results
     for folder, kinds in ((exam, [MR] * 60), (out, [SEG] * 3 + [PDF, RTSTRUCT, SR])):
-        done = send(empty, folder, getattr(empty, protocol))
-        assert done.returncode == 0, done.stderr
-        rows = json.loads(done.stdout)["objects"]
+        code, printed, complaint = send(folder, getattr(empty, protocol), "--format", "json")
+        assert code == 0, complaint
+        rows = json.loads(printed)["objects"]
         assert {(one["fate"], one["attempts"]) for one in rows} == {("taken", 1)}
         assert sorted(one["sop_class_uid"] for one in rows) == sorted(kinds)
+    assert send(out, getattr(empty, protocol))[0] == 0  # twice does no harm
+    assert len(empty.ask("/instances")) == 66
     sent = read([*exam.iterdir(), *out.glob("*.dcm")])
     arrived = back(empty, "1.2.3.4")
     assert set(arrived) == set(sent)
@@ -125,37 +133,22 @@ def test_source_and_results_come_back_as_they_were_sent(
     }
     named |= {"82799009": "cardiac_output_l_per_min", "8867-4": "heart_rate_bpm"}
     assert dict(numbers(report)) == {code: m[name] for code, name in named.items()}
-
-
-def test_the_archive_files_everything_under_one_patient_and_study(
-    empty: orthanc.Orthanc, results: tuple[Path, Path]
-) -> None:
-    for folder in results:
-        assert send(empty, folder, empty.node).returncode == 0
+    # All of it is filed under one patient and one study.
     assert len(empty.ask("/patients")) == len(empty.ask("/studies")) == 1
     with client(empty) as web:
         series = web.search_for_series(study_instance_uid="1.2.3.4")
-        [report] = web.search_for_instances(search_filters={"Modality": "SR"})
+        [found] = web.search_for_instances(search_filters={"Modality": "SR"})
     assert sorted(one["00080060"]["Value"][0] for one in series) == ["DOC", "MR", "RTSTRUCT", "SEG", "SR"]
-    assert report["00100020"]["Value"] == ["ID-77"]
-
-
-def test_sending_twice_does_no_harm(empty: orthanc.Orthanc, results: tuple[Path, Path]) -> None:
-    for to in (empty.node, empty.web):
-        for _ in range(2):
-            assert send(empty, results[1], to).returncode == 0
-    assert len(empty.ask("/instances")) == 6
+    assert found["00100020"]["Value"] == ["ID-77"]
 
 
 def test_an_archive_that_does_not_know_the_caller_takes_nothing(
-    empty: orthanc.Orthanc, results: tuple[Path, Path]
+    empty: orthanc.Orthanc, results: tuple[Path, Path], send: Send
 ) -> None:
-    command = [sys.executable, "-m", "cinesax", "send", str(results[1]), "--to", empty.node, "--from", "STRANGER"]
-    with empty.entered():
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 9 and "Traceback" not in done.stderr
-    assert re.search(r"took 0 of 6 objects; first failure: .+", done.stderr)
-    assert "taken: 0 of 6" in done.stdout and SR_NAME in done.stdout and RTSTRUCT_NAME in done.stdout
+    code, printed, complaint = send(results[1], empty.node, "--from", "STRANGER")
+    assert code == 9 and "Traceback" not in complaint
+    assert re.search(r"took 0 of 6 objects; first failure: .+", complaint)
+    assert "taken: 0 of 6" in printed and SR_NAME in printed and RTSTRUCT_NAME in printed
     assert empty.ask("/instances") == []
 
 
@@ -170,22 +163,29 @@ def test_the_server_is_out_of_reach_of_the_network(server: orthanc.Orthanc) -> N
         orthanc.Orthanc(server.dicom_port, server.http_port, None).ask("/system")
 
 
+@pytest.fixture(scope="module")
+def real(sunnybrook: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """Ten images of a real exam, what was written of it, and the UID of its study."""
+    exam, folder = sunnybrook / "dicom" / "SC-HF-I-04" / "cine_sax", tmp_path_factory.mktemp("real")
+    of = analyze(exam, segmentation=sunnybrook / "contours" / "SC-HF-I-04")
+    write_results(of, folder / "out", dicom=DicomOptions(rtstruct=True))
+    (folder / "some").mkdir()
+    for number in range(1, 11):
+        (folder / "some" / f"{number}.dcm").symlink_to(exam / f"{number}.dcm")
+    return folder / "some", folder / "out", str(of.cine.source.study_uid)
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("protocol", ["node", "web"])
 def test_a_real_exam_with_identifiers_that_are_not_valid_comes_back_unchanged(
-    empty: orthanc.Orthanc, sunnybrook: Path, tmp_path: Path, protocol: str
+    empty: orthanc.Orthanc, real: tuple[Path, Path, str], protocol: str, send: Send
 ) -> None:
-    exam = sunnybrook / "dicom" / "SC-HF-I-04" / "cine_sax"
-    of = analyze(exam, segmentation=sunnybrook / "contours" / "SC-HF-I-04")
-    out = write_results(of, tmp_path / "out", dicom=DicomOptions(rtstruct=True))
-    (tmp_path / "some").mkdir()
-    for number in range(1, 11):
-        (tmp_path / "some" / f"{number}.dcm").symlink_to(exam / f"{number}.dcm")
-    for folder in (tmp_path / "some", out):
-        done = send(empty, folder, getattr(empty, protocol))
-        assert done.returncode == 0, done.stderr
-    sent = read([*(tmp_path / "some").iterdir(), *out.glob("*.dcm")])
-    arrived = back(empty, str(of.cine.source.study_uid))
+    some, out, study_uid = real
+    for folder in (some, out):
+        code, _, complaint = send(folder, getattr(empty, protocol))
+        assert code == 0, complaint
+    sent = read([*some.iterdir(), *out.glob("*.dcm")])
+    arrived = back(empty, study_uid)
     assert set(arrived) == set(sent) and len(sent) == 16
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

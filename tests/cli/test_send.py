@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import exams
+from cinesax.cli.main import main
 
 NOBODY = "ARCHIVE@127.0.0.1:1"
+Send = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -19,13 +22,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def send(*arguments: object, code: str | None = None) -> "subprocess.CompletedProcess[str]":
-    start = ["-m", "cinesax"] if code is None else ["-c", code]
-    command = [sys.executable, *start, "send", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def send(capsys: pytest.CaptureFixture[str]) -> Send:
+    """`cinesax send` in this process."""
+
+    def sent(*arguments: object) -> "subprocess.CompletedProcess[str]":
+        words = ["send", *map(str, arguments)]
+        return subprocess.CompletedProcess(words, main(words), *capsys.readouterr())
+
+    return sent
 
 
-def test_nothing_taken_ends_with_9_one_line_and_a_table_of_what_became_of_each(folder: Path) -> None:
+def test_nothing_taken_ends_with_9_one_line_and_a_table_of_what_became_of_each(folder: Path, send: Send) -> None:
     done = send(folder, "--to", NOBODY, "--attempts", 1)
     assert done.returncode == 9
     assert done.stderr.splitlines() == [
@@ -35,7 +43,7 @@ def test_nothing_taken_ends_with_9_one_line_and_a_table_of_what_became_of_each(f
     assert done.stdout.count("not sent") == 3 and "MR Image" in done.stdout and "taken: 0 of 2" in done.stdout
 
 
-def test_the_table_as_json_names_files_and_no_patient(folder: Path) -> None:
+def test_the_table_as_json_names_files_and_no_patient(folder: Path, send: Send) -> None:
     done = send(folder, "--to", "http://127.0.0.1:1/dicom-web", "--attempts", 1, "--format", "json")
     assert done.returncode == 9
     report = json.loads(done.stdout)
@@ -59,7 +67,7 @@ def test_the_table_as_json_names_files_and_no_patient(folder: Path) -> None:
     ],
 )
 def test_options_that_cannot_be_meant_end_in_one_line(
-    folder: Path, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+    folder: Path, tmp_path: Path, send: Send, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     (tmp_path / "TOKEN").write_text("secret\n")
     (tmp_path / "EMPTY").write_text("\n")
@@ -69,7 +77,7 @@ def test_options_that_cannot_be_meant_end_in_one_line(
     assert len(done.stderr.splitlines()) == 1 and said in done.stderr and "secret" not in done.stderr
 
 
-def test_a_folder_without_objects_says_how_to_make_some(tmp_path: Path) -> None:
+def test_a_folder_without_objects_says_how_to_make_some(tmp_path: Path, send: Send) -> None:
     done = send(tmp_path, "--to", NOBODY)
     assert done.returncode == 3 and "cinesax analyze EXAM -o OUT --dicom" in done.stderr
 
@@ -79,5 +87,6 @@ def test_without_the_packages_it_names_the_extra(folder: Path, to: str, module: 
     code = (
         f"import sys; sys.modules[{module!r}] = None; from cinesax.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
-    done = send(folder, "--to", to, code=code)
+    command = [sys.executable, "-c", code, "send", str(folder), "--to", to]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 8 and "pip install '.[send]'" in done.stderr
