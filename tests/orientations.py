@@ -78,6 +78,12 @@ EVERY_POSE = tuple(
 )
 """24 orientations in both slice orders; over them non-square pixels, gaps, oblique planes and sheared stacks."""
 
+EACH_ORIENTATION = tuple(pose for pose in EVERY_POSE if pose.base_first == (pose.orientation // 2 % 2 == 0))
+"""Every orientation once; slice orders, oblique planes and sheared stacks spread over them."""
+
+SOME_POSES = EACH_ORIENTATION[::3]
+"""Eight of them, for what takes the place of a pixel from the grid, whose orientations are tested on their own."""
+
 
 def labels_at(points_mm: ArrayLike, *, phase: int) -> NDArray[np.uint8]:
     """What is at points of the patient.

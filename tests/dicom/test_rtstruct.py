@@ -96,12 +96,8 @@ def inside(polygon: Points, points: Points) -> NDArray[np.bool_]:
     return np.asarray(crosses.sum(axis=1) % 2 == 1)
 
 
-# Every orientation once; slice orders, oblique and sheared stacks spread over them.
-POSES = [pose for pose in orientations.EVERY_POSE if pose.base_first == (pose.orientation // 2 % 2 == 0)]
-
-
-@pytest.mark.parametrize("pose", POSES, ids=str)
-def test_in_every_orientation_they_lie_on_the_millimetres_of_the_solid(pose: orientations.Pose, copied: bytes) -> None:
+@pytest.mark.parametrize("pose", orientations.SOME_POSES, ids=str)
+def test_in_any_orientation_they_lie_on_the_millimetres_of_the_solid(pose: orientations.Pose, copied: bytes) -> None:
     cine, truth = orientations.stack(pose)
     cine = replace(cine, source=replace(cine.source, copied=copied))
     of = analyze(cine, segmentation=truth, ed_phase=0, es_phase=2)

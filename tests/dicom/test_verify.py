@@ -30,7 +30,7 @@ from cinesax.dicom.write.options import DicomOptions, SegmentationType
 from cinesax.dicom.write.seg import seg_datasets
 from cinesax.formats import nifti
 from cinesax.formats.nifti import write_segmentation
-from orientations import EVERY_POSE, PHASES, Pose, labels_at, stack
+from orientations import EACH_ORIENTATION, PHASES, Pose, labels_at, stack
 
 ALL = tuple(range(PHASES))
 
@@ -49,7 +49,7 @@ def agree(points: NDArray[np.float64], labels: NDArray[Any], *, phase: int) -> b
     return not wrong.any()
 
 
-@pytest.mark.parametrize("pose", EVERY_POSE, ids=str)
+@pytest.mark.parametrize("pose", EACH_ORIENTATION, ids=str)
 def test_segmentations_land_on_the_millimetres_of_the_solid(pose: Pose, tmp_path: Path) -> None:
     analysis = posed(pose)
     kind = list(SegmentationType)[pose.orientation % 2]
@@ -75,7 +75,7 @@ def test_segmentations_land_on_the_millimetres_of_the_solid(pose: Pose, tmp_path
     assert count == np.count_nonzero(analysis.segmentation.labels) > 1000
 
 
-@pytest.mark.parametrize("pose", EVERY_POSE, ids=str)
+@pytest.mark.parametrize("pose", EACH_ORIENTATION, ids=str)
 def test_label_files_land_on_the_millimetres_of_the_solid(pose: Pose, tmp_path: Path) -> None:
     analysis = posed(pose)
     path = tmp_path / "labels.nii.gz"

@@ -318,8 +318,8 @@ def test_contours_of_a_padded_slice_count_its_stored_pixels(tmp_path):
     np.testing.assert_array_equal(read_contours(tmp_path, padded).labels, truth.labels)
 
 
-@pytest.mark.parametrize("pose", [pose for pose in orientations.EVERY_POSE if pose.base_first], ids=str)
-def test_in_every_orientation_they_lie_on_the_millimetres_of_the_solid(pose, tmp_path):
+@pytest.mark.parametrize("pose", orientations.SOME_POSES, ids=str)
+def test_in_any_orientation_they_lie_on_the_millimetres_of_the_solid(pose, tmp_path):
     """Read as anybody would: the frame by the number in the name, x and y in pixels of that frame."""
     cine, truth = orientations.stack(pose)
     paths = write_contours(truth, cine, tmp_path)
