@@ -32,11 +32,11 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 # The same tests with coverage. On Python 3.11, counting lines makes them about 40 % slower.
 coverage: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --cov --cov-report=term
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --cov --cov-report=term
 
 # The newest version of everything that pyproject.toml allows, in an environment of its own, as constraints.txt.
 lock: $(VENV)/.core
@@ -56,7 +56,7 @@ newest:
 	if build/newest/bin/python -m pip --disable-pip-version-check freeze --exclude-editable | diff $(LOCK) -; then \
 	  echo "the newest versions are the tested ones"; \
 	else \
-	  build/newest/bin/python -m pytest -q -n 2 --dist loadgroup -m "not train" tests; \
+	  build/newest/bin/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder -m "not train" tests; \
 	fi
 
 bench: $(VENV)/.dev

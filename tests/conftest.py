@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -40,16 +41,30 @@ def siemens(sunnybrook: Path) -> Path:
     return folder
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share what is slow to make (a network, a server, a browser): one process makes it, once.
+# The longest first, so that no process is left alone with one at the end, where the shortest are.
+_LONGEST = ("reader", "train", "cohort", "archive", "cli", "network", "dicom", "fuzz", "phantom", "engines", "trust")
 
-    What several files of tests/train share is made once for all processes (shared.py), so these go to both.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in the order in which they are run."""
+    rooms = {room: place for place, room in enumerate(_LONGEST)}
+    items.sort(key=lambda item: rooms.get(item.path.parent.name, len(rooms)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One process runs a whole file, so that what its tests share is made once; and the reader's pages share a browser.
+
+    What several files of tests/train share is made once for all processes (shared.py). The marks `xdist_group` are no
+    way to say this: pytest 9.2 keeps the names of tests elsewhere, and pytest-xdist 3.8 then sees no mark.
     """
-    # The longest groups first, so that no process is left alone with one at the end.
-    items.sort(key=lambda item: item.path.parent.name not in ("train", "reader"))
-    for item in items:
-        room, file = item.path.parent.name, item.path.stem
-        if room == "train":
-            item.add_marker(pytest.mark.xdist_group(f"train {file}"))
-        elif room == "reader":
-            item.add_marker(pytest.mark.xdist_group("reader page" if file.startswith("test_page") else room))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            if file.startswith("tests/reader/"):
+                return "reader page" if file.startswith("tests/reader/test_page") else "reader"
+            return file
+
+    return ByFile(config, log)

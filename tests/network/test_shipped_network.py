@@ -12,8 +12,6 @@ from cinesax.evaluate import Evaluation, evaluate
 from cinesax.network.bundle import open_bundle
 from cinesax.network.segmenter import load_segmenter
 
-pytestmark = pytest.mark.xdist_group("network")  # the validation slices are segmented once
-
 EXPERT = {"SC-HF-I-01": (191.32, 26.16), "SC-HF-I-02": (241.92, 25.46), "SC-HF-I-04": (229.70, 21.82)}
 
 

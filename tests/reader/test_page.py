@@ -15,8 +15,6 @@ import pytest
 from exams import small_cine, write_exam
 from reader.browsing import Exam, picture, until
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 def test_geometry(page: Any) -> None:
     checks = page.evaluate(

@@ -7,8 +7,6 @@ import pytest
 
 from reader.browsing import Exam, picture, ready, until, window
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 
 def test_nudge_and_the_numbers_follow(exam: Exam) -> None:
     page = exam.page
