@@ -1,37 +1,39 @@
 """Killed at any moment and resumed, a deterministic training ends bit for bit as if nothing had been."""
 
+import pickle
 import signal
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow")
 
+from cinesax.train.data.records import Dataset  # noqa: E402
+from cinesax.train.fit.config import TrainConfig  # noqa: E402
 from cinesax.train.fit.curves import read_history  # noqa: E402
 from cinesax.train.fit.folds import cross_validate  # noqa: E402
 from cinesax.train.fit.runs import load_network, open_run  # noqa: E402
 from cinesax.train.fit.train import Execution, train  # noqa: E402
+from cinesax.train.nets import UNetConfig  # noqa: E402
 
 from .conftest import QUICK  # noqa: E402
 
-# In processes of their own: TensorFlow is deterministic or not for a whole process.
+# Batch normalisation and dropout have a state of their own.
+CONFIG = replace(QUICK, epochs=4, steps=3, model=UNetConfig(channels=(4,), stem=4, dropout=0.3))
+
+# In processes of their own: one is killed, and both have the same number of threads.
 COMMON = """
-import os, signal, sys
-from dataclasses import replace
+import os, pickle, signal, sys
 from pathlib import Path
 from cinesax import train as training
 training.require()
 import keras
 import tensorflow as tf
-from cinesax.train.data.augment import Augmentation
-from cinesax.train.nets import FCNConfig, UNetConfig
-from cinesax.train.data.pipeline import PipelineConfig
 from cinesax.train.data.records import open_dataset
-from cinesax.train.fit.config import TrainConfig
 from cinesax.train.fit.train import Execution, train
 
 class Kill(keras.callbacks.Callback):
@@ -42,12 +44,8 @@ class Kill(keras.callbacks.Callback):
         if self.epoch == 2 and batch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-config = TrainConfig(
-    model=UNetConfig(channels=(4, 6), stem=4, dropout=0.3),
-    pipeline=PipelineConfig(batch=4, crop=32, augmentation=Augmentation()),
-    epochs=4, steps=3, learning_rate=1e-3, warmup_steps=2, average=0.8, validate_every=2, xla=False,
-)
 dataset, folder = open_dataset(Path(sys.argv[1])), Path(sys.argv[2])
+config = pickle.loads((folder / "config.pickle").read_bytes())
 exact = Execution(deterministic=True)
 """
 BEGIN = """
@@ -59,18 +57,19 @@ train(dataset, folder / "killed", config, fold=0, execution=exact)
 RESUME = 'train(dataset, folder / "killed", config, fold=0, resume=True, execution=exact)'
 
 
-def fresh(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", textwrap.dedent(COMMON) + code, *map(str, arguments)]
+def fresh(code: str, dataset: Dataset, folder: Path, config: TrainConfig = CONFIG) -> subprocess.CompletedProcess[str]:
+    (folder / "config.pickle").write_bytes(pickle.dumps(config))
+    command = [sys.executable, "-c", COMMON + code, str(dataset.folder), str(folder)]
     return subprocess.run(command, capture_output=True, text=True, timeout=500)
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights_to_the_last_bit(discs, tmp_path):
-    done = fresh(BEGIN, discs.folder, tmp_path)
+    done = fresh(BEGIN, discs, tmp_path)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert open_run(tmp_path / "whole").state.epochs == 4
     killed = open_run(tmp_path / "killed")
     assert killed.state.epochs == 2 and not (killed.folder / "network.keras").exists()
-    done = fresh(RESUME, discs.folder, tmp_path)
+    done = fresh(RESUME, discs, tmp_path)
     assert done.returncode == 0, done.stderr
     # Two runs of one seed, one of them killed: network, optimizer and moving average are equal.
     for name in ("last-0004.keras", "network.keras"):
@@ -93,15 +92,15 @@ def _without_speed(lines: list[str]) -> list[list[str]]:
 MIRRORED = """
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-config = replace(config, epochs=2, model=FCNConfig(channels=(4,), bottom=(4,), kernel=3, dropout=0.0))
 train(dataset, folder / "two", config, fold=0, execution=Execution(devices=("CPU:0", "CPU:1")))
-train(dataset, folder / "one", config, fold=0)
 """
 
 
 def test_two_devices_share_each_batch_and_learn_what_one_learns(discs, tmp_path):
-    done = fresh(MIRRORED, discs.folder, tmp_path)
+    config = replace(CONFIG, epochs=2, model=replace(QUICK.model, dropout=0.0))
+    done = fresh(MIRRORED, discs, tmp_path, config)
     assert done.returncode == 0, done.stderr
+    train(discs, tmp_path / "one", config, fold=0)
     one, two = (load_network(tmp_path / folder / "network.keras") for folder in ("one", "two"))
     started = sum(float(np.abs(w).sum()) for w in one.get_weights())
     apart = sum(float(np.abs(a - b).sum()) for a, b in zip(one.get_weights(), two.get_weights(), strict=True))

@@ -18,7 +18,7 @@ from cinesax.train.data.records import Dataset  # noqa: E402
 from cinesax.train.export.bundle import to_onnx  # noqa: E402
 from cinesax.train.fit.config import TrainConfig  # noqa: E402
 from cinesax.train.fit.runs import open_run  # noqa: E402
-from cinesax.train.fit.start import check_start, open_start, take_over  # noqa: E402
+from cinesax.train.fit.start import check_start, keep_part, open_start, take_over  # noqa: E402
 from cinesax.train.fit.train import train  # noqa: E402
 from cinesax.train.nets import FCNConfig, UNetConfig, build, from_dict, to_dict  # noqa: E402
 from cinesax.train.nets.onnx_weights import read_weights  # noqa: E402
@@ -205,17 +205,25 @@ def test_of_a_bundle_with_two_passes_the_one_that_is_asked_for_is_taken(tiny_bun
     assert open_start(two.folder, TINY.model).config == open_start(two.folder).config == TINY.model
 
 
-def test_a_part_of_the_first_weights_stays_where_it_is_asked_for(quick_run, discs, tmp_path, capsys):
-    words = ["train", str(discs.folder), "--fold", "0", "--epochs", "1", "--deterministic", "--from", str(quick_run)]
+def test_a_part_of_the_first_weights_stays_where_it_is_asked_for(quick_run, discs, tmp_path, monkeypatch, capsys):
+    learned = []
+
+    def keep(start, network, share):
+        learned.append(network.get_weights())
+        keep_part(start, network, share)
+
+    monkeypatch.setattr("cinesax.train.fit.train.keep_part", keep)
     preset = tmp_path / "own.py"
     preset.write_text(OWN)
-    words += ["--preset", str(preset), "--set", "learning_rate=0.01"]
-    assert main([*words, "-o", str(tmp_path / "whole")]) == 0
-    assert main([*words, "-o", str(tmp_path / "part"), "--set", "keep_start=0.25"]) == 0
-    first, whole, part = (
+    words = ["train", str(discs.folder), "--fold", "0", "--epochs", "1", "--deterministic", "--from", str(quick_run)]
+    words += ["--preset", str(preset), "--set", "learning_rate=0.01", "--set", "keep_start=0.25"]
+    assert main([*words, "-o", str(tmp_path / "part")]) == 0
+    assert open_run(tmp_path / "part").record.deterministic
+    first, part = (
         keras.models.load_model(folder / "network.keras", compile=False).get_weights()
-        for folder in (quick_run, tmp_path / "whole", tmp_path / "part")
+        for folder in (quick_run, tmp_path / "part")
     )
+    [whole] = learned
     moved = [np.abs(now - old).max() for old, now in zip(first, whole, strict=True)]
     assert max(moved) > 1e-3
     for old, now, mixed in zip(first, whole, part, strict=True):

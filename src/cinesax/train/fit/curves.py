@@ -31,7 +31,9 @@ def draw_curves(history: Path, picture: Path) -> None:
         warnings.simplefilter("ignore")  # matplotlib warns about fonts and caches
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(10, 7), layout="constrained")
+        # Fixed margins: to compute them takes longer than to draw, and every training draws.
+        figure = Figure(figsize=(10, 7))
+        figure.subplots_adjust(left=0.08, right=0.98, bottom=0.08, top=0.94, hspace=0.15, wspace=0.2)
         panels = figure.subplots(2, 2, sharex=True)
         epochs = [epoch + 1 for epoch in columns["epoch"]]
         for axes, name in zip(panels.flat, ("loss", "dice", "accuracy", "learning_rate"), strict=True):
@@ -42,7 +44,7 @@ def draw_curves(history: Path, picture: Path) -> None:
             axes.set_title(name.replace("_", " "))
             axes.grid(alpha=0.3)
             axes.xaxis.get_major_locator().set_params(integer=True)
-        panels[0, 0].legend()
+        panels[0, 0].legend(loc="upper right")
         panels[1, 1].set_yscale("log")
         for axes in panels[1]:
             axes.set_xlabel("epoch")
