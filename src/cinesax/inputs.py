@@ -87,7 +87,7 @@ def nifti_files_of(paths: Sequence[Path]) -> list[Path]:
         UsageError: several paths that are not all NIfTI files.
     """
     from cinesax.formats import nifti
-    from cinesax.formats.nifti.files import nifti_files
+    from cinesax.formats.nifti.names import nifti_files
 
     if len(paths) == 1:
         if nifti.is_nifti(paths[0]):

@@ -122,6 +122,16 @@ def test_measuring_what_was_drawn_loads_no_network() -> None:
     assert fresh(code) == "[]"
 
 
+def test_an_exam_that_is_not_nifti_waits_neither_for_nibabel_nor_for_scipy(tmp_path: Path) -> None:
+    (tmp_path / "1.dcm").write_bytes(b"not an exam")
+    code = (
+        "import sys, cinesax, cinesax.analyze, cinesax.cli.analyze, cinesax.results.write\n"
+        f"try: cinesax.open_cine({str(tmp_path)!r})\n"
+        "except cinesax.CinesaxError: print([n for n in ('nibabel', 'scipy', 'onnxruntime') if n in sys.modules])"
+    )
+    assert fresh(code) == "[]"
+
+
 def test_a_type_checker_sees_functions_and_their_options(tmp_path: Path) -> None:
     (tmp_path / "use.py").write_text(
         "import cinesax\n"

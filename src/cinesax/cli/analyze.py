@@ -260,8 +260,7 @@ def _dicom_options(args: argparse.Namespace) -> "DicomOptions | None":
     if args.out is None:
         raise UsageError("--dicom writes objects into the folder of results: give it with -o OUT")
     from cinesax.dicom.write.options import DicomOptions, SegmentationType
-    from cinesax.formats.nifti import is_nifti
-    from cinesax.formats.nifti.files import nifti_files
+    from cinesax.formats.nifti.names import is_nifti, nifti_files
 
     if is_nifti(args.exam[0]) or (args.exam[0].is_dir() and nifti_files(args.exam[0])):
         raise UsageError(f"--dicom needs a DICOM exam: {args.exam[0]} has no patient and study to file objects under")
@@ -288,7 +287,7 @@ def _loading_writers(progress: "Progress | None") -> "Progress":
 
 
 def _load_writers() -> None:
-    for name in ("formats.contours", "formats.nifti", "results.html", "dicom.verify"):
+    for name in ("formats.contours", "formats.nifti.image", "results.html", "dicom.verify"):
         importlib.import_module(f"cinesax.{name}")
 
 

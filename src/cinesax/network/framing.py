@@ -12,6 +12,9 @@ Orientation: frames are first brought into the standard position of their grid (
 mirror that changes no pixel value. So the same heart gives the same result, however it was stored.
 """
 
+# SciPy takes a quarter of a second to load, and few frames are resampled: it is imported where it is used. A network's
+# cleaning needs it too, but is loaded while files are read.
+
 import hashlib
 import json
 from collections.abc import Sequence
@@ -20,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cinesax.core.errors import GeometryError
 from cinesax.core.grid import Grid
@@ -205,6 +207,8 @@ class Framing:
             native, inside = _overlap(placement, self.whole)
             back[native] = framed[inside]
         else:
+            from scipy import ndimage
+
             matrix = np.asarray(placement.scale)
             back = ndimage.affine_transform(framed, matrix, placement.offset, (rows, columns), order=1)
         return np.ascontiguousarray(placement.turn.undo(back), dtype=np.float32)
@@ -267,12 +271,16 @@ class Framing:
             _, (inside_rows, inside_columns) = _overlap(placement, crop)
             return values[inside_rows, inside_columns]
         scale = np.asarray(placement.scale)
+        from scipy import ndimage
+
         start = np.array([rows.start, columns.start])
         offset = start * scale + np.asarray(placement.offset) - np.asarray(crop.corner)
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         return np.asarray(ndimage.affine_transform(values, scale, offset, shape, order=1), dtype=np.float32)
 
     def _resampled(self, values: Image, placement: Placement, crop: Crop) -> Image:
+        from scipy import ndimage
+
         scale = np.asarray(placement.scale)
         # Shrinking without a low-pass filter would alias: the border of the cavity would jump by whole pixels.
         sigma = np.maximum(0.0, (1 / scale - 1) / 2)

@@ -17,11 +17,9 @@ from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Grid
 from cinesax.core.orientation import base_first, body_plane, off_axis, off_axis_degrees
 from cinesax.core.selection import NiftiGeometry
-from cinesax.files.stored_files import list_files
 from cinesax.formats.nifti import names
-from cinesax.formats.nifti.image import Part, is_nifti, is_second_part, read_part
+from cinesax.formats.nifti.image import Part, read_part
 
-_BESIDE = {".json", ".txt", ".cfg", ".csv", ".tsv", ".md", ".log", ".bval", ".bvec", ".pdf"}
 _SAME_PLACE_MM = 1.0
 _PARALLEL_DEGREES = 2.0
 _SAME_SPACING = 0.01
@@ -29,19 +27,6 @@ _FEWEST_SLICES = 3
 _ACROSS_THE_HEART_DEGREES = 35.0
 _MOST_LABELS, _LEAST_IMAGE = 20, 100
 """A file of whole numbers up to the first limit, in a folder with an image above the second, holds labels."""
-
-
-def nifti_files(folder: Path) -> tuple[Path, ...]:
-    """The images of a folder of NIfTI files (with JSON, text and the like); () if it holds other files, such as DICOM.
-
-    Files with names of labels (gt, seg, label, mask) are left out.
-    """
-    files = [file.path for file in list_files(folder)]
-    images = [file for file in files if is_nifti(file) and not is_second_part(file)]
-    files = [file for file in files if not is_second_part(file)]
-    if any(file not in images and file.suffix.lower() not in _BESIDE for file in files):
-        return ()
-    return tuple(file for file in images if not names.is_labels(file))
 
 
 def read_files(paths: Sequence[Path], *, geometry: NiftiGeometry | None = None, of_folder: bool = False) -> Cine:

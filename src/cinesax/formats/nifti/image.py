@@ -34,11 +34,9 @@ from cinesax.files.stored_files import replacing
 from cinesax.formats.nifti.axes import on_grid, slice_axis
 from cinesax.formats.nifti.header import HeaderGeometry, in_words
 from cinesax.formats.nifti.header import geometry as geometry_of
+from cinesax.formats.nifti.names import SUFFIXES
 from cinesax.formats.nifti.times import phase_times
 
-SUFFIXES = (".nii", ".nii.gz")
-_PAIR = {".hdr": ".img", ".img": ".hdr"}
-"""The suffixes of a file in two parts; compressed files also end in .gz."""
 _ERRORS = (
     ImageFileError,
     HeaderDataError,
@@ -83,30 +81,6 @@ class NiftiFile:
     def affine_lps(self) -> Floats:
         """(4, 4): array indices to LPS mm."""
         return _RAS_TO_LPS @ self.place.affine_ras
-
-
-def is_nifti(path: Path) -> bool:
-    """Whether the name is that of a NIfTI file; .hdr and .img count if both files exist."""
-    return path.name.lower().endswith(SUFFIXES) or _other_part(path) is not None
-
-
-def is_second_part(path: Path) -> bool:
-    """Whether a file is an .img whose .hdr stands for both files."""
-    return path.name.lower().removesuffix(".gz").endswith(".img") and _other_part(path) is not None
-
-
-def _other_part(path: Path) -> Path | None:
-    """The .img of a .hdr, or the reverse; None for other names, or if it does not exist."""
-    compressed = path.name[len(path.name) - 3 :] if path.name.lower().endswith(".gz") else ""
-    inner = path.name[: len(path.name) - len(compressed)]
-    other = _PAIR.get(inner[-4:].lower())
-    if other is None:
-        return None
-    place = path.with_name(inner[:-4] + (other.upper() if inner[-4:].isupper() else other) + compressed)
-    try:
-        return place if place.is_file() else None
-    except OSError:
-        return None
 
 
 def read_cine(path: Path, *, geometry: NiftiGeometry | None = None) -> Cine:

@@ -1,14 +1,60 @@
-"""Reads the names of NIfTI files: labels or image, ED or ES, phase, slice."""
+"""Reads the names of NIfTI files: labels or image, ED or ES, phase, slice; and says which files are NIfTI.
+
+Loads no library: every exam is asked whether it is NIfTI, and most are DICOM.
+"""
 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cinesax.files.stored_files import list_files
+
+SUFFIXES = (".nii", ".nii.gz")
+_PAIR = {".hdr": ".img", ".img": ".hdr"}
+"""The suffixes of a file in two parts; compressed files also end in .gz."""
+_BESIDE = {".json", ".txt", ".cfg", ".csv", ".tsv", ".md", ".log", ".bval", ".bvec", ".pdf"}
 _LABELS = re.compile(r"(?<![a-z])(gt|seg|segmentation|label|labels|mask|masks)(?![a-z])", re.IGNORECASE)
 _ED = re.compile(r"(?<![a-z])(ed|(end[-_ ]?)?diastol\w*)(?![a-z])", re.IGNORECASE)
 _ES = re.compile(r"(?<![a-z])(es|(end[-_ ]?)?systol\w*)(?![a-z])", re.IGNORECASE)
 _SLICE = re.compile(r"(?<![a-z])(?:slice|sli|slc|sl|s|z|loc)[-_ ]?(\d+)", re.IGNORECASE)
 _PHASE = re.compile(r"(?<![a-z])(?:phase|ph|frame|fr|time|tp|t|p|volume|vol|v)[-_ ]?(\d+)", re.IGNORECASE)
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether the name is that of a NIfTI file; .hdr and .img count if both files exist."""
+    return path.name.lower().endswith(SUFFIXES) or _other_part(path) is not None
+
+
+def is_second_part(path: Path) -> bool:
+    """Whether a file is an .img whose .hdr stands for both files."""
+    return path.name.lower().removesuffix(".gz").endswith(".img") and _other_part(path) is not None
+
+
+def _other_part(path: Path) -> Path | None:
+    """The .img of a .hdr, or the reverse; None for other names, or if it does not exist."""
+    compressed = path.name[len(path.name) - 3 :] if path.name.lower().endswith(".gz") else ""
+    inner = path.name[: len(path.name) - len(compressed)]
+    other = _PAIR.get(inner[-4:].lower())
+    if other is None:
+        return None
+    place = path.with_name(inner[:-4] + (other.upper() if inner[-4:].isupper() else other) + compressed)
+    try:
+        return place if place.is_file() else None
+    except OSError:
+        return None
+
+
+def nifti_files(folder: Path) -> tuple[Path, ...]:
+    """The images of a folder of NIfTI files (with JSON, text and the like); () if it holds other files, such as DICOM.
+
+    Files with names of labels (gt, seg, label, mask) are left out.
+    """
+    files = [file.path for file in list_files(folder)]
+    images = [file for file in files if is_nifti(file) and not is_second_part(file)]
+    files = [file for file in files if not is_second_part(file)]
+    if any(file not in images and file.suffix.lower() not in _BESIDE for file in files):
+        return ()
+    return tuple(file for file in images if not is_labels(file))
 
 
 def is_labels(path: Path) -> bool:
