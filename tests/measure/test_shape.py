@@ -130,6 +130,20 @@ def test_a_slice_that_its_neighbours_in_time_have_overruled_and_that_moves_the_e
     assert of(Code.UNSURE_SLICE, list(check(heart.cine, edited, measure(heart.cine, edited)))) == []
 
 
+def test_a_heart_that_moves_less_blood_than_the_basal_slice_holds(heart):
+    # Only slices of the middle contract, by a few pixels: the base stays where it is.
+    labels, cavity = np.repeat(heart.labels[:1], len(heart.labels), axis=0), Structure.CAVITY
+    for index in heart.inside[2:5]:
+        smaller = ndimage.binary_erosion(labels[0, index] == cavity)
+        labels[3:6, index][:, (labels[0, index] == cavity) & ~smaller] = Structure.MYOCARDIUM
+    (finding,) = of(Code.BASE_BETWEEN_SLICES, doubts(heart, labels))
+    measured = measure(heart.cine, Segmentation(labels, heart.known))
+    held = (labels[0, heart.inside[0]] == cavity).sum() / (labels[0] == cavity).sum()
+    assert finding.slice == heart.inside[0] and finding.severity is Severity.NOTE
+    assert finding.numbers["slice_ml"] == pytest.approx(held * measured.edv_ml)
+    assert finding.numbers["points"] == pytest.approx(40 * held) and finding.numbers["sv_ml"] == measured.sv_ml
+
+
 def test_an_ejection_fraction_that_depends_on_one_basal_slice(heart):
     labels, index = heart.labels.copy(), int(heart.inside[0])
     volumes = (labels == Structure.CAVITY).sum(axis=(1, 2, 3))

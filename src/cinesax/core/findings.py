@@ -69,6 +69,7 @@ class Code(StrEnum):
     APEX_GROWS = "apex-grows"
     UNSURE_SLICE = "unsure-slice"
     BASE_MATTERS = "base-matters"
+    BASE_BETWEEN_SLICES = "base-between-slices"
     SLICES_FAR_APART = "slices-far-apart"
     BREATHING_SHIFT = "breathing-shift"
     MASS_DIFFERS = "mass-differs"

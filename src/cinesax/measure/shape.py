@@ -44,6 +44,15 @@ UNSURE_POINTS, UNSURE_PART = 3.0, 0.10
 BASE_POINTS = 5.0
 """Reported if EF by the rules HALF and ANY differs by more points."""
 
+BASE_PART_OF_SV = 0.5
+"""Reported if the basal slice holds a larger part of the stroke volume. Such hearts move their base by less than a
+slice, and the sum of slices sees a whole slice of it, or nothing. On the truth masks of 40 phantoms, EF is off by 3.7
+to 6.8 points in the twelve above this limit, and by at most 4.4 in the others (root mean square 5.4 and 2.5)."""
+
+BASE_POINTS_A_PERCENT = 0.4
+"""The usual error of EF, in points for each percent of EDV in the basal slice: the base at ED and at ES lies anywhere
+within a slice (the standard deviation of the difference of two uniform values)."""
+
 FAR_APART_MM = 12.5
 """Reported if slices are further apart, centre to centre; usual are 8 to 10 mm."""
 
@@ -69,6 +78,7 @@ def check_shape(cine: Cine, segmentation: Segmentation, measurements: Measuremen
     yield from _apex_grows(cine, measurements)
     yield from _unsure(segmentation, measurements)
     yield from _depends_on_base_rule(measurements)
+    yield from _base_between_slices(cine, measurements)
     yield from _far_apart(cine)
     yield from _shifted(cine, segmentation, measurements)
     yield from _mass_differs(measurements)
@@ -252,6 +262,22 @@ def _depends_on_base_rule(m: Measurements) -> Iterator[Finding]:
     )
     numbers = {"half_percent": half, "any_percent": every}
     yield Finding(Code.BASE_MATTERS, Severity.WARNING, sentence, numbers=numbers)
+
+
+def _base_between_slices(cine: Cine, m: Measurements) -> Iterator[Finding]:
+    if cine.base_first is None or m.ed_phase is None or not m.edv_ml or m.sv_ml is None:
+        return
+    index = _counted(m, cine, m.ed_phase)[0]
+    ml = _ml(m, m.cavity_areas_px[m.ed_phase, index])
+    if ml is None or ml[index] <= BASE_PART_OF_SV * abs(m.sv_ml):
+        return
+    sentence = (
+        "the basal slice holds {slice_ml:.0f} ml beside a stroke volume of {sv_ml:.0f} ml, and counts as a whole or "
+        "not at all, wherever in it the ventricle ends: EF may be off by about {points:.0f} points"
+    )
+    points = BASE_POINTS_A_PERCENT * 100 * float(ml[index]) / m.edv_ml
+    numbers = {"slice_ml": float(ml[index]), "sv_ml": m.sv_ml, "points": points}
+    yield Finding(Code.BASE_BETWEEN_SLICES, Severity.NOTE, sentence, m.ed_phase, index, numbers=numbers)
 
 
 def _far_apart(cine: Cine) -> Iterator[Finding]:
