@@ -96,7 +96,7 @@ def test_keys_stay_when_the_root_moves_and_files_are_not_opened_again(
     nifti(tmp_path / "root" / "p2.nii.gz", 8, 8, 4, 5)
     before = planned(tmp_path / "root")
     assert before["p1"].fingerprint == planned(tmp_path / "root")["p1"].fingerprint
-    monkeypatch.setattr("cinesax.cohort.planning.find.belonging", lambda stream: pytest.fail("opened again"))
+    monkeypatch.setattr("cinesax.cohort.planning.kinds.belonging", lambda stream: pytest.fail("opened again"))
     planned(tmp_path / "root", known=tmp_path / "plan-0")
     monkeypatch.undo()
     (tmp_path / "root").rename(tmp_path / "moved")

@@ -32,13 +32,18 @@ _GB = 1024**3
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("root", type=Path, nargs="?", metavar="ROOT", help="the folder (or zip) that holds the exams")
+    parser.add_argument(
+        "root",
+        nargs="?",
+        metavar="ROOT",
+        help="the folder (or zip) that holds the exams; also one in a store, such as s3://bucket/folder (extra remote)",
+    )
     parser.add_argument(
         "--list",
         type=Path,
         metavar="FILE",
-        help="instead of ROOT: a .csv or .parquet table whose column `path` names the exams; its other columns are "
-        "copied into the result",
+        help="instead of ROOT: a .csv or .parquet table whose column `path` names the exams (paths or URLs); its other "
+        "columns are copied into the result",
     )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="RESULTS", help="the folder for the results")
     parser.add_argument(
@@ -103,9 +108,11 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.cohort.run import Again, Cohort, forget_leftovers, run_cohort
     from cinesax.cohort.stores import stores_beside
     from cinesax.cohort.work import CarriedNetwork, ExamWork, Options, network_of, recipe_of, shipped_or
+    from cinesax.files.remote import is_remote
 
     if args.address is not None and args.engine != "ray":
         raise UsageError("--address needs --engine ray")
+    _refuse_urls(args)
     limits = _limits(args)
     engine, threads = _engine(args)
     outputs = _outputs(args.outputs)
@@ -113,8 +120,8 @@ def run(args: argparse.Namespace) -> None:
     if args.label is not None:
         check_label(args.label, listed)
     results = args.out.expanduser().resolve()
-    root = None if args.root is None else args.root.expanduser().absolute()
-    if root is not None and results == root.resolve():
+    root = None if args.root is None else _root(args.root)
+    if root is not None and not is_remote(root) and results == root.resolve():
         raise UsageError(f"{args.out} is the folder of the exams: give another folder for the results")
     model = None if args.model is None else args.model.expanduser().resolve()
     options = Options(model, BaseRule(args.base), args.unvalidated, outputs, threads=threads)
@@ -136,6 +143,24 @@ def run(args: argparse.Namespace) -> None:
             raise
     forget_leftovers(results)
     _conclude(results, _tabulate(work, args.label, stores))
+
+
+def _root(text: str) -> Path:
+    from cinesax.files.remote import is_url, place_of
+
+    return place_of(text) if is_url(text) else Path(text).expanduser().absolute()
+
+
+def _refuse_urls(args: argparse.Namespace) -> None:
+    """Refuse URLs for all but the exams. argparse has made paths of them, which have lost a slash."""
+    from cinesax.files.remote import is_remote
+
+    given = {"-o": [args.out], "--list": [args.list], "--model": [args.model], "--reader": args.reader or []}
+    for option, paths in given.items():
+        if any(path is not None and is_remote(path) for path in paths):
+            raise UsageError(
+                f"{option} must be on this machine or on a shared file system; only exams can be in a store such as S3"
+            )
 
 
 def _engine(args: argparse.Namespace) -> "tuple[Engine, int]":

@@ -5,15 +5,11 @@ run can neither lose a row nor count one twice.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
-
-from cinesax.cohort.planning.group import below, fingerprint
-from cinesax.cohort.planning.plan import Kind, Planned
-from cinesax.core.cine import StoredFile
 
 SCHEMA = "cinesax/receipt/1"
 RECEIPT_NAME = "receipt.json"
@@ -38,6 +34,8 @@ class Reason(StrEnum):
     """A file was changed while the exam was read."""
     GONE = "gone"
     """A planned file no longer exists: on a disconnected share, for example."""
+    UNREACHABLE = "unreachable"
+    """The store of the exam cannot be reached, or denies access."""
     BUG = "bug"
 
 
@@ -55,11 +53,14 @@ EXIT_CODES = {
     Reason.KILLED: 137,
     Reason.CHANGED: 3,
     Reason.GONE: 3,
+    Reason.UNREACHABLE: 3,
     Reason.BUG: 1,
 }
 """Exit codes of `cinesax analyze`; for limits and crashes those of shells: 124 time limit, 137 killed, 139 crashed."""
 
-PASSING = frozenset((Reason.NOT_WRITTEN, Reason.KILLED, Reason.CHANGED, Reason.GONE, Reason.MISSING_EXTRA))
+PASSING = frozenset(
+    (Reason.NOT_WRITTEN, Reason.KILLED, Reason.CHANGED, Reason.GONE, Reason.UNREACHABLE, Reason.MISSING_EXTRA)
+)
 """Reasons that do not lie in the exam: the next run analyzes it again without being asked."""
 
 
@@ -163,30 +164,3 @@ def write_receipt(receipt: Receipt, folder: Path) -> None:
         stream.flush()
         # After a power cut, a receipt must not exist without its text.
         os.fsync(stream.fileno())
-
-
-def inputs_of(planned: Planned) -> str:
-    """The present fingerprint of an exam's files; it equals that of the plan if no file has changed.
-
-    Raises:
-        OSError: a file no longer exists.
-    """
-    if planned.kind is Kind.OTHER:
-        return ""
-    files: Iterable[StoredFile] = planned.files or (StoredFile(file) for file in _files_at(planned.root))
-    stamps: dict[Path, tuple[int, int]] = {}
-    parts = []
-    for file in files:
-        if file.path not in stamps:
-            info = file.path.stat()
-            stamps[file.path] = info.st_size, info.st_mtime_ns
-        parts.append((below(file.path, planned.top), file.member or "", *stamps[file.path]))
-    return fingerprint(parts)
-
-
-def _files_at(root: Path) -> list[Path]:
-    from cinesax.formats.nifti import is_nifti
-
-    if not root.is_dir():
-        return [root]
-    return sorted((path for path in root.iterdir() if is_nifti(path)), key=lambda path: os.fsencode(path.name))

@@ -5,6 +5,7 @@ engine, one exam at a time           exams/CASE/ with its receipt, complete or n
 receipts -> table, page              the same rows, after however many runs
 """
 
+import errno
 import os
 import secrets
 import shutil
@@ -26,6 +27,8 @@ from cinesax.cohort.stores import Stores, read_stores
 from cinesax.cohort.work import ExamWork, failure, keep_failure
 from cinesax.core.errors import CinesaxError, InputError, OutputError, UsageError
 from cinesax.engines.work import Engine, Limits, Loss, Outcome
+from cinesax.files.remote import RemoteError, is_remote, look, shown
+from cinesax.files.temporary import remove_lost
 
 _LOSSES = {
     Loss.MEMORY: Reason.MEMORY,
@@ -91,7 +94,7 @@ class Cohort:
 
     Attributes:
         results: the folder of results.
-        root: the folder that holds the exams; None with a list.
+        root: the folder that holds the exams, or its place in a store; None with a list.
         listed: the exams of a list.
         stores: the stores of `cinesax view` with the work of readers.
     """
@@ -142,6 +145,8 @@ def run_cohort(
             close = getattr(outcomes, "close", None)
             if close is not None:
                 close()
+            with suppress(OSError):
+                remove_lost()
     return progress
 
 
@@ -170,8 +175,8 @@ def check_results(results: Path) -> list[Path]:
 def make_plan(cohort: Cohort, report: Callable[[int], None]) -> None:
     """Find all exams, and replace the last plan."""
     folder = cohort.results / ".cohort"
-    if cohort.root is not None and not cohort.root.exists():
-        raise InputError(f"{cohort.root} does not exist: give the folder that holds the exams")
+    if cohort.root is not None:
+        _check_root(cohort.root)
     draft = folder / f"plan-{secrets.token_hex(4)}.sqlite"
     try:
         plan = Plan(draft)
@@ -194,11 +199,23 @@ def make_plan(cohort: Cohort, report: Callable[[int], None]) -> None:
         draft.unlink(missing_ok=True)
 
 
+def _check_root(root: Path) -> None:
+    try:
+        if is_remote(root):
+            look(root)
+            return
+    except RemoteError as error:
+        if error.errno != errno.ENOENT:
+            raise InputError(f"{shown(root)} cannot be read: {error.strerror}") from error
+    if not root.exists():
+        raise InputError(f"{shown(root)} does not exist: give the folder that holds the exams")
+
+
 def _no_exam(cohort: Cohort, plan: Plan) -> str:
     """What to say where nothing below the root is an exam; "" where something is, or where a list names paths."""
     if plan.count() and (cohort.root is None or plan.holds_images()):
         return ""
-    message = f"there is no exam below {cohort.root or 'the paths of the list'}"
+    message = f"there is no exam below {'the paths of the list' if cohort.root is None else shown(cohort.root)}"
     unreadable = next(plan.exams(), None)
     if unreadable is None:
         return message

@@ -17,6 +17,7 @@ from cinesax.cohort.receipt import Cell, Recipe
 from cinesax.cohort.rows import Row, rows
 from cinesax.cohort.stores import NO_STORES, Stores
 from cinesax.core.errors import OutputError
+from cinesax.files.remote import shown
 from cinesax.files.stored_files import replacing
 
 CSV_NAME = "cohort.csv"
@@ -170,7 +171,7 @@ def _names(path: Path, label: str | None) -> Iterator[Take]:
             planned = row.planned
             labels = {"patient-id": planned.patient_id, "folder": planned.place, None: ""}
             named = labels[label] if label in labels else planned.columns.get(label or "", "")
-            writer.writerow([row.key, named, str(planned.root)])
+            writer.writerow([row.key, named, shown(planned.root)])
 
         yield take
         _flush(stream)

@@ -1,9 +1,7 @@
 """The work of a worker process on one exam: analyze it, and write its folder with a receipt."""
 
 import errno
-import getpass
 import hashlib
-import os
 import re
 import secrets
 import shutil
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from cinesax._version import __version__
 from cinesax.cohort.picture import PICTURE_NAME, write_picture
 from cinesax.cohort.place import install
+from cinesax.cohort.planning.inputs import ChangedError, Here, fetched, inputs_of, refuse_change
 from cinesax.cohort.planning.plan import Kind, Planned
 from cinesax.cohort.receipt import (
     EXIT_CODES,
@@ -28,7 +27,6 @@ from cinesax.cohort.receipt import (
     Recipe,
     Status,
     Written,
-    inputs_of,
     read_receipt,
     write_receipt,
 )
@@ -44,6 +42,8 @@ from cinesax.core.errors import (
     UsageError,
 )
 from cinesax.core.presence import BaseRule
+from cinesax.files.remote import RemoteError, is_remote
+from cinesax.files.temporary import own_place
 
 if TYPE_CHECKING:
     from cinesax.core.analysis import Analysis
@@ -61,6 +61,7 @@ OUTPUTS = {
 """The outputs that a user can choose, and their names in an exam's folder."""
 DEFAULT_OUTPUTS = ("report", "csv", "segmentation", "contours", "picture")
 _GONE = frozenset((errno.ENOENT, errno.ESTALE, errno.EIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV, errno.ENXIO))
+_GONE_WORDS = "a file of the exam no longer exists"
 # From the most specific class to the most general.
 _REASONS: tuple[tuple[type[CinesaxError], Reason], ...] = (
     (NoShortAxisError, Reason.NO_SHORT_AXIS),
@@ -135,8 +136,7 @@ class CarriedNetwork:
         digest = hashlib.sha256()
         for name, content in sorted(self.files.items()):
             digest.update(f"{name} {len(content)} ".encode() + content)
-        place = Path(tempfile.gettempdir()) / f"cinesax-{getattr(os, 'getuid', getpass.getuser)()}"
-        place.mkdir(mode=0o700, exist_ok=True)
+        place = own_place()
         folder = place / digest.hexdigest()[:16]
         if not self._lies_in(folder):
             stage = Path(tempfile.mkdtemp(dir=place))
@@ -189,32 +189,46 @@ class _Exams:
         start, stage = time.perf_counter(), None
         try:
             stage = stage_of(self.work.results, planned.key)
-            receipt = self._done(planned, stage, start)
+            with fetched(planned) as here:
+                receipt = self._tried(here, stage, start)
         except MemoryError:
             raise  # the process may be damaged: the engine starts a new one, and the parent writes the receipt
         except (CinesaxError, OSError) as error:
-            receipt = failure(planned, self.work.recipe, *_why(error, planned), seconds=time.perf_counter() - start)
-            # If the stage is gone, the cluster took this node for lost and gave the exam to another one.
-            if stage is None or stage.is_dir():
-                keep_failure(receipt, self.work.results)
+            receipt = self._failed(Here(planned, planned.fingerprint, planned), error, stage, start)
         finally:
             if stage is not None:
                 shutil.rmtree(stage, ignore_errors=True)
         return receipt
 
-    def _done(self, planned: Planned, stage: Path, start: float) -> Receipt:
+    def _tried(self, here: Here, stage: Path, start: float) -> Receipt:
+        """Analyze what is here, or say why that failed."""
+        try:
+            return self._done(here, stage, start)
+        except (CinesaxError, OSError) as error:
+            return self._failed(here, error, stage, start)
+
+    def _failed(self, here: Here, error: Exception, stage: Path | None, start: float) -> Receipt:
+        seconds = time.perf_counter() - start
+        receipt = failure(here.planned, self.work.recipe, *_why(error, here), seconds=seconds)
+        # If the stage is gone, the cluster took this node for lost and gave the exam to another one.
+        if stage is None or stage.is_dir():
+            keep_failure(receipt, self.work.results)
+        return receipt
+
+    def _done(self, here: Here, stage: Path, start: float) -> Receipt:
         from cinesax.analyze import analyze
         from cinesax.results.privacy import pseudonymise
 
-        before = inputs_of(planned)
-        analysis = analyze(_cine(planned), segmenter=self.segmenter)
-        _refuse_change(planned, before)
+        planned = here.planned
+        analysis = analyze(_cine(here), segmenter=self.segmenter)
+        if not here.is_copy:
+            refuse_change(planned, here.inputs)
         shown = pseudonymise(analysis)
         folder = self._write(stage, analysis, shown)
         receipt = Receipt(
             key=planned.key,
             status=Status.DONE,
-            inputs=before,
+            inputs=here.inputs,
             recipe=self.work.recipe,
             values=values_of(shown, planned),
             findings=tuple(Doubt(f.code.value, f.severity.value, f.message, f.phase, f.slice) for f in shown.findings),
@@ -243,32 +257,28 @@ class _Exams:
         return folder
 
 
-def _cine(planned: Planned) -> "Cine":
+def _cine(here: Here) -> "Cine":
     from cinesax.inputs import open_cine, open_stored
 
-    if planned.kind is Kind.DICOM:
-        return open_stored(planned.root, planned.files)
-    return open_cine(planned.root)
+    local = here.local
+    cine = open_stored(local.root, local.files) if local.kind is Kind.DICOM else open_cine(local.root)
+    # Where the copy is says nothing.
+    return replace(cine, source=replace(cine.source, paths=())) if here.is_copy else cine
 
 
-class ChangedError(InputError):
-    """A file was changed while the exam was read."""
-
-
-def _refuse_change(planned: Planned, before: str) -> None:
-    if inputs_of(planned) != before:
-        raise ChangedError("a file of the exam was changed while it was read: run the same command again")
-
-
-def _why(error: Exception, planned: Planned) -> tuple[Reason, str]:
+def _why(error: Exception, here: Here) -> tuple[Reason, str]:
     """The reason for a failure, and the message without names."""
-    message = cleaned(str(error), planned)
+    message = cleaned(str(error), here.local)
     if isinstance(error, ChangedError):
         return Reason.CHANGED, message
+    if isinstance(error, RemoteError):
+        gone_there = error.errno == errno.ENOENT
+        return (Reason.GONE, _GONE_WORDS) if gone_there else (Reason.UNREACHABLE, str(error.strerror))
     try:
-        inputs_of(planned)
+        if not is_remote(here.planned.root):
+            inputs_of(here.planned)
     except OSError as gone:
-        return Reason.GONE, f"a file of the exam no longer exists ({gone.strerror})"
+        return Reason.GONE, f"{_GONE_WORDS} ({gone.strerror})"
     if isinstance(error, OSError):
         reason = Reason.GONE if error.errno in _GONE else Reason.NOT_WRITTEN
         return reason, f"{error.strerror or type(error).__name__}"
@@ -331,8 +341,9 @@ def written(path: Path) -> Written:
 def failure(planned: Planned, recipe: Recipe, reason: Reason, message: str, *, seconds: float = 0.0) -> Receipt:
     """The receipt of an exam without values."""
     inputs = planned.fingerprint
-    with suppress(OSError):
-        inputs = inputs_of(planned)
+    if not is_remote(planned.root):  # a store that failed might fail again, and slowly
+        with suppress(OSError):
+            inputs = inputs_of(planned)
     return Receipt(
         key=planned.key,
         status=Status.FAILED,

@@ -9,16 +9,17 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cinesax.cohort.planning.keys import SEPARATOR, give_keys
 from cinesax.cohort.planning.plan import Kind, Plan
 from cinesax.core.cine import StoredFile
+from cinesax.files.remote import as_file
 from cinesax.files.stored_files import opener
 from cinesax.formats.nifti import names
 
-_FEWEST_PHASES, _FEWEST_SLICES = 3, 3
+_FEWEST_PHASES = 3
 _NAMED_IMAGES = " OR ".join(f"CAST(name AS TEXT) LIKE '%{suffix}'" for suffix in (".dcm", ".dicom", ".ima", ".zip"))
 _ZIP = "(member = '' AND CAST(name AS TEXT) LIKE '%.zip')"
 
@@ -174,13 +175,12 @@ def _same(first: dict[str, StoredFile], second: dict[str, StoredFile]) -> bool:
     """Whether two folders hold the same image for a common UID."""
     instance = min(first.keys() & second.keys())
     digests = []
-    with opener() as open_file:
-        for file in (first[instance], second[instance]):
-            try:
-                with open_file(file) as stream:
-                    digests.append(hashlib.sha256(stream.read()).hexdigest())
-            except OSError:
-                return False
+    for file in (first[instance], second[instance]):
+        try:
+            with as_file(file.path) as path, opener() as open_file, open_file(replace(file, path=path)) as stream:
+                digests.append(hashlib.sha256(stream.read()).hexdigest())
+        except OSError:
+            return False
     return digests[0] == digests[1]
 
 
@@ -191,13 +191,12 @@ def _of_nifti(plan: Plan) -> Iterator[_Group]:
     )
     for scope, folder in plan.snapshot(query):
         where = "scope = ? AND folder = ? AND kind = 'nifti'"
-        rows = plan.rows(f"SELECT name FROM files WHERE {where} ORDER BY name", (scope, folder))
+        rows = plan.rows(f"SELECT name, instance FROM files WHERE {where} ORDER BY name", (scope, folder))
         home = Path(os.fsdecode(folder))
-        images = [home / os.fsdecode(name) for (name,) in rows]
-        images = [image for image in images if not names.is_labels(image)]
-        phases = {image: _phases(image) for image in images}
-        whole = [image for image in images if (phases[image] or 0) >= _FEWEST_PHASES]
-        unreadable = [image for image in images if phases[image] is None]
+        phases = {home / os.fsdecode(name): number for name, number in rows}
+        images = [image for image in phases if not names.is_labels(image)]
+        whole = [image for image in images if int(phases[image] or 0) >= _FEWEST_PHASES]
+        unreadable = [image for image in images if not phases[image]]
         alone = len(whole) > 1 or len(images) == 1 or len(whole) + len(unreadable) == len(images)
         if images and (not alone or not whole) and len(images) > 1:
             base = _by_path(plan, scope, home)
@@ -209,17 +208,6 @@ def _of_nifti(plan: Plan) -> Iterator[_Group]:
             yield _Group(
                 scope, Kind.NIFTI, image, base, "", where=f"{where} AND name = ?", values=(scope, folder, name)
             )
-
-
-def _phases(path: Path) -> int | None:
-    """How many phases a NIfTI file has that is a cine by itself; 0 for others, None for what cannot be read."""
-    import nibabel as nib
-
-    try:
-        shape = nib.load(path).shape  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - whatever is wrong with it, its reader says so
-        return None
-    return int(shape[3]) if len(shape) == 4 and min(shape[:3]) >= _FEWEST_SLICES else 0
 
 
 def _attach_directories(plan: Plan) -> Iterator[_Group]:

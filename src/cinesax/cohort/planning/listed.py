@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cinesax.core.errors import InputError, MissingExtraError, UsageError, install_hint
+from cinesax.files.remote import is_url, place_of
 
 _PATH_COLUMNS = ("path", "folder", "file", "exam", "filename")
 
@@ -15,8 +16,8 @@ class Listed:
     """One row of a list.
 
     Attributes:
-        path: the path of the exam.
-        name: the path as written in the list.
+        path: the path of the exam, or its place in a store.
+        name: the path or URL as written in the list.
         columns: the other cells, by column.
     """
 
@@ -26,13 +27,14 @@ class Listed:
 
 
 def read_list(path: Path) -> tuple[Listed, ...]:
-    """Read a list; relative paths start at the folder of the list.
+    """Read a list of paths and URLs; relative paths start at the folder of the list.
 
     The column of paths is called path, folder, file, exam or filename; otherwise it is the first column.
 
     Raises:
         InputError: the file does not exist or is not a table, or a path is listed twice.
-        MissingExtraError: the list is a Parquet file, and pyarrow is missing.
+        UsageError: a URL that cannot be read.
+        MissingExtraError: the list is a Parquet file, and pyarrow is missing; or a package that reads its URLs is.
     """
     rows = list(table_rows(path, "list of exams"))
     if not rows:
@@ -47,7 +49,8 @@ def read_list(path: Path) -> tuple[Listed, ...]:
         if name in listed:
             raise InputError(f"{path}, row {number}: {name} is listed twice")
         others = {other: value for other, value in row.items() if other != column}
-        listed[name] = Listed(path.parent / Path(name).expanduser(), name, others)
+        place = place_of(name) if is_url(name) else path.absolute().parent / Path(name).expanduser()
+        listed[name] = Listed(place, name, others)
     return tuple(listed.values())
 
 

@@ -37,6 +37,8 @@ _EXAMS = (
     "SELECT id, kind, exams.root, fingerprint, patient, exams.scope, files, bytes, copies, columns, name, scopes.root "
     "FROM exams JOIN scopes USING (scope)"
 )
+# What an error may have hidden is read again; of NIfTI, earlier versions did not keep the phases.
+_READABLE = "kind != 'other' AND (kind != 'nifti' OR instance != '')"
 _INDICES = (
     "CREATE INDEX of_study ON files (study, patient, scope, kind)",
     "CREATE INDEX of_exam ON files (exam)",
@@ -77,7 +79,8 @@ class Known:
 
     Attributes:
         kind: the kind of the file.
-        study, patient, instance: StudyInstanceUID, PatientID, SOPInstanceUID; "" if missing.
+        study, patient, instance: StudyInstanceUID, PatientID, SOPInstanceUID; "" if missing. Of NIfTI, `instance` is
+            the number of phases (see `planning.kinds.phases_of`).
     """
 
     kind: FileKind
@@ -93,7 +96,8 @@ class Seen:
     Attributes:
         scope: the number of the root above the file: 0, or the row of a list.
         file: the place of the file.
-        size, mtime_ns: size and time of the file, or of the zip that holds it.
+        size, mtime_ns: size and time of the file, or of the zip that holds it; of an object in a store its size and the
+            number of its version.
         known: what is known of the file.
     """
 
@@ -112,7 +116,7 @@ class Planned:
         key: the name of the exam in the cohort: pseudonymous, the same in every run.
         kind: the kind of the exam.
         root: the folder or file that holds all of it.
-        files: for DICOM, the files that belong to it.
+        files: the files that belong to it.
         fingerprint: a hash of names, sizes and times of its files, from when it was planned.
         patient_id: for DICOM, PatientID; "" if missing.
         scope: the number of the root above the exam.
@@ -177,16 +181,35 @@ class Plan:
         self._base.execute("BEGIN")
 
     def known(self, folder: Path, name: str, member: str, stamp: tuple[int, int]) -> Known | None:
-        """What an earlier plan knows of a file, if size and time are the same."""
+        """What an earlier plan knows of a file, if size and time are the same and it could be read."""
         try:
             row = self._base.execute(
                 "SELECT kind, study, patient, instance FROM earlier.files WHERE folder = ? AND name = ? AND member = ? "
-                "AND size = ? AND mtime = ? LIMIT 1",
+                f"AND size = ? AND mtime = ? AND {_READABLE} LIMIT 1",
                 (os.fsencode(folder), os.fsencode(name), member, *stamp),
             ).fetchone()
         except sqlite3.DatabaseError:
             return None
         return None if row is None else Known(FileKind(row[0]), *row[1:])
+
+    def known_members(self, archive: Path, stamp: tuple[int, int]) -> list[tuple[StoredFile, Known]]:
+        """The members of a zip in an earlier plan, if its size and time are the same; none if that had no such zip."""
+        try:
+            rows = self._base.execute(
+                "SELECT DISTINCT member, kind, study, patient, instance FROM earlier.files WHERE folder = ? "
+                "AND name = ? AND member != '' AND size = ? AND mtime = ?",
+                (os.fsencode(archive.parent), os.fsencode(archive.name), *stamp),
+            ).fetchall()
+        except sqlite3.DatabaseError:
+            return []
+        return [(StoredFile(archive, member), Known(FileKind(kind), *ids)) for member, kind, *ids in rows]
+
+    def refuse(self, scope: int, path: Path) -> None:
+        """Plan a path as an exam; reading it will fail and give the reason."""
+        self.change(
+            "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, '', '', 0, 0, 0)",
+            (f"path {os.fsencode(path).hex()}", scope, Kind.OTHER.value, os.fsencode(path)),
+        )
 
     def add_scope(self, scope: int, root: Path, name: str = "", columns: Mapping[str, str] | None = None) -> None:
         """Add a root that holds exams.
@@ -280,7 +303,7 @@ class Plan:
             key,
             Kind(kind),
             Path(os.fsdecode(root)),
-            self.files_of(key) if with_files and kind == Kind.DICOM else (),
+            self.files_of(key) if with_files else (),
             fingerprint,
             patient_id=patient,
             scope=scope,

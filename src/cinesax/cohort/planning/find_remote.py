@@ -1,0 +1,190 @@
+"""Find the objects below a place in a store.
+
+Folders are listed several at a time. The first bytes of new objects are read, hundreds at a time; only zips are fetched
+whole, for their tables of contents.
+"""
+
+import errno
+import io
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from cinesax.cohort.planning.kinds import (
+    SMALLEST_ZIP_BYTES,
+    ZIP_STARTS,
+    is_nifti_name,
+    kind_by_content,
+    kind_by_name,
+    kind_of,
+    members_of,
+    phases_of,
+)
+from cinesax.cohort.planning.plan import FileKind, Known, Plan, Seen
+from cinesax.core.cine import StoredFile
+from cinesax.core.errors import InputError
+from cinesax.dicom.read.header import NotDicomError, refuse_other_files
+from cinesax.files.remote import (
+    Entry,
+    Listing,
+    RemoteError,
+    as_file,
+    beginnings,
+    is_concurrent,
+    list_folder,
+    look,
+    shown,
+)
+from cinesax.files.stored_files import MAX_ARCHIVE_BYTES, opener
+
+_RESULT = "analysis.json"
+_BEGINNING_BYTES = 16 * 1024
+_AT_ONCE = 256
+_LISTINGS_AT_ONCE = 16
+_ONE_OBJECT = (errno.ENOENT, errno.EACCES)
+"""Errors that concern one object or folder; others concern all of the store."""
+
+
+class RemoteWalk:
+    """One walk below a place in a store.
+
+    Args:
+        root: a folder or an object.
+        plan: the plan that knows earlier walks.
+        scope: the number of the root.
+    """
+
+    def __init__(self, root: Path, plan: Plan, scope: int) -> None:
+        self._root, self._plan, self._scope = root, plan, scope
+
+    def files(self) -> Iterator[Seen]:
+        """Every file below the root.
+
+        Raises:
+            InputError: the store cannot be reached.
+        """
+        try:
+            root = look(self._root)
+        except RemoteError as error:
+            self._refuse(self._root, error)
+            return
+        if not root.is_folder:
+            yield from self._objects(self._root.parent, [root])
+            return
+        threads = _LISTINGS_AT_ONCE if is_concurrent(self._root) else 1
+        folders, waiting = [self._root], deque[tuple[Path, Future[Listing]]]()
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                while folders or waiting:
+                    while folders and len(waiting) < threads:
+                        folder = folders.pop()
+                        waiting.append((folder, pool.submit(list_folder, folder)))
+                    folder, listing = waiting.popleft()
+                    yield from self._listed(folder, listing, folders)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _listed(self, folder: Path, listing: "Future[Listing]", folders: list[Path]) -> Iterator[Seen]:
+        try:
+            found = listing.result()
+        except RemoteError as error:
+            self._refuse(folder, error)
+            return
+        if any(entry.name == _RESULT for entry in found.entries):
+            return  # a folder of results, whose label file is not an exam
+        if found.has_odd_names:
+            self._plan.refuse(self._scope, folder)
+        entries = [entry for entry in found.entries if not entry.name.startswith(".")]
+        folders += reversed([folder / entry.name for entry in entries if entry.is_folder])
+        yield from self._objects(folder, [entry for entry in entries if not entry.is_folder])
+
+    def _objects(self, folder: Path, entries: list[Entry]) -> Iterator[Seen]:
+        """The objects of a folder; only the new ones are read."""
+        new: list[Entry] = []
+        for entry in entries:
+            stamp, place = (entry.size, entry.version), folder / entry.name
+            known = self._plan.known(folder, entry.name, "", stamp)
+            members = [] if known else self._plan.known_members(place, stamp)
+            if known is None and not members and not is_nifti_name(entry.name):
+                known = kind_by_name(entry.name, entry.size)
+            if known is not None:
+                yield Seen(self._scope, StoredFile(place), *stamp, known)
+            elif members:
+                yield from (Seen(self._scope, member, *stamp, kind) for member, kind in members)
+            else:
+                new.append(entry)
+        for start in range(0, len(new), _AT_ONCE):
+            some = new[start : start + _AT_ONCE]
+            first = beginnings([folder / entry.name for entry in some], _BEGINNING_BYTES)
+            for entry, beginning in zip(some, first, strict=True):
+                place, nifti = folder / entry.name, is_nifti_name(entry.name)
+                try:
+                    yield from self._new(place, entry, beginning, nifti=nifti)
+                except RemoteError as error:
+                    if error.errno not in _ONE_OBJECT:
+                        raise self._ended(error) from error
+                    kind = Known(FileKind.NIFTI if nifti else FileKind.OTHER)
+                    yield Seen(self._scope, StoredFile(place), entry.size, entry.version, kind)
+
+    def _new(self, place: Path, entry: Entry, beginning: bytes | RemoteError, *, nifti: bool) -> Iterator[Seen]:
+        """What a new object is.
+
+        Raises:
+            RemoteError: it cannot be read.
+        """
+        if isinstance(beginning, RemoteError):
+            raise beginning
+        stamp = entry.size, entry.version
+        if beginning[:4] in ZIP_STARTS and entry.size >= SMALLEST_ZIP_BYTES:
+            yield from self._members(place, stamp)
+            return
+        known = _known_nifti(place, beginning) if nifti else _known(place, entry.size, beginning)
+        yield Seen(self._scope, StoredFile(place), *stamp, known)
+
+    def _members(self, place: Path, stamp: tuple[int, int]) -> Iterator[Seen]:
+        if stamp[0] > MAX_ARCHIVE_BYTES:
+            self._plan.refuse(self._scope, place)
+            return
+        try:
+            with as_file(place) as path:
+                for member, kind in members_of(path, stamp[0]):
+                    yield Seen(self._scope, replace(member, path=place), *stamp, kind)
+        except InputError:
+            self._plan.refuse(self._scope, place)
+
+    def _refuse(self, place: Path, error: RemoteError) -> None:
+        """Plan a place as an exam; reading it will fail and give the reason."""
+        if error.errno not in _ONE_OBJECT:
+            raise self._ended(error) from error
+        self._plan.refuse(self._scope, place)
+
+    def _ended(self, error: OSError) -> InputError:
+        return InputError(f"{shown(self._root)} cannot be read: {error.strerror}; then repeat the same command")
+
+
+def _known(place: Path, size: int, beginning: bytes) -> Known:
+    known = kind_by_content(place.name, io.BytesIO(beginning))
+    try:
+        refuse_other_files(io.BytesIO(beginning))
+    except NotDicomError:
+        return known
+    incomplete = known.kind is FileKind.OTHER or (known.kind is FileKind.DICOM and not known.study)
+    if size <= len(beginning) or not incomplete:
+        return known
+    # Its first elements are longer, or it is deflated.
+    with as_file(place) as path, opener() as open_file:
+        return kind_of(StoredFile(path), size, open_file)
+
+
+def _known_nifti(place: Path, beginning: bytes) -> Known:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / place.name
+        path.write_bytes(beginning)
+        phases = phases_of(path)
+    if not phases and len(beginning) >= _BEGINNING_BYTES:  # a header with long extensions
+        with as_file(place) as whole:
+            phases = phases_of(whole)
+    return Known(FileKind.NIFTI, instance=phases)

@@ -1,0 +1,320 @@
+"""Exams in a store: a real S3 server on this machine gives the table that the same files give."""
+
+import csv
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+import crowd
+from cinesax.cli.main import main
+from cinesax.cohort.receipt import read_receipt
+from cinesax.engines.work import Limits, Outcome, Result, Setup, Task
+from cinesax.files import remote
+from cinesax.files.remote import place_of, shown
+from cinesax.files.temporary import own_place, remove_lost, temporary_folder
+
+pytest.importorskip("s3fs", reason="needs s3fs (the extra remote)")
+moto = pytest.importorskip("moto.server", reason="needs moto with flask, which are S3 on this machine")
+
+
+@dataclass(frozen=True)
+class S3:
+    """A server, and a bucket on it."""
+
+    address: str
+    files: Any
+
+    def allow_only(self, requests: str) -> None:
+        """After so many requests, refuse the credentials of this test."""
+        request = urllib.request.Request(f"{self.address}/moto-api/reset-auth", requests.encode())
+        request.add_header("Content-Type", "text/plain")
+        urllib.request.urlopen(request).close()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    import s3fs
+
+    server = moto.ThreadedMotoServer("127.0.0.1", 0)
+    with pytest.MonkeyPatch.context() as patch:
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        server.start()
+        address = "http://{}:{}".format(*server.get_host_and_port())
+        _visit(patch, address)
+        files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+        files.mkdir("exams")
+        yield S3(address, files)
+        server.stop()
+
+
+def _visit(patch: pytest.MonkeyPatch, address: str) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
+    for name, value in {
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        patch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True)
+def lent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files."""
+    (tmp_path / "lent").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "lent"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return tmp_path / "lent"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exams of all kinds, good and bad; no links, which no store has."""
+    folder = tmp_path_factory.mktemp("remote") / "root"
+    crowd.exam(folder / "good" / "p000", 1)
+    shutil.copytree(folder / "good" / "p000", folder / "good" / "z copy")
+    crowd.exam(folder / "bad" / "no cine", 2, phases=1)
+    crowd._packed(folder / "bad")
+    (folder / "bad" / "empty").mkdir()
+    for number in range(3):
+        (folder / "bad" / "empty" / f"IM{number}").touch()
+    (folder / "nifti").mkdir()
+    image = nib.Nifti1Image(np.ones((16, 16, 4, 5), dtype=np.int16), np.diag([1.5, 1.5, 8.0, 1.0]))
+    nib.save(image, folder / "nifti" / "p.nii.gz")
+    (folder / "nifti" / "p.json").write_text(json.dumps({"RepetitionTime": 0.04}))
+    (folder / "nifti" / "damaged.nii").write_text("a text")
+    return folder
+
+
+def rows(results: Path) -> dict[str, dict[str, str]]:
+    with (results / "names.csv").open(newline="") as stream:
+        names = {row["exam"]: row["label"] for row in csv.DictReader(stream)}
+    with (results / "cohort.csv").open(newline="") as stream:
+        return {names.get(row["exam"], row["exam"]): row for row in csv.DictReader(stream)}
+
+
+def test_the_table_is_that_of_the_same_files(s3: S3, root: Path, tmp_path: Path, lent: Path) -> None:
+    s3.files.put(str(root), "exams/all", recursive=True)
+    s3.files.pipe_file("exams/all/.hidden/x.dcm", b"not looked at")
+    results, url = tmp_path / "out", "s3://exams/all"
+    crowd.go(place_of(f"{url}/"), results, outputs=("dicom",))
+    crowd.go(root, tmp_path / "local", outputs=("dicom",))
+    assert (results / "cohort.csv").read_bytes() == (tmp_path / "local" / "cohort.csv").read_bytes()
+    assert {row["reason"] for row in rows(results).values()} == {"", "cannot-be-read", "no-short-axis"}
+    assert sum(row["copies_left_out"] == "9" for row in rows(results).values()) == 1
+    with (results / "names.csv").open(newline="") as stream:
+        places = {row["label"]: row["path"] for row in csv.DictReader(stream)}
+    assert places["good/p000"] == f"{url}/good/p000" and places["bad/one.zip"] == f"{url}/bad/one.zip"
+    # No copy is left, and no result tells where it was.
+    assert not list(lent.rglob("lent-*"))
+    assert not [path for path in results.rglob("*.json") if str(lent) in path.read_text()]
+
+
+def test_a_worker_that_is_ended_leaves_no_copy(s3: S3, tmp_path: Path, lent: Path) -> None:
+    crowd.exam(tmp_path / "loop", 1, description="LOOP")
+    s3.files.put(str(tmp_path / "loop"), "exams/worker/loop", recursive=True)
+    crowd.go(place_of("s3://exams/worker"), tmp_path / "out", jobs=1)
+    assert rows(tmp_path / "out")["loop"]["reason"] == "time"
+    assert not list(lent.rglob("lent-*"))
+
+
+def test_what_has_not_changed_is_not_read_again(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd.fill_simply(tmp_path / "root", good=3)
+    shutil.make_archive(str(tmp_path / "root" / "zipped"), "zip", tmp_path / "root" / "p001")
+    shutil.rmtree(tmp_path / "root" / "p001")
+    s3.files.put(str(tmp_path / "root"), "exams/again", recursive=True)
+    place, results = place_of("s3://exams/again"), tmp_path / "out"
+    assert crowd.go(place, results).done == 3
+    text = (results / "cohort.csv").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("cinesax.files.remote.fetch", lambda files: pytest.fail("fetched again"))
+        patch.setattr("cinesax.cohort.planning.inputs.fetch", lambda files: pytest.fail("fetched again"))
+        patch.setattr(
+            "cinesax.cohort.planning.find_remote.beginnings", lambda places, count: [pytest.fail("read")] * len(places)
+        )
+        assert crowd.go(place, results).up_to_date == 4
+    assert (results / "cohort.csv").read_bytes() == text
+    one = min(s3.files.ls("exams/again/p000", refresh=True))
+    s3.files.pipe_file(one, s3.files.cat_file(one) + b"\0\0")
+    s3.files.rm("exams/again/p002", recursive=True)
+    assert crowd.go(place, results).done == 1
+    assert rows(results)["zipped.zip"]["status"] == "done"
+    assert [row["status"] for row in rows(results).values() if row["input_missing"] == "1"] == ["done"]
+
+
+class Meanwhile(crowd.InThisProcess):
+    """Something happens between the plan and the first exam."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        self.happens = happens
+
+    def run(
+        self, setup: Setup[Task, Result], tasks: Iterable[Task | None], limits: Limits
+    ) -> Iterator[Outcome[Task, Result]]:
+        self.happens()
+        yield from super().run(setup, tasks, limits)
+
+
+def test_an_exam_that_cannot_be_fetched_is_a_row_and_the_next_one_goes_on(
+    s3: S3, tmp_path: Path, lent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd.fill_simply(tmp_path / "root", good=4)
+    s3.files.put(str(tmp_path / "root"), "exams/lost", recursive=True)
+    place, results = place_of("s3://exams/lost"), tmp_path / "out"
+    crowd.go(place, results, engine=Meanwhile(lambda: s3.allow_only("0")))
+    s3.allow_only("inf")
+    assert {row["reason"] for row in rows(results).values()} == {"unreachable"}
+    assert "access is denied" in rows(results)["p000"]["message"]
+    real, victims = remote.fetch, iter(["change", "remove", "full"])
+
+    def fetch(files: dict[Path, Path]) -> None:
+        what = next(victims, "")
+        if what == "full":
+            raise OSError(28, "No space left on device")
+        if what == "remove":
+            s3.files.rm(shown(min(files)))
+        real(files)
+        if what == "change":
+            s3.files.pipe_file(shown(min(files)), b"another file")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cinesax.cohort.planning.inputs.fetch", fetch)
+        crowd.go(place, results)
+    assert sorted(row["reason"] for row in rows(results).values()) == [
+        *("", "cannot-be-written", "changed", "gone", "no-short-axis")
+    ]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+    crowd.go(place, results)
+    assert "TMPDIR" in {row["reason"]: row["message"] for row in rows(results).values()}["cannot-be-written"]
+    assert not [path for path in lent.rglob("lent-*")]
+
+
+def test_a_store_that_goes_away_gives_rows_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s3fs
+
+    server = moto.ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    _visit(monkeypatch, f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    crowd.fill_simply(tmp_path / "root", good=1)
+    files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+    files.mkdir("away")
+    files.put(str(tmp_path / "root"), "away/root", recursive=True)
+    place, results = place_of("s3://away/root"), tmp_path / "out"
+    crowd.go(place, results, engine=Meanwhile(server.stop))
+    found = {row["reason"]: row["message"] for row in rows(results).values()}
+    assert list(found) == ["unreachable"] and "the store cannot be reached" in found["unreachable"]
+    assert main(["cohort", "s3://away/root", "-o", str(results)]) == 3
+    server = moto.ThreadedMotoServer(host, port)
+    server.start()
+    assert (crowd.go(place, results).done, len(rows(results))) == (1, 2)
+    server.stop()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_list_may_name_objects(s3: S3, tmp_path: Path) -> None:
+    from cinesax.cohort.planning.listed import read_list
+    from cinesax.cohort.run import Cohort, make_plan, opened_plan
+
+    crowd.fill_simply(tmp_path / "root", good=2)
+    s3.files.put(str(tmp_path / "root" / "p000"), "exams/listed/p000", recursive=True)
+    (tmp_path / "list.csv").write_text("path,arm\ns3://exams/listed/p000,A\nroot/p001,B\ns3://exams/none,C\n")
+    (tmp_path / "out" / ".cohort").mkdir(parents=True)
+    make_plan(Cohort(tmp_path / "out", listed=read_list(tmp_path / "list.csv")), lambda count: None)
+    with opened_plan(tmp_path / "out") as plan:
+        found = {one.place: (shown(one.root), one.n_files, one.columns["arm"]) for one in plan.exams()}
+    assert found == {
+        "s3://exams/listed/p000": ("s3://exams/listed/p000", 9, "A"),
+        "root/p001": (str(tmp_path / "root" / "p001"), 9, "B"),
+        "s3://exams/none": ("s3://exams/none", 0, "C"),
+    }
+
+
+def test_names_that_no_file_can_have_are_a_row(s3: S3, tmp_path: Path) -> None:
+    crowd.fill_simply(tmp_path / "root", good=1)
+    for path in (tmp_path / "root" / "p000").iterdir():
+        s3.files.pipe_file(f"exams/odd/p000//{path.name}", path.read_bytes())
+        s3.files.pipe_file(f"exams/odd/p001/{path.name}", path.read_bytes())
+    crowd.go(place_of("s3://exams/odd"), tmp_path / "out")
+    found = rows(tmp_path / "out")
+    assert (found["p000"]["reason"], found["p001"]["status"]) == ("cannot-be-read", "done")
+    assert "give them other names" in found["p000"]["message"]
+
+
+def test_other_stores_are_read_through_fsspec(tmp_path: Path) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    crowd.fill_simply(tmp_path / "root", good=2)
+    store = MemoryFileSystem()
+    store.put(str(tmp_path / "root"), "/exams/root", recursive=True)
+    crowd.go(tmp_path / "root", tmp_path / "local")
+    crowd.go(place_of("memory://exams/root"), tmp_path / "out")
+    assert (tmp_path / "out" / "cohort.csv").read_bytes() == (tmp_path / "local" / "cohort.csv").read_bytes()
+    assert crowd.go(place_of("memory://exams/root"), tmp_path / "out").up_to_date == 3
+    assert read_receipt(next((tmp_path / "out" / "exams").iterdir())) is not None
+    store.rm("/exams", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["s3://nowhere/x"], 3, "s3://nowhere/x does not exist"),
+        (["s3://"], 2, "is not a folder or object"),
+        (["ftp://user:secret@host/x"], 2, "leave the password out of the URL (ftp://...)"),
+        (["https://host/x?signature=secret"], 2, "a URL with a query"),
+        (["nonsense://host/x"], 2, "nonsense:// is not a kind of store"),
+        (["file:///data"], 2, "is not a store"),
+        (["gs://bucket/x"], 8, "gs:// needs another package: Please install gcsfs"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    s3: S3, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], code: int, words: str
+) -> None:
+    assert main(["cohort", *options, "-o", str(tmp_path / "out")]) == code
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1 and "secret" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_are_not_written_to_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cohort", str(tmp_path), "-o", "s3://bucket/out"]) == 2
+    assert "-o must be on this machine or on a shared file system" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    assert main(["cohort", "s3://bucket/x", "-o", str(tmp_path / "out")]) == 8
+    assert "pip install '.[remote]'" in capsys.readouterr().err
+
+
+def test_copies_of_killed_processes_are_removed_and_others_stay(lent: Path) -> None:
+    if os.name != "posix":
+        pytest.skip("locks tell them apart")
+    killed = "import os, cinesax.files.temporary as t\nwith t.temporary_folder() as one: os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", killed]).returncode == -9
+    (left,) = (path for path in own_place().glob("lent-*") if path.suffix != ".lock")
+    for path in own_place().glob("*.lock"):
+        os.utime(path, (0, 0))
+    with temporary_folder() as mine:
+        remove_lost()
+        assert mine.is_dir() and not left.exists()
+    assert not list(own_place().glob("lent-*"))
