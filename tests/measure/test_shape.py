@@ -101,7 +101,7 @@ def test_a_slice_that_the_network_is_unsure_of(heart):
     without[0, heart.inside[0]] = 0
     other = measure(heart.cine, Segmentation(without, heart.known), Overrides(ed_phase=0)).ef_percent
     assert finding.numbers["other_ef_percent"] == pytest.approx(other)
-    assert f"EF {finding.numbers['ef_percent']:.1f} %" in finding.message and f"{other:.1f} %" in finding.message
+    assert f"EF is {finding.numbers['ef_percent']:.1f} %" in finding.message and f"{other:.1f} %" in finding.message
     # At the tip of the apex little depends on it.
     certainty = np.where(inside, 4.0, -4.0)
     certainty[0, heart.inside[-1]] = 0.3

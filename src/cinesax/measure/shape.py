@@ -197,7 +197,7 @@ def _unsure(segmentation: Segmentation, m: Measurements) -> Iterator[Finding]:
     worst = max(stakes, key=lambda stake: stake.numbers.get("ml_at_stake", stake.numbers["percent_at_stake"]))
     name = "ED" if worst.phase == m.ed_phase else "ES"
     counts = "counts" if worst.counts else "does not count"
-    other = "does not count" if worst.counts else "counts"
+    other = "did not count" if worst.counts else "counted"
     what = (
         "{ml_at_stake:.0f} ml"
         if "ml_at_stake" in worst.numbers
@@ -205,8 +205,8 @@ def _unsure(segmentation: Segmentation, m: Measurements) -> Iterator[Finding]:
     )
     so = f", and {what} depend on that"
     if "ef_percent" in worst.numbers:
-        so = f", with EF {{ef_percent:.1f}} %; if it {other}, EF is {{other_ef_percent:.1f}} %"
-    sentence = f"it is not sure whether this slice shows the left ventricle at {name}: it {counts}{so}"
+        so = f", and EF is {{ef_percent:.1f}} %; if it {other}, EF would be {{other_ef_percent:.1f}} %"
+    sentence = f"it is not certain whether this slice shows the left ventricle at {name}: it {counts}{so}"
     numbers = {**worst.numbers, "slices": len(stakes)}
     yield Finding(Code.UNSURE_SLICE, Severity.WARNING, sentence, worst.phase, worst.index, numbers=numbers)
 
