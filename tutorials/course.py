@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -206,7 +207,7 @@ def studies(course: Course) -> Iterator[LabelledStudy]:
         yield from of_pairs(course.data / "validation")
         return
     for seed in range(1000, 1000 + course.pick(12, 2)):
-        settings = draw_settings(seed)
+        settings = draw_settings(seed, **(_COARSE if course.small else {}))
         volumes = make_truth(settings)[2]
         ends = [0, int(volumes.argmin())]
         grid, truth, _ = make_truth(settings, phases=ends)
@@ -216,6 +217,9 @@ def studies(course: Course) -> Iterator[LabelledStudy]:
         known = Segmentation(cavity, {Structure.CAVITY: np.ones(2, dtype=bool)}, author="truth")
         names = {place: f"PHANTOM-{seed:06d}-s{place[1]:02d}-p{place[0]}" for place in np.ndindex(*pixels.shape[:2])}
         yield LabelledStudy(f"PHANTOM-{seed:06d}", names, Cine(pixels, grid, base_first=settings.base_first), known)
+
+
+_COARSE: dict[str, Any] = {"n_phases": 8, "slice_distance_mm": 16.0}
 
 
 def shown(folder: Path) -> str:
@@ -235,7 +239,9 @@ def show(figure: Figure, course: Course, name: str) -> None:
     """Save a figure as WORK/figures/NAME.png, and show it if the lesson runs as a notebook."""
     path = course.work / "figures" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    if course.small:
+        figure.set_layout_engine("none")  # which takes longer than to draw
+    figure.savefig(path, dpi=course.pick(80, 40))
     if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
         from IPython.display import Image, display
 

@@ -1,12 +1,6 @@
-"""The lessons of tutorials/, here on a few small phantoms, one after the other in this process.
+"""The lessons of tutorials/, here on a few small phantoms, one after the other in this process, and one on patients."""
 
-The first one also runs as a student runs it: as a script in a process of its own, with real patients.
-"""
-
-import os
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +9,6 @@ TUTORIALS = Path(__file__).resolve().parents[2] / "tutorials"
 LESSONS = sorted(TUTORIALS.glob("0*.py"))
 FIGURES = {"01": 4, "02": 4, "03": 3, "04": 3, "05": 2, "06": 2, "07": 7}
 """Of each lesson."""
-KERAS_SAVING = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-"""As in pyproject.toml."""
 
 
 def environment(work: Path) -> dict[str, str]:
@@ -37,14 +29,19 @@ def test_there_are_seven_lessons() -> None:
     assert [lesson.name[:2] for lesson in LESSONS] == list(FIGURES)
 
 
+def run(lesson: Path, variables: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a script that is started in a folder."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(TUTORIALS))  # where Python looks first when it runs the script
+    runpy.run_path(str(lesson), run_name="__main__")
+
+
 @pytest.mark.train
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.stem)
 def test_a_lesson_runs_and_draws_its_figures(lesson: Path, work: Path, monkeypatch, capsys) -> None:
-    for name, value in environment(work).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.chdir(work)
-    monkeypatch.syspath_prepend(str(TUTORIALS))  # where Python looks first when it runs the script
-    runpy.run_path(str(lesson), run_name="__main__")
+    run(lesson, environment(work), work, monkeypatch)
     figures = list((work / "phantom-small" / "figures").glob(f"{lesson.name[:2]}-*.png"))
     assert len(figures) == FIGURES[lesson.name[:2]]
     assert all(figure.stat().st_size > 1000 for figure in figures)
@@ -53,7 +50,7 @@ def test_a_lesson_runs_and_draws_its_figures(lesson: Path, work: Path, monkeypat
 
 @pytest.mark.train
 @pytest.mark.data
-def test_a_lesson_takes_patients_by_a_path(sunnybrook: Path, tmp_path: Path) -> None:
+def test_a_lesson_takes_patients_by_a_path(sunnybrook: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     """Links to two patients' pictures, so that the lesson does not read all of them."""
     for split, patients in (("train", ("SC-HF-I-01", "SC-HF-I-02", "SC-N-02")), ("validation", ("SC-HF-I-07",))):
         for kind in ("images", "labels"):
@@ -61,11 +58,9 @@ def test_a_lesson_takes_patients_by_a_path(sunnybrook: Path, tmp_path: Path) -> 
             for path in (sunnybrook / split / kind).iterdir():
                 if path.name.startswith(patients):
                     (tmp_path / "pairs" / split / kind / path.name).symlink_to(path)
-    given = {**os.environ, **environment(tmp_path), "CINESAX_TUTORIAL_DATA": str(tmp_path / "pairs")}
-    command = [sys.executable, "-W", "error", "-W", KERAS_SAVING, str(LESSONS[0])]
-    done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "2 patients to learn from, 1 held out" in done.stdout
+    given = {**environment(tmp_path), "CINESAX_TUTORIAL_DATA": str(tmp_path / "pairs")}
+    run(LESSONS[0], given, tmp_path, monkeypatch)
+    assert "2 patients to learn from, 1 held out" in capsys.readouterr().out
 
 
 def test_a_lesson_is_a_notebook() -> None:
