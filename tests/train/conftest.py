@@ -1,5 +1,7 @@
 """A small prepared set and a short training on it, made once."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,14 +10,17 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs the train extra: pip install '.[train]'")
 
+import keras  # noqa: E402
+
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.train.data.augment import Augmentation  # noqa: E402
 from cinesax.train.data.examples import Example, Kind, from_phantoms  # noqa: E402
 from cinesax.train.data.pipeline import PipelineConfig  # noqa: E402
 from cinesax.train.data.records import Dataset, open_dataset, write_dataset  # noqa: E402
 from cinesax.train.export.bundle import export  # noqa: E402
-from cinesax.train.fit.train import TrainConfig, train  # noqa: E402
-from cinesax.train.nets import FCNConfig, UNetConfig  # noqa: E402
+from cinesax.train.fit.runs import NETWORK, save_network  # noqa: E402
+from cinesax.train.fit.train import Execution, TrainConfig, train  # noqa: E402
+from cinesax.train.nets import FCNConfig, UNetConfig, build  # noqa: E402
 from shared import made_once  # noqa: E402
 
 
@@ -95,8 +100,25 @@ QUICK = replace(
     learning_rate=1e-3,
 )
 
+# Step by step: building a graph takes longer than the few steps of most tests.
+EAGER = Execution(eager=True)
+
 
 @pytest.fixture(scope="session")
 def quick_run(discs: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished training of the quickest network."""
     return made_once(tmp_path_factory, "quick", lambda folder: train(discs, folder, QUICK, fold=0))
+
+
+def untrained(run: Path, folder: Path, config: TrainConfig) -> Path:
+    """A copy of a finished run, as if of another config, with a network of random weights.
+
+    For tests of what becomes of a network, whatever it has learned: it takes a tenth of the time of a training.
+    """
+    shutil.copytree(run, folder)
+    record = json.loads((folder / "config.json").read_text())
+    record["config"] = config.to_dict()
+    (folder / "config.json").write_text(json.dumps(record))
+    keras.utils.set_random_seed(1)
+    save_network(build(config.model), folder / NETWORK)
+    return folder

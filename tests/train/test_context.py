@@ -21,7 +21,7 @@ from cinesax.train.fit.config import Precision, TrainConfig  # noqa: E402
 from cinesax.train.fit.train import train  # noqa: E402
 from cinesax.train.nets import SlimConfig, slim  # noqa: E402
 from cinesax.train.presets import NAMES, load  # noqa: E402
-from tests.train.conftest import disc_example  # noqa: E402
+from tests.train.conftest import EAGER, disc_example, untrained  # noqa: E402
 
 CONTEXT = PipelineConfig(batch=4, crop=64, jitter_px=3.0, context=True, lose_neighbour=0.0, swap_neighbours=0.0)
 
@@ -64,18 +64,16 @@ def test_a_network_does_not_see_the_scale_of_the_intensities():
     np.testing.assert_allclose(model(image), model(image * 700 + 30), atol=2e-3)
 
 
-def test_train_export_and_8_bits(stack, tmp_path):
+def test_train_export_and_8_bits(stack, quick_run, tmp_path):
     config = TrainConfig(
-        model=SlimConfig(channels=(8, 12, 16), stem=8, classes=2),
-        pipeline=CONTEXT, epochs=2, steps=6, warmup_steps=2, average=0.5, xla=False,
+        model=SlimConfig(channels=(4, 8), stem=4, classes=2),
+        pipeline=CONTEXT, epochs=2, steps=3, warmup_steps=1, average=0.5, xla=False,
     )  # fmt: skip
-    close = train(stack, tmp_path / "close", config)
-    whole = replace(
-        config, model=SlimConfig(channels=(8, 12), stem=8, inputs=1, shrink=2, classes=2), epochs=1, steps=4
-    )
+    close = train(stack, tmp_path / "close", config, execution=EAGER)
+    whole = replace(config, model=SlimConfig(channels=(4, 8), stem=4, inputs=1, shrink=2, classes=2), epochs=1, steps=4)
     whole = replace(whole, pipeline=PipelineConfig(batch=2, crop=128))
-    finder = train(stack, tmp_path / "whole", whole)
-    bundle = export(close.folder, tmp_path / "single", finder=finder.folder)
+    finder = untrained(quick_run, tmp_path / "whole", whole)
+    bundle = export(close.folder, tmp_path / "single", finder=finder)
     assert bundle.heart is not None and (bundle.heart.crop, bundle.heart.context) == (64, 3)
     images = real_slices(stack, "train", count=8, crop=64, inputs=3).images
     assert images.shape == (8, 64, 64, 3) and images[..., 0].any()
@@ -85,7 +83,7 @@ def test_train_export_and_8_bits(stack, tmp_path):
     whole_numbers, single = (onnx_runner(path, threads=1) for path in (tmp_path / "int8.onnx", bundle.heart_path))
     assert np.abs(whole_numbers(images)[0] - single(images)[0]).mean() < 0.05
     with pytest.raises(InputError, match="calibrated"):
-        export(close.folder, tmp_path / "without", finder=finder.folder, int8=True)
+        export(close.folder, tmp_path / "without", finder=finder, int8=True)
 
 
 def test_presets_fit_their_networks():

@@ -21,22 +21,20 @@ from cinesax.network.bundle import open_bundle  # noqa: E402
 from cinesax.network.segmenter import load_segmenter  # noqa: E402
 from cinesax.train.export.bundle import export, to_onnx  # noqa: E402
 from cinesax.train.fit.start import open_start, take_over  # noqa: E402
-from cinesax.train.fit.train import train  # noqa: E402
 from cinesax.train.nets import FCNConfig, build  # noqa: E402
 
-from .conftest import QUICK, disc_example  # noqa: E402
+from .conftest import QUICK, disc_example, untrained  # noqa: E402
 
 CROP = 64
 HEART_NETWORK = FCNConfig(channels=(6,), bottom=(6,), kernel=3, dropout=0.0)
 
 
 @pytest.fixture(scope="module")
-def heart_run(discs, tmp_path_factory) -> Path:
-    """A finished training on crops round the LV."""
+def heart_run(quick_run, tmp_path_factory) -> Path:
+    """A finished run on crops round the LV."""
     pipeline = replace(QUICK.pipeline, crop=CROP, jitter_px=3.0)
-    folder = tmp_path_factory.mktemp("runs") / "heart"
-    train(discs, folder, replace(QUICK, model=HEART_NETWORK, pipeline=pipeline, epochs=1), fold=0)
-    return folder
+    config = replace(QUICK, model=HEART_NETWORK, pipeline=pipeline, epochs=1)
+    return untrained(quick_run, tmp_path_factory.mktemp("runs") / "heart", config)
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from cinesax.train.fit.config import TrainConfig  # noqa: E402
 from cinesax.train.fit.curves import read_history  # noqa: E402
 from cinesax.train.fit.folds import cross_validate  # noqa: E402
 from cinesax.train.fit.runs import load_network, open_run  # noqa: E402
-from cinesax.train.fit.train import Execution, train  # noqa: E402
+from cinesax.train.fit.train import train  # noqa: E402
 from cinesax.train.nets import UNetConfig  # noqa: E402
 
-from .conftest import QUICK  # noqa: E402
+from .conftest import EAGER, QUICK  # noqa: E402
 
 # Batch normalisation and dropout have a state of their own.
 CONFIG = replace(QUICK, epochs=4, steps=3, model=UNetConfig(channels=(4,), stem=4, dropout=0.3))
@@ -125,9 +125,9 @@ def test_cross_validation_goes_on_fold_by_fold_and_ends_in_one_table(discs, tmp_
 
     monkeypatch.setattr("cinesax.train.fit.folds.train", once)
     with pytest.raises(KeyboardInterrupt):
-        cross_validate(discs, tmp_path / "cv", config, folds=2)
+        cross_validate(discs, tmp_path / "cv", config, folds=2, execution=EAGER)
     first = (tmp_path / "cv" / "fold-0" / "last-0002.keras").read_bytes()
-    summary = cross_validate(discs, tmp_path / "cv", config, folds=2, resume=True, execution=Execution(threads=1))
+    summary = cross_validate(discs, tmp_path / "cv", config, folds=2, resume=True, execution=EAGER)
     assert (tmp_path / "cv" / "fold-0" / "last-0002.keras").read_bytes() == first
     held = [fold.held_out_cases for fold in summary.folds]
     assert sorted(held[0] + held[1]) == ["A", "B", "C", "D"]

@@ -26,7 +26,7 @@ from cinesax.train.fit.schedule import Rate, Stage  # noqa: E402
 from cinesax.train.fit.train import Execution, train  # noqa: E402
 from cinesax.train.nets import NetworkConfig, UNetConfig, from_dict  # noqa: E402
 
-from .conftest import QUICK, TINY  # noqa: E402
+from .conftest import EAGER, QUICK, TINY  # noqa: E402
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -95,7 +95,8 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(
     folder, stream = tmp_path / "run", io.StringIO()
     interrupted(1)
     with pytest.raises(KeyboardInterrupt):
-        train(discs, folder, QUICK, fold=0, console=Console(file=stream, force_terminal=True))
+        console = Console(file=stream, force_terminal=True)
+        train(discs, folder, QUICK, fold=0, execution=EAGER, console=console)
     hide, show = "\x1b[?25l", "\x1b[?25h"  # the terminal gets its cursor back
     assert hide in stream.getvalue() and stream.getvalue().rfind(show) > stream.getvalue().rfind(hide)
     monkeypatch.undo()
@@ -108,7 +109,7 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(
         train(discs, folder, replace(QUICK, learning_rate=1.0), fold=0, resume=True)
     with pytest.raises(UsageError, match="another config: steps was 2, and is 3 now"):
         train(discs, folder, replace(QUICK, steps=3), fold=0, resume=True)
-    train(discs, folder, QUICK, fold=0, resume=True)
+    train(discs, folder, QUICK, fold=0, resume=True, execution=EAGER)
     rows, whole = history(folder), history(quick_run)
     assert [row["epoch"] for row in rows] == ["0", "1", "2"] and list(rows[0]) == list(whole[0])
     assert [row["val_loss"] == "NA" for row in rows] == [True, False, False]  # a look at epochs 2 and 3
@@ -123,7 +124,7 @@ def test_a_finished_run_is_extended_without_a_jump_of_the_learning_rate(discs, q
     with pytest.raises(UsageError, match="is planned for 3 epochs"):
         train(discs, folder, replace(QUICK, epochs=2), fold=0, resume=True)
     longer = replace(QUICK, epochs=5)
-    train(discs, folder, longer, fold=0, resume=True)
+    train(discs, folder, longer, fold=0, resume=True, execution=EAGER)
     before = {name: (folder / name).read_bytes() for name in ("last-0005.keras", "network.keras", "history.csv")}
     train(discs, folder, longer, fold=0, resume=True)  # and once more changes nothing of it
     assert (folder / "last-0005.keras").read_bytes() == before["last-0005.keras"]
@@ -132,7 +133,8 @@ def test_a_finished_run_is_extended_without_a_jump_of_the_learning_rate(discs, q
     final = QUICK.learning_rate * 1e-3
     assert rates[2:] == pytest.approx([final] * 3, rel=1e-4)
     # With a rate that the user names, it goes up to it and down again.
-    train(discs, folder, replace(QUICK, epochs=7, learning_rate=2e-4), fold=0, resume=True, extension_rate=2e-4)
+    longest = replace(QUICK, epochs=7, learning_rate=2e-4)
+    train(discs, folder, longest, fold=0, resume=True, extension_rate=2e-4, execution=EAGER)
     rates = [float(row["learning_rate"]) for row in history(folder)]
     assert len(rates) == 7 and rates[5] > 10 * final and rates[6] == pytest.approx(2e-4 * 1e-3, rel=1e-4)
     stages = json.loads((folder / "config.json").read_text())["stages"]
@@ -181,7 +183,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_the_batch_is_saved(discs
 
 def test_mixed_precision_trains_step_by_step_too_and_the_network_is_float32(discs, tmp_path):
     config = replace(QUICK, epochs=1, precision=Precision.MIXED_BFLOAT16)
-    run = train(discs, tmp_path / "run", config, execution=Execution(eager=True))
+    run = train(discs, tmp_path / "run", config, execution=EAGER)
     assert np.isfinite(float(history(run.folder)[0]["loss"]))
     assert load_network(run.folder / "network.keras").get_layer("down0").compute_dtype == "bfloat16"
     bundle = export(run.folder, tmp_path / "bundle")  # in float32; compared with Keras as it is written

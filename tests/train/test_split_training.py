@@ -16,10 +16,10 @@ from cinesax.train.data.records import read_examples  # noqa: E402
 from cinesax.train.data.splits import ExampleSplit, cases_of, split_examples  # noqa: E402
 from cinesax.train.fit.train import train  # noqa: E402
 
-from .conftest import QUICK  # noqa: E402
+from .conftest import EAGER, QUICK  # noqa: E402
 
 OPTIONS = ["--preset", "fcn", "--set", "model.channels=4", "--set", "model.bottom=4", "--set", "pipeline.crop=32"]
-OPTIONS += ["--set", "xla=false", "--steps", "2", "--batch", "4", "--threads", "1"]
+OPTIONS += ["--set", "xla=false", "--steps", "2", "--batch", "4", "--threads", "1", "--eager"]
 
 
 def test_batches_hold_the_named_examples_and_no_others(discs):
@@ -49,7 +49,7 @@ def test_a_crop_at_the_heart_does_not_know_where_held_out_slices_have_it(discs):
 
 def test_a_run_by_slices_says_what_it_held_out_and_goes_on_with_the_same(discs, tmp_path):
     split = split_examples(discs, "slices-5", seed=2)
-    begun = train(discs, tmp_path / "run", replace(QUICK, epochs=1), split=split)
+    begun = train(discs, tmp_path / "run", replace(QUICK, epochs=1), split=split, execution=EAGER)
     config = json.loads((begun.folder / "config.json").read_text())
     assert config["fold"] is None
     assert config["split"] == {
@@ -77,7 +77,7 @@ def test_a_run_by_slices_says_what_it_held_out_and_goes_on_with_the_same(discs, 
             train(discs, begun.folder, replace(QUICK, epochs=2), split=wrong, resume=True)
     with pytest.raises(UsageError, match="another fold"):
         train(discs, begun.folder, replace(QUICK, epochs=2), fold=0, resume=True)
-    extended = train(discs, begun.folder, replace(QUICK, epochs=2), split=split, resume=True)
+    extended = train(discs, begun.folder, replace(QUICK, epochs=2), split=split, resume=True, execution=EAGER)
     assert extended.state.epochs == 2 and extended.held_out_names == list(split.held_out)
 
 

@@ -23,7 +23,7 @@ from cinesax.train.fit.train import train  # noqa: E402
 from cinesax.train.nets import FCNConfig, UNetConfig, build, from_dict, to_dict  # noqa: E402
 from cinesax.train.nets.onnx_weights import read_weights  # noqa: E402
 
-from .conftest import QUICK, TINY  # noqa: E402
+from .conftest import EAGER, QUICK, TINY  # noqa: E402
 
 
 def noise(size: int, *, count: int = 2) -> np.ndarray:
@@ -46,7 +46,7 @@ def config():
 def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, tmp_path, capsys):
     preset, folder = tmp_path / "own.py", tmp_path / "second stage"
     preset.write_text(OWN)
-    words = ["--preset", preset, "--from", quick_run, "--fold", "0", "--epochs", "1", "--batch", "3"]
+    words = ["--preset", preset, "--from", quick_run, "--fold", "0", "--epochs", "1", "--batch", "3", "--eager"]
     settings = ["--set", "learning_rate=1e-6", "--set", "dice_over=slice", "--set", "pipeline.augmentation=none"]
     assert main(["train", *map(str, [discs.folder, "-o", folder, *words, *settings])]) == 0
     said = capsys.readouterr().err
@@ -150,7 +150,7 @@ def test_other_classes_are_told_of_and_not_mixed(quick_run, discs, tmp_path, cap
     other = Dataset(discs.folder, manifest)
     with pytest.raises(UsageError, match="keep_start=0.5 mixes .*background, lv_cavity.* background, rv"):
         train(other, tmp_path / "mixed", replace(QUICK, keep_start=0.5), fold=0, start_from=quick_run)
-    train(other, tmp_path / "run", replace(QUICK, epochs=1), fold=0, start_from=quick_run)
+    train(other, tmp_path / "run", replace(QUICK, epochs=1), fold=0, start_from=quick_run, execution=EAGER)
     assert "starts from scratch: logits" in capsys.readouterr().err
 
 

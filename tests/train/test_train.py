@@ -25,7 +25,7 @@ from cinesax.train.data.records import open_dataset, read_examples, write_datase
 from cinesax.train.export.bundle import export, fixed_size  # noqa: E402
 from cinesax.train.fit.train import open_run, train  # noqa: E402
 
-from .conftest import QUICK, disc_example  # noqa: E402
+from .conftest import EAGER, QUICK, disc_example  # noqa: E402
 
 
 def test_a_bundle_gives_what_keras_gives_and_finds_the_discs(run_folder, tiny_bundle, discs):
@@ -110,11 +110,12 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_training_goes_on_lat
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
         try:
             with pytest.raises(OutputError, match="run cannot be written: .*File too large.*continue with --resume$"):
-                train(discs, tmp_path / "run", QUICK, fold=0, resume=resume)
+                train(discs, tmp_path / "run", QUICK, fold=0, resume=resume, execution=EAGER)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert not list((tmp_path / "run").glob(".*"))
-    assert train(discs, tmp_path / "run", QUICK, fold=0, resume=True).state.epochs == QUICK.epochs
+    ended = train(discs, tmp_path / "run", QUICK, fold=0, resume=True, execution=EAGER)
+    assert ended.state.epochs == QUICK.epochs
 
 
 def test_run_folders_that_are_none_or_damaged_are_told(discs, tmp_path):
