@@ -39,7 +39,7 @@ def test_prepare_train_export_evaluate_analyze(sources, tmp_path, capsys):
     assert "15 images" in capsys.readouterr().out
     small = ["--preset", "fcn", "--set", "model.channels=4", "--set", "model.bottom=4", "--set", "pipeline.crop=64"]
     quick = [*small, "--epochs", "1", "--steps", "2", "--batch", "2", "--threads", "1"]
-    assert main(["train", str(data), "-o", str(run), "--fold", "0", *quick]) == 0
+    assert main(["train", str(data), "-o", str(run), *quick]) == 0
     assert "tensorboard --logdir" in capsys.readouterr().err
     assert main(["export", str(run), "-o", str(bundle), "--name", "quick"]) == 0
     for source, count in ((sources, 9), (data, 15)):
@@ -92,7 +92,8 @@ def test_dicom_without_contours_says_what_is_missing(tmp_path, capsys):
 def test_the_real_data_become_a_set_split_by_patient(sunnybrook, tmp_path, capsys):
     sources = [str(sunnybrook / "train"), str(sunnybrook / "dicom"), "--contours", str(sunnybrook / "contours")]
     out = tmp_path / "set"
-    assert main(["prepare", *sources, "--validation", str(sunnybrook / "validation"), "-o", str(out)]) == 0
+    validation = ["--validation", str(sunnybrook / "validation")]
+    assert main(["prepare", *sources, *validation, "-o", str(out), "--jobs", "1"]) == 0
     manifest = json.loads((out / "dataset.json").read_text())
     # 260 labelled slices, the 14 frames at ED and ES that the experts left empty, and 35 frames at other phases of the
     # slices that are empty at both
