@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from cinesax.core.segmentation import Structure
 from cinesax.formats import nifti
+from cinesax.measure.volumes import MYOCARDIAL_DENSITY_G_PER_ML
 from cinesax.network.segmenter import load_segmenter
 
 JUDGE = Path(__file__).resolve().parents[2] / "shared" / "data" / "judge"
@@ -32,7 +33,7 @@ _TAIL = 2.5
 
 @dataclass(frozen=True)
 class Patient:
-    """What was measured of one patient; lengths in mm, volumes in ml, EF in percent points."""
+    """What was measured of one patient; lengths in mm, volumes in ml, masses in g, EF in percent points."""
 
     patient: str
     group: str
@@ -54,6 +55,10 @@ class Patient:
     wall_es: float
     rv_ed: float
     rv_es: float
+    mass: float
+    true_mass: float
+    mass_es: float
+    true_mass_es: float
     right_mm: float
     down_mm: float
     right_px: float
@@ -99,6 +104,8 @@ def compare(
         if dice(mine[p, k], theirs[p, k]) > 0.5
     ]
     down, right = np.mean(shifts, axis=0) if shifts else (np.nan, np.nan)
+    grams = MYOCARDIAL_DENSITY_G_PER_ML * ml
+    masses = [grams * float((labels[phase] == WALL).sum()) for phase in (0, 1) for labels in (predicted, truth)]
     others = [dice(predicted[phase] == one, truth[phase] == one) for one in (WALL, RV) for phase in (0, 1)]
     return Patient(
         name,
@@ -121,6 +128,10 @@ def compare(
         wall_es=others[1],
         rv_ed=others[2],
         rv_es=others[3],
+        mass=masses[0],
+        true_mass=masses[1],
+        mass_es=masses[2],
+        true_mass_es=masses[3],
         right_mm=float(right),
         down_mm=float(down),
         right_px=float(right) / mm[2],
@@ -181,15 +192,24 @@ def ef_error(some: list[Patient]) -> float:
     return float(np.mean([abs(one.ef - one.true_ef) for one in some]))
 
 
-def ef_correlation(some: list[Patient]) -> float:
-    """Pearson's, of EF with the experts'."""
-    return float(np.corrcoef([one.ef for one in some], [one.true_ef for one in some])[0, 1])
+def correlation(which: str) -> Statistic:
+    """Pearson's, with the experts' value."""
+    return lambda some: float(
+        np.corrcoef([getattr(one, which) for one in some], [getattr(one, f"true_{which}") for one in some])[0, 1]
+    )
 
 
-def volume_bias(which: str) -> Statistic:
-    """Mean difference of a volume in percent of the experts'."""
+def bias(which: str) -> Statistic:
+    """Mean difference of a volume or mass in percent of the experts'."""
     return lambda some: float(
         np.mean([100 * (getattr(one, which) / getattr(one, f"true_{which}") - 1) for one in some])
+    )
+
+
+def error(which: str) -> Statistic:
+    """Mean absolute difference in percent of the experts'."""
+    return lambda some: float(
+        np.mean([100 * abs(getattr(one, which) / getattr(one, f"true_{which}") - 1) for one in some])
     )
 
 
@@ -198,15 +218,19 @@ LINES: tuple[tuple[str, Statistic, int], ...] = (
     ("LV cavity, Dice by volume, ES", mean("dice_es"), 3),
     ("EF, bias (points)", ef_bias, 1),
     ("EF, mean absolute error (points)", ef_error, 1),
-    ("EF, correlation", ef_correlation, 3),
-    ("EDV, bias (%)", volume_bias("edv"), 1),
-    ("ESV, bias (%)", volume_bias("esv"), 1),
+    ("EF, correlation", correlation("ef"), 3),
+    ("EDV, bias (%)", bias("edv"), 1),
+    ("ESV, bias (%)", bias("esv"), 1),
     ("slices with LV that were missed", total("missed"), 0),
     ("of these the most apical of a stack", total("missed_apical"), 0),
     ("slices without LV where it was drawn", total("false"), 0),
     ("of these beyond the base at ES", total("false_basal_es"), 0),
     ("wall, Dice by volume, ED", mean("wall_ed"), 3),
     ("wall, Dice by volume, ES", mean("wall_es"), 3),
+    ("LV mass at ED, bias (%)", bias("mass"), 1),
+    ("LV mass at ED, mean absolute error (%)", error("mass"), 1),
+    ("LV mass at ED, correlation", correlation("mass"), 3),
+    ("LV mass at ES, bias (%)", bias("mass_es"), 1),
     ("RV cavity, Dice by volume, ED", mean("rv_ed"), 3),
     ("RV cavity, Dice by volume, ES", mean("rv_es"), 3),
     ("contours lie to the right (mm)", mean("right_mm"), 2),
@@ -235,7 +259,7 @@ def table(patients: list[Patient]) -> str:
     ]
     for group in sorted({one.group for one in patients}):
         some = [one for one in patients if one.group == group]
-        values = [ef_bias(some), ef_error(some), volume_bias("edv")(some), volume_bias("esv")(some)]
+        values = [ef_bias(some), ef_error(some), bias("edv")(some), bias("esv")(some)]
         dices = [mean("dice_ed")(some), mean("dice_es")(some)]
         rows.append(f"| {group} | {' | '.join(f'{v:.1f}' for v in values)} | {' | '.join(f'{v:.3f}' for v in dices)} |")
     return "\n".join(rows)
