@@ -85,8 +85,8 @@ def patients(count: int = 60, *, related: float = 1.0) -> list[HeldOut]:
     made = []
     for number in range(count):
         z = rng.normal(size=len(FEATURES))
-        risk = np.log(0.1) + 0.5 * related * z[0] + 0.2 * rng.normal()
-        error = float(60 * np.exp(risk) * rng.uniform(0.3, 1.0) * rng.choice([-1, 1]))
+        risk = np.log(0.1) + 0.6 * related * z[0] + 0.2 * rng.normal()
+        error = float(60 * np.exp(risk) * rng.uniform(0.5, 1.0) * rng.choice([-1, 1]))
         features = dict(zip(FEATURES, (usual[name] + v for name, v in zip(FEATURES, z, strict=True)), strict=True))
         made.append(HeldOut(f"P{number}", features, float(1 - min(np.exp(risk), 0.9)), 55.0, error))
     return made

@@ -26,8 +26,8 @@ LEVEL = 0.9
 FEWEST = 20
 """Fewer held-out patients give no interval worth its name."""
 
-FEATURES = ("mirror", "border", "ends", "steps", "small")
-"""Those with a weight; few, because there are few patients."""
+FEATURES = ("mirror", "border", "ends", "steps", "small", "contrast", "mass")
+"""All of them; few, because there are few patients."""
 
 _RIDGE = 5.0
 """How many patients without any relation between features and error are added: weights shrink towards 0."""
