@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cinesax.cohort.columns import COLUMNS
 from cinesax.cohort.planning.plan import Plan, Planned
 from cinesax.cohort.receipt import Cell, Doubt, Receipt, Recipe, Status, read_receipt
 from cinesax.cohort.review import Human, Work, human_version
@@ -16,6 +17,7 @@ from cinesax.results.tables import TRUST_COLUMNS
 _ERROR, _WARNING = 100.0, 3.0
 """An error comes before every typical error of EF, which is 100 points at most."""
 _BATCH = 500
+_EMPTY: dict[str, Cell] = dict.fromkeys(column.name for column in COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Row:
 
     Attributes:
         key: the key of the exam.
-        cells: the cells by column; columns without an entry are empty.
+        cells: the cells of all columns by name, in the order of `COLUMNS`; others may follow.
         findings: what to doubt, for the page.
         folder: the exam's folder, if it has one.
         human: the folder of a person's version, if there is one.
@@ -85,8 +87,10 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, present
     if planned is not None:
         size = {"files": planned.n_files, "megabytes": round(planned.n_bytes / 1e6, 3)}
     if receipt is None:
-        return Row(key, {"exam": key, "status": "waiting", "doubt": 0.0, **size}, planned=planned)
+        return Row(key, {**_EMPTY, "exam": key, "status": "waiting", "doubt": 0.0, **size}, planned=planned)
+    errors, warnings = _codes(receipt.findings)
     cells: dict[str, Cell] = {
+        **_EMPTY,
         **receipt.values,
         "exam": key,
         "status": receipt.status.value,
@@ -100,8 +104,8 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, present
         "network_version": receipt.recipe.network or None,
         "software": receipt.recipe.software,
         "ef_network_percent": receipt.values.get("ef_percent"),
-        "doubt": doubt_of(receipt.findings, _points(receipt.values.get("ef_error_points"))),
-        "doubts": " ".join(codes_of(receipt.findings)) or None,
+        "doubt": _doubt(errors, warnings, _points(receipt.values.get("ef_error_points"))),
+        "doubts": " ".join((errors | warnings) if errors else warnings) or None,
         **size,
     }
     human = human_version(folder, receipt, present.stores) if receipt.status is Status.DONE else None
@@ -130,7 +134,7 @@ def _by_a_person(human: Human, receipt: Receipt) -> tuple[dict[str, Cell], tuple
 def codes_of(findings: tuple[Doubt, ...]) -> list[str]:
     """The codes of errors, then of warnings, each once."""
     errors, warnings = _codes(findings)
-    return [*errors, *(code for code in warnings if code not in errors)]
+    return list(errors | warnings)
 
 
 def _points(value: Cell) -> float | None:
@@ -146,7 +150,10 @@ def doubt_of(findings: tuple[Doubt, ...], ef_error_points: float | None = None) 
         findings: of the exam.
         ef_error_points: the typical error; None if the network has no calibration: then 3 for each kind of warning.
     """
-    errors, warnings = _codes(findings)
+    return _doubt(*_codes(findings), ef_error_points)
+
+
+def _doubt(errors: dict[str, None], warnings: dict[str, None], ef_error_points: float | None) -> float:
     if ef_error_points is None:
         ef_error_points = _WARNING * sum(code not in errors for code in warnings)
     return _ERROR * len(errors) + ef_error_points

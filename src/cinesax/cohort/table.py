@@ -4,12 +4,14 @@ Every writer takes one row at a time, so memory does not grow with the cohort.
 """
 
 import csv
+import io
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from cinesax.cohort.columns import COLUMNS, Column, Type
 from cinesax.cohort.planning.plan import Plan
@@ -30,6 +32,7 @@ NAMES_NAME = "names.csv"
 EXCEL_ROWS = 20_000
 """A larger table is not written for Excel, which needs minutes and a GB to open it; use CSV or Parquet."""
 _BATCH = 5_000
+_LINES = 500
 
 Take = Callable[[Row, Sequence[Cell]], None]
 
@@ -111,11 +114,8 @@ def _free(name: str) -> str:
     return f"list_{name}" if name in {column.name for column in COLUMNS} else name
 
 
-_NAMES = [column.name for column in COLUMNS]
-
-
 def _cells(row: Row, listed: Sequence[str]) -> list[Cell]:
-    cells = list(map(row.cells.get, _NAMES))
+    cells = list(itertools.islice(row.cells.values(), len(COLUMNS)))
     if listed:
         others = row.planned.columns if row.planned is not None else {}
         cells.extend(map(others.get, listed))
@@ -135,25 +135,24 @@ def _texts(results: Path, columns: Sequence[Column]) -> Iterator[Take]:
             stream = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
             csv.writer(stream, lineterminator="\n").writerow(header)
             streams.append(stream)
-        writer = csv.writer(_Both(*streams), lineterminator="\n")
+        held: list[Sequence[Cell]] = []
+
+        def put() -> None:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows(held)
+            for stream in streams:
+                stream.write(text.getvalue())
+            held.clear()
 
         def take(row: Row, cells: Sequence[Cell]) -> None:
-            writer.writerow(cells)
+            held.append(cells)
+            if len(held) >= _LINES:
+                put()
 
         yield take
+        put()
         for stream in streams:
             _flush(stream)
-
-
-class _Both:
-    """Two text files in one, for a csv.writer."""
-
-    def __init__(self, first: TextIO, second: TextIO) -> None:
-        self._first, self._second = first.write, second.write
-
-    def write(self, text: str) -> int:
-        self._first(text)
-        return self._second(text)
 
 
 @contextmanager

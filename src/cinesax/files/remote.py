@@ -18,7 +18,7 @@ from cinesax.core.errors import CinesaxError, MissingExtraError, UsageError, ins
 from cinesax.files.temporary import temporary_folder
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:([/\\]|$)")
 # What stores call the version of an object, and its time. A version is the same for the same content.
 _VERSIONS = ("ETag", "etag", "e_tag", "md5Hash", "Content-MD5", "content_md5", "checksum")
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "mtime", "modified", "updated", "created")
@@ -68,7 +68,9 @@ def is_url(text: str) -> bool:
 
 def is_remote(path: Path) -> bool:
     """Whether a path is a place in a store."""
-    return _PROTOCOL.fullmatch(str(path).replace(os.sep, "/").split("/", 1)[0]) is not None
+    text = str(path)
+    # A table asks for a million paths.
+    return text[:1] not in ("/", "\\") and _PROTOCOL.match(text) is not None
 
 
 def place_of(url: str) -> Path:
@@ -96,8 +98,7 @@ def place_of(url: str) -> Path:
 
 def shown(path: Path) -> str:
     """A path as people write it: places in stores as URLs."""
-    text = str(path)
-    return path.as_posix().replace(":/", "://", 1) if is_remote(path) else text
+    return path.as_posix().replace(":/", "://", 1) if is_remote(path) else str(path)
 
 
 def _check(protocol: str) -> None:
