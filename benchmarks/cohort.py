@@ -7,7 +7,8 @@
 1. Overhead: phantoms are analyzed and written in this process, with the network warm, and by `cinesax cohort` with one
    job. What the cohort takes more, after its first exam, is its overhead. CPU time of all processes is given too: on a
    busy machine it is the steadier figure.
-2. Two jobs against one, with one thread each: whole runs, and without the start of the workers.
+2. Two jobs against one, with one thread each: whole runs, and without the start of the workers. Beside it stands what
+   the machine allows: two processes that only analyze and write, and two that only count, against one of each.
 3. Simulation: so many exams of one small file each, planned and run with a work that only writes a receipt; the largest
    memory of the process, and the time for plan, work, and table.
 """
@@ -76,6 +77,60 @@ def warm(root: Path, out: Path) -> tuple[float, float]:
     return wall / (len(folders) - 1), cpu / (len(folders) - 1)
 
 
+_COUNTS = """
+import sys, time
+input("ready\\n")
+start, total = time.perf_counter(), 0
+for number in range(30_000_000):
+    total += number
+print(time.perf_counter() - start, time.process_time())
+"""
+_ANALYZES = """
+import sys, time
+from pathlib import Path
+from cinesax.analyze import analyze
+from cinesax.cohort.work import Options, shipped_or
+from cinesax.results.write import write_results
+segmenter, folders = shipped_or(Options(threads=1)), sorted(Path(sys.argv[1]).iterdir())
+write_results(analyze(folders[0], segmenter=segmenter), Path(sys.argv[2]) / "first")
+used = time.process_time()
+input("ready\\n")
+for folder in folders:
+    write_results(analyze(folder, segmenter=segmenter), Path(sys.argv[2]) / folder.name)
+print(time.process_time() - used)
+"""
+
+
+def together(program: str, count: int, root: Path, out: Path) -> tuple[float, float]:
+    """Wall time of so many processes at once, each with all of the work, and CPU time of each."""
+    places = [out / f"{count} processes, {number}" for number in range(count)]
+    for place in places:
+        place.mkdir(parents=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    children = [subprocess.Popen([sys.executable, "-c", program, str(root), str(one)], **pipes) for one in places]
+    for child in children:
+        child.stdout.readline()  # it is ready
+    start = time.perf_counter()
+    for child in children:
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    used = [float(child.stdout.readline().split()[-1]) for child in children]
+    wall = time.perf_counter() - start
+    for child in children:
+        child.communicate()
+    return wall, sum(used) / count
+
+
+def print_ceiling(root: Path, out: Path) -> None:
+    """What two processes without a cohort do, against one."""
+    for name, program in (("count", _COUNTS), ("analyze and write", _ANALYZES)):
+        one, two = (together(program, count, root, out / name) for count in (1, 2))
+        print(
+            f"the machine: two processes that only {name}: {2 * one[0] / two[0]:.2f} times as fast as one "
+            f"(CPU of each {two[1]:.2f} s, alone {one[1]:.2f} s)"
+        )
+
+
 def cohort(root: Path, results: Path, jobs: int, *, first: int | None = None) -> tuple[float, float]:
     """Wall and CPU time of a whole run."""
     options = Options(threads=1)
@@ -106,6 +161,7 @@ def measure_overhead(count: int) -> None:
         two = cohort(base / "exams", base / "two", 2)
         rates = (count - 1) / (many[0] - one[0]), (count - 2) / (two[0] - few[0])
         print(f"{count} exams: one job {many[0]:.1f} s, two jobs {two[0]:.1f} s: {many[0] / two[0]:.2f} times as fast")
+        print_ceiling(base / "exams", base / "ceiling")
         print(f"without the start: {rates[0]:.2f} and {rates[1]:.2f} exams a second, {rates[1] / rates[0]:.2f} times")
 
 
