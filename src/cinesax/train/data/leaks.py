@@ -14,10 +14,11 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from cinesax.train.data.examples import Kind
 
@@ -27,6 +28,8 @@ _SMOOTH = 1.5
 # For each image, how many images with the most similar spectra are compared in full.
 _CANDIDATES = 5
 _BLOCK = 512
+# How many images' transforms are kept, 70 kB each.
+_KEPT = 1024
 Fine = NDArray[np.float32]
 
 
@@ -104,9 +107,20 @@ def fine_structure(image: NDArray[np.uint16]) -> Fine:
 
 def likeness(first: Fine, second: Fine) -> float:
     """The largest correlation of two fine structures, over all shifts, quarter turns and mirrorings."""
-    spectrum = np.fft.rfft2(first)
-    turned = [np.rot90(image, turns) for image in (second, second[:, ::-1]) for turns in range(4)]
-    correlations = np.fft.irfft2(spectrum * np.fft.rfft2(np.stack(turned)).conj(), s=first.shape)
+    return _largest_correlation(_transforms(first)[0], _transforms(second))
+
+
+def _transforms(image: Fine) -> NDArray[np.complex64]:
+    """(4, row, column): the Fourier transforms of an image, its mirror image, and both with axes swapped."""
+    swapped = image.T
+    return np.asarray(fft.rfft2(np.stack([image, image[:, ::-1], swapped, swapped[:, ::-1]])))
+
+
+def _largest_correlation(first: NDArray[np.complex64], others: NDArray[np.complex64]) -> float:
+    # Half a turn makes a transform its conjugate, but for a shift; and all shifts are looked at. So four transforms
+    # serve for the eight ways to turn and mirror a picture.
+    size = first.shape[0]
+    correlations = fft.irfft2(first * np.concatenate([others.conj(), others]), s=(size, size))
     return float(correlations.max())
 
 
@@ -146,8 +160,9 @@ def _by_name(seen: Iterable[Seen]) -> Iterator[Leak]:
 
 def _by_image(seen: Sequence[Seen], images: NDArray[np.float32], real: Sequence[int], limit: float) -> Iterator[Leak]:
     pairs: dict[tuple[str, str, str, str], list[tuple[float, str, str]]] = defaultdict(list)
+    transforms = lru_cache(_KEPT)(lambda number: _transforms(images[number]))
     for i, j in _candidates(seen, images, real):
-        value = likeness(images[i], images[j])
+        value = _largest_correlation(transforms(i)[0], transforms(j))
         if value >= limit:
             a, b = sorted((seen[i], seen[j]), key=lambda example: (example.side, example.case, example.name))
             pairs[a.case, b.case, a.side, b.side].append((value, a.name, b.name))
