@@ -42,7 +42,7 @@ def siemens(sunnybrook: Path) -> Path:
 
 
 # The longest first, so that no process is left alone with one at the end, where the shortest are.
-_LONGEST = ("reader", "train", "cohort", "archive", "cli", "network", "dicom", "fuzz", "phantom", "engines", "trust")
+_LONGEST = ("reader", "train", "engines", "cohort", "archive", "cli", "network", "dicom", "fuzz", "phantom", "trust")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
