@@ -20,6 +20,7 @@ import pytest
 import crowd
 from cinesax.cli.main import main
 from cinesax.cohort.receipt import read_receipt
+from cinesax.core.errors import UsageError
 from cinesax.engines.work import Limits, Outcome, Result, Setup, Task
 from cinesax.files import remote
 from cinesax.files.remote import place_of, shown
@@ -278,7 +279,14 @@ def test_other_stores_are_read_through_fsspec(tmp_path: Path) -> None:
         (["s3://nowhere/x"], 3, "s3://nowhere/x does not exist"),
         (["s3://"], 2, "is not a folder or object"),
         (["ftp://user:secret@host/x"], 2, "leave the password out of the URL (ftp://...)"),
-        (["https://host/x?signature=secret"], 2, "a URL with a query"),
+        (["s3://user:pass/secret@host/x"], 2, "leave the password out of the URL (s3://...)"),
+        (["s3://user%3Asecret%40host/x"], 2, "leave the password out of the URL (s3://...)"),
+        (["s3://user:secret@host::s3://x"], 2, "leave the password out of the URL (s3://...)"),
+        (["s3://bucket/x?X-Amz-Signature=secret"], 2, "leave the signature out of the URL (s3://...)"),
+        (["https://host/x?a=1&sig=secret"], 2, "leave the signature out of the URL (https://...)"),
+        (["gs://bucket/x?access_token=secret"], 2, "leave the signature out of the URL (gs://...)"),
+        (["https://host/x"], 2, "web servers cannot be listed: copy the exams to a disk"),
+        (["simplecache::s3://bucket/x"], 2, 'a URL with "::" cannot be read'),
         (["nonsense://host/x"], 2, "nonsense:// is not a kind of store"),
         (["file:///data"], 2, "is not a store"),
         (["gs://bucket/x"], 8, "gs:// needs another package: Please install gcsfs"),
@@ -291,6 +299,27 @@ def test_what_cannot_be_done_is_one_line(
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1 and "secret" not in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [["analyze"], ["inspect"], ["view"]])
+@pytest.mark.parametrize(
+    "url", ["s3://user:secret@bucket/x", "s3://bucket/secret.nii.gz", "simplecache::s3://secret/x"]
+)
+def test_other_commands_say_that_only_cohort_reads_stores(
+    capsys: pytest.CaptureFixture[str], command: list[str], url: str
+) -> None:
+    assert main([*command, url]) == 2
+    error = capsys.readouterr().err
+    assert "only `cinesax cohort` reads exams in a store" in error and error.count("\n") == 1 and "secret" not in error
+
+
+def test_a_bad_url_in_a_list_names_its_row(tmp_path: Path) -> None:
+    from cinesax.cohort.planning.listed import read_list
+
+    (tmp_path / "list.csv").write_text("path\nroot\ns3://user:secret@bucket/x\n")
+    with pytest.raises(UsageError, match=r"list\.csv, row 3: leave the password out") as caught:
+        read_list(tmp_path / "list.csv")
+    assert "secret" not in str(caught.value)
 
 
 def test_results_are_not_written_to_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,9 +85,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _existing(path: Path) -> Path:
+    from cinesax.files.remote import refuse_url
+
     try:
         absolute = path.expanduser().resolve()
         if not absolute.exists():
+            refuse_url(path)
             raise InputError(f"{path} does not exist: give an exam, results, or a folder of them")
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error

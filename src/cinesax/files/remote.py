@@ -13,12 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from cinesax.core.errors import CinesaxError, MissingExtraError, UsageError, install_hint, printable
 from cinesax.files.temporary import temporary_folder
 
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-_PROTOCOL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:([/\\]|$)")
+# fsspec chains protocols with "::".
+_PROTOCOLS = r"[A-Za-z][A-Za-z0-9+.-]+(?:::[A-Za-z][A-Za-z0-9+.-]*)*"
+_URL = re.compile(rf"({_PROTOCOLS})://(.*)", re.DOTALL)
+_PROTOCOL = re.compile(rf"{_PROTOCOLS}:([/\\]|$)")
+_PASSWORD = re.compile(r":.*@", re.DOTALL)
+_SIGNED = re.compile(
+    r"[?&;#](x-(amz|goog|ms)-|[^=&;]*(sig|signature|token|secret|password|credential|key|keyid|accessid)=)",
+    re.IGNORECASE,
+)
 # What stores call the version of an object, and its time. A version is the same for the same content.
 _VERSIONS = ("ETag", "etag", "e_tag", "md5Hash", "Content-MD5", "content_md5", "checksum")
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "mtime", "modified", "updated", "created")
@@ -54,7 +62,8 @@ class Listing:
 
     Attributes:
         entries: objects and folders, sorted by name.
-        has_odd_names: whether it has names that no file can have: empty parts, "." or "..".
+        has_odd_names: whether it has names that no file can have (empty parts, "." or ".."), or "::", which fsspec does
+            not read.
     """
 
     entries: tuple[Entry, ...] = field(default=())
@@ -77,18 +86,26 @@ def place_of(url: str) -> Path:
     """The place that a URL names.
 
     Raises:
-        UsageError: a URL with a password or a query, or one that names no place.
+        UsageError: a URL with a password or a signature, of a web server, or one that names no place.
         MissingExtraError: a package is missing that reads such URLs.
     """
     found = _URL.match(url)
     if found is None:
         raise UsageError(f"not a URL: {printable(url)}")
     protocol, rest = found[1].lower(), found[2].rstrip("/")
-    if "@" in rest.split("/")[0] and ":" in rest.split("@")[0]:
-        raise UsageError(f"leave the password out of the URL ({protocol}://...): give it in fsspec's settings")
-    if protocol.startswith("http") and "?" in rest:
-        raise UsageError(f"a URL with a query ({protocol}://...?...) has no folders: give the address of a folder")
-    if "::" in url or protocol in ("file", "local"):
+    # Nothing that may be a secret is printed. Passwords may hold slashes, or be encoded.
+    for text in (rest, unquote(rest)):
+        if _PASSWORD.search(text):
+            raise UsageError(f"leave the password out of the URL ({protocol}://...): give it in fsspec's settings")
+        if _SIGNED.search(text):
+            raise UsageError(
+                f"leave the signature out of the URL ({protocol}://...): give credentials in fsspec's settings"
+            )
+    if "::" in url:
+        raise UsageError(f'a URL with "::" cannot be read ({printable(url)}): give one such as s3://bucket/folder')
+    if protocol in ("http", "https"):
+        raise UsageError(f"{protocol}://... cannot be read: web servers cannot be listed: copy the exams to a disk")
+    if protocol in ("file", "local"):
         raise UsageError(f"{printable(url)} is not a store: give the path of a file or folder")
     if not rest or any(_is_odd(part) for part in rest.split("/")):
         raise UsageError(f"{printable(url)} is not a folder or object: give one such as s3://bucket/folder")
@@ -99,6 +116,14 @@ def place_of(url: str) -> Path:
 def shown(path: Path) -> str:
     """A path as people write it: places in stores as URLs."""
     return path.as_posix().replace(":/", "://", 1) if is_remote(path) else str(path)
+
+
+def refuse_url(path: Path) -> None:
+    """Raise UsageError if a path was given as a URL; argparse has made a path of it, which has lost a slash."""
+    if is_remote(path):
+        raise UsageError(
+            "only `cinesax cohort` reads exams in a store (s3://...): give a file or folder on this machine"
+        )
 
 
 def _check(protocol: str) -> None:
@@ -116,7 +141,7 @@ def _check(protocol: str) -> None:
 
 
 def _is_odd(name: str) -> bool:
-    return name in ("", ".", "..") or "\0" in name or (os.sep != "/" and os.sep in name)
+    return name in ("", ".", "..") or "\0" in name or "::" in name or (os.sep != "/" and os.sep in name)
 
 
 def is_concurrent(place: Path) -> bool:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from cinesax.core.cine import StoredFile
 from cinesax.core.errors import InputError
+from cinesax.files.remote import refuse_url
 
 # A cardiac exam has a few thousand files of about 100 kB; far more is an attack or a mistake.
 MAX_FILES = 200_000
@@ -42,11 +43,13 @@ def list_files(path: Path) -> tuple[StoredFile, ...]:
     Raises:
         InputError: the path does not exist or is not readable, holds too many files, or is a zip that is damaged or not
             safe.
+        UsageError: it is a URL.
     """
     try:
         if path.is_dir():
             return _walk(path)
         if not path.exists():
+            refuse_url(path)
             raise InputError(f"{path} does not exist: give a folder of DICOM files, one file, a zip, or NIfTI files")
         if not path.is_file():
             raise InputError(f"{path} is neither a file nor a folder")

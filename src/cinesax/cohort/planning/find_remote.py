@@ -7,9 +7,10 @@ whole, for their tables of contents.
 import errno
 import io
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,16 +77,12 @@ class RemoteWalk:
             return
         threads = _LISTINGS_AT_ONCE if is_concurrent(self._root) else 1
         folders, waiting = [self._root], deque[tuple[Path, Future[Listing]]]()
-        with ThreadPoolExecutor(threads) as pool:
-            try:
-                while folders or waiting:
-                    while folders and len(waiting) < threads:
-                        folder = folders.pop()
-                        waiting.append((folder, pool.submit(list_folder, folder)))
-                    folder, listing = waiting.popleft()
-                    yield from self._listed(folder, listing, folders)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        while folders or waiting:
+            while folders and len(waiting) < threads:
+                folder = folders.pop()
+                waiting.append((folder, _begin_listing(folder)))
+            folder, listing = waiting.popleft()
+            yield from self._listed(folder, listing, folders)
 
     def _listed(self, folder: Path, listing: "Future[Listing]", folders: list[Path]) -> Iterator[Seen]:
         try:
@@ -162,7 +159,23 @@ class RemoteWalk:
         self._plan.refuse(self._scope, place)
 
     def _ended(self, error: OSError) -> InputError:
-        return InputError(f"{shown(self._root)} cannot be read: {error.strerror}; then repeat the same command")
+        return InputError(
+            f"{shown(self._root)} cannot be read: {error.strerror}; the same command can be repeated later"
+        )
+
+
+def _begin_listing(folder: Path) -> "Future[Listing]":
+    """List a folder in a thread of its own, for which neither an interrupted command nor a failed one waits."""
+    future: Future[Listing] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(list_folder(folder))
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
 
 
 def _known(place: Path, size: int, beginning: bytes) -> Known:

@@ -105,7 +105,11 @@ def _objects(planned: Planned) -> set[Path]:
     """The objects to copy: those of the exam, and JSON beside NIfTI, which has its times."""
     if planned.kind is Kind.OTHER:
         if look(planned.root).is_folder:
-            raise InputError('the folder has objects whose names have empty parts, "." or "..": give them other names')
+            if list_folder(planned.root).has_odd_names:
+                raise InputError(
+                    'the folder has objects whose names have empty parts, ".", ".." or "::": give them other names'
+                )
+            raise ChangedError("the folder could not be listed before, but can be now: run the same command again")
         return {planned.root}
     places = {file.path for file in planned.files}
     if planned.kind is Kind.NIFTI:

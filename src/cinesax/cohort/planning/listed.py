@@ -49,7 +49,10 @@ def read_list(path: Path) -> tuple[Listed, ...]:
         if name in listed:
             raise InputError(f"{path}, row {number}: {name} is listed twice")
         others = {other: value for other, value in row.items() if other != column}
-        place = place_of(name) if is_url(name) else path.absolute().parent / Path(name).expanduser()
+        try:
+            place = place_of(name) if is_url(name) else path.absolute().parent / Path(name).expanduser()
+        except (UsageError, MissingExtraError) as error:
+            raise type(error)(f"{path}, row {number}: {error}") from error
         listed[name] = Listed(place, name, others)
     return tuple(listed.values())
 

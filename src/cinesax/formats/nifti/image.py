@@ -30,6 +30,7 @@ from cinesax.core.grid import Floats, Grid
 from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.selection import NiftiGeometry
+from cinesax.files.remote import refuse_url
 from cinesax.files.stored_files import replacing
 from cinesax.formats.nifti.axes import on_grid, slice_axis
 from cinesax.formats.nifti.header import HeaderGeometry, in_words
@@ -260,6 +261,7 @@ def read_file(path: Path, chosen: NiftiGeometry | None) -> NiftiFile:
             values = _values(path, image)
             place = geometry_of(path, header, chosen)
     except FileNotFoundError as error:
+        refuse_url(path)
         raise InputError(f"{path} does not exist") from error
     except _ERRORS as error:
         reason = " ".join(str(error).split())
