@@ -74,7 +74,7 @@ def analyze(
         base: which slices at the base count as left ventricle: "half" (the default: wall around at least half of the
             blood), "any" (blood of the left ventricle), "whole" (closed wall). Only for a network from a bundle.
         unvalidated: whether the network also draws structures for which it was not validated; the shipped network
-            then draws wall and RV cavity, with a finding.
+            then draws the RV cavity, with a finding.
         selection: which series, study or patient to read, if there are several.
         overrides: ED and ES phases, body size and papillary convention that replace those read or measured.
         progress: called with the number of finished frames and their total while a network runs.

@@ -67,7 +67,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unvalidated",
         action="store_true",
-        help="also draw and measure structures the network was not validated for (the shipped one: wall and RV)",
+        help="also draw and measure structures the network was not validated for (the shipped one: the RV)",
     )
     parser.add_argument(
         "--papillary-muscles",
