@@ -259,6 +259,71 @@ def test_names_that_no_file_can_have_are_a_row(s3: S3, tmp_path: Path) -> None:
     assert "give them other names" in found["p000"]["message"]
 
 
+def test_one_bad_object_is_a_row_and_the_plan_goes_on(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd.exam(tmp_path / "good", 1)
+    for number, path in enumerate(sorted((tmp_path / "good").iterdir())):
+        # Names that no disk can have, and that some disks take for one.
+        name = f"{'a' if number % 2 else 'A'}{number // 2:0300}"
+        s3.files.pipe_file(f"exams/one/p001/{name}", path.read_bytes())
+    s3.files.pipe_file("exams/one/p002/x.zip", b"PK\x03\x04" + bytes(100))
+    s3.files.pipe_file(f"exams/one/p003/{'n' * 300}.nii", bytes(1000))
+    s3.files.pipe_file("exams/one/p004/x.dcm", b"fails")
+    s3.files.pipe_file("exams/one/p004/a::b.dcm", b"fails")
+    s3.files.pipe_file("exams/one/p005/large.zip", b"PK\x03\x04" + bytes(50_000))
+    real = remote._system
+
+    class Failing:
+        """Every beginning of p004 fails, and the listing of p001 fails once."""
+
+        def __init__(self, system: Any) -> None:
+            self.system = system
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.system, name)
+
+        def cat_ranges(self, paths: list[str], *others: Any, **more: Any) -> list[Any]:
+            found = self.system.cat_ranges(paths, *others, **more)
+            return [RuntimeError("odd") if "p004" in path else one for path, one in zip(paths, found, strict=True)]
+
+        def ls(self, path: str, **more: Any) -> Any:
+            if path.endswith("p001") and failures:
+                raise RuntimeError(failures.pop())
+            return self.system.ls(path, **more)
+
+    failures = ["odd"]
+    for module in ("find_remote", "inputs"):
+        monkeypatch.setattr(f"cinesax.cohort.planning.{module}.MAX_ARCHIVE_BYTES", 40_000)
+    monkeypatch.setattr(remote, "_system", lambda place: (Failing(real(place)[0]), real(place)[1]))
+    fetched: list[Path] = []
+    fetch = remote.fetch
+    monkeypatch.setattr("cinesax.cohort.planning.inputs.fetch", lambda files: (fetched.extend(files), fetch(files)))
+    crowd.go(place_of("s3://exams/one"), tmp_path / "out")
+    found = rows(tmp_path / "out")
+    words = {name[:4]: row["message"] for name, row in found.items()}
+    assert not failures and sorted(words) == ["p001", "p002", "p003", "p004", "p005"]
+    assert found["p001"]["status"] == "done" and {row["reason"] for row in found.values()} == {"", "cannot-be-read"}
+    assert "not a readable zip" in words["p002"] and "too long for a disk" in words["p003"]
+    assert '"::": give them other names' in words["p004"] and "more than the" in words["p005"]
+    assert not [place for place in fetched if place.name == "large.zip"]
+
+
+def test_a_full_disk_for_temporary_files_is_named_while_planning(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3.files.pipe_file("exams/full/x.zip", b"PK\x03\x04" + bytes(100))
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
+        assert main(["cohort", "s3://exams/full", "-o", str(tmp_path / "out")]) == 7
+    assert "(TMPDIR), which has 0.0 GB left" in capsys.readouterr().err
+
+    def full(files: dict[Path, Path]) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(remote, "fetch", full)
+    assert main(["cohort", "s3://exams/full", "-o", str(tmp_path / "out")]) == 7
+    assert "(TMPDIR) cannot be written: No space left" in capsys.readouterr().err
+
+
 def test_other_stores_are_read_through_fsspec(tmp_path: Path) -> None:
     from fsspec.implementations.memory import MemoryFileSystem
 
@@ -347,3 +412,15 @@ def test_copies_of_killed_processes_are_removed_and_others_stay(lent: Path) -> N
         remove_lost()
         assert mine.is_dir() and not left.exists()
     assert not list(own_place().glob("lent-*"))
+    own_place().chmod(0o755)
+    assert own_place().stat().st_mode & 0o777 == 0o700
+    own_place().rmdir()
+    remove_lost()
+    assert not list(lent.iterdir())
+    usual = own_place()
+    usual.rmdir()
+    usual.write_text("made by somebody else")
+    alone = "import cinesax.files.temporary as t\nassert t.own_place() == t.own_place() and t.own_place().is_dir()"
+    assert subprocess.run([sys.executable, "-c", alone]).returncode == 0
+    remove_lost()
+    assert list(lent.iterdir()) == [usual]

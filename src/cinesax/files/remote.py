@@ -9,14 +9,21 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from cinesax.core.errors import CinesaxError, MissingExtraError, UsageError, install_hint, printable
-from cinesax.files.temporary import temporary_folder
+from cinesax.core.errors import (
+    CinesaxError,
+    MissingExtraError,
+    OutputError,
+    UsageError,
+    install_hint,
+    printable,
+)
+from cinesax.files.temporary import check_room, temporary_folder
 
 # fsspec chains protocols with "::".
 _PROTOCOLS = r"[A-Za-z][A-Za-z0-9+.-]+(?:::[A-Za-z][A-Za-z0-9+.-]*)*"
@@ -32,6 +39,7 @@ _VERSIONS = ("ETag", "etag", "e_tag", "md5Hash", "Content-MD5", "content_md5", "
 _TIMES = ("LastModified", "last_modified", "Last-Modified", "mtime", "modified", "updated", "created")
 _OF_THIS_MACHINE = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.EMFILE, errno.EFBIG))
 _ASKED_ONE_BY_ONE = 8
+_LONGEST_SUFFIX = 12
 _DENIED = "access is denied: check the credentials"
 
 
@@ -247,19 +255,42 @@ def fetch(files: Mapping[Path, Path]) -> None:
 
 
 @contextmanager
-def as_file(path: Path) -> Iterator[Path]:
-    """A path that can be opened: an object is copied to a temporary file of its name.
+def as_file(path: Path, size: int = 0, *, content: bytes | None = None) -> Iterator[Path]:
+    """A path that can be opened: an object is copied to a temporary file with its suffix.
+
+    Args:
+        path: a file, or a place in a store.
+        size: bytes of the object, if known.
+        content: what to write to the temporary file instead of the whole object.
 
     Raises:
         RemoteError: the object cannot be read.
-        OSError: the file cannot be written.
+        OutputError: the temporary file cannot be written.
     """
     if not is_remote(path):
         yield path
         return
-    with temporary_folder() as folder:
-        fetch({path: folder / path.name})
-        yield folder / path.name
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder())
+            copy = folder / short_name(path)
+            if content is None:
+                check_room(folder, size)
+                fetch({path: copy})
+            else:
+                copy.write_bytes(content)
+        except RemoteError:
+            raise
+        except OSError as error:
+            reason = error.strerror or error
+            raise OutputError(f"the folder for temporary files (TMPDIR) cannot be written: {reason}") from error
+        yield copy
+
+
+def short_name(place: Path, number: int = 0) -> str:
+    """A name for a copy that every disk can have, with the suffix of the object."""
+    suffix = ".nii.gz" if place.name.lower().endswith(".nii.gz") else place.suffix
+    return f"object{number:06d}{suffix if len(os.fsencode(suffix)) <= _LONGEST_SUFFIX else ''}"
 
 
 def _system(place: Path) -> tuple[Any, str]:

@@ -15,8 +15,15 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+from cinesax.core.errors import OutputError
+
 _LOCK = ".lock"
 _LEFT_FOR_SECONDS = 86_400
+_SPARE_BYTES = 256 * 1024**2
+_GB = 1024**3
+_ALONE = "cinesax-alone-"
+_instead: dict[tuple[Path, int], Path] = {}
+"""Folders of single processes, by the place that cannot be used and the process."""
 
 
 def own_place() -> Path:
@@ -25,15 +32,48 @@ def own_place() -> Path:
     Raises:
         OSError: it cannot be made.
     """
-    place = Path(tempfile.gettempdir()) / f"cinesax-{getattr(os, 'getuid', getpass.getuser)()}"
-    place.mkdir(mode=0o700, exist_ok=True)
-    if not hasattr(os, "getuid"):
+    place = _place()
+    with suppress(FileExistsError):  # it may also be a file
+        place.mkdir(mode=0o700)
+    if _is_own(place):
         return place
+    key = place, os.getpid()
+    if key not in _instead or not _instead[key].is_dir():
+        from multiprocessing.util import Finalize
+
+        _instead[key] = Path(tempfile.mkdtemp(prefix=_ALONE))
+        # Unlike functions of atexit, it also runs at the end of worker processes.
+        Finalize(None, shutil.rmtree, args=(_instead[key], True), exitpriority=0)
+    return _instead[key]
+
+
+def _place() -> Path:
+    return Path(tempfile.gettempdir()) / f"cinesax-{getattr(os, 'getuid', getpass.getuser)()}"
+
+
+def _is_own(place: Path) -> bool:
+    """Whether a place is a folder of this user; then nobody else can look into it any more.
+
+    Anybody may make a folder of this name before us.
+    """
+    if not hasattr(os, "getuid"):
+        return place.is_dir()
     info = place.lstat()
-    # Anybody may make a folder of this name before us.
-    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
-        return Path(tempfile.mkdtemp(prefix="cinesax-"))
-    return place
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+        return False
+    if stat.S_IMODE(info.st_mode) != 0o700:
+        place.chmod(0o700)
+    return True
+
+
+def check_room(folder: Path, n_bytes: int) -> None:
+    """Raise OutputError if a folder for temporary files has no room for a copy."""
+    free = shutil.disk_usage(folder).free
+    if n_bytes + _SPARE_BYTES > free:
+        raise OutputError(
+            f"a copy needs {(n_bytes + _SPARE_BYTES) / _GB:.1f} GB in the folder for temporary files (TMPDIR), which "
+            f"has {free / _GB:.1f} GB left"
+        )
 
 
 @contextmanager
@@ -59,8 +99,22 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def remove_lost() -> None:
-    """Remove the temporary folders of processes that were killed."""
-    for folder in own_place().glob("lent-*"):
+    """Remove the temporary folders of processes that were killed.
+
+    Raises:
+        OSError: there is no folder for temporary files.
+    """
+    place = _place()
+    for one in (place, *place.parent.glob(f"{_ALONE}*")):
+        with suppress(OSError):
+            if _is_own(one):
+                _remove_lost_in(one)
+                if one != place and _is_old(one):
+                    one.rmdir()  # if nothing is in it
+
+
+def _remove_lost_in(place: Path) -> None:
+    for folder in place.glob("lent-*"):
         if folder.name.endswith(_LOCK):
             continue
         lock = folder.with_name(folder.name + _LOCK)
@@ -70,9 +124,13 @@ def remove_lost() -> None:
                 lock.unlink(missing_ok=True)
 
 
+def _is_old(folder: Path) -> bool:
+    return time.time() - folder.stat().st_mtime > _LEFT_FOR_SECONDS
+
+
 def _is_lost(folder: Path, lock: Path) -> bool:
     if fcntl is None or not lock.exists():  # perhaps it is just being made
-        return time.time() - folder.stat().st_mtime > _LEFT_FOR_SECONDS
+        return _is_old(folder)
     file = os.open(lock, os.O_RDWR)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,11 +6,11 @@ whole, for their tables of contents.
 
 import errno
 import io
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,11 +66,20 @@ class RemoteWalk:
 
         Raises:
             InputError: the store cannot be reached.
+            OutputError: the folder for temporary files cannot be written.
         """
+        try:
+            yield from self._files()
+        except OSError as error:  # too many open files, for example
+            raise self._ended(error) from error
+
+    def _files(self) -> Iterator[Seen]:
         try:
             root = look(self._root)
         except RemoteError as error:
-            self._refuse(self._root, error)
+            if error.errno not in _ONE_OBJECT:
+                raise self._ended(error) from error
+            self._plan.refuse(self._scope, self._root)
             return
         if not root.is_folder:
             yield from self._objects(self._root.parent, [root])
@@ -86,9 +95,17 @@ class RemoteWalk:
 
     def _listed(self, folder: Path, listing: "Future[Listing]", folders: list[Path]) -> Iterator[Seen]:
         try:
-            found = listing.result()
+            try:
+                found = listing.result()
+            except RemoteError as error:
+                if folder == self._root or error.errno in _ONE_OBJECT:
+                    raise
+                self._ask_root(error)
+                found = list_folder(folder)
         except RemoteError as error:
-            self._refuse(folder, error)
+            if folder == self._root and error.errno not in _ONE_OBJECT:
+                raise self._ended(error) from error
+            self._plan.refuse(self._scope, folder)
             return
         if any(entry.name == _RESULT for entry in found.entries):
             return  # a folder of results, whose label file is not an exam
@@ -117,16 +134,24 @@ class RemoteWalk:
             some = new[start : start + _AT_ONCE]
             first = beginnings([folder / entry.name for entry in some], _BEGINNING_BYTES)
             for entry, beginning in zip(some, first, strict=True):
-                place, nifti = folder / entry.name, is_nifti_name(entry.name)
-                try:
-                    yield from self._new(place, entry, beginning, nifti=nifti)
-                except RemoteError as error:
-                    if error.errno not in _ONE_OBJECT:
-                        raise self._ended(error) from error
-                    kind = Known(FileKind.NIFTI if nifti else FileKind.OTHER)
-                    yield Seen(self._scope, StoredFile(place), entry.size, entry.version, kind)
+                yield from self._tried(folder / entry.name, entry, beginning)
 
-    def _new(self, place: Path, entry: Entry, beginning: bytes | RemoteError, *, nifti: bool) -> Iterator[Seen]:
+    def _tried(self, place: Path, entry: Entry, beginning: bytes | RemoteError) -> list[Seen]:
+        """What a new object is; one that cannot be read, tried twice, is an image that its exam lacks."""
+        try:
+            try:
+                return self._new(place, entry, beginning)
+            except RemoteError as error:
+                if error.errno in _ONE_OBJECT:
+                    raise
+                self._ask_root(error)
+                (again,) = beginnings([place], _BEGINNING_BYTES)
+                return self._new(place, entry, again)
+        except RemoteError:
+            kind = Known(FileKind.NIFTI if is_nifti_name(entry.name) else FileKind.OTHER)
+            return [Seen(self._scope, StoredFile(place), entry.size, entry.version, kind)]
+
+    def _new(self, place: Path, entry: Entry, beginning: bytes | RemoteError) -> list[Seen]:
         """What a new object is.
 
         Raises:
@@ -136,31 +161,29 @@ class RemoteWalk:
             raise beginning
         stamp = entry.size, entry.version
         if beginning[:4] in ZIP_STARTS and entry.size >= SMALLEST_ZIP_BYTES:
-            yield from self._members(place, stamp)
-            return
-        known = _known_nifti(place, beginning) if nifti else _known(place, entry.size, beginning)
-        yield Seen(self._scope, StoredFile(place), *stamp, known)
+            return self._members(place, stamp)
+        nifti = is_nifti_name(entry.name)
+        known = _known_nifti(place, entry.size, beginning) if nifti else _known(place, entry.size, beginning)
+        return [Seen(self._scope, StoredFile(place), *stamp, known)]
 
-    def _members(self, place: Path, stamp: tuple[int, int]) -> Iterator[Seen]:
-        if stamp[0] > MAX_ARCHIVE_BYTES:
-            self._plan.refuse(self._scope, place)
-            return
-        try:
-            with as_file(place) as path:
-                for member, kind in members_of(path, stamp[0]):
-                    yield Seen(self._scope, replace(member, path=place), *stamp, kind)
-        except InputError:
-            self._plan.refuse(self._scope, place)
-
-    def _refuse(self, place: Path, error: RemoteError) -> None:
-        """Plan a place as an exam; reading it will fail and give the reason."""
-        if error.errno not in _ONE_OBJECT:
-            raise self._ended(error) from error
+    def _members(self, place: Path, stamp: tuple[int, int]) -> list[Seen]:
+        if stamp[0] <= MAX_ARCHIVE_BYTES:
+            with suppress(InputError), as_file(place, stamp[0]) as path:
+                found = members_of(path, stamp[0])
+                return [Seen(self._scope, replace(member, path=place), *stamp, kind) for member, kind in found]
         self._plan.refuse(self._scope, place)
+        return []
+
+    def _ask_root(self, error: RemoteError) -> None:
+        """Raise InputError for an error of one object or folder, if the root cannot be seen either."""
+        try:
+            look(self._root)
+        except RemoteError:
+            raise self._ended(error) from error
 
     def _ended(self, error: OSError) -> InputError:
         return InputError(
-            f"{shown(self._root)} cannot be read: {error.strerror}; the same command can be repeated later"
+            f"{shown(self._root)} cannot be read: {error.strerror or error}; the same command can be repeated later"
         )
 
 
@@ -188,16 +211,14 @@ def _known(place: Path, size: int, beginning: bytes) -> Known:
     if size <= len(beginning) or not incomplete:
         return known
     # Its first elements are longer, or it is deflated.
-    with as_file(place) as path, opener() as open_file:
+    with as_file(place, size) as path, opener() as open_file:
         return kind_of(StoredFile(path), size, open_file)
 
 
-def _known_nifti(place: Path, beginning: bytes) -> Known:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / place.name
-        path.write_bytes(beginning)
+def _known_nifti(place: Path, size: int, beginning: bytes) -> Known:
+    with as_file(place, content=beginning) as path:
         phases = phases_of(path)
     if not phases and len(beginning) >= _BEGINNING_BYTES:  # a header with long extensions
-        with as_file(place) as whole:
+        with as_file(place, size) as whole:
             phases = phases_of(whole)
     return Known(FileKind.NIFTI, instance=phases)

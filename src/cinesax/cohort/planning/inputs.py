@@ -3,7 +3,8 @@
 Files are read where they lie; objects of a store are copied to this machine for as long as the exam is analyzed.
 """
 
-import shutil
+import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -11,13 +12,14 @@ from pathlib import Path
 
 from cinesax.cohort.planning.group import below, fingerprint
 from cinesax.cohort.planning.plan import Kind, Planned
-from cinesax.core.errors import InputError, OutputError
-from cinesax.files.remote import fetch, is_remote, list_folder, look
+from cinesax.core.errors import InputError
+from cinesax.files.remote import fetch, is_remote, list_folder, look, short_name
 from cinesax.files.remote import stamps as stamps_of
-from cinesax.files.temporary import remove_lost, temporary_folder
+from cinesax.files.stored_files import MAX_ARCHIVE_BYTES
+from cinesax.files.temporary import check_room, remove_lost, temporary_folder
 
-_SPARE_BYTES = 256 * 1024**2
-_GB = 1024**3
+_LONGEST_NAME_BYTES = 255
+_LONGEST_PATH_BYTES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +77,17 @@ def fetched(planned: Planned) -> Iterator[Here]:
     with suppress(OSError):
         remove_lost()
     with temporary_folder() as folder:
-        free = shutil.disk_usage(folder).free
-        if planned.n_bytes + _SPARE_BYTES > free:
-            raise OutputError(
-                f"a copy of the exam needs {planned.n_bytes / _GB:.1f} GB in the folder for temporary files (TMPDIR), "
-                f"which has {free / _GB:.1f} GB left"
-            )
-        above = planned.top.parent
-        files = _objects(planned)
+        places, n_bytes = _objects(planned)
+        check_room(folder, n_bytes)
+        copies = _copies(planned, places, folder)
         before = inputs_of(planned)
-        fetch({place: folder / place.relative_to(above) for place in files})
+        fetch(copies)
         refuse_change(planned, before)
         local = replace(
             planned,
-            root=folder / planned.root.relative_to(above),
-            top=folder / planned.top.relative_to(above),
-            files=tuple(replace(file, path=folder / file.path.relative_to(above)) for file in planned.files),
+            root=_copy_of(planned.root, planned, copies, folder),
+            top=_copy_of(planned.top, planned, copies, folder),
+            files=tuple(replace(file, path=copies[file.path]) for file in planned.files),
         )
         yield Here(planned, before, local)
 
@@ -101,20 +98,50 @@ def refuse_change(planned: Planned, before: str) -> None:
         raise ChangedError("a file of the exam was changed while it was read: run the same command again")
 
 
-def _objects(planned: Planned) -> set[Path]:
-    """The objects to copy: those of the exam, and JSON beside NIfTI, which has its times."""
+def _copies(planned: Planned, places: set[Path], folder: Path) -> dict[Path, Path]:
+    """Object -> its copy: the same names, unless a disk cannot have them or takes two of them for one."""
+    inside = {place: place.relative_to(planned.top.parent) for place in sorted(places)}
+    alike = {unicodedata.normalize("NFC", str(name)).casefold() for name in inside.values()}
+    too_long = any(
+        len(os.fsencode(name)) > _LONGEST_PATH_BYTES
+        or any(len(os.fsencode(part)) > _LONGEST_NAME_BYTES for part in name.parts)
+        for name in inside.values()
+    )
+    if len(alike) == len(inside) and not too_long:
+        return {place: folder / name for place, name in inside.items()}
+    if planned.kind is Kind.NIFTI:  # whose names have a meaning
+        raise InputError("names of the exam are too long for a disk, or differ only in capitals: give them other names")
+    return {place: folder / short_name(place, number) for number, place in enumerate(inside)}
+
+
+def _copy_of(place: Path, planned: Planned, copies: dict[Path, Path], folder: Path) -> Path:
+    """The copy of an object or of a folder; that of a folder is the whole copy if names are others."""
+    if place in copies:
+        return copies[place]
+    inside = folder / place.relative_to(planned.top.parent)
+    return inside if inside.is_dir() else folder
+
+
+def _objects(planned: Planned) -> tuple[set[Path], int]:
+    """The objects to copy, and their bytes: those of the exam, and JSON beside NIfTI, which has its times."""
     if planned.kind is Kind.OTHER:
-        if look(planned.root).is_folder:
+        found = look(planned.root)
+        if found.is_folder:
             if list_folder(planned.root).has_odd_names:
                 raise InputError(
                     'the folder has objects whose names have empty parts, ".", ".." or "::": give them other names'
                 )
             raise ChangedError("the folder could not be listed before, but can be now: run the same command again")
-        return {planned.root}
+        if found.size > MAX_ARCHIVE_BYTES:
+            raise InputError(
+                f"the file has {found.size / 1024**3:.1f} GiB, more than the {MAX_ARCHIVE_BYTES / 1024**3:.0f} GiB "
+                "that are read: give the exam as a folder"
+            )
+        return {planned.root}, found.size
     places = {file.path for file in planned.files}
     if planned.kind is Kind.NIFTI:
         for folder in {place.parent for place in places}:
             beside = {entry.name for entry in list_folder(folder).entries if not entry.is_folder}
             stems = {place.name.removesuffix(".gz").removesuffix(".nii") for place in places if place.parent == folder}
             places |= {folder / f"{stem}.json" for stem in stems if f"{stem}.json" in beside}
-    return places
+    return places, planned.n_bytes
