@@ -194,18 +194,19 @@ def _unsure(segmentation: Segmentation, m: Measurements) -> Iterator[Finding]:
     ]
     if not stakes:
         return
-    worst = max(stakes, key=lambda stake: stake.numbers.get("ml_at_stake", stake.numbers["percent_at_stake"]))
+    worst = max(stakes, key=lambda stake: (stake.points, stake.numbers["percent_at_stake"]))
     name = "ED" if worst.phase == m.ed_phase else "ES"
     counts = "counts" if worst.counts else "does not count"
     other = "did not count" if worst.counts else "counted"
+    # Both parts: a strong heart may lose a tenth of its ESV by this slice, and hardly any EF.
     what = (
-        "{ml_at_stake:.0f} ml"
+        "{ml_at_stake:.0f} ml ({percent_at_stake:.0f} %)"
         if "ml_at_stake" in worst.numbers
-        else f"{{percent_at_stake:.0f}} % of the area at {name}"
+        else "{percent_at_stake:.0f} % of the area"
     )
     so = f", and {what} depend on that"
     if "ef_percent" in worst.numbers:
-        so = f", and EF is {{ef_percent:.1f}} %; if it {other}, EF would be {{other_ef_percent:.1f}} %"
+        so += f". EF is {{ef_percent:.1f}} %; if the slice {other}, EF would be {{other_ef_percent:.1f}} %"
     sentence = f"it is not certain whether this slice shows the left ventricle at {name}: it {counts}{so}"
     numbers = {**worst.numbers, "slices": len(stakes)}
     yield Finding(Code.UNSURE_SLICE, Severity.WARNING, sentence, worst.phase, worst.index, numbers=numbers)
@@ -218,6 +219,7 @@ class _Stake:
     phase: int
     index: int
     counts: bool
+    points: float
     numbers: dict[str, float]
 
 
@@ -243,7 +245,7 @@ def _other_decision(segmentation: Segmentation, m: Measurements, phase: int, ind
         other = 100 * (ed - es) / ed if ed > 0 else 0.0
         points = abs(other - ef)
         numbers |= {"ef_percent": ef, "other_ef_percent": other}
-    return _Stake(phase, index, counts, numbers) if points > UNSURE_POINTS or part > UNSURE_PART else None
+    return _Stake(phase, index, counts, points, numbers) if points > UNSURE_POINTS or part > UNSURE_PART else None
 
 
 def _set_aside_px(segmentation: Segmentation, phase: int, index: int) -> float:
