@@ -44,6 +44,7 @@ ENTRY = """
 SCRIPT = """
 import json, sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -99,7 +100,7 @@ pair = write_pair(folder / "pairs", "A-IM-0001-0001", np.zeros((24, 20), np.uint
 examples = list(from_study("A", cine, given, Framing(size=32)))
 
 bundle = Bundle(folder, "made up", "1", Framing(size=48), {1: Structure.CAVITY, 2: LA}, "image", "classes", "")
-network = NetworkSegmenter(bundle, None)
+network = NetworkSegmenter(bundle, SimpleNamespace(at_once=1))
 placement = network.placement(cine)
 regions = {}
 for one in bundle.classes.values():

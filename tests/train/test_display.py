@@ -14,7 +14,7 @@ from cinesax.cli.export import _called  # noqa: E402
 from cinesax.core.errors import UsageError  # noqa: E402
 from cinesax.network.bundle import open_bundle, write_bundle  # noqa: E402
 from cinesax.train.fit.display import Display, duration  # noqa: E402
-from cinesax.train.fit.train import Execution, _scope  # noqa: E402
+from cinesax.train.fit.execution import Execution, device_scope  # noqa: E402
 
 pytestmark = pytest.mark.train
 
@@ -39,8 +39,8 @@ def test_durations_are_in_words() -> None:
 
 def test_a_device_that_is_not_there_is_an_error_and_says_what_is() -> None:
     with pytest.raises(UsageError, match=r"sees no device GPU:7; it sees CPU:0.*training\.md"):
-        _scope(Execution(devices=("GPU:7",)))
-    with _scope(Execution(devices=("CPU:0",))):
+        device_scope(Execution(devices=("GPU:7",)))
+    with device_scope(Execution(devices=("CPU:0",))):
         pass
 
 
