@@ -113,7 +113,7 @@ def test_a_change_taken_back_leaves_no_trace(analysis: Analysis) -> None:
 
 def test_labels_follow_from_contours_alone_whatever_the_order(analysis: Analysis) -> None:
     start = analysis.segmentation
-    a = messages.SetContour("cavity", 2, 3, flat(circle(14, 30, 25)))
+    a = messages.SetContour("cavity", 2, 3, flat(circle(12, 25, 25)))
     b = messages.SetContour("cavity", 2, 3, flat(circle(7, 22, 25)))
     reading = Reading(start, NO_OVERRIDES)
     one = apply(reading, plan(analysis, reading, a, "Ann")[0], start)

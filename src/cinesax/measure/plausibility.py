@@ -214,7 +214,7 @@ def _cavity_outside(segmentation: Segmentation, phase: int, place: int) -> tuple
     inner = segmentation.outline(Structure.CAVITY, phase, place)
     outer = segmentation.outline(Structure.MYOCARDIUM, phase, place)
     # The test of the points is quick and settles nearly all frames; the exact coverage is slow.
-    if not inner or not outer or all(_all_inside(polygon, outer) for polygon in inner):
+    if not inner or not outer or all(all_inside(polygon, outer) for polygon in inner):
         return 0.0, 0.0
     shape = segmentation.labels.shape[2], segmentation.labels.shape[3]
     covered = coverage(inner, shape)
@@ -222,7 +222,7 @@ def _cavity_outside(segmentation: Segmentation, phase: int, place: int) -> tuple
     return outside, outside / float(covered.sum()) if outside > 0 else 0.0
 
 
-def _all_inside(polygon: Floats, outer: Polygons) -> bool:
+def all_inside(polygon: Floats, outer: Polygons) -> bool:
     """Whether all points of a polygon are in one of the others (even-odd rule); then the whole polygon mostly is."""
     # A point is inside if a line from it to the left border crosses the polygon an odd number of times.
     x, y = polygon[:, :1], polygon[:, 1:]

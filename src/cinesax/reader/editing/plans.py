@@ -19,6 +19,7 @@ from cinesax.core.structures import LV, Chamber, Part, Structure
 from cinesax.reader import messages
 from cinesax.reader.editing import lines
 from cinesax.reader.editing.change import Change, Frame, Reading, chamber_of, outlines_of, structure_of
+from cinesax.reader.editing.wall import following
 
 
 def plan(analysis: Analysis, reading: Reading, edit: messages.Edit, by: str) -> tuple[Change, str]:
@@ -108,8 +109,23 @@ class _Draft:
                 self.put(structure, frame, (), Origin.EDITED)
 
     def change(self) -> Change:
-        """The collected change."""
+        """The collected change; the wall follows the cavity."""
+        for frame, outlines in self._frames.items():
+            self._follow(frame, outlines)
         return Change(self._frames, self._origins, self._known)
+
+    def _follow(self, frame: Frame, outlines: dict[Structure, Polygons]) -> None:
+        """Let the wall of a frame follow its cavity if one of them was changed."""
+        cavity, wall = (Structure.CAVITY, *frame), (Structure.MYOCARDIUM, *frame)
+        changed = self._origins.get(cavity) or self._origins.get(wall)
+        if changed is None:
+            return
+        # If the wall was changed too, the cavity before says nothing about where this wall is open.
+        before = () if wall in self._origins else outlines_of(self.segmentation, frame).get(Structure.CAVITY, ())
+        made = following(outlines.get(Structure.MYOCARDIUM, ()), before, outlines.get(Structure.CAVITY, ()))
+        if made is not None:
+            outlines[Structure.MYOCARDIUM] = made
+            self._origins.setdefault(wall, changed)
 
     def drawn_structures(self, frame: Frame, key: str | None) -> list[Structure]:
         """The structure with a key, or all structures that are drawn in a frame.
