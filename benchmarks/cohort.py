@@ -1,15 +1,12 @@
-"""What a cohort costs on top of its analyses: time of an exam, two jobs against one, memory and table of many exams.
+"""What a cohort costs: two jobs against one, memory and table of many exams. `cohort_overhead.py` measures overhead.
 
     python benchmarks/cohort.py                  all of it (an hour for 100,000 exams on a slow disk)
-    python benchmarks/cohort.py --exams 24 --simulated          only overhead, and two jobs against one
+    python benchmarks/cohort.py --exams 24 --simulated          only two jobs against one
     python benchmarks/cohort.py --exams 0 --simulated 100000    only the simulation
 
-1. Overhead: phantoms are analyzed and written in this process, with the network warm, and by `cinesax cohort` with one
-   job. What the cohort takes more, after its first exam, is its overhead. CPU time of all processes is given too: on a
-   busy machine it is the steadier figure.
-2. Two jobs against one, with one thread each: whole runs, and without the start of the workers. Beside it stands what
+1. Two jobs against one, with one thread each: whole runs, and without the start of the workers. Beside it stands what
    the machine allows: two processes that only analyze and write, and two that only count, against one of each.
-3. Simulation: so many exams of one small file each, planned and run with a work that only writes a receipt; the largest
+2. Simulation: so many exams of one small file each, planned and run with a work that only writes a receipt; the largest
    memory of the process, and the time for plan, work, and table.
 """
 
@@ -34,7 +31,7 @@ from cinesax.cohort.planning.plan import Planned
 from cinesax.cohort.receipt import RECEIPT_NAME, Doubt, Receipt, Recipe, Status
 from cinesax.cohort.run import Cohort, opened_plan, run_cohort
 from cinesax.cohort.table import write_tables
-from cinesax.cohort.work import ExamWork, Options, network_of, recipe_of, shipped_or
+from cinesax.cohort.work import ExamWork, Options, network_of, recipe_of
 from cinesax.engines.local import LocalEngine
 from cinesax.engines.work import Limits, Outcome
 from cinesax.phantom.dicom import SeriesIdentity, write_series
@@ -60,21 +57,6 @@ def write_phantoms(root: Path, count: int) -> None:
     for seed in range(count):
         settings = replace(draw_settings(seed), n_phases=10, slice_distance_mm=12.0, matrix=(96, 96))
         write_series(make_phantom(settings).cine, root / f"p{seed:03d}", SeriesIdentity())
-
-
-def warm(root: Path, out: Path) -> tuple[float, float]:
-    """Wall and CPU time of an exam in this process, with the network loaded, after a first one."""
-    from cinesax.analyze import analyze
-    from cinesax.results.write import write_results
-
-    segmenter = shipped_or(Options(threads=1))
-    folders = sorted(root.iterdir())
-    write_results(analyze(folders[0], segmenter=segmenter), out / "first")
-    start = clocks()
-    for folder in folders[1:]:
-        write_results(analyze(folder, segmenter=segmenter), out / folder.name)
-    wall, cpu = since(start)
-    return wall / (len(folders) - 1), cpu / (len(folders) - 1)
 
 
 _COUNTS = """
@@ -146,17 +128,12 @@ def cohort(root: Path, results: Path, jobs: int, *, first: int | None = None) ->
     return since(start)
 
 
-def measure_overhead(count: int) -> None:
+def measure_jobs(count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         write_phantoms(base / "exams", count)
-        alone = warm(base / "exams", base / "alone")
         one = cohort(base / "exams", base / "one", 1, first=1)
         many = cohort(base / "exams", base / "many", 1)
-        each = tuple((a - b) / (count - 1) for a, b in zip(many, one, strict=True))
-        print(f"an exam: analyze in a warm process {alone[0]:.3f} s (CPU {alone[1]:.3f} s)")
-        print(f"an exam: in a cohort with one job  {each[0]:.3f} s (CPU {each[1]:.3f} s)")
-        print(f"overhead: {1000 * (each[0] - alone[0]):+.0f} ms (CPU {1000 * (each[1] - alone[1]):+.0f} ms)")
         few = cohort(base / "exams", base / "two few", 2, first=2)
         two = cohort(base / "exams", base / "two", 2)
         rates = (count - 1) / (many[0] - one[0]), (count - 2) / (two[0] - few[0])
@@ -257,9 +234,7 @@ def simulate(count: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--exams", type=int, default=9, help="phantoms for overhead and throughput; 0: none (default 9)"
-    )
+    parser.add_argument("--exams", type=int, default=9, help="phantoms for two jobs; 0: none (default 9)")
     parser.add_argument("--simulated", type=int, nargs="*", default=[1_000, 10_000, 100_000], metavar="N")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -268,7 +243,7 @@ def main() -> None:
             simulate(args.one, Path(folder))
         return
     if args.exams:
-        measure_overhead(args.exams)
+        measure_jobs(args.exams)
     for count in args.simulated:
         subprocess.run([sys.executable, __file__, "--one", str(count)], check=True)
 

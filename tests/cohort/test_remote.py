@@ -18,13 +18,16 @@ import numpy as np
 import pytest
 
 import crowd
+import exams
+import objects
 from cinesax.cli.main import main
 from cinesax.cohort.receipt import read_receipt
-from cinesax.core.errors import UsageError
+from cinesax.core.errors import InputError, UsageError
 from cinesax.engines.work import Limits, Outcome, Result, Setup, Task
 from cinesax.files import remote
 from cinesax.files.remote import place_of, shown
 from cinesax.files.temporary import own_place, remove_lost, temporary_folder
+from cinesax.results.write import write_results
 
 pytest.importorskip("s3fs", reason="needs s3fs (the extra remote)")
 moto = pytest.importorskip("moto.server", reason="needs moto with flask, which are S3 on this machine")
@@ -139,6 +142,7 @@ def test_what_has_not_changed_is_not_read_again(s3: S3, tmp_path: Path, monkeypa
     crowd.fill_simply(tmp_path / "root", good=3)
     shutil.make_archive(str(tmp_path / "root" / "zipped"), "zip", tmp_path / "root" / "p001")
     shutil.rmtree(tmp_path / "root" / "p001")
+    (tmp_path / "root" / "cut.zip").write_bytes((tmp_path / "root" / "zipped.zip").read_bytes()[:-30])
     s3.files.put(str(tmp_path / "root"), "exams/again", recursive=True)
     place, results = place_of("s3://exams/again"), tmp_path / "out"
     assert crowd.go(place, results).done == 3
@@ -149,13 +153,14 @@ def test_what_has_not_changed_is_not_read_again(s3: S3, tmp_path: Path, monkeypa
         patch.setattr(
             "cinesax.cohort.planning.find_remote.beginnings", lambda places, count: [pytest.fail("read")] * len(places)
         )
-        assert crowd.go(place, results).up_to_date == 4
+        for _ in range(2):  # the second plan knows only what the first of these knew
+            assert crowd.go(place, results).up_to_date == 5
     assert (results / "cohort.csv").read_bytes() == text
     one = min(s3.files.ls("exams/again/p000", refresh=True))
     s3.files.pipe_file(one, s3.files.cat_file(one) + b"\0\0")
     s3.files.rm("exams/again/p002", recursive=True)
     assert crowd.go(place, results).done == 1
-    assert rows(results)["zipped.zip"]["status"] == "done"
+    assert rows(results)["zipped.zip"]["status"] == "done" and rows(results)["cut.zip"]["reason"] == "cannot-be-read"
     assert [row["status"] for row in rows(results).values() if row["input_missing"] == "1"] == ["done"]
 
 
@@ -307,6 +312,43 @@ def test_one_bad_object_is_a_row_and_the_plan_goes_on(s3: S3, tmp_path: Path, mo
     assert not [place for place in fetched if place.name == "large.zip"]
 
 
+def test_folders_of_the_same_uids_that_cannot_be_compared_are_a_row_until_they_can(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crowd.exam(tmp_path / "root" / "first", 1)
+    shutil.copytree(tmp_path / "root" / "first", tmp_path / "root" / "second")
+    s3.files.put(str(tmp_path / "root"), "exams/unsure", recursive=True)
+    place, results, real = place_of("s3://exams/unsure"), tmp_path / "out", remote.fetch
+    crowd.go(place, results)
+    text = (results / "cohort.csv").read_bytes()
+    failures = [remote.RemoteError(5, "odd")]
+
+    def fails(files: dict[Path, Path], *, forever: bool) -> None:
+        if any("second" in path.parts for path in files) and failures:
+            raise failures[0] if forever else failures.pop()
+        real(files)
+
+    # An object that fails once is tried again.
+    monkeypatch.setattr(remote, "fetch", lambda files: fails(files, forever=False))
+    assert crowd.go(place, results).up_to_date == 1 and not failures
+    assert (results / "cohort.csv").read_bytes() == text
+    failures.append(remote.RemoteError(13, "access is denied"))
+    monkeypatch.setattr(remote, "fetch", lambda files: fails(files, forever=True))
+    assert crowd.go(place, results).failed == 1
+    found = rows(results)
+    assert {name: row["reason"] for name, row in found.items()} == {"first": "", "second": "unreachable"}
+    assert "could not be read to compare them" in found["second"]["message"] and found["first"]["input_missing"] == "0"
+    monkeypatch.setattr(remote, "fetch", real)
+    assert crowd.go(place, results).up_to_date == 1
+    assert (results / "cohort.csv").read_bytes() == text
+    # Without the store there is no new plan.
+    failures[:] = [remote.RemoteError(112, "the store cannot be reached")]
+    monkeypatch.setattr(remote, "fetch", lambda files: fails(files, forever=True))
+    monkeypatch.setattr("cinesax.cohort.planning.find_remote.look", lambda place: (_ for _ in ()).throw(failures[0]))
+    with pytest.raises(InputError, match="can be repeated later"):
+        crowd.go(place, results)
+
+
 def test_a_full_disk_for_temporary_files_is_named_while_planning(
     s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,9 +429,49 @@ def test_a_bad_url_in_a_list_names_its_row(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_results_are_not_written_to_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["cohort", str(tmp_path), "-o", "s3://bucket/out"]) == 2
-    assert "-o must be on this machine or on a shared file system" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ("cohort exam -o URL", "-o"),
+        ("cohort exam -o out --reader URL", "--reader"),
+        ("cohort exam -o out --model URL", "--model"),
+        ("analyze exam -o URL", "-o"),
+        ("analyze exam --out=URL", "-o"),
+        ("analyze exam --model URL", "--model"),
+        ("view exam --store URL", "--store"),
+        ("compare exam exam -o URL", "-o"),
+        ("prepare exam -o URL", "-o"),
+        ("train exam -o URL", "-o"),
+        ("export exam -o URL", "-o"),
+        ("evaluate --data exam --json URL", "--json"),
+        ("dataset walls exam -o URL", "-o"),
+        ("dataset show exam -o URL", "-o"),
+        ("phantom URL", ""),
+        ("compare exam URL", ""),
+    ],
+)
+def test_results_and_settings_are_not_in_a_store(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    option: str,
+) -> None:
+    (tmp_path / "exam").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.replace("URL", "s3://bucket/secret").split()) == 2
+    error = capsys.readouterr().err
+    words = f"{option} must be on this machine or on a shared file system" if option else "on this machine"
+    assert words in error and error.count("\n") == 1 and "secret" not in error
+    assert [path.name for path in tmp_path.iterdir() if path.name != "lent"] == ["exam"]
+
+
+def test_python_refuses_to_write_results_to_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    analysis = objects.analysis_of(exams.small_cine())
+    with pytest.raises(UsageError, match="not in a store"):
+        write_results(analysis, "s3://bucket/out")
+    assert [path.name for path in tmp_path.iterdir()] == ["lent"]
 
 
 def test_a_missing_extra_is_named(

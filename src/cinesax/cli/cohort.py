@@ -112,7 +112,6 @@ def run(args: argparse.Namespace) -> None:
 
     if args.address is not None and args.engine != "ray":
         raise UsageError("--address needs --engine ray")
-    _refuse_urls(args)
     limits = _limits(args)
     engine, threads = _engine(args)
     outputs = _outputs(args.outputs)
@@ -149,18 +148,6 @@ def _root(text: str) -> Path:
     from cinesax.files.remote import is_url, place_of
 
     return place_of(text) if is_url(text) else Path(text).expanduser().absolute()
-
-
-def _refuse_urls(args: argparse.Namespace) -> None:
-    """Refuse URLs for all but the exams. argparse has made paths of them, which have lost a slash."""
-    from cinesax.files.remote import is_remote
-
-    given = {"-o": [args.out], "--list": [args.list], "--model": [args.model], "--reader": args.reader or []}
-    for option, paths in given.items():
-        if any(path is not None and is_remote(path) for path in paths):
-            raise UsageError(
-                f"{option} must be on this machine or on a shared file system; only exams can be in a store such as S3"
-            )
 
 
 def _engine(args: argparse.Namespace) -> "tuple[Engine, int]":

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
@@ -90,7 +91,19 @@ def _add(command: argparse.ArgumentParser, name: str | None) -> None:
     command.description = module.__doc__
     command.formatter_class = argparse.RawDescriptionHelpFormatter
     module.configure(command)
-    command.set_defaults(run=module.run)
+    command.set_defaults(run=module.run, option_names=_option_names(command))
+
+
+def _option_names(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Attribute of the parsed arguments -> the option that sets it; of commands of the command too."""
+    names: dict[str, str] = {}
+    for action in parser._actions:
+        if action.option_strings:
+            names[action.dest] = action.option_strings[0]
+        elif isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                names |= _option_names(inner)
+    return names
 
 
 def _load(name: str) -> ModuleType:
@@ -131,10 +144,31 @@ def _run(arguments: list[str]) -> int:
     if first is not None and first not in COMMANDS:
         parser.error(f"there is no command {first!r}{_did_you_mean(first, list(COMMANDS))}")
     args = parser.parse_args(arguments)
+    if any("://" in word for word in arguments):
+        _refuse_urls(args)
     _log(verbose=args.verbose)
     args.run(args)
     sys.stdout.flush()
     return 0
+
+
+def _refuse_urls(args: argparse.Namespace) -> None:
+    """Refuse URLs in the place of files and folders.
+
+    argparse has made paths of them, which have lost a slash: a command would make a folder named "s3:".
+    """
+    from cinesax.files.remote import is_remote, refuse_url
+
+    for name, value in vars(args).items():
+        for path in value if isinstance(value, list) else [value]:
+            if not isinstance(path, Path) or not is_remote(path):
+                continue
+            if name not in args.option_names:
+                refuse_url(path)
+            raise UsageError(
+                f"{args.option_names[name]} must be on this machine or on a shared file system; only exams of "
+                "`cinesax cohort` can be in a store such as S3"
+            )
 
 
 def _complete() -> None:

@@ -206,7 +206,7 @@ def stamps(places: Iterable[Path]) -> dict[Path, tuple[int, int]]:
         if is_remote(place):
             folders.setdefault(place.parent, []).append(place)
         else:
-            info = place.stat()
+            info = os.stat(place)
             found[place] = info.st_size, info.st_mtime_ns
     for folder, inside in folders.items():
         if len(inside) <= _ASKED_ONE_BY_ONE:  # their folder may hold many others

@@ -31,7 +31,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cinesax.core.analysis import Analysis
-from cinesax.core.errors import InputError, NoObjectsError, OutputError
+from cinesax.core.errors import InputError, NoObjectsError, OutputError, UsageError
 from cinesax.core.origins import Origin
 from cinesax.dicom.write.options import (
     CAPTURE_ED_NAME,
@@ -49,6 +49,7 @@ from cinesax.dicom.write.options import (
     is_copied_image,
 )
 from cinesax.files.folder_swap import put_in_place
+from cinesax.files.remote import is_remote
 from cinesax.results import tables
 from cinesax.results.presence import PRESENCE_NAME, write_presence
 from cinesax.results.privacy import pseudonymise
@@ -102,6 +103,7 @@ def write_results(
             the written files, read again, have wrong positions. Nothing is kept then.
         InputError: `dicom` for an exam that was not read from DICOM.
         MissingExtraError: `xlsx` without the extra `tables`.
+        UsageError: `out` is a URL.
     """
     target = check_output(out, force=force)
     if xlsx:
@@ -140,7 +142,10 @@ def check_output(out: str | os.PathLike[str], *, force: bool = False) -> Path:
 
     Raises:
         OutputError: see `write_results`.
+        UsageError: `out` is a URL.
     """
+    if is_remote(Path(out)):
+        raise UsageError("results must be on this machine or on a shared file system, not in a store such as S3")
     target = _absolute(out)
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target} is a file: give a folder for the results")

@@ -104,17 +104,18 @@ class _Walk:
 
     def _file(self, path: Path, open_file: Opener) -> Iterator[Seen]:
         try:
-            info = path.stat()
+            info = os.stat(path)
         except OSError:
             self._refuse(path)  # a broken link, or a disconnected share
             return
-        stamp = (info.st_size, info.st_mtime_ns)
         if not stat.S_ISREG(info.st_mode):
             return
-        if is_zip(path, info.st_size):
+        file, stamp = StoredFile(path), (info.st_size, info.st_mtime_ns)
+        known = self._plan.known(path.parent, path.name, "", stamp)  # of a zip, only its members are known
+        if known is None and is_zip(path, info.st_size):
             yield from self._members(path, stamp)
             return
-        yield Seen(self._scope, StoredFile(path), *stamp, self._known(StoredFile(path), stamp, open_file))
+        yield Seen(self._scope, file, *stamp, known or kind_of(file, stamp[0], open_file))
 
     def _members(self, path: Path, stamp: tuple[int, int]) -> Iterator[Seen]:
         def known(member: StoredFile) -> Known | None:
@@ -125,10 +126,6 @@ class _Walk:
                 yield Seen(self._scope, member, *stamp, kind)
         except InputError:
             self._refuse(path)
-
-    def _known(self, file: StoredFile, stamp: tuple[int, int], open_file: Opener) -> Known:
-        known = self._plan.known(file.path.parent, file.path.name, file.member or "", stamp)
-        return known or kind_of(file, stamp[0], open_file)
 
     def _refuse(self, path: Path) -> None:
         """Plan a path as an exam; reading it will fail and give the reason."""

@@ -45,7 +45,7 @@ _RESULT = "analysis.json"
 _BEGINNING_BYTES = 16 * 1024
 _AT_ONCE = 256
 _LISTINGS_AT_ONCE = 16
-_ONE_OBJECT = (errno.ENOENT, errno.EACCES)
+ONE_OBJECT = (errno.ENOENT, errno.EACCES)
 """Errors that concern one object or folder; others concern all of the store."""
 
 
@@ -77,7 +77,7 @@ class RemoteWalk:
         try:
             root = look(self._root)
         except RemoteError as error:
-            if error.errno not in _ONE_OBJECT:
+            if error.errno not in ONE_OBJECT:
                 raise self._ended(error) from error
             self._plan.refuse(self._scope, self._root)
             return
@@ -98,12 +98,12 @@ class RemoteWalk:
             try:
                 found = listing.result()
             except RemoteError as error:
-                if folder == self._root or error.errno in _ONE_OBJECT:
+                if folder == self._root or error.errno in ONE_OBJECT:
                     raise
                 self._ask_root(error)
                 found = list_folder(folder)
         except RemoteError as error:
-            if folder == self._root and error.errno not in _ONE_OBJECT:
+            if folder == self._root and error.errno not in ONE_OBJECT:
                 raise self._ended(error) from error
             self._plan.refuse(self._scope, folder)
             return
@@ -125,6 +125,8 @@ class RemoteWalk:
             if known is None and not members and not is_nifti_name(entry.name):
                 known = kind_by_name(entry.name, entry.size)
             if known is not None:
+                if known.kind is FileKind.REFUSED:
+                    self._plan.refuse(self._scope, place)
                 yield Seen(self._scope, StoredFile(place), *stamp, known)
             elif members:
                 yield from (Seen(self._scope, member, *stamp, kind) for member, kind in members)
@@ -142,7 +144,7 @@ class RemoteWalk:
             try:
                 return self._new(place, entry, beginning)
             except RemoteError as error:
-                if error.errno in _ONE_OBJECT:
+                if error.errno in ONE_OBJECT:
                     raise
                 self._ask_root(error)
                 (again,) = beginnings([place], _BEGINNING_BYTES)
@@ -172,19 +174,27 @@ class RemoteWalk:
                 found = members_of(path, stamp[0])
                 return [Seen(self._scope, replace(member, path=place), *stamp, kind) for member, kind in found]
         self._plan.refuse(self._scope, place)
-        return []
+        return [Seen(self._scope, StoredFile(place), *stamp, Known(FileKind.REFUSED))]
 
     def _ask_root(self, error: RemoteError) -> None:
-        """Raise InputError for an error of one object or folder, if the root cannot be seen either."""
-        try:
-            look(self._root)
-        except RemoteError:
-            raise self._ended(error) from error
+        ask(self._root, error)
 
     def _ended(self, error: OSError) -> InputError:
-        return InputError(
-            f"{shown(self._root)} cannot be read: {error.strerror or error}; the same command can be repeated later"
-        )
+        return _ended(self._root, error)
+
+
+def ask(place: Path, error: RemoteError) -> None:
+    """After an error of one object or folder: raise InputError if a place above it cannot be seen either."""
+    try:
+        look(place)
+    except RemoteError:
+        raise _ended(place, error) from error
+
+
+def _ended(place: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{shown(place)} cannot be read: {error.strerror or error}; the same command can be repeated later"
+    )
 
 
 def _begin_listing(folder: Path) -> "Future[Listing]":

@@ -12,14 +12,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cinesax.cohort.planning.find_remote import ONE_OBJECT, ask
 from cinesax.cohort.planning.keys import SEPARATOR, give_keys
 from cinesax.cohort.planning.plan import Kind, Plan
 from cinesax.core.cine import StoredFile
-from cinesax.files.remote import as_file
+from cinesax.files.remote import RemoteError, as_file
 from cinesax.files.stored_files import opener
 from cinesax.formats.nifti import names
 
 _FEWEST_PHASES = 3
+_COMPARED = 3
 _NAMED_IMAGES = " OR ".join(f"CAST(name AS TEXT) LIKE '%{suffix}'" for suffix in (".dcm", ".dicom", ".ima", ".zip"))
 _ZIP = "(member = '' AND CAST(name AS TEXT) LIKE '%.zip')"
 
@@ -116,8 +118,8 @@ def _parts(plan: Plan, scope: int, study: str, patient: str) -> Iterator[_Group]
     if not twice:
         yield _Group(scope, Kind.DICOM, home, study, patient, patient, where=where, values=values)
         return
-    parts, copied = _apart(plan, where, values, home)
-    for number, part in enumerate(parts):
+    parts, unsure, copied = _apart(plan, where, values, home)
+    for number, part in enumerate([*parts, *unsure]):
         plan.change("CREATE TEMP TABLE IF NOT EXISTS part (folder BLOB, name BLOB, member TEXT)")
         plan.change("DELETE FROM part")
         for file in part:
@@ -125,6 +127,10 @@ def _parts(plan: Plan, scope: int, study: str, patient: str) -> Iterator[_Group]
             plan.change("INSERT INTO part VALUES (?, ?, ?)", row)
         inside = f"{where} AND (folder, name, member) IN (SELECT folder, name, member FROM part)"
         root = Path(os.path.commonpath([file.path if file.member else file.path.parent for file in part]))
+        if number >= len(parts):
+            base = _by_path(plan, scope, root)
+            yield _Group(scope, Kind.UNDECIDED, root, base, "", patient, where=inside, values=values)
+            continue
         more = patient if len(parts) == 1 else f"{patient} {_by_path(plan, scope, root)}"
         copies = copied if number == 0 else 0
         yield _Group(scope, Kind.DICOM, root, study, more, patient, copies, where=inside, values=values)
@@ -139,8 +145,17 @@ def _home(plan: Plan, where: str, values: tuple[object, ...], folders: list[byte
     return paths[0] / os.fsdecode(named[0][0]) if len(named) == 1 and named[0][1] else paths[0]
 
 
-def _apart(plan: Plan, where: str, values: tuple[object, ...], home: Path) -> tuple[list[list[StoredFile]], int]:
-    """Split the files of a study by folder if an instance differs between folders; return also the number of copies."""
+def _apart(
+    plan: Plan, where: str, values: tuple[object, ...], home: Path
+) -> tuple[list[list[StoredFile]], list[list[StoredFile]], int]:
+    """Split the files of a study by folder if an instance differs between folders.
+
+    Returns:
+        The exams; folders that could not be compared with them; and the number of copies.
+
+    Raises:
+        InputError: the store of the files cannot be reached.
+    """
     pieces: dict[str, dict[str, StoredFile]] = {}
     loose: dict[str, list[StoredFile]] = {}
     query = f"SELECT folder, name, member, instance FROM files WHERE {where} ORDER BY folder, name, member"
@@ -150,6 +165,7 @@ def _apart(plan: Plan, where: str, values: tuple[object, ...], home: Path) -> tu
         loose.setdefault(piece, []).append(file)
         pieces.setdefault(piece, {})[instance] = file
     parts: list[list[str]] = []
+    unsure: list[str] = []
     copies = 0
     for piece in sorted(pieces):
         shared = [(part, other) for part in parts for other in part if pieces[other].keys() & pieces[piece].keys()]
@@ -157,11 +173,15 @@ def _apart(plan: Plan, where: str, values: tuple[object, ...], home: Path) -> tu
             # Another series of the study, if there is only one exam that it can belong to.
             parts[0].append(piece) if len(parts) == 1 else parts.append([piece])
             continue
-        if any(_same(pieces[other], pieces[piece]) for _, other in shared):
+        answers = [_same(pieces[other], pieces[piece]) for _, other in shared]
+        if True in answers:
             copies += len(loose[piece])
-            continue
-        parts.append([piece])
-    return [[file for piece in part for file in loose[piece]] for part in parts], copies
+        elif None in answers:
+            unsure.append(piece)
+        else:
+            parts.append([piece])
+    exams = [[file for piece in part for file in loose[piece]] for part in parts]
+    return exams, [loose[piece] for piece in unsure], copies
 
 
 def _piece(file: StoredFile, home: Path) -> str:
@@ -171,17 +191,33 @@ def _piece(file: StoredFile, home: Path) -> str:
     return below[0] if below else ""
 
 
-def _same(first: dict[str, StoredFile], second: dict[str, StoredFile]) -> bool:
-    """Whether two folders hold the same image for a common UID."""
-    instance = min(first.keys() & second.keys())
-    digests = []
-    for file in (first[instance], second[instance]):
+def _same(first: dict[str, StoredFile], second: dict[str, StoredFile]) -> bool | None:
+    """Whether two folders hold the same image for a common UID; None: no such image can be read in both folders.
+
+    Raises:
+        InputError: the store of the files cannot be reached.
+    """
+    for instance in sorted(first.keys() & second.keys())[:_COMPARED]:
+        digests = [_digest(files[instance]) for files in (first, second)]
+        if None not in digests:
+            return digests[0] == digests[1]
+    return None
+
+
+def _digest(file: StoredFile) -> str | None:
+    """A hash of the content of a file; None if it cannot be read. An object is tried twice."""
+    lost: RemoteError | None = None
+    for _ in range(2):
         try:
             with as_file(file.path) as path, opener() as open_file, open_file(replace(file, path=path)) as stream:
-                digests.append(hashlib.sha256(stream.read()).hexdigest())
+                return hashlib.sha256(stream.read()).hexdigest()
+        except RemoteError as error:
+            lost = error
         except OSError:
-            return False
-    return digests[0] == digests[1]
+            return None
+    if lost is not None and lost.errno not in ONE_OBJECT:
+        ask(file.path.parent, lost)
+    return None
 
 
 def _of_nifti(plan: Plan) -> Iterator[_Group]:
@@ -279,7 +315,7 @@ def _give_fingerprints(plan: Plan) -> None:
     )
     for key, rows in itertools.groupby(plan.snapshot(query), key=lambda row: row[0]):
         stamps = [
-            (below(Path(os.fsdecode(folder)) / os.fsdecode(name), Path(os.fsdecode(top))), *facts)
+            (below(os.path.join(os.fsdecode(folder), os.fsdecode(name)), os.fsdecode(top)), *facts)
             for _, top, folder, name, *facts in rows
         ]
         total = sum({name: size for name, _, size, _ in stamps}.values())
@@ -289,9 +325,16 @@ def _give_fingerprints(plan: Plan) -> None:
         )
 
 
-def below(path: Path, top: Path) -> str:
-    """The name of a path in a fingerprint: relative to the root, so that the root can be mounted elsewhere."""
-    return path.relative_to(top).as_posix() if path.is_relative_to(top) else str(path)
+def below(path: str, top: str) -> str:
+    """The name of a path in a fingerprint: relative to the root, so that the root can be mounted elsewhere.
+
+    Both are absolute, without links back. A cohort has millions of files: objects of `pathlib` would take as long as
+    reading the files.
+    """
+    if path == top:
+        return "."
+    start = top if top.endswith(os.sep) else top + os.sep
+    return path[len(start) :].replace(os.sep, "/") if path.startswith(start) else path
 
 
 def fingerprint(stamps: Iterable[tuple[str, str, int, int]]) -> str:

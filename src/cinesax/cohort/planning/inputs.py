@@ -3,6 +3,7 @@
 Files are read where they lie; objects of a store are copied to this machine for as long as the exam is analyzed.
 """
 
+import errno
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -13,11 +14,14 @@ from pathlib import Path
 from cinesax.cohort.planning.group import below, fingerprint
 from cinesax.cohort.planning.plan import Kind, Planned
 from cinesax.core.errors import InputError
-from cinesax.files.remote import fetch, is_remote, list_folder, look, short_name
+from cinesax.files.remote import RemoteError, fetch, is_remote, list_folder, look, short_name
 from cinesax.files.remote import stamps as stamps_of
 from cinesax.files.stored_files import MAX_ARCHIVE_BYTES
 from cinesax.files.temporary import check_room, remove_lost, temporary_folder
 
+_UNDECIDED = (
+    "another exam has the same UIDs, and files of the two could not be read to compare them: run the same command again"
+)
 _LONGEST_NAME_BYTES = 255
 _LONGEST_PATH_BYTES = 1000
 
@@ -54,10 +58,8 @@ def inputs_of(planned: Planned) -> str:
     """
     if planned.kind is Kind.OTHER:
         return ""
-    parts, stamps = [], stamps_of({file.path for file in planned.files})
-    for file in planned.files:
-        parts.append((below(file.path, planned.top), file.member or "", *stamps[file.path]))
-    return fingerprint(parts)
+    stamps, top = stamps_of({file.path for file in planned.files}), str(planned.top)
+    return fingerprint((below(str(file.path), top), file.member or "", *stamps[file.path]) for file in planned.files)
 
 
 @contextmanager
@@ -71,6 +73,9 @@ def fetched(planned: Planned) -> Iterator[Here]:
         OutputError: there is no room for the copy.
         OSError: the copy cannot be written, or a file does not exist.
     """
+    if planned.kind is Kind.UNDECIDED:
+        kind, number = (RemoteError, errno.EHOSTDOWN) if is_remote(planned.root) else (OSError, errno.EIO)
+        raise kind(number, _UNDECIDED)
     if not is_remote(planned.root):
         yield Here(planned, inputs_of(planned), planned)
         return

@@ -51,7 +51,8 @@ def kind_of(file: StoredFile, size: int, open_file: Opener) -> Known:
 
 def kind_by_name(name: str, size: int) -> Known | None:
     """The kind of a file that is not NIfTI, if its name or its size says it."""
-    if Path(name).suffix.lower() in _BESIDE or names.is_labels(Path(name)):
+    path = PurePosixPath(name)
+    if path.suffix.lower() in _BESIDE or names.is_labels(path):
         return Known(FileKind.BESIDE)
     return Known(FileKind.OTHER) if size == 0 else None
 

@@ -59,6 +59,8 @@ class Kind(StrEnum):
     """A NIfTI file, or a folder of NIfTI files that make one cine."""
     OTHER = "other"
     """An unknown path: reading it will fail and give the reason."""
+    UNDECIDED = "undecided"
+    """Files with the UIDs of another exam that could not be compared with its files."""
 
 
 class FileKind(StrEnum):
@@ -71,6 +73,8 @@ class FileKind(StrEnum):
     """Perhaps an unreadable image: damaged or empty."""
     BESIDE = "beside"
     """A text, table or picture: not an image of an exam."""
+    REFUSED = "refused"
+    """A damaged or unsafe zip in a store: it is an exam that will fail, and is not fetched again for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class Plan:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._snapshots = 0
+        self._knows_earlier = False
         new = not path.exists()
         # A plan does not have to survive a crash: it counts only when it is complete and renamed.
         self._base = sqlite3.connect(path, isolation_level=None)
@@ -175,6 +180,7 @@ class Plan:
             if self._base.execute("PRAGMA earlier.user_version").fetchone() != (_VERSION,):
                 self._base.execute("DETACH earlier")
             else:
+                self._knows_earlier = True
                 self._base.execute("INSERT INTO keys SELECT * FROM earlier.keys")
         except sqlite3.DatabaseError:
             pass  # damaged, or not a plan: every file is read again
@@ -182,6 +188,8 @@ class Plan:
 
     def known(self, folder: Path, name: str, member: str, stamp: tuple[int, int]) -> Known | None:
         """What an earlier plan knows of a file, if size and time are the same and it could be read."""
+        if not self._knows_earlier:
+            return None
         try:
             row = self._base.execute(
                 "SELECT kind, study, patient, instance FROM earlier.files WHERE folder = ? AND name = ? AND member = ? "
@@ -194,6 +202,8 @@ class Plan:
 
     def known_members(self, archive: Path, stamp: tuple[int, int]) -> list[tuple[StoredFile, Known]]:
         """The members of a zip in an earlier plan, if its size and time are the same; none if that had no such zip."""
+        if not self._knows_earlier:
+            return []
         try:
             rows = self._base.execute(
                 "SELECT DISTINCT member, kind, study, patient, instance FROM earlier.files WHERE folder = ? "
@@ -318,8 +328,13 @@ class Plan:
     def files_of(self, key: str) -> tuple[StoredFile, ...]:
         """The files of an exam."""
         rows = self._base.execute("SELECT folder, name, member FROM files WHERE exam = ? ORDER BY 1, 2, 3", (key,))
+        folders: dict[bytes, Path] = {}  # few: making a path of each again takes as long as all the rest
         return tuple(
-            StoredFile(Path(os.fsdecode(folder)) / os.fsdecode(name), member or None) for folder, name, member in rows
+            StoredFile(
+                (folders.get(folder) or folders.setdefault(folder, Path(os.fsdecode(folder)))) / os.fsdecode(name),
+                member or None,
+            )
+            for folder, name, member in rows
         )
 
     def list_columns(self) -> list[str]:

@@ -19,7 +19,7 @@ Decoder = Callable[[bytes, bool], Any]
 
 def clean(text: str) -> str:
     """Remove padding and control characters, and limit the length: a damaged header may return half the file."""
-    text = text[:_MAX_TEXT]
+    text = text[:_MAX_TEXT].rstrip(" \0")  # UIDs of odd length end with NUL
     if not text.isprintable():
         text = "".join(letter for letter in text if letter.isprintable())
     return text.strip()

@@ -7,6 +7,7 @@ process, which is not safe if several threads read. Values are not checked here:
 import struct
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import BinaryIO
 
@@ -17,8 +18,17 @@ TRANSFER_SYNTAX_UID = 0x00020010
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _UNDEFINED = 0xFFFFFFFF
+# A plan of a cohort reads millions of elements. By byte order: tag, value representation and a length of two bytes, and
+# a length of four bytes.
+_HEADS = {True: struct.Struct("<HH2sH"), False: struct.Struct(">HH2sH")}
+_LENGTHS = {True: struct.Struct("<I"), False: struct.Struct(">I")}
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 """Value representations whose length takes four bytes, after two empty bytes."""
+_SHORT = frozenset(
+    (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS")
+    + (b"LO", b"LT", b"PN", b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
+)
+"""Value representations whose length takes two bytes."""
 _ENCAPSULATED = ("OB", "OW")
 """Value representations of compressed pixels, which come in items without elements."""
 
@@ -91,7 +101,8 @@ def parse_file(stream: BinaryIO, wanted: Collection[int] | None = None, *, last:
     def stop(tag: int) -> bool:
         return tag in _PIXELS or (last is not None and tag > last)
 
-    return Parsed(meta, parse(stream, encoding, stop=stop, wanted=wanted), encoding)
+    until = _PIXELS[0] if last is None else min(last + 1, _PIXELS[0])
+    return Parsed(meta, parse(stream, encoding, stop=stop, wanted=wanted, until=until), encoding)
 
 
 def _encoding(meta: Elements, stream: BinaryIO) -> Encoding:
@@ -111,6 +122,7 @@ def parse(
     length: int = _UNDEFINED,
     stop: Stop | None = None,
     wanted: Collection[int] | None = None,
+    until: int = 0,
 ) -> dict[int, Element]:
     """Read the elements of a data set or of an item.
 
@@ -121,22 +133,30 @@ def parse(
         length: bytes of the data set; undefined: up to the end of the item or file.
         stop: where to stop, before an element.
         wanted: tags to keep; None: all.
+        until: `stop` is not asked below this tag.
     """
     first = _peek(stream, 6)
     if len(first) == 6 and _tag(first, encoding) != _ITEM_END:
         encoding = Encoding(_is_vr(first[4:6]), encoding.little)
+    unpack = _HEADS[encoding.little].unpack
     elements: dict[int, Element] = {}
     end = None if length == _UNDEFINED else stream.tell() + length
     while end is None or stream.tell() < end:
-        begin = stream.tell()
-        head = stream.read(8)
-        tag = _tag(head, encoding) if len(head) == 8 else _ITEM_END
+        quick = wanted is not None and until and end is None and encoding.explicit
+        head = _next_head(stream, encoding, wanted or (), until) if quick else stream.read(8)
+        if len(head) < 8:
+            break
+        group, number, letters, short = unpack(head)
+        tag = group << 16 | number
         if tag == _ITEM_END:
             break
         if stop is not None and stop(tag):
-            stream.seek(begin)
+            stream.seek(-8, 1)
             break
-        vr, size, how = _head(head, stream, encoding)
+        vr = _vr(letters) if encoding.explicit else ""
+        # Some writers forget the value representation of single elements.
+        how = encoding if vr else Encoding(explicit=False, little=encoding.little)
+        size = short if vr and letters not in LONG else _long(stream.read(4) if vr else head[4:], encoding)
         if size == _UNDEFINED and vr in _ENCAPSULATED:
             element = Element(vr, _fragments(stream), how)
         elif size == _UNDEFINED:
@@ -193,20 +213,32 @@ def _fragments(stream: BinaryIO) -> bytes:
     return value
 
 
-def _head(head: bytes, stream: BinaryIO, encoding: Encoding) -> tuple[str, int, Encoding]:
-    """Value representation and length of the element whose first eight bytes are `head`, and its encoding."""
-    order = "<" if encoding.little else ">"
-    vr = head[4:6]
-    if not encoding.explicit or not _is_vr(vr):
-        # Some writers forget the value representation of single elements.
-        return "", struct.unpack(order + "I", head[4:])[0], Encoding(explicit=False, little=encoding.little)
-    if vr in LONG:
-        return vr.decode("ascii"), struct.unpack(order + "I", stream.read(4))[0], encoding
-    return vr.decode("ascii"), struct.unpack(order + "H", head[6:])[0], encoding
+def _next_head(stream: BinaryIO, encoding: Encoding, wanted: Collection[int], until: int) -> bytes:
+    """Skip short elements below a tag that are not wanted; return the first eight bytes of the next element."""
+    unpack = _HEADS[encoding.little].unpack
+    while True:
+        head = stream.read(8)
+        if len(head) < 8:
+            return head
+        group, number, letters, size = unpack(head)
+        tag = group << 16 | number
+        if letters not in _SHORT or tag >= until or tag in wanted:
+            return head
+        stream.seek(size, 1)
+
+
+@lru_cache(maxsize=1024)
+def _vr(letters: bytes) -> str:
+    """Two bytes as a value representation; "" if they are none."""
+    return letters.decode("ascii") if _is_vr(letters) else ""
 
 
 def _is_vr(two: bytes) -> bool:
     return len(two) == 2 and two.isalpha() and two.isupper()
+
+
+def _long(four: bytes, encoding: Encoding) -> int:
+    return int(_LENGTHS[encoding.little].unpack(four)[0])
 
 
 def _tag(head: bytes, encoding: Encoding) -> int:

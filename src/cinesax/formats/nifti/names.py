@@ -5,7 +5,7 @@ Loads no library: every exam is asked whether it is NIfTI, and most are DICOM.
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from cinesax.files.stored_files import list_files
 
@@ -57,7 +57,7 @@ def nifti_files(folder: Path) -> tuple[Path, ...]:
     return tuple(file for file in images if not is_labels(file))
 
 
-def is_labels(path: Path) -> bool:
+def is_labels(path: PurePath) -> bool:
     """Whether the name is that of labels, not of an image."""
     return _LABELS.search(_stem(path)) is not None
 
@@ -111,5 +111,5 @@ def _number(pattern: re.Pattern[str], path: Path) -> int | None:
     return numbers.pop() if len(numbers) == 1 else None
 
 
-def _stem(path: Path) -> str:
+def _stem(path: PurePath) -> str:
     return re.sub(r"\.(nii|hdr|img)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
