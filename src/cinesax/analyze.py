@@ -89,6 +89,8 @@ def analyze(
         raise UsageError("give only one of a segmentation, a segmenter and a model")
     if base is not None and (segmentation is not None or segmenter is not None):
         raise UsageError("`base` is for a network from a bundle: in a given segmentation every slice counts")
+    if unvalidated and (segmentation is not None or segmenter is not None):
+        raise UsageError("`unvalidated` is for a network from a bundle: of a given segmentation everything is measured")
     refuse_others("analyze", choices, Selection, Overrides)
     selection, overrides = selection_of(selection, choices), overrides_of(overrides, choices)
     if overrides.papillary_muscles_included is not None and segmentation is None:

@@ -15,8 +15,11 @@ from checkers import dciodvfy
 from cinesax.analyze import analyze
 from cinesax.cli.main import main
 from cinesax.core.analysis import Analysis
-from cinesax.core.structures import Structure
+from cinesax.core.findings import Code, Finding, Severity
+from cinesax.core.origins import Approval
+from cinesax.core.structures import RV, Structure
 from cinesax.dicom.write.options import CAPTURE_ED_NAME, CAPTURE_ES_NAME, PDF_NAME, SR_NAME, DicomOptions
+from cinesax.results.html import render
 from cinesax.results.pictures import contact_sheet
 from cinesax.results.write import write_results
 
@@ -67,6 +70,30 @@ def test_the_pdf_holds_numbers_findings_and_the_patient(analysis: Analysis, out:
     assert pages >= 2 and text.count("For research use; not a medical device.") >= pages
     for finding in analysis.findings:
         assert finding.message[:30] in said
+
+
+def test_the_pdf_says_who_approved_it_and_names_the_contours(analysis: Analysis, tmp_path: Path) -> None:
+    from cinesax.results.pdf import report_pdf
+
+    assert "No person has approved it" in text_of(report_pdf(analysis, []), tmp_path)
+    approval = Approval("A. Reader", "2026-05-01T10:30:00Z", "", 2, "Clinic")
+    said = " ".join(text_of(report_pdf(replace(analysis, approval=approval), []), tmp_path).split())
+    assert "No person" not in said and "Approved by A. Reader (Clinic), 2026-05-01 10:30 UTC, version 2" in said
+    sheet = contact_sheet(analysis, analysis.measurements.ed_phase or 0, "End diastole")
+    for structure in (Structure.CAVITY, Structure.MYOCARDIUM):
+        assert np.all(sheet[:60] == structure.facts.line_rgb, axis=2).any(), "the legend lacks a colour"
+
+
+def test_a_chamber_that_the_network_was_not_validated_for_is_marked(analysis: Analysis, tmp_path: Path) -> None:
+    from cinesax.results.pdf import report_pdf
+
+    doubt = Finding(Code.NOT_VALIDATED, Severity.WARNING, "not validated", numbers={"rv_cavity": 3, "myocardium": 2})
+    right = replace(analysis.measurements, chamber=RV)
+    both = replace(analysis.measurements, others=(right,))
+    marked = replace(analysis, measurements=both, findings=(*analysis.findings, doubt))
+    for text in (" ".join(text_of(report_pdf(marked, []), tmp_path).split()), render(marked)):
+        assert "Right ventricle (not validated)" in text and "Myocardial mass at ED (not validated)" in text
+    assert "not validated)" not in render(replace(analysis, measurements=both))
 
 
 def test_foreign_texts_are_no_markup_and_foreign_letters_no_error(analysis: Analysis, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_missing_slice_in_the_middle_is_told(tmp_path):
         path.unlink()
     cine = open_cine(tmp_path)
     (finding,) = [one for one in cine.findings if one.code == "uneven-slice-distance"]
-    assert "1 seem(s) to be missing" in finding.message
+    assert "1 of them missing, it seems" in finding.message
     np.testing.assert_allclose(cine.grid.slice_distances_mm, [9, 18, 9], atol=1e-4)
 
 

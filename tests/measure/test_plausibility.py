@@ -61,6 +61,8 @@ def test_a_phantom_that_lost_its_cavity_in_one_phase_is_doubted() -> None:
 def test_no_cavity_at_all() -> None:
     findings = doubts(hearts.labels(inside=range(0)))
     assert codes(findings) == [Code.NO_LV_FOUND] and findings[0].severity is Severity.ERROR
+    nothing = measure(hearts.cine(), hearts.labels(inside=range(0)))
+    assert (nothing.peak_ejection_rate_ml_per_s, nothing.peak_filling_rate_ml_per_s) == (None, None)
 
 
 def test_a_hole_in_the_stack_names_its_frame() -> None:

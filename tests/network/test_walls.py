@@ -270,7 +270,7 @@ def test_what_a_network_was_not_validated_for_is_drawn_on_request_only(shipped):
     assert Structure.MYOCARDIUM in all_of_it.known_phases
     assert Code.NOT_VALIDATED not in [finding.code for finding in plain.findings]
     (doubt,) = [finding for finding in all_of_it.findings if finding.code is Code.NOT_VALIDATED]
-    assert "LV myocardium" in doubt.message
+    assert "LV myocardium" in doubt.message and dict(doubt.numbers) == {"myocardium": 2}
 
 
 def test_a_bundle_keeps_what_it_was_not_validated_for(shipped, tmp_path):

@@ -331,7 +331,7 @@ def _print(analysis: "Analysis", written: Path | None) -> None:
         table.add_row(name, "-" if phase is None else str(phase), "")
     others = [
         replace(number, name=f"{name.capitalize()}: {number.name.lower()}")
-        for name, numbers in summary.other_chambers(m)
+        for name, numbers in summary.other_chambers(analysis)
         for number in numbers
     ]
     for number in (*summary.main_numbers(m), *summary.more_numbers(analysis), *others):

@@ -95,7 +95,7 @@ def _of_chamber(
     ml_a_px = None if cine.grid is None or extents is None else extents * cine.grid.pixel_area_mm2 / 1000
     by_rule = areas_by_rule(segmentation, areas_px) if chamber == LV and beat.in_step else {}
     times = phase_times_ms(cine)
-    fall, rise = (None, None) if volumes is None else _rates(volumes, times, beat)
+    fall, rise = (None, None) if volumes is None or curve_ed is None else _rates(volumes, times, beat)
     if cine.gating is Gating.PROSPECTIVE:
         # The end of the beat, when the atria contract, was not recorded.
         rise = None

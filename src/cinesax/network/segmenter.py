@@ -352,7 +352,8 @@ def _unvalidated(structures: Sequence[Structure]) -> list[Finding]:
         return []
     names = " and ".join(structure.facts.words for structure in structures)
     sentence = "the network was not validated for {structures}: these contours and their numbers may be wrong"
-    return [Finding(Code.NOT_VALIDATED, Severity.WARNING, sentence, texts={"structures": names})]
+    labels = {structure.key: int(structure) for structure in structures}
+    return [Finding(Code.NOT_VALIDATED, Severity.WARNING, sentence, numbers=labels, texts={"structures": names})]
 
 
 def _outside(placement: Placement, size: int) -> list[Finding]:

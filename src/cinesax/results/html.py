@@ -43,7 +43,7 @@ def render(analysis: Analysis) -> str:
         trust=summary.trust_line(analysis.trust),
         numbers=summary.more_numbers(analysis),
         base_rules=summary.base_rules(analysis.measurements),
-        chambers=summary.other_chambers(analysis.measurements),
+        chambers=summary.other_chambers(analysis),
         segments=_bulls_eye(analysis.measurements),
         read=summary.what_was_read(analysis),
         curve=_curve(analysis.measurements),
@@ -60,7 +60,7 @@ def render_short(analysis: Analysis) -> str:
     return template("notebook.html.j2").render(
         content=tables.document(analysis),
         numbers=[*summary.main_numbers(analysis.measurements), *summary.more_numbers(analysis)],
-        chambers=summary.other_chambers(analysis.measurements),
+        chambers=summary.other_chambers(analysis),
         curve=_curve(analysis.measurements),
         measurements=analysis.measurements,
     )

@@ -94,7 +94,7 @@ def report_pdf(analysis: Analysis, sheets: Iterable[Picture]) -> bytes:
 
 def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list["Flowable"]:
     from reportlab.lib.styles import ParagraphStyle
-    from reportlab.platypus import KeepTogether, PageBreak, Paragraph, Spacer
+    from reportlab.platypus import KeepTogether, Paragraph, Spacer
 
     text = ParagraphStyle("text", fontName=_FONT, fontSize=9, leading=12)
     title = ParagraphStyle("title", parent=text, fontName=_BOLD, fontSize=15, leading=20)
@@ -108,7 +108,11 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
         return _table([[line(name), line(_shortened(value))] for name, value in rows], width)
 
     story: list[Flowable] = [Paragraph(TITLE, title)]
-    story += [Paragraph(f"<b>{RESEARCH_USE}</b> No person has checked it. Phases and slices are counted from 0.", text)]
+    checked = "" if analysis.approval is not None else "No person has approved it. "
+    story += [Paragraph(f"<b>{RESEARCH_USE}</b> {checked}Phases and slices are counted from 0.", text)]
+    if signature := summary.signature(analysis):
+        by = "Corrected, not approved" if analysis.approval is None else "Approved"
+        story += [Paragraph(by, heading), table(signature)]
     story += [Paragraph("Findings", heading)]
     story += [line(str(finding)) for finding in analysis.findings] or [line("The checks found nothing to doubt.")]
     story += [
@@ -117,7 +121,9 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
     ]
     if analysis.trust is not None:
         story += [line(summary.trust_line(analysis.trust))]
-    for name, values in summary.other_chambers(m):
+    if rules := summary.base_rules(m):
+        story += [KeepTogether([Paragraph("EF depends on the rule for the base", heading), table(rules)])]
+    for name, values in summary.other_chambers(analysis):
         story += [KeepTogether([Paragraph(escape(_plain(name.capitalize())), heading), table(_numbers(values))])]
     curve = None if m.volumes_ml is None else figures.curve(m.volumes_ml, m.phase_times_ms)
     if curve is not None:
@@ -131,7 +137,7 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
         ]
     story += [Paragraph("What was read", heading), table(summary.what_was_read(analysis))]
     pictures = [part for sheet in sheets for part in (_picture(sheet, width), Spacer(1, 10))]
-    return [*story, PageBreak(), *pictures] if pictures else story
+    return [*story, Spacer(1, 10), *pictures]
 
 
 def _numbers(numbers: Iterable[summary.Number]) -> list[tuple[str, str]]:
@@ -152,7 +158,7 @@ def _table(rows: list[list[Any]], width: float) -> "Flowable":
         ("BOTTOMPADDING", (0, 0), (-1, -1), 2),
         ("LEFTPADDING", (0, 0), (-1, -1), 0),
     ]
-    return Table(rows, colWidths=[0.3 * width, 0.7 * width], style=style)
+    return Table(rows, colWidths=[0.37 * width, 0.63 * width], style=style)
 
 
 def _drawing(curve: figures.Curve, marked: Mapping[str, int | None]) -> "Flowable":
@@ -181,7 +187,11 @@ def _drawing(curve: figures.Curve, marked: Mapping[str, int | None]) -> "Flowabl
     for name, phase in marked.items():
         dot = None if phase is None else curve.dots[phase]
         if dot is not None:
-            drawing.add(String(dot[0], height - dot[1] + 9, name, fontName=_BOLD, fontSize=14, textAnchor="middle"))
+            # Above the largest volume, below the smallest: elsewhere the line would run through the name.
+            beside = 9 if name == "ED" else -20
+            drawing.add(
+                String(dot[0], height - dot[1] + beside, name, fontName=_BOLD, fontSize=14, textAnchor="middle")
+            )
     factor = _CURVE_MM * mm / 640
     drawing.scale(factor, factor)
     drawing.width, drawing.height = 640 * factor, height * factor
@@ -207,7 +217,7 @@ def _whose(analysis: Analysis) -> str:
     patient, source = analysis.cine.patient, analysis.cine.source
     known = [patient.name, patient.patient_id, patient.birth_date, source.study_date]
     # A name in letters that the fonts lack would become question marks, which identify nobody.
-    shown = [text for text in known if text and _plain(text) == text]
+    shown = dict.fromkeys(text for text in known if text and _plain(text) == text)
     return " | ".join([*shown, analysis.case])
 
 

@@ -18,7 +18,8 @@ _TILE_PX = 300
 # Lines are drawn larger and made smaller with the image: Pillow draws them without smooth edges.
 _FINER = 2
 _GAP_PX = 6
-_TITLE_PX = 40
+_TITLE_PX = 62
+_LEGEND_AT_PX = 36
 _CAPTION_PX = 22
 _SHAPE = 4 / 3
 """Width by height of the sheet, about that of a screen."""
@@ -47,6 +48,12 @@ def contact_sheet(analysis: Analysis, phase: int, name: str) -> Picture:
     pen = ImageDraw.Draw(sheet)
     pen.text((_GAP_PX, 8), f"{name} (phase {phase}), {analysis.case}", "white", ImageFont.load_default(20))
     small = ImageFont.load_default(15)
+    left = _GAP_PX
+    for structure in reversed(painting_order(analysis.segmentation.known_phases)):
+        if any(analysis.segmentation.outline(structure, phase, index) for index in order):
+            words = structure.facts.border
+            pen.text((left, _LEGEND_AT_PX), words, structure.facts.line_rgb, small)
+            left += round(pen.textlength(words, small)) + 3 * _GAP_PX
     pen.text((sheet.width - _GAP_PX, 12), RESEARCH_USE, "#ffb3a7", small, anchor="ra")
     numbers = {place: number for number, place in frame_numbers(cine).items()}
     for at, index in enumerate(order):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from cinesax.core.analysis import Analysis, Trust
 from cinesax.core.cine import Cine, Gating, Patient
+from cinesax.core.findings import Code
 from cinesax.core.measurements import AreaMethod, Beat, EfBasis, Measurements
 from cinesax.core.origins import Origin
 from cinesax.core.presence import BaseRule
 from cinesax.core.segmentation import Segmentation
-from cinesax.core.structures import Structure
+from cinesax.core.structures import Structure, blood_of
 
 _SOURCES = {
     "network": "by a network",
@@ -74,9 +75,17 @@ def trust_line(trust: Trust | None) -> str:
 _SHOWN_WIDENING = 1.05
 
 
-def other_chambers(m: Measurements) -> list[tuple[str, list[Number]]]:
-    """(name, main numbers) of every other segmented chamber."""
-    return [(other.chamber.name, main_numbers(other)) for other in m.others]
+def other_chambers(analysis: Analysis) -> list[tuple[str, list[Number]]]:
+    """(name, main numbers) of every other segmented chamber; a name says if the network was not validated for it."""
+    return [
+        (other.chamber.name + _validity(analysis, blood_of(other.chamber)), main_numbers(other))
+        for other in analysis.measurements.others
+    ]
+
+
+def _validity(analysis: Analysis, structure: Structure) -> str:
+    doubts = (finding for finding in analysis.findings if finding.code is Code.NOT_VALIDATED)
+    return " (not validated)" if any(structure.key in finding.numbers for finding in doubts) else ""
 
 
 def _why_no_volume(m: Measurements) -> str:
@@ -102,11 +111,12 @@ def more_numbers(analysis: Analysis) -> list[Number]:
     no_filling = "prospective gating leaves out the end of the beat" if prospective and not no_volume else no_rate
     wall_known = Structure.MYOCARDIUM in analysis.segmentation.known_phases
     no_mass = _why_no_volume(m) or ("myocardium not segmented at ED" if wall_known else "myocardium not segmented")
+    wall = _validity(analysis, Structure.MYOCARDIUM)
     return [
         _number("Heart rate", m.heart_rate_bpm, ".0f", unit="/min", why_not="no RR interval stored"),
         _number("Peak ejection rate", m.peak_ejection_rate_ml_per_s, ".0f", unit="ml/s", why_not=no_rate),
         _number("Peak filling rate", m.peak_filling_rate_ml_per_s, ".0f", unit="ml/s", why_not=no_filling),
-        _number("Myocardial mass at ED", m.lv_mass_g, ".0f", unit="g", why_not=no_mass),
+        _number("Myocardial mass at ED" + wall, m.lv_mass_g, ".0f", unit="g", why_not=no_mass),
         *_indexed(m, no_mass),
     ]
 

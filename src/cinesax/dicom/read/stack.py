@@ -340,7 +340,7 @@ def _distances(grid: Grid) -> list[Finding]:
         if abs(distance - median) > 0.02 * median:
             # A gap of two distances is one missing slice.
             missing = round(float(distance) / median) - 1
-            guess = ": {missing} seem(s) to be missing" if missing >= 1 else ""
+            guess = ": {missing} of them missing, it seems" if missing >= 1 else ""
             sentence = (
                 "slices {first} and {second} lie {distance_mm:.2f} mm apart, others {usual_mm:.2f} mm"
                 f"{guess}; the true distances are used"
