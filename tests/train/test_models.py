@@ -180,5 +180,13 @@ def test_the_share_of_false_positives_decides_whether_too_wide_costs_more_than_t
     at_400 = 0.8 + (0.4 - 0.8) * 400 / 1800
     assert index(wide, 0.8, 0.4) == pytest.approx(index(wide, at_400, at_400), rel=1e-5)
     assert index(wide, 0.8, 0.4, over=DiceOver.BATCH) == pytest.approx(index(wide, 0.8, 0.4), rel=0.01)
+    second = [
+        np.concatenate([labels[..., :1], np.zeros_like(labels[..., :1]), labels[..., 1:]], -1)
+        for labels in (truth, wide)
+    ]
+    dice, weighed = (
+        float(CrossEntropyDice(DiceOver.SLICE, false_positives=pair)(*second)) for pair in ((0.5, 0.5), (0.8, 0.4))
+    )
+    assert weighed == pytest.approx(dice, rel=1e-6)  # only the first structure, the LV cavity, is weighed
     loss = CrossEntropyDice(false_positives=(0.8, 0.4))
     assert CrossEntropyDice.from_config(loss.get_config()).false_positives == (0.8, 0.4)

@@ -1,4 +1,4 @@
-"""Radii of cavity and wall in an example, ray by ray from the centre of the cavity; and its neighbours in the stack.
+"""Radii of cavity, wall and RV in an example, ray by ray from the centre of the cavity; and its neighbours.
 
 NumPy code, run once when the examples are loaded.
 """
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 ANGLES = 36
 """Rays from the middle of the cavity, evenly spread from along a row, turning towards larger rows."""
 
+LENGTH = 2 + 4 * ANGLES
+"""The length of the description of a heart that `rays` gives."""
+
 _FEWEST_PX = 20
 # In framed pixels: the rim assumed around the cavity if the wall was not drawn, and the least thickness of a drawn
 # wall.
@@ -18,34 +21,64 @@ _RIM_PX = 8.0
 _LEAST_WALL_PX = 1.5
 
 
-def rays(cavity: NDArray[np.bool_], ventricle: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+def rays(
+    cavity: NDArray[np.bool_], ventricle: NDArray[np.bool_] | None, right: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
     """The heart of one image in polar form.
 
     Args:
         cavity: (row, column).
         ventricle: (row, column): cavity and myocardium; None if the wall was not drawn.
+        right: (row, column): RV cavity; None if it was not drawn.
 
     Returns:
-        (2 + 2 ANGLES,): row and column of the centre, radii of the cavity, radii of the outer border of the wall, in
-        pixels. All 0 if there is no cavity, or a tiny one.
+        (LENGTH,): row and column of the centre, radii of the cavity, radii of the outer border of the wall, radii at
+        which each ray enters the RV, and how far it runs in it (0: it does not meet the RV), in pixels. All 0 if there
+        is no cavity, or a tiny one.
     """
     rows, columns = np.nonzero(cavity)
     if len(rows) < _FEWEST_PX:
-        return np.zeros(2 + 2 * ANGLES, np.float32)
+        return np.zeros(LENGTH, np.float32)
     middle = np.array([rows.mean(), columns.mean()])
     inner = _radii(cavity, middle)
     outer = inner + _RIM_PX if ventricle is None else np.maximum(_radii(ventricle, middle), inner + _LEAST_WALL_PX)
-    return np.concatenate([middle, inner, outer]).astype(np.float32)
+    return np.concatenate([middle, inner, outer, *_across(right, middle)]).astype(np.float32)
 
 
 def _radii(mask: NDArray[np.bool_], middle: NDArray[np.float64]) -> NDArray[np.float64]:
+    number, far = _polar(mask, middle)
+    radii = np.zeros(ANGLES)
+    np.maximum.at(radii, number, far + 0.5)
+    return _smooth(_filled(radii, radii > 0))
+
+
+def _across(
+    right: NDArray[np.bool_] | None, middle: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where each ray enters the RV, and how far it runs in it."""
+    if right is None or np.count_nonzero(right) < _FEWEST_PX:
+        return np.zeros(ANGLES), np.zeros(ANGLES)
+    number, far = _polar(right, middle)
+    first, last = np.full(ANGLES, np.inf), np.zeros(ANGLES)
+    np.minimum.at(first, number, far - 0.5)
+    np.maximum.at(last, number, far + 0.5)
+    met = last > 0
+    # Rays beside the RV keep the radius of the nearest one that meets it: only the width falls to 0 there.
+    return _smooth(_filled(first, met)), _smooth(np.where(met, last - np.where(met, first, 0), 0.0))
+
+
+def _polar(mask: NDArray[np.bool_], middle: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The nearest ray of each pixel of a mask, and its distance from the centre."""
     away = np.argwhere(mask) - middle
     turn = np.arctan2(away[:, 0], away[:, 1]) / (2 * np.pi) % 1 * ANGLES
-    far = np.hypot(away[:, 0], away[:, 1])
-    radii = np.zeros(ANGLES)
-    np.maximum.at(radii, np.rint(turn).astype(int) % ANGLES, far + 0.5)
-    hit = np.flatnonzero(radii)
-    radii = np.interp(np.arange(ANGLES), hit, radii[hit], period=ANGLES)
+    return np.rint(turn).astype(np.int64) % ANGLES, np.hypot(away[:, 0], away[:, 1])
+
+
+def _filled(radii: NDArray[np.float64], hit: NDArray[np.bool_]) -> NDArray[np.float64]:
+    return np.interp(np.arange(ANGLES), np.flatnonzero(hit), radii[hit], period=ANGLES)
+
+
+def _smooth(radii: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((np.roll(radii, 1) + 2 * radii + np.roll(radii, -1)) / 4)
 
 

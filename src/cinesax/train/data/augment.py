@@ -5,12 +5,17 @@ training sees the images that an uninterrupted one would have seen.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
+from cinesax.train.data.anatomy import ANGLES
+
 # A wall keeps at least half of its thickness.
 _THINNEST = 0.5
+# In framed pixels (20 mm): how far beyond the RV its surroundings are stretched if the RV gets smaller.
+_AROUND_PX = 14.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Augmentation:
         reshape_chance: share of the hearts whose wall is made thicker or thinner (see `reshaped`).
         reshape_range: smallest and largest factor of the cavity's radius in that case; its logarithm is uniform.
         saturate_chance: share of the images whose brightest parts are clipped.
+        squeeze_chance: share of the hearts whose RV is squeezed against the septum, as in systole (see `squeezed`).
+        squeeze_range: smallest and largest factor of the RV's width in that case; its logarithm is uniform.
     """
 
     rotation_degrees: float = 20.0
@@ -48,6 +55,8 @@ class Augmentation:
     reshape_chance: float = 0.0
     reshape_range: tuple[float, float] = (0.35, 1.2)
     saturate_chance: float = 0.0
+    squeeze_chance: float = 0.0
+    squeeze_range: tuple[float, float] = (0.4, 1.1)
 
 
 def _seeds(seed: tf.Tensor, count: int) -> list[tf.Tensor]:
@@ -95,12 +104,33 @@ def draw_geometry(
     control = tf.random.stateless_normal([1, 6, 6, 2], keys[5]) * settings.warp_px
     warp = tf.image.resize(control, [crop, crop], method="bicubic")[0]
     places = moved + middle + warp
-    if anatomy is None or settings.reshape_chance <= 0:
+    if anatomy is None:
         return places
-    low, high = settings.reshape_range
-    factor = tf.exp(tf.random.stateless_uniform([], keys[7], math.log(low), math.log(high)))
-    chosen = tf.random.stateless_uniform([], keys[8]) < settings.reshape_chance
-    return tf.cond(chosen, lambda: reshaped(places, anatomy, factor), lambda: places)
+    if settings.reshape_chance > 0:
+        places = _sometimes(
+            reshaped, places, anatomy, keys[7:9], chance=settings.reshape_chance, limits=settings.reshape_range
+        )
+    if settings.squeeze_chance > 0:
+        own = _seeds(keys[9], 2)
+        places = _sometimes(
+            squeezed, places, anatomy, own, chance=settings.squeeze_chance, limits=settings.squeeze_range
+        )
+    return places
+
+
+def _sometimes(
+    change: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor],
+    places: tf.Tensor,
+    anatomy: tf.Tensor,
+    keys: Sequence[tf.Tensor],
+    *,
+    chance: float,
+    limits: tuple[float, float],
+) -> tf.Tensor:
+    low, high = limits
+    factor = tf.exp(tf.random.stateless_uniform([], keys[0], math.log(low), math.log(high)))
+    chosen = tf.random.stateless_uniform([], keys[1]) < chance
+    return tf.cond(chosen, lambda: change(places, anatomy, factor), lambda: places)
 
 
 def _any_turn(seed: tf.Tensor, chance: float) -> tf.Tensor:
@@ -120,30 +150,61 @@ def reshaped(places: tf.Tensor, anatomy: tf.Tensor, factor: tf.Tensor) -> tf.Ten
 
     Args:
         places: (..., 2), float32: row and column in the framed image.
-        anatomy: (2 + 2 angles,): see `cinesax.train.data.anatomy`. All 0: no cavity, so nothing moves.
+        anatomy: (LENGTH,): see `cinesax.train.data.anatomy`. All 0: no cavity, so nothing moves.
         factor: (), multiplies the radius of the cavity.
 
     Returns:
         As `places`.
     """
-    middle = anatomy[:2]
-    inner, outer = tf.split(anatomy[2:], 2)
-    away = places - middle
-    far = tf.norm(away, axis=-1)
-    count = tf.shape(inner)[0]
-    turn = tf.math.atan2(away[..., 0], away[..., 1]) / (2 * math.pi) % 1.0 * tf.cast(count, tf.float32)
-    low = tf.floor(turn)
-    part, first = turn - low, tf.cast(low, tf.int32) % count
-
-    def along(radii: tf.Tensor) -> tf.Tensor:
-        return tf.gather(radii, first) * (1 - part) + tf.gather(radii, (first + 1) % count) * part
-
+    inner, outer, _, _ = tf.split(anatomy[2:], 4)
+    away, far, along = _rays_through(places, anatomy[:2])
     endo, epi = along(inner), along(outer)
     wanted = tf.minimum(endo * factor, endo + (epi - endo) * _THINNEST)
     inside = far * endo / tf.maximum(wanted, 1e-3)
     in_wall = endo + (far - wanted) * (epi - endo) / tf.maximum(epi - wanted, 1e-3)
     came_from = tf.where(far < wanted, inside, tf.where(far < epi, in_wall, far))
-    return middle + away * (came_from / tf.maximum(far, 1e-3))[..., None]
+    return anatomy[:2] + away * (came_from / tf.maximum(far, 1e-3))[..., None]
+
+
+def squeezed(places: tf.Tensor, anatomy: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """Move places along rays from the centre of the LV: the free wall of the RV comes nearer to the septum, or leaves.
+
+    This is how the RV of an image from diastole comes to look as in systole. The width of the RV along each ray is
+    multiplied, the septum stays, and what lies beyond the RV is stretched.
+
+    Args:
+        places: (..., 2), float32: row and column in the framed image.
+        anatomy: (LENGTH,): see `cinesax.train.data.anatomy`. Without an RV nothing moves.
+        factor: (), multiplies the width of the RV; at most 1.5.
+
+    Returns:
+        As `places`.
+    """
+    _, _, near, width = tf.split(anatomy[2:], 4)
+    away, far, along = _rays_through(places, anatomy[:2])
+    start, wide = along(near), along(width)
+    end, limit = start + wide * factor, start + wide + _AROUND_PX
+    inside = start + (far - start) / factor
+    beyond = limit - (limit - far) * _AROUND_PX / tf.maximum(limit - end, 1e-3)
+    moved = tf.where(far < end, inside, beyond)
+    came_from = tf.where((far > start) & (far < limit), moved, far)
+    return anatomy[:2] + away * (came_from / tf.maximum(far, 1e-3))[..., None]
+
+
+def _rays_through(
+    places: tf.Tensor, middle: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+    """Places relative to a centre, their distance from it, and a function that interpolates radii to their rays."""
+    away = places - middle
+    far = tf.norm(away, axis=-1)
+    turn = tf.math.atan2(away[..., 0], away[..., 1]) / (2 * math.pi) % 1.0 * ANGLES
+    low = tf.floor(turn)
+    part, first = turn - low, tf.cast(low, tf.int32) % ANGLES
+
+    def along(radii: tf.Tensor) -> tf.Tensor:
+        return tf.gather(radii, first) * (1 - part) + tf.gather(radii, (first + 1) % ANGLES) * part
+
+    return away, far, along
 
 
 def sample(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:

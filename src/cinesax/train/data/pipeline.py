@@ -14,7 +14,7 @@ from cinesax.train.data.augment import Augmentation, augment
 from cinesax.train.data.examples import Kind
 from cinesax.train.data.records import Dataset, parse, possible_classes
 
-CAVITY, WALL = "lv_cavity", "myocardium"
+CAVITY, WALL, RIGHT = "lv_cavity", "myocardium", "rv"
 
 # No function here branches on a tensor. Without this, TensorFlow rewrites each one for such branches: seconds at the
 # start of every training.
@@ -35,7 +35,8 @@ class PipelineConfig:
         kind_shares: (kind, share) of other kinds of source with a fixed share of the training images; the remaining
             kinds divide the rest in proportion to their examples.
         systole_weight: how many times as often as others a patient's frame is drawn if the cavity in its slice has lost
-            at least a tenth of its largest area; phantoms are excluded. 1: all equally often.
+            at least a tenth of its largest area (where only the RV was drawn: the RV of its phase); phantoms are
+            excluded. 1: all equally often.
         context: whether images have three channels instead of one: the next slice towards the base at the same phase,
             the slice itself, and the next slice towards the apex; a missing slice is 0.
         lose_neighbour: share of the neighbours that are left out in training, because a network must cope without.
@@ -325,7 +326,7 @@ def _in_memory(
     )
     around = tf.constant(neighbours(places, areas))
     drawn = [_cavity_of(dataset) >= 0 and bool(labelled >> _cavity_of(dataset) & 1) for labelled in known]
-    systole = _in_systole(places, areas, drawn)
+    systole = _in_systole(places, areas, drawn) | _rv_in_systole(dataset, places, labels, known)
     return _Memory(*together, tf.constant(known, tf.int64), cases, sources, around, tf.constant(polar), systole)
 
 
@@ -353,6 +354,29 @@ def _in_systole(places: Sequence[Place], areas: Sequence[float], known: Sequence
     return np.array(small, dtype=bool)
 
 
+def _rv_in_systole(
+    dataset: Dataset, places: Sequence[Place], labels: Sequence[NDArray[np.uint8]], known: Sequence[int]
+) -> NDArray[np.bool_]:
+    """(example,): whether only the RV was drawn, at a phase at which the patient's RV is a tenth smaller.
+
+    Compared are the means of a phase, because the slices of these images need not be known.
+    """
+    classes = list(dataset.manifest.classes)
+    if RIGHT not in classes:
+        return np.zeros(len(places), dtype=bool)
+    right, cavity = 1 << classes.index(RIGHT), 1 << max(_cavity_of(dataset), 0)
+    areas: dict[str, dict[int, list[int]]] = {}
+    for (stack, phase, _), label, labelled in zip(places, labels, known, strict=True):
+        if labelled & right and not stack.startswith(f"{Kind.PHANTOM}/"):
+            areas.setdefault(stack, {}).setdefault(phase, []).append(np.count_nonzero(label == classes.index(RIGHT)))
+    small = set()
+    for stack, phases in areas.items():
+        means = {phase: np.mean(listed) for phase, listed in phases.items()}
+        small |= {(stack, phase) for phase, mean in means.items() if mean < 0.9 * max(means.values())}
+    alone = [labelled & right and not labelled & cavity for labelled in known]
+    return np.array([bool(one) and place[:2] in small for one, place in zip(alone, places, strict=True)], dtype=bool)
+
+
 def _cavity_of(dataset: Dataset) -> int:
     """The label of the LV cavity in a set; -1, which no pixel has, in a set without it."""
     classes = list(dataset.manifest.classes)
@@ -362,14 +386,15 @@ def _cavity_of(dataset: Dataset) -> int:
 def _polar(dataset: Dataset, labels: Sequence[NDArray[np.uint8]], known: Sequence[int]) -> NDArray[np.float32]:
     classes = list(dataset.manifest.classes)
     cavity = _cavity_of(dataset)
-    wall = classes.index(WALL) if WALL in classes else None
+    wall, right = (classes.index(name) if name in classes else None for name in (WALL, RIGHT))
     polar = []
     for label, labelled in zip(labels, known, strict=True):
         inside = label == cavity
         # A wall beside unknown pixels is only a rim: its outer border is not that of the wall.
         drawn = wall is not None and labelled >> wall & 1 and not np.any(label == _UNKNOWN)
         whole = inside | (label == wall) if drawn else None
-        polar.append(rays(inside, whole))
+        seen = right is not None and labelled >> right & 1
+        polar.append(rays(inside, whole, label == right if seen else None))
     return np.stack(polar)
 
 

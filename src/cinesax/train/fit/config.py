@@ -42,8 +42,8 @@ class TrainConfig:
             at the end, so validations during the training see the network without them.
         clip_norm: largest allowed norm of the gradient over all weights.
         dice_over: what the Dice term of the loss is computed over.
-        false_positives: Tversky weight, 0 to 1, of false positive pixels in the Dice term of the loss, for small and
-            for large structures; false negatives have 1 minus this weight. See `CrossEntropyDice`.
+        false_positives: Tversky weight, 0 to 1, of false positive pixels of the LV cavity in the Dice term of the loss,
+            for small and for large cavities; false negatives have 1 minus this weight. See `CrossEntropyDice`.
         validate_every: epochs between two validations.
         patience: number of validations without a better Dice after which the training stops; the best network is then
             kept instead of the last. None: train to the end.

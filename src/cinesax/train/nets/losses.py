@@ -55,9 +55,10 @@ class CrossEntropyDice(keras.losses.Loss):
     of the two. Keras's own Dice has no smoothing, which a slice without LV needs.
 
     Dice weighs false positive and false negative pixels alike. `false_positives` holds two Tversky weights of false
-    positives, 0 to 1: for slices with a small and with a large structure; in between, the weight changes with the true
-    area (0.5 is Dice). If labels contradict each other, a network draws small structures too large and large ones too
-    small. A weight above 0.5 for small and below 0.5 for large structures corrects this.
+    positives of the first structure (the LV cavity), 0 to 1: for slices with a small and with a large structure; in
+    between, the weight changes with the true area (0.5 is Dice). If labels contradict each other, a network draws small
+    structures too large and large ones too small. A weight above 0.5 for small and below 0.5 for large structures
+    corrects this. The other structures always have 0.5: with the weights of the LV, a network drew too little RV.
 
     Sources: Milletari et al., V-Net, 3DV 2016 (soft Dice); Salehi et al., Tversky loss, MLMI 2017; Isensee et al.,
     nnU-Net, Nature Methods 2021 (batch Dice with cross-entropy); Shi et al., Marginal loss and exclusion loss, Medical
@@ -90,6 +91,7 @@ class CrossEntropyDice(keras.losses.Loss):
         both, area = ops.sum(truth * guess, axis=(1, 2)), ops.sum(truth, axis=(1, 2))
         small, large = self.false_positives
         share = small + (large - small) * ops.minimum(area / _LARGE_PX, 1.0)
+        share = ops.concatenate([share[:, :1], ops.full_like(share[:, 1:], 0.5)], axis=1)
         wrong = share * (ops.sum(guess, axis=(1, 2)) - both) + (1 - share) * (area - both)
         if over is DiceOver.BATCH:
             both, wrong = ops.sum(both, axis=0), ops.sum(wrong, axis=0)
