@@ -47,7 +47,9 @@ def rim_of_rays(dataset) -> float:
     """The mean thickness of wall that augmentation assumes in the frames with a rim."""
     rims = [one for one in read_examples(dataset, "train") if np.any(one.label == UNKNOWN)]
     known = [1 | 1 << 1 | 1 << 2] * len(rims)
-    inner, outer = np.split(_polar(dataset, [by_index(one.label, CLASSES) for one in rims], known)[:, 2:], 4, axis=1)[:2]
+    inner, outer = np.split(_polar(dataset, [by_index(one.label, CLASSES) for one in rims], known)[:, 2:], 4, axis=1)[
+        :2
+    ]
     return float((outer - inner).mean())
 
 
