@@ -53,6 +53,22 @@ def test_sure_blood_does_not_outweigh_an_open_wall_and_a_closed_wall_outweighs_d
     assert decide(evidence(small), base_first=True)[BaseRule.HALF].tolist() == [[True, True]]
 
 
+@pytest.mark.parametrize("base_first", [True, None])
+def test_at_the_apex_a_missing_wall_says_nothing(base_first):
+    # Base without wall (atrium), three closed slices, the apex without wall, and nothing.
+    stack = scores((0.98, 0.2), (0.98, 1.0), (0.98, 1.0), (0.98, 1.0), (0.95, 0.1), (0.02, 0.0))
+    for values in stack.values():
+        values[0, 4][FAR > 3] = 0.01  # a small cavity: of two open ends, the other is the base
+    for flip in (slice(None), slice(None, None, -1)):
+        seen = evidence({structure: values[:, flip] for structure, values in stack.items()})
+        turned = base_first if flip.step is None or base_first is None else not base_first
+        chosen = decide(seen, base_first=turned)
+        assert chosen[BaseRule.HALF][0, flip].astype(int).tolist() == [0, 1, 1, 1, 1, 0]
+        assert chosen[BaseRule.WHOLE][0, flip].astype(int).tolist() == [0, 1, 1, 1, 0, 0]
+    doubtful = scores((0.98, 1.0), (0.98, 1.0), (0.98, 1.0), (0.3, 0.1))
+    assert not decide(evidence(doubtful), base_first=True)[BaseRule.HALF][0, 3]
+
+
 def test_without_wall_half_is_any_and_there_is_no_whole():
     seen = evidence({Structure.CAVITY: scores((0.02, 0), (0.9, 0.1), (0.9, 1))[Structure.CAVITY]})
     chosen = decide(seen, base_first=None)
@@ -71,7 +87,7 @@ def beat(phases: int = 24, slices: int = 8) -> np.ndarray:
 def test_a_wall_that_the_network_draws_nowhere_does_not_cost_the_ventricle():
     # Seen in children of another scanner: good cavities, hardly any wall, and no slice counted at all.
     seen = evidence(scores((0.02, 0.0), (0.97, 0.1), (0.98, 0.1), (0.98, 0.2), (0.97, 0.0), (0.02, 0.0)))
-    assert not decide(seen, base_first=True)[BaseRule.HALF].any()
+    assert not decide(seen, base_first=True)[BaseRule.HALF][0, :3].any()
     assert wall_lost(seen).tolist() == [True]
     judged = decide(relative(seen), base_first=True)
     assert judged[BaseRule.HALF].astype(int).tolist() == [[0, 1, 1, 1, 1, 0]]

@@ -15,6 +15,9 @@ Then one interval of slices per phase, from a basal to an apical end, is chosen 
 with the most evidence whose ends move little from phase to phase. Between end diastole and end systole the basal end
 only moves towards the apex. A basal slice whose blood covers a larger area than at end diastole shows atrium by then,
 however much wall the network draws around it.
+
+Enclosure is asked for at the base only. In the apical half of the ventricle there is no atrium, and around a cavity of
+a few pixels a network often draws no wall: there, a missing wall says nothing.
 """
 
 from collections.abc import Mapping
@@ -64,6 +67,9 @@ relation to theirs; below WALL_LOST, not at all."""
 _WELL_SEEN = 75
 """Percentile over the slices of a phase: in the middle of the stack the wall is closed, at the ends it may be open."""
 
+_FEWEST_SLICES = 3
+"""With fewer slices it is not known on which side of the middle of the ventricle one lies."""
+
 _COST_A_SLICE = 1.0
 """The cost, in log odds, of moving an end by one slice from one phase to the next, at 20 phases or more."""
 
@@ -86,13 +92,20 @@ class Evidence:
     enclosure: Floats
     area_px: Floats
 
-    def by(self, rule: BaseRule) -> Floats:
-        """(phase, slice), log odds that the left ventricle is present by a rule."""
+    def by(self, rule: BaseRule, *, base_first: bool | None = None) -> Floats:
+        """(phase, slice), log odds that the left ventricle is present by a rule.
+
+        Args:
+            rule: the rule.
+            base_first: whether slice 0 is the basal end; None: the end with the larger cavities is taken as the base.
+        """
         if rule is BaseRule.ANY:
             return self.blood
         wall = np.clip(_ENCLOSURE_WEIGHT * (self.enclosure - _ENOUGH[rule]), -_HIGHEST, _HIGHEST)
+        # A closed wall is asked for everywhere.
+        silent = (wall < 0) & _apical(self.area_px, base_first) if rule is BaseRule.HALF else np.zeros(wall.shape, bool)
         # Only doubts about the blood count: the surest blood is that of the atrium, which has no wall.
-        return np.where(np.isnan(wall), self.blood, wall + np.minimum(self.blood, 0))
+        return np.where(np.isnan(wall) | silent, self.blood, wall + np.minimum(self.blood, 0))
 
 
 def evidence(regions: Mapping[Structure, NDArray[np.float32]]) -> Evidence:
@@ -190,7 +203,7 @@ def decide(seen: Evidence, *, base_first: bool | None, slice_mm: float | None = 
     for rule in (BaseRule.ANY, BaseRule.HALF, BaseRule.WHOLE):
         if rule is BaseRule.WHOLE and not has_wall:
             continue
-        odds = seen.by(rule if has_wall else BaseRule.ANY)
+        odds = seen.by(rule if has_wall else BaseRule.ANY, base_first=base_first)
         if rule is not BaseRule.ANY:
             odds = np.where(grown, -_HIGHEST, odds)
         inside = interval(odds[:, ::-1] if upside_down else odds, systole, base_moves=max(1, reach))
@@ -198,6 +211,24 @@ def decide(seen: Evidence, *, base_first: bool | None, slice_mm: float | None = 
         laxer = chosen.get(BaseRule.HALF, chosen.get(BaseRule.ANY))
         chosen[rule] = inside if laxer is None else inside & laxer
     return chosen
+
+
+def _apical(areas: Floats, base_first: bool | None) -> Flags:
+    """(slice,), bool: slices on the apical side of the middle of the ventricle at ED; none in a stack of two slices.
+
+    Args:
+        areas: (phase, slice): area of the cavity.
+        base_first: whether slice 0 is the basal end; None: the end with the larger cavities is taken as the base.
+    """
+    at_ed = areas[int(np.argmax(areas.sum(axis=1)))]
+    shown, places = np.flatnonzero(at_ed > 0), np.arange(areas.shape[1])
+    if len(shown) < _FEWEST_SLICES:
+        return np.zeros(len(places), dtype=bool)
+    if base_first is None:
+        third = len(shown) // 3
+        base_first = bool(at_ed[shown[:third]].sum() >= at_ed[shown[-third:]].sum())
+    middle = (shown[0] + shown[-1]) / 2
+    return np.asarray(places > middle if base_first else places < middle)
 
 
 def _grown_at_base(areas: Floats, systole: Flags | None, base_first: bool | None) -> Flags:

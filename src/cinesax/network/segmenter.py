@@ -186,7 +186,9 @@ class NetworkSegmenter:
         findings += tuple(_wall_lost(wall_lost(measured)))
         if self.unvalidated:
             findings += tuple(_unvalidated(doubtful))
-        presence = Presence(self.base, inside, seen.by(self.base), seen.enclosure, set_aside, signs.result())
+        presence = Presence(
+            self.base, inside, seen.by(self.base, base_first=cine.base_first), seen.enclosure, set_aside, signs.result()
+        )
         return Segmentation(
             labels,
             known,

@@ -368,7 +368,9 @@ def _rv_in_systole(
     areas: dict[str, dict[int, list[int]]] = {}
     for (stack, phase, _), label, labelled in zip(places, labels, known, strict=True):
         if labelled & right and not stack.startswith(f"{Kind.PHANTOM}/"):
-            areas.setdefault(stack, {}).setdefault(phase, []).append(np.count_nonzero(label == classes.index(RIGHT)))
+            areas.setdefault(stack, {}).setdefault(phase, []).append(
+                int(np.count_nonzero(label == classes.index(RIGHT)))
+            )
     small = set()
     for stack, phases in areas.items():
         means = {phase: np.mean(listed) for phase, listed in phases.items()}
