@@ -8,9 +8,11 @@ import pytest
 import cinesax
 from cinesax.cli.evaluate import of_pairs
 from cinesax.core.measurements import Measurements
+from cinesax.core.structures import Structure
 from cinesax.evaluate import Evaluation, evaluate
-from cinesax.network.bundle import open_bundle
+from cinesax.network.bundle import open_bundle, shipped
 from cinesax.network.segmenter import load_segmenter
+from cinesax.phantom import draw_settings, make_phantom
 
 EXPERT = {"SC-HF-I-01": (191.32, 26.16), "SC-HF-I-02": (241.92, 25.46), "SC-HF-I-04": (229.70, 21.82)}
 
@@ -22,6 +24,18 @@ def test_the_bundle_is_small_and_says_what_it_learned_from():
     assert bundle.scores
     card = (bundle.folder / "CARD.md").read_text()
     assert "Not a medical device" in card and "Not measured" not in card
+
+
+def test_the_network_without_chla_has_seen_no_child_and_draws_a_cavity():
+    assert shipped() == ("default", "without-chla")
+    bundle = open_bundle("without-chla")
+    assert len(bundle.training.cases) == 34 and not any(case.startswith("sbj_") for case in bundle.training.cases)
+    assert any("CHLA" in name for name in bundle.scores) and bundle.unvalidated == (Structure.MYOCARDIUM, Structure.RV)
+    phantom = make_phantom(draw_settings(900_001, n_phases=6, slice_distance_mm=12.0))
+    segmentation = load_segmenter("without-chla").segment(phantom.cine)
+    assert set(segmentation.known_phases) == {Structure.CAVITY}
+    both = np.count_nonzero(segmentation.mask(Structure.CAVITY) & phantom.truth.mask(Structure.CAVITY))
+    assert both > 0.85 * np.count_nonzero(phantom.truth.mask(Structure.CAVITY))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +84,6 @@ def test_volumes_of_whole_exams_agree_with_expert_contours(sunnybrook, whole_exa
 
 
 def test_a_phantom_is_segmented_and_measured(tmp_path):
-    from cinesax.phantom import draw_settings, make_phantom
 
     phantom = make_phantom(draw_settings(900_001, n_phases=6, slice_distance_mm=12.0))
     seen = cinesax.analyze(phantom.cine).measurements

@@ -26,7 +26,7 @@ from cinesax.core.segmentation import Segmentation
 from cinesax.core.selection import Overrides
 from cinesax.core.structures import Structure
 from cinesax.files.typed_json import text_of
-from cinesax.network.bundle import TRUST, add_trust, open_bundle
+from cinesax.network.bundle import TRUST, add_trust, open_bundle, shipped
 from cinesax.network.segmenter import load_segmenter
 from cinesax.phantom import draw_settings, make_phantom
 from cinesax.results import summary, tables
@@ -319,9 +319,10 @@ def test_an_evaluation_that_does_not_fit_is_one_line(
     assert says in capsys.readouterr().err
 
 
-def test_the_installed_network_is_not_changed(tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("name", shipped())
+def test_the_installed_networks_are_not_changed(tmp_path: Path, capsys, name: str) -> None:
     on = evaluation(tmp_path / "on.json")
-    assert main(["calibrate", "default", "--on", str(on)]) == 2
+    assert main(["calibrate", name, "--on", str(on)]) == 2
     assert "copy its folder" in capsys.readouterr().err
 
 

@@ -46,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="measure this segmentation: NIfTI labels (one file, or one per phase), a DICOM SEG or RTSTRUCT, a cvi42 "
         "workspace (.cvi42wsx) or a folder of contour files",
     )
-    source.add_argument("--model", type=_path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
+    source.add_argument(
+        "--model", type=_path, metavar="BUNDLE", help="a bundle folder, or without-chla (default: the shipped network)"
+    )
     parser.add_argument(
         "--labels",
         metavar="MAP",

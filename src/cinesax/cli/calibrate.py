@@ -56,11 +56,11 @@ class _File(msgspec.Struct, frozen=True):
 def run(args: argparse.Namespace) -> None:
     """Calibrate, and print the figures."""
     from cinesax.files.typed_json import text_of
-    from cinesax.network.bundle import add_trust, open_bundle
+    from cinesax.network.bundle import add_trust, open_bundle, shipped
     from cinesax.trust.fit import fit
 
-    if str(args.bundle) == "default":
-        raise UsageError("the shipped network is part of the installed package: copy its folder and calibrate the copy")
+    if str(args.bundle) in shipped():
+        raise UsageError("a shipped network is part of the installed package: copy its folder and calibrate the copy")
     bundle = open_bundle(args.bundle)
     patients, left_out = held_out(args.on)
     calibration = fit(patients, [path.name for path in args.on])

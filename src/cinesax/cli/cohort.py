@@ -65,7 +65,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a store of cinesax view with readers' work (default: each folder cinesax-reader in or beside RESULTS)",
     )
     analysis = parser.add_argument_group("the analysis")
-    analysis.add_argument("--model", type=Path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
+    analysis.add_argument(
+        "--model", type=Path, metavar="BUNDLE", help="a bundle folder, or without-chla (default: the shipped network)"
+    )
     analysis.add_argument("--base", choices=tuple(BaseRule), default=BaseRule.HALF, help="as for cinesax analyze")
     analysis.add_argument("--unvalidated", action="store_true", help="as for cinesax analyze")
     again = parser.add_argument_group("exams that are finished")
@@ -109,6 +111,7 @@ def run(args: argparse.Namespace) -> None:
     from cinesax.cohort.stores import stores_beside
     from cinesax.cohort.work import CarriedNetwork, ExamWork, Options, network_of, recipe_of, shipped_or
     from cinesax.files.remote import is_remote
+    from cinesax.network.bundle import shipped
 
     if args.address is not None and args.engine != "ray":
         raise UsageError("--address needs --engine ray")
@@ -122,7 +125,7 @@ def run(args: argparse.Namespace) -> None:
     root = None if args.root is None else _root(args.root)
     if root is not None and not is_remote(root) and results == root.resolve():
         raise UsageError(f"{args.out} is the folder of the exams: give another folder for the results")
-    model = None if args.model is None else args.model.expanduser().resolve()
+    model = args.model if args.model is None or str(args.model) in shipped() else args.model.expanduser().resolve()
     options = Options(model, BaseRule(args.base), args.unvalidated, outputs, threads=threads)
     recipe = recipe_of(options, network_of(options))
     work = ExamWork(results, recipe, options, CarriedNetwork.of(options) if args.engine == "ray" else shipped_or)

@@ -42,7 +42,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("data", type=Path, metavar="SET", help="the set's folder")
     listing.add_argument("--examples", action="store_true", help="each example, as CSV")
     walls.add_argument("-o", "--out", type=Path, required=True, metavar="NEW", help="the folder of the new set")
-    walls.add_argument("--model", default="default", metavar="BUNDLE", help="the network (default: the shipped one)")
+    walls.add_argument(
+        "--model",
+        default="default",
+        metavar="BUNDLE",
+        help="a bundle folder, or without-chla (default: the shipped network)",
+    )
     for action in (listing, show):
         action.add_argument("--split", help="only this split")
         action.add_argument("--case", action="append", metavar="NAME", help="only this patient; may be repeated")

@@ -45,7 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="for a folder of exams: the folder with CASE (contour files) or CASE.nii.gz for each exam",
     )
     parser.add_argument(
-        "--model", default=None, metavar="BUNDLE", help="a bundle folder (default: the shipped network)"
+        "--model",
+        default=None,
+        metavar="BUNDLE",
+        help="a bundle folder, or without-chla (default: the shipped network)",
     )
     parser.add_argument("--masks", type=Path, help="compare these masks instead of running a network")
     parser.add_argument("--mask-value", type=int, metavar="N", help="the label of the LV cavity in MASKS")

@@ -28,7 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=0, metavar="N", help="port of the page (default: any free port)")
     parser.add_argument("--no-browser", action="store_true", help="print the address, but do not open a browser")
     parser.add_argument("--show-patient", action="store_true", help="show name, ID, birth date and study date")
-    parser.add_argument("--model", type=Path, metavar="BUNDLE", help="a bundle folder (default: the shipped network)")
+    parser.add_argument(
+        "--model", type=Path, metavar="BUNDLE", help="a bundle folder, or without-chla (default: the shipped network)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads for the network (default: all cores)")
     parser.add_argument(
         "--organization", default="not stated", metavar="NAME", help="where the readers work, for signatures in DICOM"

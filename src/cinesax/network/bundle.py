@@ -26,7 +26,7 @@ from cinesax.network.framing import Framing
 SCHEMA = "cinesax/bundle/1"
 MANIFEST, GRAPH, HEART, CARD, PARITY = "bundle.json", "graph.onnx", "heart.onnx", "CARD.md", "parity.json"
 TRUST = "trust.json"
-_SHIPPED = Path(__file__).parent / "bundles" / "default"
+_SHIPPED = Path(__file__).parent / "bundles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,16 +155,22 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     checksums: dict[str, str]
 
 
+def shipped() -> tuple[str, ...]:
+    """The names of the bundles that are part of this package: "default", and networks for special needs."""
+    return tuple(sorted(folder.parent.name for folder in _SHIPPED.glob(f"*/{MANIFEST}")))
+
+
 def open_bundle(which: str | Path | None = None) -> Bundle:
     """Open a bundle and check its checksums.
 
     Args:
-        which: a bundle folder; None or "default": the shipped network.
+        which: a bundle folder, or the name of a shipped one (see `shipped`); None: "default".
 
     Raises:
         BundleError: the folder is not a bundle, or it is damaged or of another schema.
     """
-    folder = _SHIPPED if which is None or str(which) == "default" else Path(which)
+    chosen = "default" if which is None else str(which)
+    folder = _SHIPPED / chosen if chosen in shipped() else Path(chosen)
     path = folder / MANIFEST
     manifest = _read(path)
     for name, expected in manifest.checksums.items():

@@ -385,7 +385,7 @@ def load_segmenter(
     """Open a bundle and start its network.
 
     Args:
-        which: a bundle folder; None or "default": the shipped network.
+        which: a bundle folder, or the name of a shipped one; None: "default".
         threads: of ONNX Runtime; None: as many as this process has cores.
         rules: the cleaning rules.
         base: the rule for slices at the base.

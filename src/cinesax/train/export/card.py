@@ -85,7 +85,7 @@ def _seen(cases: list[str]) -> str:
 def _young(cases: list[str]) -> str:
     young = [case for case in cases if _CHILD.fullmatch(case)]
     if not young:
-        return "It was trained on adults only, and was not tested on children."
+        return "It was trained on adults only."
     return (
         f"{len(young)} of its patients are children and young people (2 to 18 years) with congenital heart disease,\n"
         "with labels of the cavities alone. It was not tested on other children."

@@ -51,7 +51,7 @@ class Start:
 
 
 def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
-    """Open a finished run or a bundle ("default": the shipped one) to start from.
+    """Open a finished run or a bundle (also the name of a shipped one) to start from.
 
     Args:
         which: the folder of the run or the bundle.
@@ -61,7 +61,7 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
         InputError: not a run or bundle, an unfinished run, or a network that cannot be read.
         BundleError: a damaged bundle, or a graph that does not hold the network of its manifest.
     """
-    if str(which) == "default" or (which / bundles.MANIFEST).is_file():
+    if str(which) in bundles.shipped() or (which / bundles.MANIFEST).is_file():
         return _from_bundle(bundles.open_bundle(which), wanted)
     run = open_run(which)
     path = run.folder / NETWORK

@@ -81,7 +81,7 @@ def train(
         fold: the fold of the split to hold out and validate on; None: train on all, without validation (the split
             "validation" is for one evaluation at the end, with `cinesax evaluate`).
         split: used instead of a fold: exactly which examples to train and to validate on (see `splits`).
-        start_from: a finished run or a bundle ("default": the shipped one) whose weights to start from. It must have
+        start_from: a finished run, a bundle or the name of a shipped one, whose weights to start from. It must have
             the same network (apart from classes) and framing, and must not have seen the patients that this training
             holds out.
         resume: continue an interrupted run of the same config, or extend it if the config has more epochs.
