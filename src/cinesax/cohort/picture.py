@@ -34,7 +34,8 @@ def write_picture(analysis: Analysis, path: Path) -> None:
         frame = Image.fromarray(greys[index].astype(np.uint8)).resize((_SIDE_PX, _SIDE_PX)).convert("RGB")
         _draw(frame, analysis, (phase, place), crop)
         side.paste(frame, (index * _SIDE_PX, 0))
-    side.save(path, "WEBP", quality=_QUALITY, method=2)
+    # Greater efforts take three times as long and save nothing on so small a picture.
+    side.save(path, "WEBP", quality=_QUALITY, method=1)
 
 
 def _draw(frame: Image.Image, analysis: Analysis, at: tuple[int, int], crop: figures.Crop) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cinesax.cohort.planning.find_remote import RemoteWalk
 from cinesax.cohort.planning.kinds import is_zip, kind_of, members_of
-from cinesax.cohort.planning.plan import Known, Plan, Seen
+from cinesax.cohort.planning.plan import FileKind, Known, Plan, Seen
 from cinesax.core.cine import StoredFile
 from cinesax.core.errors import InputError
 from cinesax.files.remote import is_remote
@@ -112,10 +112,12 @@ class _Walk:
             return
         file, stamp = StoredFile(path), (info.st_size, info.st_mtime_ns)
         known = self._plan.known(path.parent, path.name, "", stamp)  # of a zip, only its members are known
-        if known is None and is_zip(path, info.st_size):
+        kind = known or kind_of(file, stamp[0], open_file)
+        # Nearly all files are DICOM, so only others are opened a second time.
+        if known is None and kind.kind is not FileKind.DICOM and is_zip(path, info.st_size):
             yield from self._members(path, stamp)
             return
-        yield Seen(self._scope, file, *stamp, known or kind_of(file, stamp[0], open_file))
+        yield Seen(self._scope, file, *stamp, kind)
 
     def _members(self, path: Path, stamp: tuple[int, int]) -> Iterator[Seen]:
         def known(member: StoredFile) -> Known | None:
