@@ -393,9 +393,18 @@ def trace(inside: NDArray[Any], *, level: float = 0.5) -> Polygons:
     Returns:
         Outer polygons, largest first. Holes are not returned: the LV cavity has none.
     """
-    padded = np.pad(np.asarray(inside, dtype=np.float64), 1, constant_values=min(0.0, level - 1.0))
+    values = np.asarray(inside, dtype=np.float64)
+    above = values > level
+    rows, columns = (np.flatnonzero(above.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return ()
+    # A heart fills a small part of its frame, and contourpy's time grows with all of it. One pixel around is enough.
+    top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
+    part = values[top : rows[-1] + 2, left : columns[-1] + 2]
+    padded = np.pad(part, 1, constant_values=min(0.0, level - 1.0))
     lines = contourpy.contour_generator(z=padded).lines(level)
-    polygons = [np.asarray(line, dtype=np.float64)[:-1] - 1 for line in lines if len(line) >= 4]
+    corner = (left - 1, top - 1)
+    polygons = [np.asarray(line, dtype=np.float64)[:-1] + corner for line in lines if len(line) >= 4]
     # contourpy runs counter-clockwise around higher values (x right, y up): holes have the other sign.
     outer = [polygon for polygon in polygons if _signed_area(polygon) > 0]
     return tuple(sorted(outer, key=polygon_area, reverse=True))

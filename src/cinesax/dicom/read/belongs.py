@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from cinesax.dicom.read.elements import raw_value, text
+from cinesax.dicom.read.elements import text
 from cinesax.dicom.read.header import DICOMDIR, inflated, refuse_other_files, understanding
-from cinesax.dicom.read.parse import parse_file
+from cinesax.dicom.read.parse import first_values, parse_file
 
+_META_SOP_CLASS = 0x00020002
 _SOP_CLASS, _INSTANCE, _PATIENT, _STUDY = 0x00080016, 0x00080018, 0x00100020, 0x0020000D
-_WANTED = (_SOP_CLASS, _INSTANCE, _PATIENT, _STUDY)
+_WANTED = frozenset((_META_SOP_CLASS, _SOP_CLASS, _INSTANCE, _PATIENT, _STUDY))
+# Nearly every file names its study within them.
+_START_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +40,21 @@ def belonging(stream: BinaryIO) -> Belonging:
     Raises:
         NotDicomError: the bytes are not a DICOM file, or are damaged before these elements.
     """
+    values = first_values(stream.read(_START_BYTES), _WANTED, _STUDY)
+    if values is None:
+        stream.seek(0)
+        values = _values(stream)
+
+    def of(tag: int) -> str | None:
+        return text(values.get(tag, b""), True)
+
+    sop_class = of(_SOP_CLASS) or of(_META_SOP_CLASS)
+    return Belonging(of(_STUDY), of(_PATIENT), of(_INSTANCE), is_directory=sop_class == DICOMDIR)
+
+
+def _values(stream: BinaryIO) -> dict[int, bytes]:
+    """The values of a file that is not like most."""
     with understanding():
         refuse_other_files(stream)
         parsed = parse_file(inflated(stream), _WANTED, last=_STUDY)
-        elements = parsed.elements
-        sop_class = text(*raw_value(elements, _SOP_CLASS)) or text(*raw_value(parsed.meta, 0x00020002))
-        return Belonging(
-            text(*raw_value(elements, _STUDY)),
-            text(*raw_value(elements, _PATIENT)),
-            text(*raw_value(elements, _INSTANCE)),
-            is_directory=sop_class == DICOMDIR,
-        )
+    return {tag: element.value for tag, element in (*parsed.meta.items(), *parsed.elements.items())}

@@ -25,7 +25,7 @@ from cinesax.dicom.read.elements import (
     text,
     texts,
 )
-from cinesax.dicom.read.parse import IMPLICIT_LITTLE_ENDIAN, TRANSFER_SYNTAX_UID, Elements, parse_file
+from cinesax.dicom.read.parse import DEFLATED, IMPLICIT_LITTLE_ENDIAN, TRANSFER_SYNTAX_UID, Elements, parse_file
 
 # What pydicom is known to raise on bytes that are not DICOM, or on damaged DICOM.
 DICOM_ERRORS = (
@@ -50,7 +50,6 @@ MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.1"
 LEGACY_ENHANCED_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4.4"
 DICOMDIR = "1.2.840.10008.1.3.10"
-DEFLATED = "1.2.840.10008.1.2.1.99"
 _MEDIA_STORAGE_SOP_CLASS_UID = 0x00020002
 _EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1"
 # No cine is larger; a file that expands further is an attack or a mistake.
