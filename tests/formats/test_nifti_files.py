@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -237,7 +236,7 @@ class TestUse:
         ],
     )
     def test_names_of_labels(self, name, labels):
-        assert names.is_labels(Path(f"{name}.nii.gz")) is labels
+        assert names.is_labels(f"{name}.nii.gz") is labels
 
 
 @pytest.mark.data

@@ -230,7 +230,7 @@ def _of_nifti(plan: Plan) -> Iterator[_Group]:
         rows = plan.rows(f"SELECT name, instance FROM files WHERE {where} ORDER BY name", (scope, folder))
         home = Path(os.fsdecode(folder))
         phases = {home / os.fsdecode(name): number for name, number in rows}
-        images = [image for image in phases if not names.is_labels(image)]
+        images = [image for image in phases if not names.is_labels(image.name)]
         whole = [image for image in images if int(phases[image] or 0) >= _FEWEST_PHASES]
         unreadable = [image for image in images if not phases[image]]
         alone = len(whole) > 1 or len(images) == 1 or len(whole) + len(unreadable) == len(images)

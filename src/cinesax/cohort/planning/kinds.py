@@ -1,6 +1,7 @@
 """What a file is, from its name and its first bytes: an image of an exam, a zip of images, or something beside it."""
 
 import io
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,8 +52,8 @@ def kind_of(file: StoredFile, size: int, open_file: Opener) -> Known:
 
 def kind_by_name(name: str, size: int) -> Known | None:
     """The kind of a file that is not NIfTI, if its name or its size says it."""
-    path = PurePosixPath(name)
-    if path.suffix.lower() in _BESIDE or names.is_labels(path):
+    # Every file of a cohort is asked: making a path of its name would take most of the time.
+    if os.path.splitext(name)[1].lower() in _BESIDE or names.is_labels(name):
         return Known(FileKind.BESIDE)
     return Known(FileKind.OTHER) if size == 0 else None
 

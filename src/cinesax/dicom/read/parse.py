@@ -123,8 +123,10 @@ def first_values(start: bytes, wanted: Collection[int], last: int) -> dict[int, 
     """
     if start[128:132] != b"DICM":
         return None
-    unpack, values, at, before = _HEADS[True].unpack_from, {}, 132, 0x00020000 - 1
-    while at + 12 <= len(start):
+    unpack = _HEADS[True].unpack_from
+    values: dict[int, bytes] = {}
+    at, end, before = 132, len(start) - 12, 0x00020000 - 1
+    while at <= end:
         group, number, letters, size = unpack(start, at)
         tag = group << 16 | number
         if tag > last:

@@ -5,7 +5,7 @@ Loads no library: every exam is asked whether it is NIfTI, and most are DICOM.
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from cinesax.files.stored_files import list_files
 
@@ -14,6 +14,7 @@ _PAIR = {".hdr": ".img", ".img": ".hdr"}
 """The suffixes of a file in two parts; compressed files also end in .gz."""
 _BESIDE = {".json", ".txt", ".cfg", ".csv", ".tsv", ".md", ".log", ".bval", ".bvec", ".pdf"}
 _LABELS = re.compile(r"(?<![a-z])(gt|seg|segmentation|label|labels|mask|masks)(?![a-z])", re.IGNORECASE)
+_ENDING = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _ED = re.compile(r"(?<![a-z])(ed|(end[-_ ]?)?diastol\w*)(?![a-z])", re.IGNORECASE)
 _ES = re.compile(r"(?<![a-z])(es|(end[-_ ]?)?systol\w*)(?![a-z])", re.IGNORECASE)
 _SLICE = re.compile(r"(?<![a-z])(?:slice|sli|slc|sl|s|z|loc)[-_ ]?(\d+)", re.IGNORECASE)
@@ -54,17 +55,17 @@ def nifti_files(folder: Path) -> tuple[Path, ...]:
     files = [file for file in files if not is_second_part(file)]
     if any(file not in images and file.suffix.lower() not in _BESIDE for file in files):
         return ()
-    return tuple(file for file in images if not is_labels(file))
+    return tuple(file for file in images if not is_labels(file.name))
 
 
-def is_labels(path: PurePath) -> bool:
-    """Whether the name is that of labels, not of an image."""
-    return _LABELS.search(_stem(path)) is not None
+def is_labels(name: str) -> bool:
+    """Whether the name of a file is that of labels, not of an image."""
+    return _LABELS.search(_stem(name)) is not None
 
 
 def moment(path: Path) -> int | None:
     """0 if the name says ED, 1 if it says ES, else None."""
-    stem = _stem(path)
+    stem = _stem(path.name)
     ed, es = _ED.search(stem) is not None, _ES.search(stem) is not None
     return None if ed == es else int(es)
 
@@ -98,8 +99,8 @@ def order(paths: Sequence[Path]) -> list[int] | None:
 
 def _differing(paths: Sequence[Path]) -> Callable[[Path], int | None]:
     """A function that reads the one number in which otherwise equal names differ."""
-    numbers = {path: [int(number) for number in re.findall(r"\d+", _stem(path))] for path in paths}
-    if len({re.sub(r"\d+", "#", _stem(path)) for path in paths}) != 1:
+    numbers = {path: [int(number) for number in re.findall(r"\d+", _stem(path.name))] for path in paths}
+    if len({re.sub(r"\d+", "#", _stem(path.name)) for path in paths}) != 1:
         return lambda path: None
     columns = list(zip(*numbers.values(), strict=True))
     varying = [index for index, column in enumerate(columns) if len(set(column)) > 1]
@@ -107,9 +108,9 @@ def _differing(paths: Sequence[Path]) -> Callable[[Path], int | None]:
 
 
 def _number(pattern: re.Pattern[str], path: Path) -> int | None:
-    numbers = {int(number) for number in pattern.findall(_stem(path))}
+    numbers = {int(number) for number in pattern.findall(_stem(path.name))}
     return numbers.pop() if len(numbers) == 1 else None
 
 
-def _stem(path: PurePath) -> str:
-    return re.sub(r"\.(nii|hdr|img)(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+def _stem(name: str) -> str:
+    return _ENDING.sub("", name)
