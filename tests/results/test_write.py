@@ -70,6 +70,18 @@ def test_an_earlier_result_is_replaced(analysis: cinesax.Analysis, tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
+def test_the_results_of_another_exam_are_replaced_by_force_only(analysis: cinesax.Analysis, tmp_path: Path) -> None:
+    def case() -> str:
+        return str(tables.read_json(out / "analysis.json")["case"])
+
+    out = cinesax.write_results(dataclasses.replace(analysis, pseudonym="case-another"), tmp_path / "out")
+    with pytest.raises(OutputError, match=r"results of another exam \(case-another\).*--force"):
+        cinesax.write_results(analysis, out)
+    assert case() == "case-another"
+    cinesax.write_results(analysis, out, force=True)
+    assert case() == analysis.case
+
+
 def test_an_empty_folder_is_used(analysis: cinesax.Analysis, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     cinesax.write_results(analysis, tmp_path / "out")

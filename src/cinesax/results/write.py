@@ -31,7 +31,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from cinesax.core.analysis import Analysis
-from cinesax.core.errors import InputError, NoObjectsError, OutputError, UsageError
+from cinesax.core.errors import InputError, NoObjectsError, OutputError, UsageError, printable
 from cinesax.core.origins import Origin
 from cinesax.dicom.write.options import (
     CAPTURE_ED_NAME,
@@ -86,9 +86,10 @@ def write_results(
 
     Args:
         analysis: what to write.
-        out: the folder; made, with its parents, if absent. An earlier result in it is replaced.
+        out: the folder; made, with its parents, if absent. An earlier result of the same exam in it is replaced.
         show_patient: whether to write the patient's name, ID and birth date, UIDs and the study date.
-        force: write into a folder that holds other files too (also in contours/); those files stay.
+        force: write into a folder that holds other files too (also in contours/), which stay; and replace the results
+            of another exam.
         dicom: write DICOM objects as well. They carry the patient and study of the source, whatever `show_patient`
             says: an archive files them by these.
         xlsx: write measurements.xlsx as well; needs the extra `tables`.
@@ -99,13 +100,15 @@ def write_results(
 
     Raises:
         NoObjectsError: DICOM objects cannot refer to the frames of the exam. All other results are written.
-        OutputError: `out` cannot be written; it holds files that are not an earlier result, and `force` is not set; or
-            the written files, read again, have wrong positions. Nothing is kept then.
+        OutputError: `out` cannot be written; it holds files that are not an earlier result, or the results of another
+            exam, and `force` is not set; or the written files, read again, have wrong positions. Nothing is kept then.
         InputError: `dicom` for an exam that was not read from DICOM.
         MissingExtraError: `xlsx` without the extra `tables`.
         UsageError: `out` is a URL.
     """
     target = check_output(out, force=force)
+    if not force:
+        _refuse_other_exam(target, analysis.case)
     if xlsx:
         check_tables_extra()
     problem = None if dicom is None or dicom.repair_uids else _objects_problem(analysis)
@@ -181,6 +184,16 @@ def refuse_human_work(out: str | os.PathLike[str]) -> None:
     if signed or edited:
         what = "approved" if signed else "corrected"
         raise OutputError(f"{out} holds results that a person has {what}: give another folder")
+
+
+def _refuse_other_exam(target: Path, case: str) -> None:
+    earlier = _earlier_result(target)
+    other = None if earlier is None else earlier.get("case")
+    if isinstance(other, str) and other != case:
+        raise OutputError(
+            f"{target} holds the results of another exam ({printable(other)}): give another folder, or --force to "
+            "replace them"
+        )
 
 
 def _absolute(out: str | os.PathLike[str]) -> Path:
