@@ -122,6 +122,32 @@ def test_a_crop_is_a_part_of_the_whole(spacing, corner):
     np.testing.assert_allclose(FRAMING.uncut(values[part], placement, crop), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (128, 128), (3, 120), (60, 60)])
+@pytest.mark.parametrize("spacing", [(1.4, 1.4), (0.9, 2.1)])
+def test_outside_of_the_frame_the_pixels_at_its_edge_are_repeated(spacing, corner):
+    frame, crop = np.random.default_rng(5).random((150, 100)).astype(np.float32), Crop(corner, 128)
+    placement = FRAMING.place(frame.shape, spacing)
+    empty = FRAMING.cut(frame, placement, crop, (-1.0, 1.0))
+    full = FRAMING.cut(frame, placement, crop, (-1.0, 1.0), extended=True)
+    inside = FRAMING.inside(placement, crop)
+    np.testing.assert_array_equal(full[inside], empty[inside])
+    assert empty[inside].min() >= 0.5
+    outside = np.ones(full.shape, bool)
+    outside[inside] = False
+    assert (empty[outside] == 0).all() and (full >= 0.5).all()
+    rows, columns = inside
+    if placement.is_native:
+        size = ((rows.start, 128 - rows.stop), (columns.start, 128 - columns.stop))
+        np.testing.assert_array_equal(full, np.pad(full[inside], size, mode="edge"))
+
+
+def test_a_crop_beside_the_frame_is_empty():
+    frame, crop = np.ones((40, 40), np.float32), Crop((0, 0), 64)
+    placement = FRAMING.place(frame.shape, None)
+    assert not FRAMING.cut(frame, placement, crop, (0.0, 1.0), extended=True).any()
+    assert all(side.start == side.stop for side in FRAMING.inside(placement, crop))
+
+
 def test_a_constant_frame_is_no_error():
     framed = FRAMING.apply(np.full((64, 64), 7), FRAMING.place((64, 64), None))
     assert np.all(framed == 0)

@@ -1,5 +1,6 @@
 """The network that ships: what it promises, on the real data, the whole way."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,19 @@ def test_volumes_of_whole_exams_agree_with_expert_contours(sunnybrook, whole_exa
     assert contours.edv_ml == pytest.approx(edv_ml, abs=0.01)
     assert contours.ef_percent == pytest.approx(ef_percent, abs=0.01)
     assert whole_exams[case].edv_ml == pytest.approx(edv_ml, rel=0.10)
+
+
+def test_a_heart_in_a_corner_of_the_frame_is_drawn_as_in_the_middle(sunnybrook):
+    segment = load_segmenter().segment
+    for study in list(of_pairs(sunnybrook / "validation"))[:2]:
+        cavity = study.truth.labels == Structure.CAVITY
+        rows, columns = (np.flatnonzero(cavity.any(axis=axes)) for axes in ((0, 1, 3), (0, 1, 2)))
+        bottom, right = rows[-1] + 15, columns[-1] + 15
+        part = (..., slice(bottom - 140, bottom), slice(right - 140, right))
+        whole = segment(study.cine).labels[part] == Structure.CAVITY
+        alone = segment(dataclasses.replace(study.cine, pixels=study.cine.pixels[part])).labels == Structure.CAVITY
+        assert 2 * np.sum(whole & alone) / (whole.sum() + alone.sum()) > 0.97
+        assert alone.sum() == pytest.approx(whole.sum(), rel=0.03)
 
 
 def test_a_phantom_is_segmented_and_measured(tmp_path):

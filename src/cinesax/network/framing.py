@@ -225,7 +225,15 @@ class Framing:
         low, high = np.percentile(frames[..., ::3, ::3], self.window_percentiles)
         return float(low), float(max(high, low + 1e-6))
 
-    def cut(self, frame: NDArray[Any], placement: Placement, crop: Crop, window: tuple[float, float]) -> Image:
+    def cut(
+        self,
+        frame: NDArray[Any],
+        placement: Placement,
+        crop: Crop,
+        window: tuple[float, float],
+        *,
+        extended: bool = False,
+    ) -> Image:
         """A crop of a frame as the network's input: as `apply`, but only the crop, with a given window.
 
         Args:
@@ -233,20 +241,38 @@ class Framing:
             placement: from `place`, for this shape.
             crop: the part of the framed square.
             window: the intensities that become 0 and 1.
+            extended: whether the pixels at the edge of the frame are repeated outside of it; else it is 0 there.
 
         Returns:
-            (crop.size, crop.size), float32, 0 to 1; 0 outside of the frame.
+            (crop.size, crop.size), float32, 0 to 1.
         """
         low, high = window
         turned = placement.turn.apply(frame)
         if not placement.is_native:
             windowed = np.clip((turned.astype(np.float32) - np.float32(low)) / np.float32(high - low), 0, 1)
-            return self._resampled(windowed, placement, crop)
-        framed = np.zeros((crop.size, crop.size), np.float32)
+            return self._resampled(windowed, placement, crop, extended=extended)
         native, inside = _overlap(placement, crop)
         part = turned[native].astype(np.float32)
-        framed[inside] = np.clip((part - np.float32(low)) / np.float32(high - low), 0, 1)
+        part = np.asarray(np.clip((part - np.float32(low)) / np.float32(high - low), 0, 1), np.float32)
+        if part.shape == (crop.size, crop.size):
+            return part
+        if extended and part.size:
+            return np.pad(part, [(place.start, crop.size - place.stop) for place in inside], mode="edge")
+        framed = np.zeros((crop.size, crop.size), np.float32)
+        framed[inside] = part
         return framed
+
+    def inside(self, placement: Placement, crop: Crop) -> tuple[slice, slice]:
+        """The rows and columns of a crop that lie in the frame."""
+        if placement.is_native:
+            return _overlap(placement, crop)[1]
+        sides = []
+        for axis, length in enumerate(placement.native_shape):
+            first = placement.offset[axis] - crop.corner[axis]
+            last = first + (length - 1) * placement.scale[axis]
+            start = min(max(int(np.ceil(first - 1e-9)), 0), crop.size)
+            sides.append(slice(start, max(start, min(int(np.floor(last + 1e-9)) + 1, crop.size))))
+        return sides[0], sides[1]
 
     def native_crop(self, placement: Placement, crop: Crop) -> tuple[slice, slice]:
         """The rows and columns of the turned native frame that a crop of the framed square covers."""
@@ -278,7 +304,7 @@ class Framing:
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         return np.asarray(ndimage.affine_transform(values, scale, offset, shape, order=1), dtype=np.float32)
 
-    def _resampled(self, values: Image, placement: Placement, crop: Crop) -> Image:
+    def _resampled(self, values: Image, placement: Placement, crop: Crop, *, extended: bool = False) -> Image:
         from scipy import ndimage
 
         scale = np.asarray(placement.scale)
@@ -286,7 +312,8 @@ class Framing:
         sigma = np.maximum(0.0, (1 / scale - 1) / 2)
         smooth = ndimage.gaussian_filter(values, sigma) if np.any(sigma > 0) else values
         offset = (np.asarray(crop.corner) - np.asarray(placement.offset)) / scale
-        out = ndimage.affine_transform(smooth, 1 / scale, offset, (crop.size, crop.size), order=1)
+        mode = "nearest" if extended else "constant"
+        out = ndimage.affine_transform(smooth, 1 / scale, offset, (crop.size, crop.size), order=1, mode=mode)
         return np.asarray(out, dtype=np.float32)
 
     def _forward(self, values: Image, placement: Placement) -> Image:

@@ -178,6 +178,8 @@ def draw(
     for done in refiner.each(drawn, _batches(len(images))):
         if progress:
             progress(done, shape[0])
+    for values in regions.values():
+        _blank_outside(values, bundle.framing.inside(placement, crop))
     stack = (cine.n_phases, cine.n_slices, crop.size, crop.size)
     return Scores(crop, {structure: values.reshape(stack) for structure, values in regions.items()}, window)
 
@@ -211,8 +213,16 @@ def draw_mirrored(
         mirrored[part] = share(probabilities, _channels(bundle, Structure.CAVITY))[:, :, ::-1]
 
     list(refiner.each(drawn, _batches(len(images))))
+    _blank_outside(mirrored, bundle.framing.inside(placement, scores.crop))
     stack = (len(phases), cine.n_slices, *images.shape[1:])
     return images.reshape(stack), mirrored.reshape(stack)
+
+
+def _blank_outside(values: NDArray[np.float32], inside: tuple[slice, slice]) -> None:
+    """Set scores outside of the frame, (..., row, column), to 0: there the network saw no image."""
+    rows, columns = inside
+    values[..., : rows.start, :] = values[..., rows.stop :, :] = 0.0
+    values[..., : columns.start] = values[..., columns.stop :] = 0.0
 
 
 def _channels(bundle: Bundle, structure: Structure) -> list[int]:
@@ -238,14 +248,19 @@ def _crops(
     window: tuple[float, float] | None,
     phases: tuple[int, ...] | None = None,
 ) -> NDArray[np.float32]:
-    """(frame, crop.size, crop.size): the crop of every frame, phase by phase; with a window each if none is given."""
+    """(frame, crop.size, crop.size): the crop of every frame, phase by phase; with a window each if none is given.
+
+    Networks with context standardise their crop. Where it reaches beyond the frame, zeros would change the brightness
+    and the contrast of the heart: of three patients with the heart in a corner of the frame, cavities were 12 % too
+    small. So the pixels at the edge of the frame are repeated there.
+    """
     # Frame by frame: reshape would copy the whole stack if its pixels are not in C order, as in a NIfTI.
     frames = [frame for phase in (range(cine.n_phases) if phases is None else phases) for frame in cine.pixels[phase]]
     if window is None:
         (row, column), size = crop.corner, crop.size
         whole = (framing.apply(frame, placement) for frame in frames)
         return np.stack([frame[row : row + size, column : column + size] for frame in whole])
-    return np.stack([framing.cut(frame, placement, crop, window) for frame in frames])
+    return np.stack([framing.cut(frame, placement, crop, window, extended=True) for frame in frames])
 
 
 def _neighbours(cine: Cine, n_phases: int) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
