@@ -18,6 +18,7 @@ import pydicom
 import exams
 import objects
 from cinesax.cohort.page import PAGE_NAME, Page
+from cinesax.cohort.planning.listed import Listed
 from cinesax.cohort.run import Again, Cohort, Progress, opened_plan, run_cohort
 from cinesax.cohort.stores import read_stores, stores_beside
 from cinesax.cohort.table import write_tables
@@ -213,7 +214,7 @@ class InThisProcess:
 
 
 def go(
-    root: Path,
+    root: Path | None,
     results: Path,
     *,
     jobs: int = 0,
@@ -223,6 +224,8 @@ def go(
     version: str = "1",
     calibration: str = NETWORK[2],
     limits: Limits = LIMITS,
+    listed: tuple[Listed, ...] = (),
+    label: str = "folder",
 ) -> Progress:
     """One run, with tables and page.
 
@@ -236,26 +239,28 @@ def go(
         version: of the network.
         calibration: the checksum of its calibration.
         limits: of each exam.
+        listed: the exams of a list.
+        label: the names of exams in names.csv.
     """
     options = Options(outputs=outputs)
     network = (f"stub {version}", NETWORK[1], calibration)
     work = ExamWork(results, recipe_of(options, network), options, stub)
     progress = run_cohort(
-        Cohort(results, root, stores=tuple(stores_beside(results))),
+        Cohort(results, root, listed, stores=tuple(stores_beside(results))),
         work,
         engine or (LocalEngine(jobs) if jobs else InThisProcess()),
         limits=limits,
         again=again,
     )
-    tabulate(results, work)
+    tabulate(results, work, label)
     return progress
 
 
-def tabulate(results: Path, work: ExamWork) -> None:
+def tabulate(results: Path, work: ExamWork, label: str = "folder") -> None:
     page = Page()
     with opened_plan(results) as plan:
         write_tables(
-            results, plan, work.recipe, label="folder", stores=read_stores(stores_beside(results)), take=page.take
+            results, plan, work.recipe, label=label, stores=read_stores(stores_beside(results)), take=page.take
         )
     page.write(results / PAGE_NAME)
 

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 import crowd
+from cinesax.cohort.planning.listed import Listed
 from cinesax.cohort.receipt import Doubt, read_receipt, write_receipt
 from cinesax.cohort.run import Again, opened_plan
 from cinesax.engines.work import Limits, Outcome, Result, Setup, Task
@@ -287,3 +288,41 @@ def test_results_that_cannot_be_written_are_reported_and_done_later(root: Path) 
     (out / ".cohort" / "stage").unlink()
     crowd.go(root, out)
     assert sum(row["status"] == "done" for row in table(out).values()) == GOOD
+
+
+@pytest.mark.parametrize("way", ["listed", "linked"])
+def test_while_a_share_is_away_its_exams_keep_their_keys_and_values(root: Path, way: str) -> None:
+    share, away, out = root.parent / "share", root.parent / "away", root.parent / "later"
+    root.rename(share)
+    root.mkdir()
+    names = sorted(folder.name for folder in share.iterdir())[:3]
+    for name in names:
+        (root / name).symlink_to(share / name)
+    listed = tuple(Listed(share / name, name, {"code": name.upper()}) for name in names)
+    source = {"listed": listed, "label": "code"} if way == "listed" else {}
+
+    def go(**how: object) -> dict[str, dict[str, str]]:
+        crowd.go(None if way == "listed" else root, out, **source, **how)
+        return table(out)
+
+    first = go()
+    share.rename(away)
+    during = go(again=Again(failed=True), version="9.9")
+    assert during.keys() == first.keys() and len(first) == len(names)
+    for name, row in during.items():
+        assert (row["exam"], row["ef_percent"]) == (first[name]["exam"], first[name]["ef_percent"])
+        assert (row["status"], row["input_missing"], row["outdated"]) == ("done", "1", "1")
+    away.rename(share)
+    after = go()
+    assert after == first
+
+
+def test_a_listed_path_that_never_was_there_is_gone_and_tried_again(root: Path) -> None:
+    listed = (Listed(root / "p000", "p000", {}), Listed(root / "nowhere", "nowhere", {}))
+    out = root.parent / "later"
+    crowd.go(None, out, listed=listed)
+    rows = table(out)
+    assert sorted(row["reason"] for row in rows.values()) == ["", "gone"]
+    (root / "p001").rename(root / "nowhere")
+    crowd.go(None, out, listed=listed)
+    assert {row["status"] for row in table(out).values()} == {"done"}

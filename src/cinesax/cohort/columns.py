@@ -60,7 +60,11 @@ _FIRST = (
     ),
     Column("message", "The error in one line, without names of patients and files", Type.TEXT),
     Column("outdated", "1 if files, options, network or its calibration are newer than these values", Type.WHOLE),
-    Column("input_missing", "1 if the last run did not find the exam; its earlier values are kept", Type.WHOLE),
+    Column(
+        "input_missing",
+        "1 if the last run did not find the exam, or could not reach all of its files; its earlier values are kept",
+        Type.WHOLE,
+    ),
     Column(
         "doubt",
         "Order of the exams: typical error of EF in points (without a calibration, 3 for each kind of warning), and "

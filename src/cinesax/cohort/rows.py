@@ -100,7 +100,7 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, present
         "outdated": int(
             planned is not None and (receipt.inputs, receipt.recipe) != (planned.fingerprint, present.recipe)
         ),
-        "input_missing": int(planned is None),
+        "input_missing": int(planned is None or planned.absent),
         "network_version": receipt.recipe.network or None,
         "software": receipt.recipe.software,
         "ef_network_percent": receipt.values.get("ef_percent"),

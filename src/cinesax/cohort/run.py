@@ -265,6 +265,8 @@ class _Chooser:
         receipt = read_receipt(folder)
         if receipt is None:
             return True
+        if planned.absent and receipt.status is Status.DONE:
+            return False  # its values stay until its files are back
         changed = receipt.inputs != planned.fingerprint
         other = receipt.recipe != self.recipe and not self.again.only_changed
         failed = receipt.status is Status.FAILED and (self.again.failed or receipt.reason in PASSING)

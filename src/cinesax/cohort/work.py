@@ -276,6 +276,7 @@ def _why(error: Exception, here: Here) -> tuple[Reason, str]:
         return (Reason.GONE, _GONE_WORDS) if gone_there else (Reason.UNREACHABLE, str(error.strerror))
     try:
         if not is_remote(here.planned.root):
+            here.planned.root.stat()
             inputs_of(here.planned)
     except OSError as gone:
         return Reason.GONE, f"{_GONE_WORDS} ({gone.strerror})"

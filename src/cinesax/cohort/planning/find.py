@@ -76,7 +76,7 @@ class _Walk:
                 with os.scandir(folder) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
             except OSError:
-                self._refuse(folder)
+                self._plan.lose(self._scope, folder)  # no permission, or a disconnected share
                 continue
             if any(entry.name == _RESULT for entry in listed):
                 continue  # a folder of results, whose label file is not an exam
@@ -106,7 +106,7 @@ class _Walk:
         try:
             info = os.stat(path)
         except OSError:
-            self._refuse(path)  # a broken link, or a disconnected share
+            self._plan.lose(self._scope, path)  # a broken link, or a disconnected share
             return
         if not stat.S_ISREG(info.st_mode):
             return
@@ -127,11 +127,7 @@ class _Walk:
             for member, kind in members_of(path, stamp[0], known):
                 yield Seen(self._scope, member, *stamp, kind)
         except InputError:
-            self._refuse(path)
-
-    def _refuse(self, path: Path) -> None:
-        """Plan a path as an exam; reading it will fail and give the reason."""
-        self._plan.refuse(self._scope, path)
+            self._plan.refuse(self._scope, path)
 
 
 def _place(folder: Path) -> tuple[int, int] | str | None:

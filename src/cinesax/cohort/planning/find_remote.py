@@ -79,7 +79,7 @@ class RemoteWalk:
         except RemoteError as error:
             if error.errno not in ONE_OBJECT:
                 raise self._ended(error) from error
-            self._plan.refuse(self._scope, self._root)
+            self._plan.lose(self._scope, self._root)
             return
         if not root.is_folder:
             yield from self._objects(self._root.parent, [root])
@@ -105,7 +105,7 @@ class RemoteWalk:
         except RemoteError as error:
             if folder == self._root and error.errno not in ONE_OBJECT:
                 raise self._ended(error) from error
-            self._plan.refuse(self._scope, folder)
+            self._plan.lose(self._scope, folder)
             return
         if any(entry.name == _RESULT for entry in found.entries):
             return  # a folder of results, whose label file is not an exam

@@ -63,7 +63,7 @@ def _put(plan: Plan, exam: _Group) -> None:
     ((name,),) = plan.rows("SELECT name FROM scopes WHERE scope = ?", (exam.scope,))
     draft = SEPARATOR.join((exam.base, exam.more, name))
     plan.change(
-        "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, ?, '', 0, 0, ?)",
+        "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, ?, '', 0, 0, ?, 0)",
         (draft, exam.scope, exam.kind.value, os.fsencode(exam.root), exam.patient, exam.copies),
     )
     if exam.where:
@@ -310,18 +310,19 @@ def _owners(plan: Plan, scope: int, folder: Path) -> list[str]:
 
 def _give_fingerprints(plan: Plan) -> None:
     query = (
-        "SELECT exam, root, folder, files.name, member, size, mtime FROM files JOIN scopes USING (scope) "
-        "WHERE exam IS NOT NULL ORDER BY 1, 3, 4, 5"
+        "SELECT exam, root, absent, folder, files.name, member, size, mtime FROM files JOIN scopes USING (scope) "
+        "WHERE exam IS NOT NULL ORDER BY 1, 4, 5, 6"
     )
     for key, rows in itertools.groupby(plan.snapshot(query), key=lambda row: row[0]):
-        stamps = [
-            (below(os.path.join(os.fsdecode(folder), os.fsdecode(name)), os.fsdecode(top)), *facts)
-            for _, top, folder, name, *facts in rows
-        ]
+        absent = 0
+        stamps = []
+        for _, top, away, folder, name, *facts in rows:
+            absent |= away
+            stamps.append((below(os.path.join(os.fsdecode(folder), os.fsdecode(name)), os.fsdecode(top)), *facts))
         total = sum({name: size for name, _, size, _ in stamps}.values())
         plan.change(
-            "UPDATE exams SET fingerprint = ?, files = ?, bytes = ? WHERE id = ?",
-            (fingerprint(stamps), len(stamps), total, key),
+            "UPDATE exams SET fingerprint = ?, files = ?, bytes = ?, absent = ? WHERE id = ?",
+            (fingerprint(stamps), len(stamps), total, absent, key),
         )
 
 

@@ -38,7 +38,7 @@ def give_keys(plan: Plan) -> None:
     plan.change(f"UPDATE files SET exam = {new.format('files.exam')} WHERE exam IS NOT NULL")
     plan.change(f"CREATE TEMP TABLE keyed AS SELECT {new.format('exams.id')} AS new, exams.* FROM exams")
     plan.change("DELETE FROM exams")
-    columns = "scope, kind, root, patient, fingerprint, files, bytes, copies"
+    columns = "scope, kind, root, patient, fingerprint, files, bytes, copies, absent"
     plan.change(f"INSERT INTO exams SELECT new, {columns} FROM temp.keyed")
     plan.change("INSERT OR REPLACE INTO keys SELECT key, base, draft, place, fingerprint FROM temp.drafts")
 

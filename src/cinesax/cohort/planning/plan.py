@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -16,17 +17,17 @@ from typing import Any
 
 from cinesax.core.cine import StoredFile
 
-_VERSION = 3
+_VERSION = 4
 _TABLES = f"""
 PRAGMA user_version = {_VERSION};
 CREATE TABLE files (
   scope INTEGER, folder BLOB, name BLOB, member TEXT, size INTEGER, mtime INTEGER, kind TEXT,
-  study TEXT, patient TEXT, instance TEXT, exam TEXT,
+  study TEXT, patient TEXT, instance TEXT, exam TEXT, absent INTEGER,
   PRIMARY KEY (folder, name, member, scope)
 ) WITHOUT ROWID;
 CREATE TABLE exams (
   id TEXT PRIMARY KEY, scope INTEGER, kind TEXT, root BLOB, patient TEXT, fingerprint TEXT, files INTEGER,
-  bytes INTEGER, copies INTEGER
+  bytes INTEGER, copies INTEGER, absent INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX of_root ON exams (root, scope);
 CREATE TABLE keys (id TEXT PRIMARY KEY, base TEXT, draft TEXT, place TEXT, fingerprint TEXT) WITHOUT ROWID;
@@ -34,8 +35,8 @@ CREATE INDEX of_base ON keys (base);
 CREATE TABLE scopes (scope INTEGER PRIMARY KEY, root BLOB, name TEXT, columns TEXT);
 """
 _EXAMS = (
-    "SELECT id, kind, exams.root, fingerprint, patient, exams.scope, files, bytes, copies, columns, name, scopes.root "
-    "FROM exams JOIN scopes USING (scope)"
+    "SELECT id, kind, exams.root, fingerprint, patient, exams.scope, files, bytes, copies, absent, columns, name, "
+    "scopes.root FROM exams JOIN scopes USING (scope)"
 )
 # What an error may have hidden is read again; of NIfTI, earlier versions did not keep the phases.
 _READABLE = "kind != 'other' AND (kind != 'nifti' OR instance != '')"
@@ -126,6 +127,7 @@ class Planned:
         scope: the number of the root above the exam.
         n_files, n_bytes: number of its files, and their size.
         copies: number of duplicate files, which were left out.
+        absent: whether files of it were there in an earlier run, and cannot be reached now.
         columns: the exam's other columns in a list of exams.
         place: the path of the exam below the root, or its name in the list.
         top: the root above the exam.
@@ -141,6 +143,7 @@ class Planned:
     n_files: int = 0
     n_bytes: int = 0
     copies: int = 0
+    absent: bool = False
     columns: Mapping[str, str] = field(default_factory=dict)
     place: str = ""
     top: Path = Path()
@@ -214,10 +217,29 @@ class Plan:
             return []
         return [(StoredFile(archive, member), Known(FileKind(kind), *ids)) for member, kind, *ids in rows]
 
+    def lose(self, scope: int, path: Path) -> None:
+        """Plan a path that cannot be reached: with the files that an earlier plan knows there, else as `refuse` does.
+
+        So a share that is away for a day does not give its exams new keys.
+        """
+        place = os.fsencode(path)
+        known = 0
+        if self._knows_earlier:
+            with suppress(sqlite3.DatabaseError):
+                # 0x30 follows "/": all folders below.
+                known = self.change(
+                    "INSERT OR REPLACE INTO files SELECT ?, folder, name, member, size, mtime, kind, study, patient, "
+                    "instance, NULL, 1 FROM earlier.files WHERE folder = ? OR (folder > ? AND folder < ?) "
+                    "OR (folder = ? AND name = ?)",
+                    (scope, place, place + b"/", place + b"0", os.fsencode(path.parent), os.fsencode(path.name)),
+                )
+        if not known:
+            self.refuse(scope, path)
+
     def refuse(self, scope: int, path: Path) -> None:
         """Plan a path as an exam; reading it will fail and give the reason."""
         self.change(
-            "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, '', '', 0, 0, 0)",
+            "INSERT OR REPLACE INTO exams VALUES (?, ?, ?, ?, '', '', 0, 0, 0, 0)",
             (f"path {os.fsencode(path).hex()}", scope, Kind.OTHER.value, os.fsencode(path)),
         )
 
@@ -236,7 +258,7 @@ class Plan:
     def add(self, files: Iterable[Seen]) -> None:
         """Add files."""
         self._base.executemany(
-            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, 0)",
             (
                 (
                     seen.scope,
@@ -306,7 +328,7 @@ class Plan:
                 yield self._planned(row)
 
     def _planned(self, row: Row, *, with_files: bool = True) -> Planned:
-        key, kind, root, fingerprint, patient, scope, n_files, n_bytes, copies, columns, name, top = row
+        key, kind, root, fingerprint, patient, scope, n_files, n_bytes, copies, absent, columns, name, top = row
         # A table may need a million of these: cutting bytes is faster than making paths relative.
         inside = root[len(top) + 1 :] if root.startswith(top + b"/") else b"." if root == top else root
         return Planned(
@@ -320,6 +342,7 @@ class Plan:
             n_files=n_files,
             n_bytes=n_bytes,
             copies=copies,
+            absent=bool(absent),
             columns=_columns(columns),
             place=name or os.fsdecode(inside),
             top=_top(top),
