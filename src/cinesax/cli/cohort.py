@@ -49,7 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label",
         metavar="NAME",
-        help="what names an exam in names.csv: patient-id, folder, or a column of --list; the table has only keys",
+        help="what names an exam in names.csv: patient-id, folder, or a column of --list; the table has only keys "
+        "(default: as in the run before)",
     )
     parser.add_argument(
         "--outputs",

@@ -7,9 +7,10 @@ import csv
 import io
 import itertools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from cinesax.cohort.planning.plan import Plan
 from cinesax.cohort.receipt import Cell, Recipe
 from cinesax.cohort.rows import Row, rows
 from cinesax.cohort.stores import NO_STORES, Stores
+from cinesax.cohort.writers.names import Earlier, choose_label, names_writer
+from cinesax.cohort.writers.redcap import redcap_names, write_redcap_dictionary
 from cinesax.core.errors import OutputError
-from cinesax.files.remote import shown
 from cinesax.files.stored_files import replacing
 
 CSV_NAME = "cohort.csv"
@@ -34,7 +36,7 @@ EXCEL_ROWS = 20_000
 _BATCH = 5_000
 _LINES = 500
 
-Take = Callable[[Row, Sequence[Cell]], None]
+Take = Callable[[Sequence[Cell]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,37 +69,38 @@ def write_tables(
         results: the folder of results.
         plan: the exams.
         recipe: the recipe of the last run.
-        label: the name of an exam in names.csv: "patient-id", "folder" or a column of the list.
+        label: the name of an exam in names.csv: "patient-id", "folder" or a column of the list; None: as before.
         stores: the work of readers.
         take: called with each row, for the page.
 
     Raises:
         OutputError: a table cannot be written.
     """
-    listed = [name for name in plan.list_columns() if name != label]
-    columns = (*COLUMNS, *(Column(_free(name), "From the list of exams", Type.TEXT) for name in listed))
     long = plan.count() > EXCEL_ROWS
+    earlier = Earlier(results / NAMES_NAME, results / CSV_NAME, plan)
     count = 0
     try:
+        label = choose_label(results, label, plan, earlier)
+        listed = _Listed(tuple(name for name in plan.list_columns() if name != label), earlier)
+        columns = (*COLUMNS, *(Column(name, "From the list of exams", Type.TEXT) for name in listed.free))
         with ExitStack() as stack:
-            takers = [
-                stack.enter_context(_texts(results, columns)),
-                stack.enter_context(_names(results / NAMES_NAME, label)),
-            ]
+            name = stack.enter_context(names_writer(results / NAMES_NAME, label, earlier))
+            takers = [stack.enter_context(_texts(results, columns))]
             extra = _has_extra()
             if extra:
                 takers.append(stack.enter_context(_parquet(results / PARQUET_NAME, columns)))
             if extra and not long:
                 takers.append(stack.enter_context(_excel(results / EXCEL_NAME, columns)))
             for row in rows(results, plan, recipe, stores):
-                cells = _cells(row, listed)
+                name(row)
+                cells = [*itertools.islice(row.cells.values(), len(COLUMNS)), *listed.cells(row)]
                 for taker in takers:
-                    taker(row, cells)
+                    taker(cells)
                 if take is not None:
                     take(row)
                 count += 1
         _write_dictionary(results / DICTIONARY_NAME, columns)
-        _write_redcap_dictionary(results / REDCAP_DICTIONARY_NAME, columns)
+        write_redcap_dictionary(results / REDCAP_DICTIONARY_NAME, columns)
         if long or not extra:
             (results / EXCEL_NAME).unlink(
                 missing_ok=True
@@ -109,17 +112,40 @@ def write_tables(
     return Tables(count, missing_extra=not extra, without_excel=long)
 
 
-def _free(name: str) -> str:
-    """The name for a user's column: another one if cinesax has a column of this name."""
-    return f"list_{name}" if name in {column.name for column in COLUMNS} else name
+@dataclass(frozen=True)
+class _Listed:
+    """The columns of the list of exams that are copied into the table.
 
+    Attributes:
+        names: their names in the list.
+        earlier: the earlier tables, for exams that the list no longer has.
+    """
 
-def _cells(row: Row, listed: Sequence[str]) -> list[Cell]:
-    cells = list(itertools.islice(row.cells.values(), len(COLUMNS)))
-    if listed:
-        others = row.planned.columns if row.planned is not None else {}
-        cells.extend(map(others.get, listed))
-    return cells
+    names: tuple[str, ...]
+    earlier: Earlier
+
+    @cached_property
+    def free(self) -> tuple[str, ...]:
+        """Their names in the table: others where cinesax has a column of this name."""
+        taken = {column.name for column in COLUMNS}
+        free = []
+        for name in self.names:
+            while name in taken:
+                name = f"list_{name}"
+            taken.add(name)
+            free.append(name)
+        return tuple(free)
+
+    @cached_property
+    def _kept(self) -> Mapping[str, Sequence[str]]:
+        return self.earlier.cells(self.free)
+
+    def cells(self, row: Row) -> Sequence[Cell]:
+        if not self.names:
+            return ()
+        if row.planned is None:
+            return self._kept.get(row.key) or [None] * len(self.names)
+        return [row.planned.columns.get(name) for name in self.names]
 
 
 @contextmanager
@@ -129,7 +155,7 @@ def _texts(results: Path, columns: Sequence[Column]) -> Iterator[Take]:
         streams = []
         for name, header in (
             (CSV_NAME, [column.name for column in columns]),
-            (REDCAP_DATA_NAME, ["record_id", *(redcap_name(column.name) for column in columns[1:])]),
+            (REDCAP_DATA_NAME, redcap_names(columns)),
         ):
             temporary = stack.enter_context(replacing(results / name))
             stream = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
@@ -144,7 +170,7 @@ def _texts(results: Path, columns: Sequence[Column]) -> Iterator[Take]:
                 stream.write(text.getvalue())
             held.clear()
 
-        def take(row: Row, cells: Sequence[Cell]) -> None:
+        def take(cells: Sequence[Cell]) -> None:
             held.append(cells)
             if len(held) >= _LINES:
                 put()
@@ -153,27 +179,6 @@ def _texts(results: Path, columns: Sequence[Column]) -> Iterator[Take]:
         put()
         for stream in streams:
             _flush(stream)
-
-
-@contextmanager
-def _names(path: Path, label: str | None) -> Iterator[Take]:
-    """The names of exams: in a separate file, which only its owner can read."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors="replace", newline="") as stream:
-        if os.name == "posix":
-            os.fchmod(stream.fileno(), 0o600)
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["exam", "label", "path"])
-
-        def take(row: Row, cells: Sequence[Cell]) -> None:
-            if row.planned is None:
-                return
-            planned = row.planned
-            labels = {"patient-id": planned.patient_id, "folder": planned.place, None: ""}
-            named = labels[label] if label in labels else planned.columns.get(label or "", "")
-            writer.writerow([row.key, named, shown(planned.root)])
-
-        yield take
-        _flush(stream)
 
 
 def _flush(stream: Any) -> None:
@@ -214,7 +219,7 @@ def _parquet(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
             held.clear()
 
-        def take(row: Row, cells: Sequence[Cell]) -> None:
+        def take(cells: Sequence[Cell]) -> None:
             held.append(cells)
             if len(held) >= _BATCH:
                 put()
@@ -261,7 +266,7 @@ def _excel(path: Path, columns: Sequence[Column]) -> Iterator[Take]:
             sheet.set_column(index, index, max(8, min(30, len(column.name))))
         place = 0
 
-        def take(row: Row, cells: Sequence[Cell]) -> None:
+        def take(cells: Sequence[Cell]) -> None:
             nonlocal place
             place += 1
             for index, cell in enumerate(cells):
@@ -291,45 +296,3 @@ def _write_dictionary(path: Path, columns: Sequence[Column]) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(_DICTIONARY_HEAD)
         writer.writerows(_described(column) for column in columns)
-
-
-def redcap_name(name: str) -> str:
-    """A name that REDCap accepts: lower case, digits and underscores, a letter first, at most 100 characters."""
-    plain = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.lower()).strip("_")
-    plain = plain or "column"
-    return (plain if plain[0].isalpha() else f"c_{plain}")[:100]
-
-
-_REDCAP_HEAD = (
-    "Variable / Field Name",
-    "Form Name",
-    "Section Header",
-    "Field Type",
-    "Field Label",
-    "Choices, Calculations, OR Slider Labels",
-    "Field Note",
-    "Text Validation Type OR Show Slider Number",
-    "Text Validation Min",
-    "Text Validation Max",
-    "Identifier?",
-    "Branching Logic (Show field only if...)",
-    "Required Field?",
-    "Custom Alignment",
-    "Question Number (surveys only)",
-    "Matrix Group Name",
-    "Matrix Ranking?",
-    "Field Annotation",
-)
-_REDCAP_TYPES = {Type.TEXT: "", Type.WHOLE: "integer", Type.NUMBER: "number"}
-
-
-def _write_redcap_dictionary(path: Path, columns: Sequence[Column]) -> None:
-    """Write the instrument for redcap_import.csv: REDCap imports a data dictionary first, then data."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_REDCAP_HEAD)
-        for index, column in enumerate(columns):
-            name = "record_id" if index == 0 else redcap_name(column.name)
-            label = column.meaning + (f" ({column.unit})" if column.unit else "")
-            line = [name, "cinesax", "", "text", label, "", column.name, _REDCAP_TYPES[column.type]]
-            writer.writerow([*line, *[""] * (len(_REDCAP_HEAD) - len(line))])
