@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import crowd
-from cinesax.core.errors import BundleError, CinesaxError
+from cinesax.core.errors import BundleError, EngineError
 from cinesax.engines.cluster import RayEngine
 from cinesax.engines.work import Limits, Loss
 
@@ -143,7 +143,7 @@ def test_what_the_setup_says_reaches_the_caller(nodes: Nodes) -> None:
 
 
 def test_a_cluster_that_is_not_there_is_one_clear_line() -> None:
-    with pytest.raises(CinesaxError, match=r"cannot be used: nothing answers at 127.0.0.1:9 \(.*\)$"):
+    with pytest.raises(EngineError, match=r"cannot be used: nothing answers at 127.0.0.1:9 \(.*\)$"):
         list(RayEngine("127.0.0.1:9").run(setup, ["a"], LIMITS))
 
 

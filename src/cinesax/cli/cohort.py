@@ -69,8 +69,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     analysis.add_argument(
         "--model", type=Path, metavar="BUNDLE", help="a bundle folder, or without-chla (default: the shipped network)"
     )
-    analysis.add_argument("--base", choices=tuple(BaseRule), default=BaseRule.HALF, help="as for cinesax analyze")
-    analysis.add_argument("--unvalidated", action="store_true", help="as for cinesax analyze")
+    analysis.add_argument(
+        "--base",
+        choices=tuple(BaseRule),
+        default=BaseRule.HALF,
+        help="which basal slices count: half (wall around at least half of the blood, default), any, or whole",
+    )
+    analysis.add_argument(
+        "--unvalidated", action="store_true", help="draw and measure also what the network was not validated for"
+    )
     again = parser.add_argument_group("exams that are finished")
     again.add_argument("--retry-failed", action="store_true", help="analyze failed exams again")
     again.add_argument(

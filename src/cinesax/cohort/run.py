@@ -329,7 +329,7 @@ def _words(reason: Reason, detail: str, planned: Planned) -> str:
         Reason.MEMORY: "the exam needs more memory than the limit (--memory-gb)",
         Reason.TIME: "the exam took longer than the limit (--minutes)",
         Reason.CRASH: "the process of the exam crashed",
-        Reason.KILLED: "the process of the exam was killed in every attempt: the machine may be short of memory",
+        Reason.KILLED: "the process of the exam was killed each of the three times: the machine may be short of memory",
         Reason.BUG: "a bug in cinesax: please report it",
     }[reason]
     if reason in (Reason.CRASH, Reason.BUG) and detail:

@@ -88,6 +88,12 @@ def install_hint(extra: str) -> str:
     return f"install the extra, in the checkout of cinesax: pip install '.[{extra}]'"
 
 
+class EngineError(CinesaxError):
+    """The processes or the cluster that should do the work cannot be started or reached, or were lost."""
+
+    exit_code = 10
+
+
 class DeliveryError(CinesaxError):
     """An archive did not accept everything that was sent."""
 

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Generic
 
-from cinesax.core.errors import CinesaxError, MissingExtraError, OutputError, install_hint
+from cinesax.core.errors import EngineError, MissingExtraError, OutputError, install_hint
 from cinesax.engines.ray_client import Alive, Connect, Connected, Done, Order, Wants
 from cinesax.engines.work import Limits, Loss, Outcome, Result, Setup, Task
 from cinesax.engines.worker import NotReady, receive, send
@@ -66,7 +66,7 @@ class RayEngine:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            CinesaxError: there is no cluster, or its head was lost for too long.
+            EngineError: there is no cluster, or its head was lost for too long.
         """
         check_ray()
         dispatch: _Dispatch[Task, Result] = _Dispatch(self, pickle.dumps(setup, protocol=5), limits, iter(tasks))
@@ -200,7 +200,7 @@ class _Dispatch(Generic[Task, Result]):
         """No cluster, or no work on it: the end, except if the cluster was there before."""
         if message.error is None and self.ever_connected and self.client is not None and not self.client.connected:
             return  # the client ends now, and the next one tries again
-        raise message.error or CinesaxError(f"the Ray cluster cannot be used: {message.detail}")
+        raise message.error or EngineError(f"the Ray cluster cannot be used: {message.detail}")
 
     def _lost(self) -> Iterator[Outcome[Task, Result]]:
         """The client has ended: the head of the cluster was lost, or somebody killed the client."""
@@ -212,9 +212,9 @@ class _Dispatch(Generic[Task, Result]):
             else:
                 yield Outcome(task, loss=Loss.KILLED, detail="the connection to the Ray cluster was lost")
         if not was_connected:
-            raise CinesaxError(f"the Ray cluster cannot be used: {words}")
+            raise EngineError(f"the Ray cluster cannot be used: {words}")
         if time.monotonic() - self.connected_last > self.engine.patience_seconds:
-            raise CinesaxError(
+            raise EngineError(
                 f"the Ray cluster has been lost for {self.engine.patience_seconds:.0f} s: start it, then repeat the "
                 "same command, which goes on with the exams that are left"
             )

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Generic
 
-from cinesax.core.errors import CinesaxError, OutputError
+from cinesax.core.errors import EngineError, OutputError
 from cinesax.engines.work import Limits, Loss, Outcome, Result, Setup, Task
 from cinesax.engines.worker import Answer, NotReady, Ready, Start, receive, send
 
@@ -171,7 +171,7 @@ class _Crew(Generic[Task, Result]):
             self._order(worker)
             return None
         if isinstance(message, NotReady):
-            raise message.error or CinesaxError(f"the work cannot start: {message.detail}")
+            raise message.error or EngineError(f"the work cannot start: {message.detail}")
         if isinstance(message, Answer):
             return self._answered(worker, message)
         return self._ended(worker)
@@ -182,7 +182,7 @@ class _Crew(Generic[Task, Result]):
         if worker is None:
             return None
         if not worker.ready:
-            raise CinesaxError(f"a worker process was not ready after {self.limits.start_seconds:.0f} s")
+            raise EngineError(f"a worker process was not ready after {self.limits.start_seconds:.0f} s")
         task = self._dismiss(worker)
         return Outcome(task, loss=Loss.TIME, detail=f"took longer than {self.limits.seconds:g} s")
 
@@ -207,7 +207,7 @@ class _Crew(Generic[Task, Result]):
         task = self._dismiss(worker)
         outside = -code in _FROM_OUTSIDE
         if not ready and not outside:
-            raise CinesaxError(f"a worker process ended before it was ready ({_how(code)}): {words}")
+            raise EngineError(f"a worker process ended before it was ready ({_how(code)}): {words}")
         if outside and attempts < self.limits.attempts:
             self.again.append((task, attempts))
             return None
