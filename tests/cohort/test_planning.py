@@ -111,6 +111,10 @@ def test_a_list_brings_its_columns(tmp_path: Path) -> None:
     one, other = read_list(tmp_path / "list.csv")
     assert (one.path, one.name, dict(one.columns)) == (tmp_path / "p1", "p1", {"arm": "A", "age group": "old"})
     assert other.path == tmp_path / "sub" / "p2"
+    (tmp_path / "excel.csv").write_bytes("Path;Größe\r\nMüller;1,80\r\n".encode("cp1252"))
+    assert [(entry.name, dict(entry.columns)) for entry in read_list(tmp_path / "excel.csv")] == [
+        ("Müller", {"Größe": "1,80"})
+    ]
     (tmp_path / "twice.csv").write_text("path\np1\np1\n")
     with pytest.raises(InputError, match="row 3: p1 is listed twice"):
         read_list(tmp_path / "twice.csv")

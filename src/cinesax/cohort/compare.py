@@ -10,11 +10,17 @@ from urllib.parse import quote
 import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from cinesax.cohort.sources import VARIABLES, Values
+from cinesax.cohort.sources import NAMES, VARIABLES, Values
 from cinesax.core.errors import InputError, OutputError
 from cinesax.core.grid import Floats
 from cinesax.evaluate import figures
-from cinesax.evaluate.agreement import BlandAltman, IntraclassCorrelation, bland_altman, intraclass_correlation
+from cinesax.evaluate.agreement import (
+    BlandAltman,
+    Interval,
+    IntraclassCorrelation,
+    bland_altman,
+    intraclass_correlation,
+)
 from cinesax.files.stored_files import replacing
 from cinesax.results.tables import RESEARCH_USE
 
@@ -23,6 +29,8 @@ JSON_NAME = "comparison.json"
 PAGE_NAME = "comparison.html"
 _FEWEST = 3
 _WORST = 20
+_EXAMPLES = 3
+_LEAST_SHOWN = 0.0005
 _MOST_DOTS = 2_000
 
 
@@ -61,22 +69,35 @@ class Comparison:
     Attributes:
         first, second: the sides.
         matched: key on the first side -> key on the second.
+        by: what matched them, in the plural, such as "exam keys".
         variables: the variables that at least three exams have on both sides.
+        left_out: what could not be compared because columns are not clear, each as a text for people.
     """
 
     first: Values
     second: Values
     matched: dict[str, str]
+    by: str
     variables: tuple[Variable, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def n_compared(self) -> int:
+        """The number of exams with values of a variable on both sides."""
+        return len({key for variable in self.variables for key in variable.keys})
 
 
 def compare(first: Values, second: Values) -> Comparison:
-    """Match the exams of two sides by their keys, or else by their names in names.csv, and compare the values of both.
+    """Match the exams of two sides, and compare the values that both have.
+
+    Exams are matched by their keys; if none is on both sides, by the names in names.csv of one side and the keys of
+    the other; else by the names in names.csv of both.
 
     Raises:
-        InputError: the sides have too few exams or no column in common.
+        InputError: the sides have too few exams or no column in common, or several exams share a name in names.csv
+            that an exam of the other side has.
     """
-    matched = _matched(first, second)
+    matched, by = _matched(first, second)
     if len(matched) < _FEWEST:
         exams = "1 exam" if len(matched) == 1 else f"{len(matched)} exams"
         sides = f"{first.name} and {second.name} have {exams} in common, at least {_FEWEST} are needed"
@@ -84,28 +105,77 @@ def compare(first: Values, second: Values) -> Comparison:
             raise InputError(f"{sides}: compare more exams")
         raise InputError(
             f"{sides}: exams are named {_examples(first)} and {_examples(second)}; "
-            "give the columns with the names with --key"
+            "say with --key which columns name the exams"
         )
     variables = [v for column in VARIABLES if (v := _variable(column, first, second, matched)) is not None]
+    left_out = _left_out(first, second)
     if not variables:
-        raise InputError(f"{first.name} and {second.name} have no column in common with values for {_FEWEST} exams")
-    return Comparison(first, second, matched, tuple(variables))
+        why = "".join(f"; left out: {one}" for one in left_out)
+        raise InputError(
+            f"{first.name} and {second.name} have no column in common with values for {_FEWEST} exams{why}"
+        )
+    return Comparison(first, second, matched, by, tuple(variables), left_out)
 
 
 def _examples(values: Values) -> str:
     return ", ".join(list(values.exams)[:2]) or "none"
 
 
-def _matched(first: Values, second: Values) -> dict[str, str]:
-    same = {key: key for key in first.exams if key in second.exams}
-    if same:
-        return same
-    for labelled, other, swapped in ((first, second, False), (second, first, True)):
-        named = {label: key for key, labels in labelled.labels.items() for label in labels if key in labelled.exams}
-        matches = {named[label]: label for label in other.exams if label in named}
-        if matches:
-            return {label: key for key, label in matches.items()} if swapped else matches
-    return {}
+def _matched(first: Values, second: Values) -> tuple[dict[str, str], str]:
+    """Key on the first side -> key on the second, and what matched them.
+
+    Raises:
+        InputError: several exams share a name that is needed.
+    """
+    kinds = range(len(NAMES))
+    # The sooner two names are equal by chance, the later they are tried.
+    attempts: list[tuple[int | None, int | None]] = [(None, None)]
+    attempts += [pair for kind in kinds for pair in ((kind, None), (None, kind))]
+    attempts += [(kind, kind) for kind in kinds]
+    for one, other in attempts:
+        left, right = _named(first, one), _named(second, other)
+        common = [name for name in left if name in right]
+        for values, kind, named in ((first, one, left), (second, other, right)):
+            if kind is not None:
+                _refuse_shared(values, NAMES[kind], [name for name in common if len(named[name]) > 1])
+        if common:
+            kind = one if one is not None else other
+            by = "exam keys" if kind is None else f"{NAMES[kind]}s"
+            return {left[name][0]: right[name][0] for name in common}, by
+    return {}, ""
+
+
+def _named(values: Values, kind: int | None) -> dict[str, list[str]]:
+    """Name -> the keys of the exams that have it; with None, keys count as names."""
+    if kind is None:
+        return {key: [key] for key in values.exams}
+    named: dict[str, list[str]] = {}
+    for key in values.exams:
+        name = values.labels[key][kind] if key in values.labels else ""
+        if name:
+            named.setdefault(name, []).append(key)
+    return named
+
+
+def _refuse_shared(values: Values, kind: str, names: list[str]) -> None:
+    """Refuse to choose one of several exams of the same name, such as the exams of one patient."""
+    if not names:
+        return
+    more = f" and {len(names) - _EXAMPLES} more" if len(names) > _EXAMPLES else ""
+    raise InputError(
+        f"several exams of {values.name} have the {kind} {', '.join(names[:_EXAMPLES])}{more}: name exams by their "
+        "exam keys, or run cinesax cohort again with a --label that is unique"
+    )
+
+
+def _left_out(first: Values, second: Values) -> tuple[str, ...]:
+    """What columns that are not clear keep from being compared; nothing that the other side lacks anyway."""
+    return tuple(
+        f"{VARIABLES[column][0]} ({side.name}: {reason})"
+        for side, other in ((first, second), (second, first))
+        for column, reason in side.left_out.items()
+        if column in other.left_out or any(column in values for values in other.exams.values())
+    )
 
 
 def _variable(column: str, first: Values, second: Values, matched: dict[str, str]) -> Variable | None:
@@ -150,9 +220,12 @@ def _json(comparison: Comparison) -> str:
         "research_use": RESEARCH_USE,
         "first": comparison.first.name,
         "second": comparison.second.name,
-        "exams_in_common": len(comparison.matched),
+        "matched_by": comparison.by,
+        "exams_in_common": comparison.n_compared,
+        "exams_without_values": len(comparison.matched) - comparison.n_compared,
         "exams_only_in_first": len(comparison.first.exams) - len(comparison.matched),
         "exams_only_in_second": len(comparison.second.exams) - len(comparison.matched),
+        "left_out": list(comparison.left_out),
         "variables": {
             variable.column: {
                 "unit": variable.unit,
@@ -184,12 +257,43 @@ def _page(comparison: Comparison, out: Path) -> str:
         second=second,
         comparison=comparison,
         variables=[
-            (variable, _plots(variable, first, second), _worst_rows(comparison, variable, out))
+            (_shown(variable), _plots(variable, first, second), _worst_rows(comparison, variable, out))
             for variable in comparison.variables
         ],
         width=figures.WIDTH,
-        research_use=RESEARCH_USE,
+        # The page starts with these sentences.
+        research_use=" ".join([RESEARCH_USE, *_remarks(comparison)]),
         most_dots=_MOST_DOTS,
+    )
+
+
+def _remarks(comparison: Comparison) -> list[str]:
+    """Sentences on what the figures do not cover."""
+    remarks = [f"Exams were matched by their {comparison.by.removeprefix('exam ')}."]
+    if missing := len(comparison.matched) - comparison.n_compared:
+        remarks.append(f"Values of {comparison.n_compared:,} exams are compared, {missing:,} lack values on a side.")
+    return remarks + [f"Left out: {one}." for one in comparison.left_out]
+
+
+def _shown(variable: Variable) -> Variable:
+    """The variable without figures that would be printed as -0.000."""
+
+    def signless(number: float) -> float:
+        return 0.0 if abs(number) < _LEAST_SHOWN else number
+
+    a, icc = variable.agreement, variable.icc
+    return replace(
+        variable,
+        agreement=replace(
+            a,
+            slope=None if a.slope is None else signless(a.slope),
+            correlation=None if a.correlation is None else signless(a.correlation),
+        ),
+        icc=None
+        if icc is None
+        else IntraclassCorrelation(
+            signless(icc.value), Interval(signless(icc.interval.low), signless(icc.interval.high))
+        ),
     )
 
 

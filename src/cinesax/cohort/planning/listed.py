@@ -1,6 +1,8 @@
 """A list of exams: a CSV or Parquet file with paths, and columns of the user's own that come back in the table."""
 
+import codecs
 import csv
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,9 @@ from cinesax.core.errors import InputError, MissingExtraError, UsageError, insta
 from cinesax.files.remote import is_url, place_of
 
 _PATH_COLUMNS = ("path", "folder", "file", "exam", "filename")
+_WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+# The first bytes of a zip, which workbooks are, and of a workbook of Excel before 2007.
+_WORKBOOK_STARTS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +70,44 @@ def table_rows(path: Path, called: str) -> Iterator[dict[str, str]]:
         called: what the file should be, for messages, such as "table".
 
     Raises:
-        InputError: the file does not exist or is not a table.
+        InputError: the file does not exist or is not a table; a workbook of a spreadsheet, for example.
         MissingExtraError: it is a Parquet file, and pyarrow is missing.
     """
     try:
-        yield from _parquet(path, called) if path.suffix.lower() in (".parquet", ".pq") else _csv(path)
+        yield from _parquet(path, called) if path.suffix.lower() in (".parquet", ".pq") else _csv(path, called)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a {called}: {error}") from error
 
 
-def _csv(path: Path) -> Iterator[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        start = stream.read(8192)
-        stream.seek(0)
-        header = start.splitlines()[0] if start.strip() else ""
-        # Spreadsheets in many countries write semicolons.
-        separator = max(",;\t", key=header.count)
-        reader = csv.DictReader(stream, delimiter=separator, restkey="", restval="")
-        for row in reader:
-            yield {str(name): str(value) for name, value in row.items() if name}
+def _csv(path: Path, called: str) -> Iterator[dict[str, str]]:
+    text = _text(path, called)
+    header = text.split("\n", 1)[0].split("\r", 1)[0]
+    # Spreadsheets in many countries write semicolons.
+    separator = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="", restval="")
+    for row in reader:
+        yield {str(name): str(value) for name, value in row.items() if name}
+
+
+def _text(path: Path, called: str) -> str:
+    """The text of a CSV file: UTF-8, UTF-16 with its mark (Excel's "Unicode text"), or Windows-1252 (Excel's "CSV").
+
+    Raises:
+        InputError: the file is a workbook, or not a text in one of these.
+    """
+    content = path.read_bytes()
+    if path.suffix.lower() in _WORKBOOKS or content.startswith(_WORKBOOK_STARTS):
+        raise InputError(f"{path} is a workbook, which cannot be read as a {called}: save it as CSV")
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    # Nearly every file is a text in Windows-1252, and few of those are in UTF-8 as well: it comes last.
+    for encoding in ("utf-16",) if marked else ("utf-8-sig", "cp1252"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise InputError(f"{path} is not a text that can be read as a {called}: save it as CSV (UTF-8)")
 
 
 def _parquet(path: Path, called: str) -> Iterator[dict[str, str]]:
