@@ -296,6 +296,11 @@ def test_exams_of_a_cohort_have_its_keys(tmp_path: Path, efs: dict[str, float]) 
     assert list(one.exams) == ["case-07"] and one.labels["case-07"][0] == "P07"
 
 
+def test_a_value_of_zero_is_a_value(tmp_path: Path) -> None:
+    results(tmp_path / "still", "case-still", 0.0)
+    assert read_values(tmp_path / "still").exams == {"case-still": {"ef_percent": 0}}
+
+
 def test_sides_and_exams_are_named_as_they_are(
     tmp_path: Path, efs: dict[str, float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
