@@ -11,6 +11,7 @@ from cinesax.cohort.planning.listed import read_list
 from cinesax.cohort.receipt import Receipt, Recipe, Status, write_receipt
 from cinesax.cohort.run import Cohort, check_results, make_plan, opened_plan
 from cinesax.cohort.table import write_tables
+from cinesax.results import tables
 
 RECIPE = Recipe(options="", software="cinesax 1")
 Lines = list[dict[str, str]]
@@ -150,3 +151,23 @@ def test_every_field_of_redcap_has_a_name_of_its_own(study: Study) -> None:
         "ef_percent_2",
     ]  # fmt: skip
     assert cells[-len(others) :] == [str(number) for number in range(len(others))]
+
+
+def test_every_column_says_what_it_means_and_what_an_empty_cell_means(study: Study) -> None:
+    study.run([HEAD, ONE])
+    described = {row["column"]: row for row in study.read("data_dictionary.csv")}
+    assert list(described) == list(study.read("cohort.csv")[0])
+    for name, row in described.items():
+        made_from_name = "_" in name and row["meaning"].lower().endswith(name.replace("_", " "))
+        assert row["meaning"] and not made_from_name, row
+    for name in tables.CHAMBER_SCALARS:
+        assert "LV" in described[name]["meaning"], name
+        other = described[f"rv_{name}"]
+        assert "RV" in other["meaning"] and "LV" not in other["meaning"], other
+        assert other["unit"] == described[name]["unit"]
+    assert described["doubt"]["unit"] == described["ef_error_points"]["unit"] == "points"
+    unknown = {name for name, row in described.items() if row["empty_means"] == "not known, or not measured"}
+    assert {"edv_ml", "age_years", "bsa_m2"} <= unknown
+    assert not unknown & {"exam", "status", "reason", "message", "doubts", "reader", "predicted_dice", "files", "site"}
+    assert described["exam"]["empty_means"] == "never empty"
+    assert "version of cinesax" in described["outdated"]["meaning"]

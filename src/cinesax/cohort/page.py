@@ -25,6 +25,7 @@ PAGE_NAME = "index.html"
 MOST_ROWS = 20_000
 """The page lists the most doubtful exams up to this number, and counts the others; the table has all."""
 
+_REPORT = "report.html"
 _ABBREVIATIONS = frozenset(("lv", "rv", "ed", "es", "ef", "rr", "uid"))
 _NUMBERS = ("ef_percent", "edv_ml", "esv_ml", "sv_ml", "lv_mass_g", "heart_rate_bpm")
 _TEXTS = (
@@ -167,17 +168,22 @@ def _in_words(code: str) -> str:
 
 def _shown(row: Row) -> list[Cell]:
     cells = list(map(row.cells.get, _SHOWN))
-    if row.folder is None:
+    if row.folder is None or row.cells.get("status") == "failed":
         return [*cells, None, None]
-    folder, base = row.human or row.folder, f"exams/{quote(row.key)}"
-    if folder == row.folder:
-        report = f"{base}/report.html"
-    elif folder.is_relative_to(row.folder):
-        report = f"{base}/{quote(folder.relative_to(row.folder).as_posix())}/report.html"
-    else:  # a version in the reader's store
-        report = f"{folder.resolve().as_uri()}/report.html"
-    done = row.cells.get("status") != "failed"
-    return [*cells, report if done else None, f"{base}/{PICTURE_NAME}" if done else None]
+    base = f"exams/{quote(row.key)}"
+    return [*cells, _report(row, base), f"{base}/{PICTURE_NAME}" if PICTURE_NAME in row.entries else None]
+
+
+def _report(row: Row, base: str) -> str | None:
+    """The link to the report of the version that counts; None if it has none, as with `--outputs none`."""
+    if row.human is None or row.human == row.folder:
+        return f"{base}/{_REPORT}" if _REPORT in row.entries else None
+    # People work on few exams; receipts name the files of all others.
+    if row.folder is None or not (row.human / _REPORT).is_file():
+        return None
+    if row.human.is_relative_to(row.folder):
+        return f"{base}/{quote(row.human.relative_to(row.folder).as_posix())}/{_REPORT}"
+    return f"{row.human.resolve().as_uri()}/{_REPORT}"  # a version in the reader's store
 
 
 def _text(name: str) -> str:

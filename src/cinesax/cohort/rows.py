@@ -31,6 +31,7 @@ class Row:
         folder: the exam's folder, if it has one.
         human: the folder of a person's version, if there is one.
         planned: the exam in the plan; None if the last run did not find it.
+        entries: names of what cinesax wrote into its folder, such as report.html.
     """
 
     key: str
@@ -39,6 +40,7 @@ class Row:
     folder: Path | None = None
     human: Path | None = None
     planned: Planned | None = field(default=None, repr=False)
+    entries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,9 @@ def _row(folder: Path, planned: Planned | None, receipt: Receipt | None, present
     }
     human = human_version(folder, receipt, present.stores) if receipt.status is Status.DONE else None
     if human is None:
-        return Row(key, cells, receipt.findings, folder, planned=planned)
+        return Row(key, cells, receipt.findings, folder, planned=planned, entries=receipt.entries)
     by_person, findings = _by_a_person(human, receipt)
-    return Row(key, {**cells, **by_person}, findings, folder, human.folder, planned)
+    return Row(key, {**cells, **by_person}, findings, folder, human.folder, planned, receipt.entries)
 
 
 def _by_a_person(human: Human, receipt: Receipt) -> tuple[dict[str, Cell], tuple[Doubt, ...]]:

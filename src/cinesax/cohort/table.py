@@ -82,7 +82,7 @@ def write_tables(
     try:
         label = choose_label(results, label, plan, earlier)
         listed = _Listed(tuple(name for name in plan.list_columns() if name != label), earlier)
-        columns = (*COLUMNS, *(Column(name, "From the list of exams", Type.TEXT) for name in listed.free))
+        columns = (*COLUMNS, *map(_of_list, listed.free))
         with ExitStack() as stack:
             name = stack.enter_context(names_writer(results / NAMES_NAME, label, earlier))
             takers = [stack.enter_context(_texts(results, columns))]
@@ -110,6 +110,12 @@ def write_tables(
     except OSError as error:
         raise OutputError(f"the table cannot be written to {results}: {error.strerror or error}") from error
     return Tables(count, missing_extra=not extra, without_excel=long)
+
+
+def _of_list(name: str) -> Column:
+    return Column(
+        name, "From the list of exams", Type.TEXT, empty="empty in the list, or the list does not have the exam"
+    )
 
 
 @dataclass(frozen=True)
@@ -288,7 +294,7 @@ _DICTIONARY_HEAD = ("column", "type", "unit", "meaning", "empty_means")
 
 
 def _described(column: Column) -> tuple[str, ...]:
-    return (column.name, column.type.value, column.unit, column.meaning, "not known, or not measured")
+    return (column.name, column.type.value, column.unit, column.meaning, column.empty)
 
 
 def _write_dictionary(path: Path, columns: Sequence[Column]) -> None:
