@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import crowd
 from cinesax.cli.main import main
 from cinesax.core.analysis import case_key_of
 from cinesax.core.cine import Cine
@@ -340,3 +341,24 @@ def test_a_store_is_of_one_process_and_edits_after_undo_drop_the_rest(tmp_path: 
     assert row is not None and (row.applied, row.state, row.version) == (2, State.EDITED, 5)
     store.close()
     Store(tmp_path).close()
+
+
+def test_the_exams_of_a_cohort_are_found_by_its_plan(tmp_path: Path) -> None:
+    root, out = tmp_path / "root", tmp_path / "out"
+    crowd.exam(root / "p1", 1)
+    crowd.exam(root / "p2", 2)
+    with zipfile.ZipFile(root / "p2.zip", "w") as archive:
+        for file in (root / "p2").iterdir():
+            archive.write(file, f"inside/{file.name}")
+    shutil.rmtree(root / "p2")
+    crowd.go(root, out, outputs=("contours", "segmentation"))
+    entries = find(out)
+    assert sorted(Path(entry.path).name for entry in entries) == ["p1", "p2.zip"]
+    store = Store(tmp_path / "store")
+    desk = Desk(store, show_patient=False)
+    for exam in worklist.add(store, entries):
+        assert desk.open(exam).cine.n_phases == 3
+    store.close()
+    # Without the plan they ask for their exam, as other results without one do.
+    (out / ".cohort" / "plan.sqlite").write_bytes(b"damaged")
+    assert [entry.path for entry in find(out)] == ["", ""]

@@ -15,6 +15,7 @@ from cinesax.core.errors import CinesaxError, InputError
 from cinesax.core.findings import Severity
 from cinesax.core.identity import identifying_texts, remove_texts
 from cinesax.files.stored_files import opener
+from cinesax.reader.cohorts import exam_of
 from cinesax.reader.shown import listed_of
 from cinesax.reader.store.database import NAME, ExamRow, Shown, Signature, State, Store
 from cinesax.reader.watch import GONE
@@ -114,8 +115,12 @@ def _results(folder: Path) -> Found:
     paths = exam.get("paths") if isinstance(exam, dict) else None
     placed = isinstance(paths, list) and len(paths) > 0
     path = str(paths[0]) if isinstance(paths, list) and len(paths) == 1 else ""
+    study = None
+    if not placed:
+        path, study = exam_of(folder) or ("", None)
+        placed = path != ""
     case = content.get("case")
-    return Found(path, results=str(folder), case=case if isinstance(case, str) else None, placed=placed)
+    return Found(path, study, results=str(folder), case=case if isinstance(case, str) else None, placed=placed)
 
 
 def with_exam(entries: Iterable[Found], exam: Path) -> list[Found]:
