@@ -262,7 +262,8 @@ def _page(comparison: Comparison, out: Path) -> str:
         ],
         width=figures.WIDTH,
         # The page starts with these sentences.
-        research_use=" ".join([RESEARCH_USE, *_remarks(comparison)]),
+        research_use=RESEARCH_USE,
+        remarks=_remarks(comparison),
         most_dots=_MOST_DOTS,
     )
 
