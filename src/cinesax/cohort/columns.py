@@ -96,7 +96,7 @@ _FIRST = (
     Column(
         "doubt",
         "Order of the exams: typical error of EF in points (where none is predicted, 3 for each kind of warning), and "
-        "100 for each kind of error; 0 once approved",
+        "100 for each kind of error; 0 once approved or excluded, and for failures",
         unit="points",
         empty=_NEVER,
     ),

@@ -17,9 +17,10 @@ from jinja2 import Environment, Template, select_autoescape
 from cinesax.cohort.picture import PICTURE_NAME
 from cinesax.cohort.receipt import Cell
 from cinesax.cohort.rows import Row
+from cinesax.core.analysis import Reason
 from cinesax.core.errors import OutputError
 from cinesax.files.stored_files import replacing
-from cinesax.results.tables import RESEARCH_USE
+from cinesax.results.tables import RESEARCH_USE, TRUST_COLUMNS
 
 PAGE_NAME = "index.html"
 MOST_ROWS = 20_000
@@ -39,11 +40,13 @@ _TEXTS = (
     "kind",
     "manufacturer",
     "scanner",
+    "trust_reasons",
 )
 _OTHERS = (
     "doubt",
     "ef_network_percent",
     "ef_reader_percent",
+    *(name for name in TRUST_COLUMNS if name not in _TEXTS),
     "outdated",
     "input_missing",
     "exit_code",
@@ -94,7 +97,7 @@ class Page:
         self._bins = {histogram.column: [0] * histogram.bins for histogram in HISTOGRAMS}
         self._places = [(h.column, self._bins[h.column], h.low, h.width, h.bins - 1) for h in HISTOGRAMS]
         # A heap with the least doubtful row on top, which goes when another row comes in.
-        self._kept: list[tuple[tuple[float, float], int, list[Cell]]] = []
+        self._kept: list[tuple[tuple[float, float, float], int, list[Cell]]] = []
         self._count = 0
 
     def take(self, row: Row) -> None:
@@ -112,7 +115,8 @@ class Page:
             if isinstance(value, (int, float)):  # noqa: UP038 - called half a million times for 100,000 rows
                 place = int((value - low) // width)
                 counts[0 if place < 0 else last if place > last else place] += 1
-        rank = (float(_ORDER.get(status, 0)), float(cells.get("doubt") or 0))
+        dice = cells.get("predicted_dice")
+        rank = (float(_ORDER.get(status, 0)), float(cells.get("doubt") or 0), -1.0 if dice is None else -float(dice))
         if len(self._kept) < MOST_ROWS:
             heapq.heappush(self._kept, (rank, -self._count, _shown(row)))
         elif (rank, -self._count) > self._kept[0][:2]:
@@ -134,6 +138,7 @@ class Page:
         listed = [entry[2] for entry in sorted(self._kept, key=lambda entry: entry[:2], reverse=True)]
         data = {"columns": [*_SHOWN, "report", "picture"], "rows": listed}
         data["words"] = {code: _in_words(code) for code in self._doubts}
+        data["reasons"] = {reason.value: reason.words for reason in Reason}
         # With "<" escaped, no text can end the script element.
         content = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
         return _template().render(

@@ -6,13 +6,18 @@
   const rows = data.rows;
   const $ = (id) => document.getElementById(id);
   const get = (row, name) => row[at[name]];
+  const hasValues = (row) => !["failed", "waiting", "excluded"].includes(get(row, "status"));
   const number = (value, digits) => (value === null || value === undefined ? "" : value.toFixed(digits));
 
   const inWords = (codes) => (codes || "").split(" ").filter(Boolean).map((code) => data.words[code] || code).join(", ");
+  const reasonsInWords = (codes) => (codes || "").split(" ").filter(Boolean).map((code) => data.reasons[code] || code).join("; ");
 
-  // Column of the list: title, cell, digits of numbers.
+  // Column of the list: title, cell, digits of numbers, explanation.
   const COLUMNS = [
-    ["Exam", "exam"], ["Status", "status"], ["Doubt", "doubt", 0], ["EF %", "ef_percent", 1], ["Net. %", "ef_network_percent", 1],
+    ["Exam", "exam"], ["Status", "status"],
+    ["Doubt", "doubt", 1, "Typical error of EF in points (where none is predicted, 3 for each kind of warning), and 100 for each kind of error; 0 once approved"],
+    ["Predicted Dice", "predicted_dice", 2, "Predicted Dice of the network's LV cavity with an expert's, by volume: 1 would be the same"],
+    ["EF %", "ef_percent", 1, "The reader's if there is one, otherwise the network's"], ["Network EF %", "ef_network_percent", 1],
     ["EDV ml", "edv_ml", 0], ["ESV ml", "esv_ml", 0], ["Mass g", "lv_mass_g", 0], ["What to doubt, or why it failed", "doubts"], ["Report", "report"],
   ];
   const MEASURED = [["ef_percent", "EF", "%", 1], ["edv_ml", "EDV", "ml", 0], ["esv_ml", "ESV", "ml", 0], ["lv_mass_g", "Mass", "g", 0]];
@@ -44,7 +49,7 @@
   let shown = rows;
   let open = null;
 
-  const text = rows.map((row) => ["exam", "status", "reason", "message", "doubts", "reader", "manufacturer", "scanner", "kind"]
+  const text = rows.map((row) => ["exam", "status", "reason", "message", "doubts", "reader", "manufacturer", "scanner", "kind", "trust_reasons"]
     .map((name) => get(row, name) || "").join(" ").toLowerCase());
 
   function choose() {
@@ -83,7 +88,7 @@
     }
     if (digits !== undefined) {
       box.className = "n";
-      box.textContent = number(value, digits);
+      box.textContent = name === "doubt" && !hasValues(row) ? "" : number(value, digits);
       const odd = outliers.get(ordinal.get(row));
       if (odd && name in odd) box.classList.add("odd");
       return box;
@@ -129,16 +134,26 @@
       list.append(term, description);
     };
     tell("Exam", get(row, "exam"));
-    tell("Status", get(row, "status") + (get(row, "outdated") ? ", outdated: files, options, network or calibration are newer" : "")
+    tell("Status", get(row, "status") + (get(row, "outdated") ? ", outdated: files, options, network, calibration or version of cinesax are newer" : "")
       + (get(row, "input_missing") ? ", the exam itself was not found in the last run" : ""));
-    tell("Why", get(row, "reason") && `${get(row, "reason")} (exit code ${get(row, "exit_code")}): ${get(row, "message")}`);
+    tell("Why it failed", get(row, "reason") && `${get(row, "reason")} (exit code ${get(row, "exit_code")}): ${get(row, "message")}`);
     for (const [name, title, unit, digits] of MEASURED) tell(title, get(row, name) === null ? null : `${number(get(row, name), digits)} ${unit}`);
     const both = [get(row, "ef_network_percent"), get(row, "ef_reader_percent")];
     if (both[1] !== null) tell("EF by network, by reader", `${number(both[0], 1)} %, ${number(both[1], 1)} %`);
     tell("Reader", get(row, "reader"));
+    const has = (name) => get(row, name) !== null;
+    tell("Predicted Dice", has("predicted_dice") ? number(get(row, "predicted_dice"), 2) : null);
+    tell("Typical error of EF", has("ef_error_points") ? `${number(get(row, "ef_error_points"), 1)} points` : null);
+    if (has("ef_low_percent") && has("ef_high_percent")) {
+      tell("EF of the network", `${number(both[0], 1)} %, interval ${number(get(row, "ef_low_percent"), 1)} to ${number(get(row, "ef_high_percent"), 1)} %`);
+    }
+    tell("Larger errors expected", reasonsInWords(get(row, "trust_reasons")));
     tell("To doubt", inWords(get(row, "doubts")));
     const odd = outliers.get(ordinal.get(row));
-    if (odd) tell("Far off", Object.entries(odd).map(([name, far]) => `${name} by ${far.toFixed(1)} standard deviations`).join(", "));
+    if (odd) {
+      tell("Outlier", MEASURED.filter(([name]) => name in odd).map(([name, title]) => `${title}, ${Math.abs(odd[name]).toFixed(1)} robust `
+        + `standard deviations ${odd[name] < 0 ? "below" : "above"} the median`).join("; "));
+    }
     tell("Network", get(row, "network_version"));
     tell("Stack", get(row, "slices") && `${get(row, "slices")} slices, ${get(row, "phases")} phases`);
     tell("Scanner", [get(row, "manufacturer"), get(row, "scanner")].filter(Boolean).join(" "));
@@ -147,10 +162,12 @@
       link.href = get(row, "report");
       link.textContent = "report";
       tell("Open", link);
+    }
+    if (!["failed", "waiting"].includes(get(row, "status"))) {
       const code = document.createElement("code");
       code.textContent = `cinesax view exams/${get(row, "exam")} --exam PATH`;
       code.title = "PATH: of the exam, in names.csv";
-      tell("Correct", code);
+      tell("To correct it", code);
     }
     box.replaceChildren(list);
     if (get(row, "picture")) {
@@ -165,11 +182,12 @@
   }
 
   function head() {
-    $("head").replaceChildren(...COLUMNS.map(([title, name, digits]) => {
+    $("head").replaceChildren(...COLUMNS.map(([title, name, digits, explanation]) => {
       const box = document.createElement("span");
       if (digits !== undefined) box.className = "n";
       const button = document.createElement("button");
       button.type = "button";
+      if (explanation) button.title = explanation;
       button.textContent = title + (sorted.name === name ? (sorted.down ? " ▾" : " ▴") : "");
       button.addEventListener("click", () => {
         sorted = sorted.name === name ? { name, down: !sorted.down } : { name, down: digits !== undefined };
