@@ -64,7 +64,7 @@ def test_what_a_dicomdir_names_and_is_not_there_is_told(disc):
         path.unlink()
     for opened in (disc, disc / "DICOMDIR"):
         (finding,) = [one for one in open_exam(opened).findings if one.code == "unreadable-file"]
-        assert f"{exams.PHASES} file(s) listed in the DICOMDIR are missing" in finding.message
+        assert f"{exams.PHASES} files listed in the DICOMDIR are missing" in finding.message
 
 
 def test_a_dicomdir_in_a_zip(disc):

@@ -63,7 +63,7 @@ def test_a_file_that_is_called_dicom_and_is_none_is_told(tmp_path):
     assert finding.numbers == {"unreadable": len(last)}
     assert finding.files == tuple(sorted(path.name for path in last))
     assert str(finding) == (
-        f"warning: {len(last)} file(s) could not be read and were left out "
+        f"warning: {len(last)} files could not be read and were left out "
         f"(named as DICOM, but the content is not DICOM), the first is {finding.files[0]}"
     )
 

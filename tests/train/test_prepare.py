@@ -109,7 +109,7 @@ def test_a_copy_of_an_image_in_the_other_split_stops_the_set(tmp_path, capsys):
     assert "warning: leak: A (train" in capsys.readouterr().out
     assert main(["dataset", "verify", str(tmp_path / "set")]) == 3
     said = capsys.readouterr()
-    assert "A-IM-0001-0001 and W-IM-0001-0000" in said.out and "1 leak(s)" in said.err
+    assert "A-IM-0001-0001 and W-IM-0001-0000" in said.out and "1 leak:" in said.err
 
 
 def test_a_sound_set_is_verified(tmp_path, capsys):

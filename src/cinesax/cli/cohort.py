@@ -148,8 +148,10 @@ def run(args: argparse.Namespace) -> None:
                 again=Again(args.retry_failed, args.only_changed),
                 report=show,
             )
-        except BaseException:
+        except BaseException as ended:
             _tabulate_finished(work, args.label, stores)
+            if isinstance(ended, KeyboardInterrupt):
+                sys.stderr.write("cinesax: the exams that are finished are kept; the same command does the others\n")
             raise
     forget_leftovers(results)
     _conclude(results, _tabulate(work, args.label, stores))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from cinesax.core.errors import DatasetError, UsageError
+from cinesax.core.errors import DatasetError, UsageError, counted
 
 if TYPE_CHECKING:
     from cinesax.train.data.examples import Example
@@ -94,7 +94,7 @@ def _verify(dataset: "Dataset", args: argparse.Namespace) -> None:
     for leak in leaks:
         sys.stdout.write(f"leak: {leak}\n")
     if leaks:
-        raise DatasetError(f"{args.data} has {len(leaks)} leak(s): scores on it will be too good")
+        raise DatasetError(f"{args.data} has {counted(len(leaks), 'leak')}: scores on it will be too good")
     cases = sum(map(len, dataset.manifest.splits.values()))
     sys.stdout.write(
         f"{len(listed)} examples of {cases} cases in {len(dataset.manifest.shards)} shards: "

@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from cinesax.cli import add_selection, selection_from
-from cinesax.core.errors import CinesaxError, UsageError
+from cinesax.core.errors import CinesaxError, UsageError, counted
 from cinesax.core.findings import Finding
 from cinesax.core.selection import Selection
 from cinesax.dicom.read.exam import Exam, chosen_part, open_exam
@@ -180,7 +180,7 @@ def _print_table(exam: Exam, pick: Pick | None, findings: tuple[Finding, ...], *
     if exam.ignored:
         first = exam.ignored[0]
         shown = f"{first.file} ({first.explanation})"
-        console.print(f"{len(exam.ignored)} file(s) ignored, the first: {shown}", markup=False)
+        console.print(f"{counted(len(exam.ignored), 'file')} ignored, the first: {shown}", markup=False)
     if pick is not None:
         console.print(
             f"picked: {', '.join(series.uid for series in pick.series)}", markup=False, highlight=False, soft_wrap=True

@@ -143,7 +143,9 @@ def _run(arguments: list[str]) -> int:
     parser = build_parser(first if first in COMMANDS else None)
     if first is not None and first not in COMMANDS:
         parser.error(f"there is no command {first!r}{_did_you_mean(first, list(COMMANDS))}")
-    args = parser.parse_args(arguments)
+    args, left = parser.parse_known_args(arguments)
+    if left:
+        _Parser(prog=f"cinesax {first}").error(f"unrecognized arguments: {' '.join(left)}")
     if any("://" in word for word in arguments):
         _refuse_urls(args)
     _log(verbose=args.verbose)

@@ -27,6 +27,11 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """A number with its noun: "1 file", "3 files"."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
+
+
 class CinesaxError(Exception):
     """Base of all errors that cinesax raises on purpose; `exit_code` is the exit code of the command."""
 

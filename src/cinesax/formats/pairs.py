@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cinesax.core.cine import Cine, Source
-from cinesax.core.errors import DatasetError
+from cinesax.core.errors import DatasetError, counted
 from cinesax.core.structures import Structure
 
 IMAGES, LABELS, WALLS = "images", "labels", "walls"
@@ -71,7 +71,8 @@ def read_pairs(folder: Path) -> list[Pair]:
     if alone:
         missing = LABELS if alone[0] in images else IMAGES
         raise DatasetError(
-            f"{folder}: {len(alone)} image(s) without a partner; the first is {alone[0]}, missing in {missing}/"
+            f"{folder}: {counted(len(alone), 'image')} without a partner; the first is {alone[0]}, missing in "
+            f"{missing}/"
         )
     if not images:
         raise DatasetError(f"{folder} has no images: expected {IMAGES}/NAME.png and {LABELS}/NAME.png")

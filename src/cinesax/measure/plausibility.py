@@ -202,8 +202,9 @@ def _endocardium_outside(cine: Cine, segmentation: Segmentation, measurements: M
     if cine.grid is not None and extents is not None:
         numbers["outside_ml"] = worst_px * cine.grid.pixel_area_mm2 * float(extents[place]) / 1000
         at_stake = ", {outside_ml:.1f} ml"
+    frames = "frame" if len(crossing) == 1 else "frames"
     sentence = (
-        "in {frames} frame(s) the endocardium lies outside the epicardium, most in this one: {outside_px:.0f} px "
+        f"in {{frames}} {frames} the endocardium lies outside the epicardium, most in this one: {{outside_px:.0f}} px "
         f"({{outside_percent:.0f}} % of the cavity{at_stake}); the myocardial mass is wrong there"
     )
     yield Finding(Code.ENDOCARDIUM_OUTSIDE, Severity.WARNING, sentence, phase, place, numbers=numbers)

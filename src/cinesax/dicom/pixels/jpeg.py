@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 
+from cinesax.core.errors import counted
 from cinesax.dicom.pixels import jpeg_process
 from cinesax.dicom.pixels.jpeg_process import Answer, Codestream, receive, send
 
@@ -120,7 +121,7 @@ def _refuse_contradiction(frame: Codestream) -> None:
         )
     if components != 1 or not 2 <= precision <= frame.bits_allocated:
         raise ValueError(
-            f"the JPEG holds {components} component(s) of {precision} bits where one of up to "
+            f"the JPEG holds {counted(components, 'component')} of {precision} bits where one of up to "
             f"{frame.bits_allocated} bits is expected"
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from cinesax.core.cine import StoredFile
-from cinesax.core.errors import InputError, NoShortAxisError, UsageError, printable
+from cinesax.core.errors import InputError, NoShortAxisError, UsageError, counted, printable
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.selection import Selection
 from cinesax.dicom.read.directory import missing_files, referenced_names
@@ -140,7 +140,8 @@ def _is_named_dicom(file: StoredFile) -> bool:
 def _incomplete(absent: Sequence[str]) -> list[Finding]:
     if not absent:
         return []
-    sentence = "{absent} file(s) listed in the DICOMDIR are missing"
+    what = "file listed in the DICOMDIR is" if len(absent) == 1 else "files listed in the DICOMDIR are"
+    sentence = f"{{absent}} {what} missing"
     numbers = {"absent": len(absent)}
     return [
         Finding(Code.UNREADABLE_FILE, Severity.WARNING, sentence, numbers=numbers, files=tuple(map(printable, absent)))
@@ -161,14 +162,15 @@ def _nothing_found(root: Path, ignored: Sequence[Ignored]) -> str:
     seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(4))
     others = (entry for entry in ignored if entry.reason is not Reason.NOT_DICOM)
     damaged = next((f"; {entry.file}: {entry.explanation}" for entry in others), "")
-    return f"{root} holds no DICOM image among its {len(ignored)} file(s) ({seen}){damaged}"
+    return f"{root} holds no DICOM image: it has {counted(len(ignored), 'file')} ({seen}){damaged}"
 
 
 def _unreadable(ignored: Iterable[Ignored]) -> list[Finding]:
     lost = [entry for entry in ignored if entry.reason.is_loss]
     if not lost:
         return []
-    sentence = "{unreadable} file(s) could not be read and were left out ({reasons})"
+    what = "file could not be read and was" if len(lost) == 1 else "files could not be read and were"
+    sentence = f"{{unreadable}} {what} left out ({{reasons}})"
     return [
         Finding(
             Code.UNREADABLE_FILE,
@@ -268,7 +270,7 @@ def refuse_several_studies(exam: Exam) -> None:
     patients, uids = len({patient for _, patient in studies}), len({uid for uid, _ in studies})
     option = "--study UID" if len(studies) == uids else "--patient ID (cinesax inspect --show-patient lists them)"
     what = (
-        f"{len(studies)} studies of {patients} patient(s)"
+        f"{len(studies)} studies of {counted(patients, 'patient')}"
         if uids > 1
         else f"images of {patients} patients as one study"
     )

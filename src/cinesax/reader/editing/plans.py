@@ -11,7 +11,7 @@ import numpy as np
 
 from cinesax.core import orientation
 from cinesax.core.analysis import Analysis
-from cinesax.core.errors import GeometryError, UsageError
+from cinesax.core.errors import GeometryError, UsageError, counted
 from cinesax.core.grid import Floats
 from cinesax.core.origins import Drawn, Origin
 from cinesax.core.segmentation import ContourKey, Polygons, Segmentation
@@ -194,7 +194,7 @@ def _copy(draft: _Draft, edit: messages.Copy) -> tuple[Change, str]:
         for structure in structures:
             draft.put(structure, (target.phase, target.slice), outlines[structure], Origin.EDITED)
     what = "contours" if edit.structure is None else structures[0].facts.border
-    return draft.change(), f"Copy {what} of phase {edit.phase}, slice {edit.slice} to {len(edit.to)} frame(s)"
+    return draft.change(), f"Copy {what} of phase {edit.phase}, slice {edit.slice} to {counted(len(edit.to), 'frame')}"
 
 
 def _interpolate_phases(draft: _Draft, edit: messages.InterpolatePhases) -> tuple[Change, str]:

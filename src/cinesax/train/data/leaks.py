@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
+from cinesax.core.errors import counted
 from cinesax.train.data.examples import Kind
 
 LIMIT = 0.6
@@ -77,7 +78,7 @@ class Leak:
         if not self.pairs:
             return where
         alike = f"{self.names[0]} and {self.names[1]} (likeness {self.likeness:.2f})"
-        return f"{where}: {self.pairs} near-identical pair(s) of images, the most alike are {alike}"
+        return f"{where}: {counted(self.pairs, 'near-identical pair')} of images, the most alike are {alike}"
 
 
 def fine_structure(image: NDArray[np.uint16]) -> Fine:

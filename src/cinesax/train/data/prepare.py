@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.core.errors import DatasetError
+from cinesax.core.errors import DatasetError, counted
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import Example, Kind
 from cinesax.train.data.leaks import Leak, Seen, find_leaks, fine_structure
@@ -147,8 +147,8 @@ def prepare(
         leaks = _leaks(done, manifest)
         if leaks and not allow_leaks:
             raise DatasetError(
-                f"{len(leaks)} leak(s) between splits or folds, the first: {leaks[0]}; leave out one of the two, or "
-                "add --allow-leaks, which lists them all"
+                f"{counted(len(leaks), 'leak')} between splits or folds, the first: {leaks[0]}; leave out one "
+                "of the two, or add --allow-leaks, which lists them all"
             )
         manifest = write_tables(work, manifest, shards, unused=listed)
     return Prepared(Dataset(folder, manifest), tuple(listed), tuple(leaks))
