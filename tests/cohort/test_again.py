@@ -123,6 +123,7 @@ def approve(folder: Path, *, ef_percent: float | None, place: str, approved: boo
     """What a reader's program leaves behind: a folder of results with contours that a person edited, and approved."""
     document = json.loads((folder / "analysis.json").read_text())
     document["measurements"]["ef_percent"] = ef_percent
+    document["measurements"]["chambers"] = {"rv": {"edv_ml": 140.5}}
     document["segmentation"]["origins"] = [
         {"structure": "cavity", "phase": 0, "slice": 1, "origin": "edited", "by": "Dr. Roe", "approved": approved}
     ]
@@ -144,6 +145,7 @@ def test_no_rerun_and_no_new_network_replaces_what_a_person_approved(root: Path,
     row = table(results)["p003"]
     assert (row["status"], row["reader"], row["outdated"]) == ("approved", "Dr. Roe", "1")
     assert (row["ef_percent"], row["ef_reader_percent"], row["ef_network_percent"]) == ("61.5", "61.5", first)
+    assert row["rv_edv_ml"] == "140.5"
 
 
 @pytest.mark.parametrize("ef_percent", [None, 55.0])

@@ -89,7 +89,7 @@ def test_an_opened_row_says_what_is_predicted_and_why_in_words(tmp_path: Path) -
         "Outlier\nEF, ",
         "robust standard deviations below the median",
         "LV at stack end",
-        "To correct it\ncinesax view exams/case-odd",
+        "To correct it\ncinesax view RESULTS",
     ):
         assert text in told, told
     assert "ef_percent" not in told

@@ -68,7 +68,7 @@ def _from_stores(receipt: Receipt, stores: Stores) -> Iterator[Human]:
         if signed.pixels_sha256 not in (None, receipt.pixels_sha256):
             continue  # another exam with the same UID
         if signed.state == Work.EXCLUDED:
-            yield Human(Work.EXCLUDED, signed.by, dict.fromkeys(tables.SCALARS), None)
+            yield Human(Work.EXCLUDED, signed.by, dict.fromkeys(tables.MEASURED), None)
         elif signed.approved is not None:
             version = _human(signed.approved)
             if version is not None:
@@ -82,7 +82,7 @@ def _few(signed: Signed) -> dict[str, str | int | float | None]:
     edv, esv = signed.edv_ml, signed.esv_ml
     few = {"ef_percent": signed.ef_percent, "edv_ml": edv, "esv_ml": esv}
     few["sv_ml"] = None if edv is None or esv is None else edv - esv
-    return {**dict.fromkeys(tables.SCALARS), **{name: tables.rounded(value) for name, value in few.items()}}
+    return {**dict.fromkeys(tables.MEASURED), **{name: tables.rounded(value) for name, value in few.items()}}
 
 
 def _time(folder: Path | None) -> int:
@@ -118,7 +118,7 @@ def _human(folder: Path) -> Human | None:
         content = tables.read_json(folder / _RESULT)
         drawn = content["segmentation"]["origins"]
         base = content["segmentation"]["origin"]
-        measured = {name: content["measurements"][name] for name in tables.SCALARS}
+        measured = tables.measured(content["measurements"])
     except (InputError, KeyError, TypeError):
         return None
     approved = [mark for mark in drawn if mark["approved"]]

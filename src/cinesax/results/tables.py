@@ -8,7 +8,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib import resources
 from io import StringIO
@@ -72,11 +72,10 @@ _FIRST_COLUMNS = (
     "software",
     "research_use",
 )
-CSV_COLUMNS = (
-    *_FIRST_COLUMNS,
-    *(f"{chamber.key}_{name}" for chamber in chambers() if chamber != LV for name in CHAMBER_SCALARS),
-    *TRUST_COLUMNS,
-)
+_CHAMBER_COLUMNS = tuple(f"{chamber.key}_{name}" for chamber in chambers() if chamber != LV for name in CHAMBER_SCALARS)
+MEASURED = (*SCALARS, *_CHAMBER_COLUMNS)
+"""The columns that contours decide, and that a person's version replaces."""
+CSV_COLUMNS = (*_FIRST_COLUMNS, *_CHAMBER_COLUMNS, *TRUST_COLUMNS)
 """Columns of other chambers come after the first ones, and trust last, so that programs that count columns still find
 theirs."""
 
@@ -281,7 +280,7 @@ def row(analysis: Analysis) -> dict[str, str | int | float | None]:
     }
     values: dict[str, str | int | float | None] = {
         "case": content["case"],
-        **{name: content["measurements"][name] for name in SCALARS},
+        **measured(content["measurements"]),
         **counted,
         "segmentation_source": content["segmentation"]["source"],
         "model": None if content["model"] is None else content["model"]["name"],
@@ -289,10 +288,20 @@ def row(analysis: Analysis) -> dict[str, str | int | float | None]:
         "research_use": RESEARCH_USE,
     }
     values |= trust_values(analysis.trust)
-    for column in CSV_COLUMNS[len(_FIRST_COLUMNS) : -len(TRUST_COLUMNS)]:
-        key, _, name = column.partition("_")
-        values[column] = content["measurements"]["chambers"].get(key, {}).get(name)
     return {name: values[name] for name in CSV_COLUMNS}
+
+
+def measured(measurements: Mapping[str, Any]) -> dict[str, Any]:
+    """The cells of `MEASURED`, from the measurements in analysis.json.
+
+    Raises:
+        KeyError: there is no such value of the LV.
+    """
+    values = {name: measurements[name] for name in SCALARS}
+    for column in _CHAMBER_COLUMNS:
+        key, _, name = column.partition("_")
+        values[column] = measurements.get("chambers", {}).get(key, {}).get(name)
+    return values
 
 
 def trust_values(trust: Trust | None) -> dict[str, str | int | float | None]:

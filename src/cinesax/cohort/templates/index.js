@@ -165,8 +165,8 @@
     }
     if (!["failed", "waiting"].includes(get(row, "status"))) {
       const code = document.createElement("code");
-      code.textContent = `cinesax view exams/${get(row, "exam")} --exam PATH`;
-      code.title = "PATH: of the exam, in names.csv";
+      code.textContent = "cinesax view RESULTS";
+      code.title = `RESULTS: the folder of this page. The exam is ${get(row, "exam")} there`;
       tell("To correct it", code);
     }
     box.replaceChildren(list);
