@@ -28,7 +28,8 @@ from cinesax.core.segmentation import Segmentation
 from cinesax.engines.local import LocalEngine
 from cinesax.engines.work import Engine, Limits, Outcome, Result, Setup, Task
 
-LIMITS = Limits(memory_bytes=1536 * 1024**2, seconds=4.0, attempts=3)
+# Exams that never end need the limit of time; runs without them may give slow machines more.
+LIMITS = Limits(memory_bytes=1536 * 1024**2, seconds=float(os.environ.get("CROWD_SECONDS", "4")), attempts=3)
 GOOD = 36
 NETWORK = ("stub 1", "0" * 64, "1" * 64)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -213,10 +214,11 @@ def test_two_runs_at_once_share_the_work(root: Path) -> None:
     out = root.parent / "both"
     paths = os.pathsep.join(path for path in sys.path if path)
     other = subprocess.Popen(
-        [sys.executable, "-m", "crowd", str(root), str(out)], env={**os.environ, "PYTHONPATH": paths}
+        [sys.executable, "-m", "crowd", str(root), str(out)],
+        env={**os.environ, "PYTHONPATH": paths, "CROWD_SECONDS": "60"},
     )
-    progress = crowd.go(root, out, jobs=2)
-    assert other.wait(timeout=60) == 0
+    progress = crowd.go(root, out, jobs=2, limits=replace(crowd.LIMITS, seconds=60.0))
+    assert other.wait(timeout=120) == 0
     assert progress.planned == GOOD + 1
     crowd.go(root, root.parent / "quiet")
     assert (out / "cohort.csv").read_bytes() == (root.parent / "quiet" / "cohort.csv").read_bytes()

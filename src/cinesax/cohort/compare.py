@@ -261,7 +261,6 @@ def _page(comparison: Comparison, out: Path) -> str:
             for variable in comparison.variables
         ],
         width=figures.WIDTH,
-        # The page starts with these sentences.
         research_use=RESEARCH_USE,
         remarks=_remarks(comparison),
         most_dots=_MOST_DOTS,
