@@ -71,6 +71,7 @@ def test_exit_codes_are_those_of_analyze_and_of_limits(quiet: tuple[Path, float]
         "no-short-axis": "4",
         "geometry": "5",
         "changed": "3",
+        "gone": "3",
         "time": "124",
         "memory": "137",
         "crash": "139",
