@@ -105,7 +105,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--show-patient", action="store_true", help="write name, ID, birth date, UIDs and study date")
     parser.add_argument(
-        "--force", action="store_true", help="write into OUT even if it holds other files or another exam"
+        "--force",
+        action="store_true",
+        help="write into OUT even if it holds other files or the results of another exam",
     )
     parser.add_argument("--format", choices=("table", "json"), default="table", help="what to print on standard output")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads for the network (default: all cores)")

@@ -89,7 +89,7 @@ _FIRST = (
     ),
     Column(
         "input_missing",
-        "1 if the last run did not find the exam; its earlier values are kept",
+        "1 if the last run did not find the exam, or could not reach all of its files; its earlier values are kept",
         Type.WHOLE,
         empty=_WAITING,
     ),
