@@ -81,7 +81,7 @@ def test_ended_in_the_middle_it_leaves_no_set_and_no_process(how, tmp_path):
 def _works(process: int) -> bool:
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z" and "spawn_main" in Path(f"/proc/{process}/cmdline").read_text()
+        return state != "Z" and "cinesax.engines.worker" in Path(f"/proc/{process}/cmdline").read_text()
     except OSError:
         return False
 

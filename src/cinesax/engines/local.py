@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Generic
@@ -59,7 +59,7 @@ class LocalEngine:
 
     def run(
         self, setup: Setup[Task, Result], tasks: Iterable[Task | None], limits: Limits
-    ) -> Iterator[Outcome[Task, Result]]:
+    ) -> Generator[Outcome[Task, Result], None, None]:
         """Do every task: see `Engine`."""
         crew: _Crew[Task, Result] = _Crew(setup, limits)
         try:
@@ -222,7 +222,8 @@ class _Crew(Generic[Task, Result]):
         with suppress(OSError):
             worker.orders.close()
         worker.complaints.close()
-        if worker.listener is not None:
+        # Not alive: it has ended, or an interruption came before its start.
+        if worker.listener is not None and worker.listener.is_alive():
             worker.listener.join(_PATIENCE_SECONDS)
         return worker.task  # type: ignore[return-value]
 

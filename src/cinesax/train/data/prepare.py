@@ -6,6 +6,7 @@ gives the same files, byte for byte.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -182,11 +183,13 @@ class _Run:
         seconds = sum(_seconds(job.source) for job in jobs)
         workers = min(self.workers, max(1, round(seconds / _WORTH_A_PROCESS_SECONDS)))
         done: dict[int, _Done] = {}
-        for index, result in in_parallel(_work, jobs, workers=workers):
-            done[index] = result
-            self.finished += 1
-            if self.progress:
-                self.progress(self.finished, self.total)
+        # Closed at once: an exception in `progress` must not leave workers behind.
+        with closing(in_parallel(_work, jobs, workers=workers)) as results:
+            for index, result in results:
+                done[index] = result
+                self.finished += 1
+                if self.progress:
+                    self.progress(self.finished, self.total)
         return [done[index] for index in range(len(jobs))]
 
 

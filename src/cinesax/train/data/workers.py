@@ -1,50 +1,69 @@
-"""Worker processes: start them, and ensure that none outlives its parent."""
+"""Work in several processes: results as they are ready, errors as they were raised."""
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from multiprocessing.synchronize import Event
-from typing import TypeVar
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from cinesax.core.errors import OutputError
+from cinesax.engines.local import LocalEngine
+from cinesax.engines.work import Limits, Loss
 from cinesax.train import require
 
-Task = TypeVar("Task")
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_STOPPED = 75
+# One shard may hold a large study or many phantoms, and the system may be slow: only work without an end is stopped.
+_LIMITS = Limits(memory_bytes=64 * 1024**3, seconds=24 * 3600.0, grown_bytes=4 * 1024**3, attempts=1)
 
 
-def _start(stop: Event, before: Callable[[], object]) -> None:
-    """Set up a worker: it ignores Ctrl-C, which the parent handles, and it ends with the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    watches: list[Callable[[], object]] = [stop.wait]
-    if parent is not None:
-        watches.append(parent.join)
-    for watch in watches:
-        threading.Thread(target=_end_after, args=(watch,), daemon=True).start()
-    before()
+@dataclass(frozen=True, slots=True)
+class _Numbered(Generic[Item]):
+    """A task with its index."""
+
+    index: int
+    item: Item
 
 
-def _end_after(watch: Callable[[], object]) -> None:
-    watch()
-    os._exit(_STOPPED)
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What a task raised instead of giving a result."""
+
+    error: Exception
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup(Generic[Item, Result]):
+    """What a worker process needs to know before its first task."""
+
+    work: Callable[[Item], Result]
+    before: Callable[[], object]
+
+    def __call__(self) -> Callable[[_Numbered[Item]], Result | _Raised]:
+        self.before()
+        return self._try
+
+    def _try(self, task: _Numbered[Item]) -> Result | _Raised:
+        try:
+            return self.work(task.item)
+        except MemoryError:
+            raise  # the engine names it
+        except Exception as error:  # noqa: BLE001 - the caller gets it as it is
+            return _Raised(error, traceback.format_exc())
 
 
 def in_parallel(
-    work: Callable[[Task], Result],
-    tasks: Sequence[Task],
+    work: Callable[[Item], Result],
+    tasks: Sequence[Item],
     *,
     workers: int,
     before: Callable[[], object] = require,
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result], None, None]:
     """Do the work for every task: in this process and in order if there is one worker, otherwise in separate processes.
+
+    Closing the iterator, or an exception that leaves it, ends all processes at once. None outlives its parent.
 
     Args:
         work: a module-level function.
@@ -56,25 +75,20 @@ def in_parallel(
         (index of the task, its result), as tasks finish.
 
     Raises:
-        OutputError: a process was killed, usually by the system for lack of memory.
+        OutputError: a process crashed or was killed, usually by the system for lack of memory.
     """
     if min(workers, len(tasks)) <= 1:
-        for index, task in enumerate(tasks):
-            yield index, work(task)
+        for index, item in enumerate(tasks):
+            yield index, work(item)
         return
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _start, (stop, before))
-    try:
-        waiting = {pool.submit(work, task): index for index, task in enumerate(tasks)}
-        for done in as_completed(waiting):
-            yield waiting[done], done.result()
-    except BrokenProcessPool:
-        raise OutputError("a worker process was killed (out of memory?): try again with --jobs 1") from None
-    except BaseException:
-        # After an interruption or a failure, the remaining work is useless.
-        stop.set()
-        raise
-    finally:
-        with suppress(BrokenProcessPool):
-            pool.shutdown(cancel_futures=True)
+    numbered = [_Numbered(index, item) for index, item in enumerate(tasks)]
+    engine = LocalEngine(min(workers, len(tasks)))
+    with closing(engine.run(_Setup(work, before), numbered, _LIMITS)) as outcomes:
+        for outcome in outcomes:
+            if outcome.loss in (Loss.KILLED, Loss.MEMORY):
+                raise OutputError("a worker process was killed (out of memory?): try again with --jobs 1")
+            if outcome.loss is not None:
+                raise OutputError(f"a worker process failed ({outcome.detail}): try again with --jobs 1")
+            if isinstance(outcome.result, _Raised):
+                raise outcome.result.error from RuntimeError(f"in a worker process:\n{outcome.result.trace}")
+            yield outcome.task.index, outcome.result  # type: ignore[misc]
