@@ -19,6 +19,7 @@ class Inner:
     channels: tuple[int, ...] = (8, 16)
     window: tuple[float, float] = (0.5, 98.0)
     rate: float | None = None
+    shares: tuple[tuple[str, float], ...] = (("chla", 0.2), ("study", 0.1))
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ def test_values_are_read_as_their_fields_are_typed():
     assert type(seen.steps) is int and type(seen.inner.window[0]) is float
     assert override(seen, ["inner.rate=none", "maybe=none"]).inner.rate is None
     assert override(Outer(), []) == Outer()
+
+
+def test_groups_of_values_are_written_with_colons():
+    shown = override(Outer(), ["inner.shares=chla:0, label-map:0.15"]).inner.shares
+    assert shown == (("chla", 0.0), ("label-map", 0.15))
+    with pytest.raises(UsageError, match="expected a name:a number, with commas between; it is chla:0.2,study:0.1 now"):
+        override(Outer(), ["inner.shares=chla,0.2,study,0.1"])
 
 
 def test_what_belongs_together_is_checked_together():

@@ -12,7 +12,7 @@ from cinesax.core.errors import UsageError
 Config = TypeVar("Config")
 
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_NUMBERS = {int: "a whole number", float: "a number"}
+_NUMBERS = {int: "a whole number", float: "a number", str: "a name"}
 
 
 def override(config: Config, settings: Sequence[str]) -> Config:
@@ -117,11 +117,13 @@ def _value(text: str, kind: Any) -> Any:
     return number
 
 
-def _values(text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
-    parts = [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
+def _values(text: str, kinds: tuple[Any, ...], separator: str = ",") -> tuple[Any, ...]:
+    parts = [part.strip() for part in text.strip("()[]").split(separator) if part.strip()]
     if kinds[-1] is Ellipsis:
         if not parts:
             raise ValueError(text)
+        if get_origin(kinds[0]) is tuple:
+            return tuple(_values(part, get_args(kinds[0]), ":") for part in parts)
         return tuple(_value(part, kinds[0]) for part in parts)
     if len(parts) != len(kinds):
         raise ValueError(text)
@@ -131,6 +133,8 @@ def _values(text: str, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
 def _expected(kind: Any) -> str:
     if get_origin(kind) is tuple:
         part, *others = get_args(kind)
+        if get_origin(part) is tuple:
+            return f"{':'.join(map(_expected, get_args(part)))}, with commas between"
         count = "" if others == [Ellipsis] else f"{1 + len(others)} times "
         return f"{count}{_expected(part)}, with commas between"
     if kind is bool:
@@ -141,6 +145,8 @@ def _expected(kind: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+        return ",".join(":".join(map(_shown, group)) for group in value)
     if isinstance(value, tuple):
         return ",".join(map(_shown, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
