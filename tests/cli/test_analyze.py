@@ -118,6 +118,14 @@ def test_values_can_be_given(exam: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert [f["code"] for f in document["findings"]].count("overridden-phase") == 2
 
 
+def test_phases_given_the_wrong_way_round_are_the_first_finding(exam: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*given(exam), "--ed-phase", 2, "--es-phase", 1, "--format", "json") == 0
+    document = json.loads(capsys.readouterr().out)
+    first = document["findings"][0]
+    assert document["measurements"]["ef_percent"] < 0
+    assert (first["code"], first["severity"]) == ("phases-reversed", "error")
+
+
 @pytest.mark.parametrize(
     ("options", "exit_code"),
     [

@@ -111,6 +111,28 @@ def test_given_phases_are_reported() -> None:
     assert doubts(hearts.labels(BIG), ed_phase=0, es_phase=3) == ()
 
 
+def test_ed_and_es_given_the_wrong_way_round_are_one_error() -> None:
+    findings = doubts(hearts.labels(BIG), ed_phase=3, es_phase=0)
+    assert [(f.code, f.severity) for f in findings if f.severity is not Severity.NOTE] == [
+        (Code.PHASES_REVERSED, Severity.ERROR)
+    ]
+    error = next(f for f in findings if f.code is Code.PHASES_REVERSED)
+    assert (error.phase, error.numbers["edv_ml"], error.numbers["esv_ml"]) == (3, 16.0, 64.0)
+    assert error.message == (
+        "the volume at the phase given as ED, 16.0 ml (phase 3), is smaller than at the one given as ES, 64.0 ml "
+        "(phase 0), so EF is negative: exchange the two, or give neither (the curve has ED at phase 0 and "
+        "ES at phase 3)"
+    )
+    # Without spacing there are areas only.
+    (areas,) = (
+        f for f in doubts(hearts.labels(BIG), hearts.cine(grid=None), ed_phase=3, es_phase=0) if f.code is error.code
+    )
+    assert "the area at the phase given as ED, 1600 px (phase 3), is smaller than" in areas.message
+    # Not the extremes, but the right way round: nothing but the notes of what was given.
+    given = doubts(hearts.labels(BIG), ed_phase=8, es_phase=5)
+    assert Code.PHASES_REVERSED not in codes(given)
+
+
 def test_a_partial_segmentation_is_reported() -> None:
     labels = hearts.labels(BIG).labels
     two = doubts(Segmentation(labels, {Structure.CAVITY: np.isin(np.arange(10), (0, 3))}))

@@ -75,6 +75,7 @@ class Code(StrEnum):
     MASS_DIFFERS = "mass-differs"
     GAP_INSIDE_LV = "gap-inside-lv"
     OVERRIDDEN_PHASE = "overridden-phase"
+    PHASES_REVERSED = "phases-reversed"
     TWO_PHASES = "two-phases"
     UNKNOWN_HEART_RATE = "unknown-heart-rate"
     SEVERAL_BEATS = "several-beats"

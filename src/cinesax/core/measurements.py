@@ -211,6 +211,11 @@ class Measurements(ArrayValue):
         return None if ed is None or es is None or ed <= 0 else 100 * (ed - es) / ed
 
     @property
+    def phases_reversed(self) -> bool:
+        """Whether there is more at ES than at ED, so that EF is negative: only with phases that a person gave."""
+        return self.ef_percent is not None and self.ef_percent < 0
+
+    @property
     def ef_basis(self) -> EfBasis | None:
         """Whether `ef_percent` comes from volumes or from summed areas; None if there is none."""
         if self.ef_percent is None:

@@ -34,6 +34,8 @@ PLAUSIBLE = {
 A rate outside its range means wrong time units: no heart empties in a few ms.
 """
 
+_OF_ED_AND_ES = {"ef_percent", "edv_ml", "esv_ml", "sv_ml", "cardiac_output_l_per_min"}
+
 _FEWEST_IN_TIME, _MOST_LOST = 8, 2
 JUMP_OF_EDV = 0.17
 JUMP_OF_STROKE = 0.25
@@ -66,6 +68,7 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
         *_beat(measurements),
         *_partial(segmentation, measurements),
         *_two_phases(cine, measurements),
+        *_reversed(measurements),
         *_endocardium_outside(cine, segmentation, measurements),
         *_gap_inside(measurements),
         *_gap_in_time(cine, measurements),
@@ -166,6 +169,29 @@ def _two_phases(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     if cine.n_phases == 2 and measurements.ef_percent is not None:
         message = "the exam has two phases: EF assumes that these are ED and ES, which no curve confirms"
         yield Finding(Code.TWO_PHASES, Severity.NOTE, message)
+
+
+def _reversed(measurements: Measurements) -> Iterator[Finding]:
+    m = measurements
+    if not m.phases_reversed or m.ed_phase is None or m.es_phase is None:
+        return
+    numbers: dict[str, float] = {"ed_phase": m.ed_phase, "es_phase": m.es_phase}
+    if m.edv_ml is not None and m.esv_ml is not None:
+        what, ed, es = "volume", "{edv_ml:.1f} ml", "{esv_ml:.1f} ml"
+        numbers |= {"edv_ml": m.edv_ml, "esv_ml": m.esv_ml}
+    else:
+        what, ed, es = "area", "{ed_area_px:.0f} px", "{es_area_px:.0f} px"
+        at_ed, at_es = (float(m.cavity_areas_px[phase].sum()) for phase in (m.ed_phase, m.es_phase))
+        numbers |= {"ed_area_px": at_ed, "es_area_px": at_es}
+    curve = ""
+    if m.curve_ed_phase is not None and m.curve_es_phase is not None:
+        curve = " (the curve has ED at phase {curve_ed_phase} and ES at phase {curve_es_phase})"
+        numbers |= {"curve_ed_phase": m.curve_ed_phase, "curve_es_phase": m.curve_es_phase}
+    sentence = (
+        f"the {what} at the phase given as ED, {ed} (phase {{ed_phase}}), is smaller than at the one given as ES, {es} "
+        f"(phase {{es_phase}}), so EF is negative: exchange the two, or give neither{curve}"
+    )
+    yield Finding(Code.PHASES_REVERSED, Severity.ERROR, sentence, m.ed_phase, numbers=numbers)
 
 
 def _slices_without_wall(segmentation: Segmentation, phase: int | None) -> list[int]:
@@ -321,6 +347,8 @@ def _off_neighbours(volumes_ml: Floats) -> Floats:
 def _implausible(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
     for name, (what, low, high, unit) in PLAUSIBLE.items():
         value = getattr(measurements, name)
+        if measurements.phases_reversed and name in _OF_ED_AND_ES:
+            continue
         if value is not None and not low <= value <= high:
             sentence = f"{what} of {{{name}:.0f}} {unit} lies outside {{low:g}} to {{high:g}} {unit}"
             numbers = {name: value, "low": low, "high": high}

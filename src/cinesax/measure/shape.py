@@ -75,10 +75,12 @@ def check_shape(cine: Cine, segmentation: Segmentation, measurements: Measuremen
         return
     yield from _at_stack_end(cine, segmentation, measurements)
     yield from _ends_abruptly(cine, measurements)
-    yield from _apex_grows(cine, measurements)
-    yield from _unsure(segmentation, measurements)
-    yield from _depends_on_base_rule(measurements)
-    yield from _base_between_slices(cine, measurements)
+    if not measurements.phases_reversed:
+        # Otherwise these would only say the same once more.
+        yield from _apex_grows(cine, measurements)
+        yield from _unsure(segmentation, measurements)
+        yield from _depends_on_base_rule(measurements)
+        yield from _base_between_slices(cine, measurements)
     yield from _far_apart(cine)
     yield from _shifted(cine, segmentation, measurements)
     yield from _mass_differs(measurements)
