@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import httpx
 import numpy as np
 
 from cinesax.analyze import analyze
+from cinesax.core.analysis import Trust
 from cinesax.core.cine import Cine
+from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import stacked_grid
 from cinesax.core.segmentation import Segmentation, from_contours
 from cinesax.core.structures import Structure
@@ -78,6 +80,17 @@ def make(folder: Path, *, show_patient: bool = True) -> Made:
     write_exam(folder / "exam", beating())
     analysis = analyze(folder / "exam", segmentation=drawn())
     write_results(analysis, folder / "out", show_patient=show_patient)
+    return Made(folder / "exam", folder / "out")
+
+
+def make_trusted(folder: Path, number: int, trust: Trust | None, *, low: bool = False) -> Made:
+    """An exam of a study of its own, and results with this trust; with its finding, if it is low."""
+    cine = beating()
+    write_exam(folder / "exam", replace(cine, source=replace(cine.source, study_uid=f"1.2.3.{number}")))
+    given = analyze(folder / "exam", segmentation=drawn())
+    finding = Finding(Code.LOW_TRUST, Severity.WARNING, "larger errors than usual are expected")
+    made = replace(given, trust=trust, findings=(*([finding] if low else []), *given.findings))
+    write_results(made, folder / "out", show_patient=True)
     return Made(folder / "exam", folder / "out")
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from cinesax.core.analysis import Reason, Trust
 from exams import small_cine, write_exam
-from reader.browsing import Exam, picture, until
+from reader.browsing import Exam, picture, until, window
+from reader.served import circle, flat, make_trusted, serving
 
 
 def test_geometry(page: Any) -> None:
@@ -223,6 +225,53 @@ def test_two_fingers_zoom(exam: Exam) -> None:
     assert page.evaluate("cinesaxExam.stage.viewport.zoom") == pytest.approx(zoom * 70 / 30, rel=0.15)
 
 
+def test_the_worklist_shows_what_is_expected_of_the_network(chromium_running: Any, tmp_path: Path) -> None:
+    """Dice, interval of EF, and why; the order is that of the typical error; nothing once a person has edited."""
+    usual = Trust(0.926, 2.5, 50.2, 60.8, 0.9, 1.0, (Reason.BORDER, Reason.SMALL), 89)
+    low = Trust(0.71, 14.0, 22.0, 78.0, 0.9, 1.6, (Reason.UNLIKE, Reason.MIRROR), 89)
+    for number, trust in enumerate((usual, low, None)):
+        make_trusted(tmp_path / "many" / f"{number}", number, trust, low=trust is low)
+    (tmp_path / "many" / "bad.zip").write_bytes(b"PK\x03\x04 no zip")
+    complaints: list[str] = []
+    with serving(tmp_path / "many", "--store", tmp_path / "store", "--threads", "1") as server:
+        exams = server.wait(lambda exams: len(exams) == 4 and {one["state"] for one in exams} == {"done", "failed"})
+        context = chromium_running.new_context(viewport={"width": 1280, "height": 430})
+        page = window(context, complaints)
+        page.goto(f"{server.client.base_url}/?token={server.token}")
+        rows = page.locator("table.worklist tbody tr")
+        until(lambda: rows.count() == 4, what="the list")
+        failed, doubted, other, bare = (rows.nth(number) for number in range(4))
+        assert failed.get_attribute("data-state") == "failed" and failed.locator(".dice").inner_text() == "–"
+        assert doubted.locator(".dice").inner_text() == "0.71"
+        assert doubted.locator(".interval").inner_text().endswith("22–78")
+        said = doubted.locator("p.reason")
+        assert said.inner_text() == "larger errors expected: the images are unlike those of the calibration"
+        assert "and the network draws the mirror image differently" in said.get_attribute("title")
+        assert "soft" not in said.get_attribute("class")
+        assert other.locator(".dice").inner_text() == "0.93"
+        assert other.locator(".interval").get_attribute("title").startswith("In 90 % of such exams")
+        assert other.locator("p.reason.soft").inner_text() == "the border of the cavity is not sharp"
+        assert bare.locator(".dice").inner_text() == "–" and bare.locator(".interval, .reason").count() == 0
+        assert "Nothing is predicted" in bare.locator(".dice").get_attribute("title")
+        picture(page, "reader-worklist")
+        page.click('th[data-column="dice"] button')
+        assert rows.locator(".dice").all_inner_texts() == ["0.71", "0.93", "–", "–"]
+        page.fill("input[type=search]", "mirror image")
+        assert rows.count() == 1
+        page.fill("input[type=search]", "")
+        for width in (390, 800, 1030):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+        exam = next(one["id"] for one in exams if one["trust"] and not one["trust"]["low"])
+        edit = {"op": "set", "structure": "cavity", "phase": 0, "slice": 2, "polygons": flat(circle(9))}
+        assert server.edit(exam, server.state(exam)["version"], edit).status_code == 200
+        edited = page.locator(f'tr[data-exam="{exam}"]')
+        until(lambda: edited.get_attribute("data-state") == "edited", what="the edit in the list")
+        assert edited.locator(".dice").text_content() == "–" and edited.locator(".interval, .reason").count() == 0
+        context.close()
+    assert not complaints
+
+
 def test_drop_a_zip(page: Any, tmp_path: Path) -> None:
     files = write_exam(tmp_path / "exam", small_cine(phases=1, slices=1))
     made = io.BytesIO()
@@ -244,7 +293,6 @@ def test_drop_a_zip(page: Any, tmp_path: Path) -> None:
     # One frame is no cine: the analysis fails with its one line, and the queue lives on.
     until(lambda: page.locator('tr[data-state="failed"]').count() == 1, seconds=60, what="the failure")
     assert len(page.inner_text('tr[data-state="failed"] .doubts')) > 20
-    picture(page, "reader-worklist")
 
 
 def test_drop_a_folder_and_exclude_it(page: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import shutil
+import sqlite3
 import time
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -15,16 +16,17 @@ import pytest
 
 import crowd
 from cinesax.cli.main import main
-from cinesax.core.analysis import case_key_of
+from cinesax.core.analysis import Reason, Trust, case_key_of
 from cinesax.core.cine import Cine
 from cinesax.core.errors import InputError, UsageError
-from cinesax.reader import uploads, watch, worker, worklist
+from cinesax.reader import messages, uploads, watch, worker, worklist
 from cinesax.reader.exams import Desk
+from cinesax.reader.listed import Expected, complete
 from cinesax.reader.store.database import ExamRow, Shown, StaleError, State, Store, StoredEdit
 from cinesax.reader.watch import GONE, settle, suspects
 from cinesax.reader.worklist import find
 from exams import write_exam
-from reader.served import PHASES, Made, beating, make, serving
+from reader.served import PHASES, Made, beating, circle, flat, make, make_trusted, serving
 
 
 def of_study(uid: str) -> Cine:
@@ -341,6 +343,88 @@ def test_a_store_is_of_one_process_and_edits_after_undo_drop_the_rest(tmp_path: 
     assert row is not None and (row.applied, row.state, row.version) == (2, State.EDITED, 5)
     store.close()
     Store(tmp_path).close()
+
+
+NOW = worklist.Now(show_patient=False, progress={}, model_sha256=None)
+USUAL = Trust(0.93, 2.5, 50.2, 60.8, 0.9, 1.0, (Reason.BORDER, Reason.SMALL), 89)
+LOW = Trust(0.71, 14.0, 22.0, 78.0, 0.9, 1.6, (Reason.UNLIKE, Reason.MIRROR), 89)
+
+
+def expected(store: Store, exam: str) -> Expected | None:
+    return next(one.trust for one in worklist.lines(store, NOW) if one.id == exam)
+
+
+def test_the_worklist_shows_what_is_expected_of_the_network(store: Path, tmp_path: Path) -> None:
+    """Dice, interval and reasons, until a person changes something."""
+    folders = [
+        make_trusted(tmp_path / name, number, trust, low=trust is LOW).out
+        for number, (name, trust) in enumerate((("usual", USUAL), ("low", LOW), ("none", None)))
+    ]
+    kept = Store(store)
+    usual, low, none = (worklist.add(kept, find(folder))[0] for folder in folders)
+    assert expected(kept, none) is None
+    assert expected(kept, usual) == Expected(
+        dice=0.93,
+        ef_low_percent=50.2,
+        ef_high_percent=60.8,
+        level=0.9,
+        reasons=["the border of the cavity is not sharp", "the cavity is small"],
+        low=False,
+    )
+    doubted = next(one for one in worklist.lines(kept, NOW) if one.id == low)
+    assert doubted.trust is not None and (doubted.trust.dice, doubted.trust.low) == (0.71, True)
+    # The finding counts, but its sentence is not repeated beside the numbers and the reason.
+    assert doubted.findings["warning"] == 2 and not any("larger errors" in text for text in doubted.doubts)
+    exam = Desk(kept, show_patient=True).open(usual)
+    exam.edit(exam.version, messages.SetContour("cavity", 0, 2, flat(circle(9))), "Ann")
+    assert expected(kept, usual) is None
+    exam.undo(exam.version, "Ann")
+    assert expected(kept, usual) is not None
+    kept.close()
+
+
+def test_an_analysis_that_failed_shows_no_numbers_of_an_earlier_one(store: Path, tmp_path: Path) -> None:
+    kept = Store(store)
+    (exam,) = worklist.add(kept, find(make_trusted(tmp_path, 1, USUAL).out))
+    kept.set_fields(exam, state=State.FAILED, error="another series, which cannot be read")
+    (one,) = worklist.lines(kept, NOW)
+    assert (one.ef_percent, one.edv_ml, one.esv_ml, one.doubts, one.trust) == (None, None, None, [], None)
+    kept.close()
+
+
+def test_a_store_of_an_earlier_version_takes_it_from_the_results(store: Path, tmp_path: Path) -> None:
+    kept = Store(store)
+    names = ("looked-at", "edited", "gone", "low")
+    made = [make_trusted(tmp_path / name, n, LOW if name == "low" else USUAL) for n, name in enumerate(names)]
+    looked_at, edited, gone, low = (worklist.add(kept, find(one.out))[0] for one in made)
+    waiting = "waiting"
+    kept.add(waiting, "/exam", study_uid=None, results=None, case_key=None, name=None)
+    exam = Desk(kept, show_patient=True).open(edited)
+    exam.edit(exam.version, messages.SetContour("cavity", 0, 2, flat(circle(9))), "Ann")
+    kept.close()
+    shutil.rmtree(made[2].out)
+    with sqlite3.connect(store / "reader.sqlite", isolation_level=None) as base:
+        base.execute("ALTER TABLE exams DROP COLUMN trust")
+        base.execute("ALTER TABLE exams DROP COLUMN ef_error_points")
+    base.close()
+    kept = Store(store)
+    assert [one.trust for one in worklist.lines(kept, NOW)] == [None] * 5
+    version = kept.list_version()
+    complete(kept)
+    shown = {one.id: one for one in worklist.lines(kept, NOW)}
+    assert {name: one.trust and one.trust.dice for name, one in shown.items()} == {
+        looked_at: 0.93,
+        edited: None,
+        gone: None,
+        low: 0.71,
+        waiting: None,
+    }
+    assert shown[low].doubt > shown[looked_at].doubt == 2.5
+    assert kept.list_version() > version, "pages that are open show it"
+    version = kept.list_version()
+    complete(kept)
+    assert kept.list_version() == version, "once is enough"
+    kept.close()
 
 
 def test_the_exams_of_a_cohort_are_found_by_its_plan(tmp_path: Path) -> None:

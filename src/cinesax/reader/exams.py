@@ -24,8 +24,9 @@ from cinesax.measure.volumes import measure
 from cinesax.reader import messages
 from cinesax.reader.editing.change import Change, Frame, Reading, apply, opposite
 from cinesax.reader.editing.plans import plan
+from cinesax.reader.listed import listed
 from cinesax.reader.long_axis import LongAxis, read_long_axis
-from cinesax.reader.shown import Pixels, listed
+from cinesax.reader.shown import Pixels
 from cinesax.reader.store.changes import packed, unpacked
 from cinesax.reader.store.database import READABLE, ExamRow, StaleError, Store, StoredEdit, UnknownError, now
 from cinesax.reader.watch import fingerprint, settle

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sqlite3
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import uvicorn
 from cinesax.core.errors import CinesaxError, UsageError
 from cinesax.reader import worklist
 from cinesax.reader.exams import BusyError, Desk
+from cinesax.reader.listed import complete
 from cinesax.reader.store.database import Store, UnknownError
 from cinesax.reader.uploads import Uploads
 from cinesax.reader.web.app import make_app
@@ -94,8 +96,7 @@ def serve(
     shown = "127.0.0.1" if where.host in ("0.0.0.0", "::") else f"[{where.host}]" if ":" in where.host else where.host
     address = f"http://{shown}:{port}/?token={access.token}"
     on_ready(address)
-    if settings.root is not None:
-        threading.Thread(target=_add_root, args=(reader, settings.root, settings.exam), daemon=True).start()
+    threading.Thread(target=_fill_list, args=(reader,), daemon=True).start()
     if where.browser:
         threading.Timer(0.3, webbrowser.open, (address,)).start()
     try:
@@ -103,6 +104,16 @@ def serve(
     finally:
         queue.stop()
         store.close()
+
+
+def _fill_list(reader: Reader) -> None:
+    settings = reader.settings
+    if settings.root is not None:
+        _add_root(reader, settings.root, settings.exam)
+    try:
+        complete(reader.store)
+    except sqlite3.Error as error:
+        _LOG.info("the worklist is completed at the next start: %s", error)
 
 
 def _add_root(reader: Reader, root: Path, exam: Path | None) -> None:

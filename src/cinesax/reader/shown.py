@@ -3,21 +3,18 @@
 import math
 from collections.abc import Iterable
 
-import msgspec
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from cinesax.core.analysis import Analysis
 from cinesax.core.cine import Cine
-from cinesax.core.findings import Finding, Severity
+from cinesax.core.findings import Finding
 from cinesax.core.grid import Floats
 from cinesax.core.measurements import Measurements
 from cinesax.core.orientation import base_first
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Part, Structure
 from cinesax.reader.editing.change import Frame, outlines_of
-from cinesax.reader.store.database import Shown
 
 _POINT_DECIMALS = 3
 """A thousandth of a pixel is enough: the page only draws contours, and sends back only those that a person changed."""
@@ -244,29 +241,3 @@ def exam_of(cine: Cine, m: Measurements, *, pixels: Pixels, long_axis: int | Non
         pixels=pixels,
         long_axis=long_axis,
     )
-
-
-def listed(analysis: Analysis) -> Shown:
-    """The numbers and findings of an analysis, for the worklist."""
-    m = analysis.measurements
-    return listed_of(
-        (m.ef_percent, m.edv_ml, m.esv_ml),
-        [(finding.severity, finding.message) for finding in analysis.findings],
-        None if analysis.trust is None else analysis.trust.ef_error_points,
-    )
-
-
-def listed_of(
-    numbers: tuple[float | None, float | None, float | None],
-    findings: Iterable[tuple[Severity, str]],
-    ef_error_points: float | None = None,
-) -> Shown:
-    """The same, from numbers (EF, EDV, ESV), findings and the typical error of EF; errors come first."""
-    order = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
-    ordered = sorted(findings, key=lambda finding: order.index(finding[0]))
-    counts = [sum(severity is level for severity, _ in ordered) for level in order]
-    doubts = [message for severity, message in ordered if severity is not Severity.NOTE][:8]
-    ef, edv, esv = (finite(value) for value in numbers)
-    errors, warnings, notes = counts
-    said = msgspec.json.encode(doubts).decode()
-    return Shown(ef, edv, esv, errors, warnings, notes, said, ef_error_points)

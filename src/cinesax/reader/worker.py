@@ -24,10 +24,9 @@ import msgspec
 from cinesax.core.errors import CinesaxError, printable
 from cinesax.core.selection import Selection
 from cinesax.reader.exams import read_stored
-from cinesax.reader.shown import listed
+from cinesax.reader.listed import first_fields, listed
 from cinesax.reader.store.database import ExamRow, Shown, State, Store
 from cinesax.reader.watch import GONE, fingerprint, settle, suspects
-from cinesax.reader.worklist import first_fields
 
 if TYPE_CHECKING:
     from cinesax.core.analysis import Analysis

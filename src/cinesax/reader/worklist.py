@@ -3,21 +3,19 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from cinesax.core.analysis import case_key_of
-from cinesax.core.cine import Patient, StoredFile
+from cinesax.core.cine import StoredFile
 from cinesax.core.errors import CinesaxError, InputError
-from cinesax.core.findings import Severity
-from cinesax.core.identity import identifying_texts, remove_texts
 from cinesax.files.stored_files import opener
 from cinesax.reader.cohorts import exam_of
-from cinesax.reader.shown import listed_of
-from cinesax.reader.store.database import NAME, ExamRow, Shown, Signature, State, Store
+from cinesax.reader.listed import Expected, expected_of, take_numbers
+from cinesax.reader.store.database import NAME, ExamRow, Signature, State, Store
 from cinesax.reader.watch import GONE
 from cinesax.results import tables
 from cinesax.results.write import JSON_NAME, check_output
@@ -79,6 +77,7 @@ class Listed(Struct, frozen=True):
     findings: dict[str, int]
     doubts: list[str]
     doubt: float
+    trust: Expected | None
     by: str | None
     comment: str | None
     sent_back: bool
@@ -249,7 +248,7 @@ def add(store: Store, entries: Iterable[Found]) -> list[str]:
             entry.id, entry.path, study_uid=entry.study_uid, results=entry.results, case_key=entry.case, name=None
         )
         if added and entry.results is not None:
-            _take_numbers(store, entry.id, Path(entry.results))
+            take_numbers(store, entry.id, Path(entry.results))
         if entry.results is not None:
             _take_place(store, entry)
     return ids
@@ -275,36 +274,6 @@ def _exists(path: str) -> bool:
         return Path(path).exists()
     except (OSError, ValueError):
         return False
-
-
-def _take_numbers(store: Store, exam: str, folder: Path) -> None:
-    """Fill in what the worklist shows of existing results: from analysis.json, without opening the exam."""
-    try:
-        content = tables.read_json(folder / JSON_NAME)
-        m, model = content["measurements"], content["model"] or {}
-        numbers = (m["ef_percent"], m["edv_ml"], m["esv_ml"])
-        named = content["patient"]
-        patient = Patient(named.get("name"), named.get("patient_id"), named.get("birth_date"))
-        texts = identifying_texts(patient)
-        findings = [(Severity(f["severity"]), remove_texts(str(f["message"]), texts)) for f in content["findings"]]
-        expected = (content.get("trust") or {}).get("ef_error_points")
-        shown = listed_of(numbers, findings, expected)
-        author, pixels = str(content["segmentation"]["author"]), str(content["exam"]["pixels_sha256"])
-        checksum = model.get("sha256")
-    except (InputError, KeyError, TypeError, ValueError, AttributeError) as error:
-        store.set_fields(exam, state=State.FAILED, error=f"{folder / JSON_NAME} cannot be read back: {error}")
-        return
-    store.set_fields(exam, **first_fields(shown, author), pixels_sha256=pixels, model_sha256=checksum)
-
-
-def first_fields(shown: Shown, author: str) -> dict[str, object]:
-    """The columns of the store for the first measurement."""
-    values = asdict(shown)
-    return {
-        **values,
-        **{f"first_{name}": values[name] for name in ("ef_percent", "edv_ml", "esv_ml")},
-        "author": author,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +305,8 @@ def line(row: ExamRow, signature: Signature | None, now: Now) -> Listed:
     expected = _WARNING_WEIGHT * row.warnings if row.ef_error_points is None else row.ef_error_points
     doubt = min(_ERROR_WEIGHT * row.errors + expected, _FAILED_DOUBT - 1)
     running = row.state is State.RUNNING and progress is not None
+    # What the store still has may be of another series, which was analyzed before.
+    failed = State.FAILED in (row.state, row.before_exclusion)
     return Listed(
         id=row.id,
         name=name_of(row),
@@ -346,12 +317,13 @@ def line(row: ExamRow, signature: Signature | None, now: Now) -> Listed:
         progress={"done": progress[0], "total": progress[1]} if running and progress else None,
         error=None if row.state is not State.FAILED else row.error if show_patient else without_paths(row, row.error),
         reason=row.reason if row.state is State.EXCLUDED else None,
-        ef_percent=row.ef_percent,
-        edv_ml=row.edv_ml,
-        esv_ml=row.esv_ml,
+        ef_percent=None if failed else row.ef_percent,
+        edv_ml=None if failed else row.edv_ml,
+        esv_ml=None if failed else row.esv_ml,
         findings={"error": row.errors, "warning": row.warnings, "note": row.notes},
-        doubts=msgspec.json.decode(row.doubts, type=list[str]),
+        doubts=[] if failed else msgspec.json.decode(row.doubts, type=list[str]),
         doubt=_FAILED_DOUBT if row.state is State.FAILED else doubt,
+        trust=None if failed else expected_of(row.trust),
         by=row.by,
         comment=row.comment,
         sent_back=row.sent_back,

@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS exams (
     ef_percent REAL, edv_ml REAL, esv_ml REAL, first_ef_percent REAL, first_edv_ml REAL, first_esv_ml REAL,
     author TEXT, errors INTEGER NOT NULL DEFAULT 0, warnings INTEGER NOT NULL DEFAULT 0,
     notes INTEGER NOT NULL DEFAULT 0, doubts TEXT NOT NULL DEFAULT '[]', changed TEXT, pixels_sha256 TEXT,
-    model_sha256 TEXT, added_at TEXT NOT NULL, updated_at TEXT NOT NULL, ef_error_points REAL);
+    model_sha256 TEXT, added_at TEXT NOT NULL, updated_at TEXT NOT NULL, ef_error_points REAL,
+    trust TEXT);
 CREATE TABLE IF NOT EXISTS edits (
     id INTEGER PRIMARY KEY AUTOINCREMENT, exam TEXT NOT NULL, number INTEGER NOT NULL, by TEXT NOT NULL,
     at TEXT NOT NULL, what TEXT NOT NULL, change BLOB NOT NULL, opposite BLOB NOT NULL,
@@ -101,6 +102,7 @@ class ExamRow:
     added_at: str
     updated_at: str
     ef_error_points: float | None = None
+    trust: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,14 @@ class SignedValues:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The numbers and findings of a reading, for the worklist; its typical error of EF, if it is known."""
+    """What the worklist shows of a reading: see `cinesax.reader.listed`.
+
+    Attributes:
+        doubts: messages of errors and warnings, as JSON.
+        ef_error_points: the typical error of EF; None if it is not known.
+        trust: what is expected of the network, as JSON: "null" if nothing is. In the table, NULL says that an earlier
+            version of cinesax did not store it.
+    """
 
     ef_percent: float | None
     edv_ml: float | None
@@ -151,6 +160,7 @@ class Shown:
     notes: int
     doubts: str
     ef_error_points: float | None = None
+    trust: str = "null"
 
 
 class StaleError(Exception):
@@ -270,6 +280,14 @@ class Store:
         names = ", ".join(f"{name} = ?" for name in values)
         with self._transaction() as db:
             db.execute(f"UPDATE exams SET {names}, updated_at = ? WHERE id = ?", (*values.values(), now(), exam))
+
+    def complete(self, exam: str, *, trust: str, **values: object) -> None:
+        """Set columns of an exam, unless it has got its trust in the meantime, as by an edit."""
+        names = "".join(f", {name} = ?" for name in values)
+        with self._transaction() as db:
+            db.execute(
+                f"UPDATE exams SET trust = ?{names} WHERE id = ? AND trust IS NULL", (trust, *values.values(), exam)
+            )
 
     def fingerprints(self) -> dict[str, str]:
         """Exam -> the fingerprint of its files when they were last compared with the results."""
@@ -416,8 +434,10 @@ def _advance(db: sqlite3.Connection, exam: str, version: int) -> int:
 
 def _add_missing_columns(db: sqlite3.Connection) -> None:
     """Bring the store of an earlier version up to date."""
-    if "ef_error_points" not in {row["name"] for row in db.execute("PRAGMA table_info(exams)")}:
-        db.execute("ALTER TABLE exams ADD COLUMN ef_error_points REAL")
+    present = {row["name"] for row in db.execute("PRAGMA table_info(exams)")}
+    for name, kind in (("ef_error_points", "REAL"), ("trust", "TEXT")):
+        if name not in present:
+            db.execute(f"ALTER TABLE exams ADD COLUMN {name} {kind}")
 
 
 def _set_applied(db: sqlite3.Connection, exam: str, applied: int, *, by: str, shown: Shown) -> None:
@@ -425,12 +445,12 @@ def _set_applied(db: sqlite3.Connection, exam: str, applied: int, *, by: str, sh
     state = State.EDITED if applied or signed else State.DONE
     values: Sequence[object] = (
         *(applied, state, by, now(), shown.ef_percent, shown.edv_ml, shown.esv_ml),
-        *(shown.errors, shown.warnings, shown.notes, shown.doubts, shown.ef_error_points, exam),
+        *(shown.errors, shown.warnings, shown.notes, shown.doubts, shown.ef_error_points, shown.trust, exam),
     )
     db.execute(
         "UPDATE exams SET applied = ?, state = ?, by = ?, updated_at = ?, ef_percent = ?, edv_ml = ?, esv_ml = ?, "
         "errors = ?, warnings = ?, notes = ?, doubts = ?, "
-        "ef_error_points = ? WHERE id = ?",
+        "ef_error_points = ?, trust = ? WHERE id = ?",
         tuple(values),
     )
 

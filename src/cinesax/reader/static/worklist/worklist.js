@@ -22,6 +22,7 @@ const STATES = {
   excluded: "excluded",
 };
 
+const DICE = "How well the network is expected to have drawn the LV cavity: its Dice with an expert's, 1 would be the same";
 const COLUMNS = [
   { key: "doubt", label: "What to doubt", value: (exam) => exam.doubt ?? 0, down: true },
   { key: "name", label: "Exam", value: (exam) => exam.name.toLowerCase() },
@@ -29,9 +30,11 @@ const COLUMNS = [
   { key: "ef", label: "EF %", value: (exam) => exam.ef_percent ?? -1, number: true },
   { key: "edv", label: "EDV ml", value: (exam) => exam.edv_ml ?? -1, number: true },
   { key: "esv", label: "ESV ml", value: (exam) => exam.esv_ml ?? -1, number: true },
+  { key: "dice", label: "Predicted Dice", title: DICE, value: (exam) => dice(exam), number: true },
   { key: "updated", label: "Changed", value: (exam) => exam.updated_at ?? "", down: true },
 ];
-const ORDER = ["name", "state", "ef", "edv", "esv", "doubt", "updated"];
+const ORDER = ["name", "state", "ef", "edv", "esv", "dice", "doubt", "updated"];
+const NO_DICE = "Nothing is predicted for contours or phases that a person has changed, or by a network without a calibration";
 
 export async function showWorklist(page) {
   const list = new Worklist(page);
@@ -96,7 +99,7 @@ class Worklist {
       this.sort = { key: column.key, down: same ? !this.sort.down : Boolean(column.down) };
       this.#show();
     };
-    const button = h("button.plain", { type: "button", text: column.label, on: { click: press } });
+    const button = h("button.plain", { type: "button", text: column.label, title: column.title, on: { click: press } });
     return h("th", { scope: "col", class: column.number ? "number" : "", data: { column: column.key } }, button);
   }
 
@@ -133,7 +136,7 @@ class Worklist {
   }
 
   #matches(exam) {
-    const text = [exam.name, STATES[exam.state], exam.error, exam.by, exam.comment, ...exam.doubts, exam.patient?.name, exam.patient?.patient_id].join(" ").toLowerCase();
+    const text = [exam.name, STATES[exam.state], exam.error, exam.by, exam.comment, ...exam.doubts, ...(exam.trust?.reasons ?? []), exam.patient?.name, exam.patient?.patient_id].join(" ").toLowerCase();
     return this.filter.split(/\s+/).every((word) => text.includes(word));
   }
 
@@ -141,7 +144,10 @@ class Worklist {
     const column = COLUMNS.find(({ key }) => key === this.sort.key);
     const compare = (a, b) => {
       const [x, y] = [column.value(a), column.value(b)];
-      if (x !== y) return (x < y ? -1 : 1) * (this.sort.down ? -1 : 1);
+      const turn = this.sort.down ? -1 : 1;
+      if (x !== y) return (x < y ? -1 : 1) * turn;
+      // Of equal doubt, the least predicted Dice comes first, as on the page of a cohort.
+      if (column.key === "doubt" && dice(a) !== dice(b)) return (dice(b) - dice(a)) * turn;
       return a.name.localeCompare(b.name, undefined, { numeric: true });
     };
     const kept = this.exams.filter((exam) => this.#matches(exam)).sort(compare);
@@ -159,6 +165,7 @@ class Worklist {
     const all = this.exams.length === 1 ? "1 exam" : `${this.exams.length} exams`;
     say(this.count, this.exams.length ? (kept.length === this.exams.length ? all : `${kept.length} of ${all}`) : "");
     this.table.hidden = !this.exams.length;
+    this.table.classList.toggle("no-dice", !this.exams.some(({ trust }) => trust));
     this.compare.hidden = !this.exams.some(({ state }) => state === "edited" || state === "approved");
     this.#tellEmpty(kept.length);
   }
@@ -192,11 +199,12 @@ class Worklist {
     const cells = [
       h("td.name", {}, name, who, exam.folder ? h("div.soft", { text: exam.folder }) : null),
       h("td", {}, this.#state(exam)),
-      h("td.number", { text: shown(exam.ef_percent, 1), data: { label: "EF %" } }),
+      h("td.number", { data: { label: "EF %" } }, shown(exam.ef_percent, 1), interval(exam)),
       h("td.number", { text: shown(exam.edv_ml), data: { label: "EDV ml" } }),
       h("td.number", { text: shown(exam.esv_ml), data: { label: "ESV ml" } }),
-      h("td.doubts", {}, this.#doubts(exam)),
-      h("td.soft", { text: when(exam.updated_at) }),
+      h("td.number.dice", { class: exam.trust ? "" : "none", text: shown(exam.trust?.dice, 2), title: exam.trust ? DICE : NO_DICE, data: { label: "Predicted Dice" } }),
+      h("td.doubts", {}, this.#doubts(exam), this.#reason(exam)),
+      h("td.soft.when", { text: when(exam.updated_at) }),
       h("td.actions-cell", {}, this.#actions(exam)),
     ];
     const row = h("tr", { data: { exam: exam.id, state: exam.state } }, cells);
@@ -229,9 +237,17 @@ class Worklist {
     if (exam.state === "failed") return h("p.bad.whole", { text: exam.error ?? "The analysis failed." });
     if (exam.state === "excluded") return h("p.whole", { text: `Excluded: ${exam.reason ?? ""}` });
     const lines = [exam.changed, exam.sent_back ? exam.comment : null, ...exam.doubts].filter(Boolean);
-    if (!lines.length) return null;
+    if (!lines.length) return [];
     const more = lines.length > 2 ? h("span.soft", { text: `and ${lines.length - 2} more`, title: lines.slice(2).join("\n") }) : null;
     return [...lines.slice(0, 2).map((line) => h("p", { text: line, title: line })), more];
+  }
+
+  /** The first reason to expect larger errors than usual: quiet, unless there is a finding about it. */
+  #reason({ state, trust }) {
+    if (!trust || state === "excluded" || !(trust.low || trust.reasons.length)) return null;
+    const said = (reasons) => ["larger errors expected", reasons].filter(Boolean).join(": ");
+    const [first] = trust.reasons;
+    return h("p.reason", { class: trust.low ? "" : "soft", text: trust.low ? said(first) : first, title: said(trust.reasons.join(" and ")) });
   }
 
   #actions(exam) {
@@ -281,6 +297,20 @@ class Worklist {
     clearTimeout(this.resting);
     this.add.close();
   }
+}
+
+/** The predicted Dice; above all others where there is none. */
+function dice(exam) {
+  return exam.trust?.dice ?? 2;
+}
+
+/** The interval in which the true EF is expected. */
+function interval({ trust }) {
+  const ends = [trust?.ef_low_percent ?? null, trust?.ef_high_percent ?? null];
+  if (ends.includes(null)) return null;
+  const percent = `${Math.round(100 * trust.level)} %`;
+  const title = `In ${percent} of such exams the true EF lies in this interval`;
+  return h("span.interval", { title }, h("span.out-of-sight", { text: `${percent} interval ` }), ends.map((end) => shown(end)).join("–"));
 }
 
 /** Today's times as times, others as dates. */
