@@ -7,7 +7,7 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 
-from cinesax.core.errors import DatasetError  # noqa: E402
+from cinesax.core.errors import DatasetError, UsageError  # noqa: E402
 from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.train.data.augment import Augmentation  # noqa: E402
 from cinesax.train.data.examples import Kind  # noqa: E402
@@ -81,6 +81,32 @@ def test_crops_round_the_heart_lie_where_the_patient_has_it(tmp_path):
     _, labels = next(iter(training_batches(data, ["A"], config, seed=3)))
     middles = np.array([middle_of(label[..., 1]) for label in labels.numpy() if label[..., 1].any()])
     assert 2.5 < middles.std() < 5.5
+
+
+@pytest.mark.parametrize("about", [None, 0.0])
+def test_images_without_augmentation_are_cropped_too(discs, about):
+    config = PipelineConfig(batch=8, crop=96, jitter_px=about, augmentation=None, phantom_share=0)
+    images, labels = next(iter(training_batches(discs, ["A"], config, seed=3)))
+    assert images.shape == (8, 96, 96, 1) and labels.shape == (8, 96, 96, 2)
+    written = [e for e in read_examples(discs, "train") if e.case == "A"]
+    corners = []
+    for image, label in zip(np.round(images[..., 0].numpy() * 65535), labels.numpy(), strict=True):
+        for example in written:
+            for row, column in np.argwhere(example.image[:161, :161] == image[0, 0]):
+                part = np.s_[row : row + 96, column : column + 96]
+                if np.array_equal(example.image[part], image):
+                    np.testing.assert_array_equal(example.label[part], label[..., 1])
+                    corners.append((int(row), int(column)))
+    assert len(corners) == 8
+    assert len(set(corners)) == (1 if about is not None else 8)
+
+
+def test_shares_that_leave_nothing_for_other_kinds_are_refused(discs):
+    config = PipelineConfig(kind_shares=(("study", 0.9),), phantom_share=0.2)
+    with pytest.raises(UsageError, match="add up to more than 1 .*study 0.9"):
+        training_batches(discs, discs.cases("train"), config, seed=1)
+    # The set has no images of other kinds: both shares are relative to each other.
+    training_batches(discs, [case for case in discs.cases("train") if case not in "CD"], config, seed=1)
 
 
 def test_validation_of_a_network_for_crops_is_cut_at_the_heart(discs):

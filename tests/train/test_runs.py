@@ -239,7 +239,7 @@ def test_config_json_says_what_it_said_before_and_newer_keys_do_no_harm(quick_ru
         (lambda record: record["config"].update(epochs="many"), r"Expected `int`, got `str` - at `\$.config.epochs`"),
         (
             lambda record: record["config"].update(epochs=0),
-            "epochs, steps, batch and validate_every must be at least 1",
+            "epochs must be at least 1, seen 0",
         ),
         (lambda record: record["config"]["model"].update(network="vnet"), "no network 'vnet'"),
         (lambda record: record["config"]["model"].update(channels=4), "settings of the network 'unet' are damaged"),
@@ -281,6 +281,7 @@ def test_settings_that_cannot_work_are_refused(discs, tmp_path):
     for wrong, message in (
         ({"epochs": 0}, "at least 1"),
         ({"seed": -1}, "seed must be"),
+        ({"average": 1.0}, "average must be from 0 to below 1, seen 1"),
         ({"patience": 0}, "patience"),
         ({"learning_rate": 0.0}, "above 0"),
     ):
@@ -288,6 +289,11 @@ def test_settings_that_cannot_work_are_refused(discs, tmp_path):
             TrainConfig(**wrong)
     with pytest.raises(UsageError, match=r"has 2 classes .* give --set model\.classes=2"):
         train(discs, tmp_path / "run", replace(QUICK, model=replace(QUICK.model, classes=4)))
+    with pytest.raises(UsageError, match="crop is 512, and the framed images of .* have 256 rows and columns"):
+        train(discs, tmp_path / "run", replace(QUICK, pipeline=replace(QUICK.pipeline, crop=512)))
+    with pytest.raises(UsageError, match="multiple of 1024, and those of .* have 256: set fewer model.channels"):
+        model = replace(QUICK.model, channels=(1, 1, 1, 1, 1))
+        train(discs, tmp_path / "run", replace(QUICK, model=model, pipeline=replace(QUICK.pipeline, crop=None)))
     with pytest.raises(UsageError, match="shared evenly by 3 devices"):
         train(discs, tmp_path / "run", QUICK, execution=Execution(devices=("CPU:0", "CPU:1", "CPU:2")))
     assert not (tmp_path / "run").exists()

@@ -47,8 +47,16 @@ def test_values_are_read_as_their_fields_are_typed():
 def test_groups_of_values_are_written_with_colons():
     shown = override(Outer(), ["inner.shares=chla:0, label-map:0.15"]).inner.shares
     assert shown == (("chla", 0.0), ("label-map", 0.15))
-    with pytest.raises(UsageError, match="expected a name:a number, with commas between; it is chla:0.2,study:0.1 now"):
+    with pytest.raises(UsageError, match="expected name:number,name:number,... or none; it is chla:0.2,study:0.1 now"):
         override(Outer(), ["inner.shares=chla,0.2,study,0.1"])
+
+
+@pytest.mark.parametrize("empty", ["none", "None", "", "()", "[]"])
+def test_groups_of_values_can_be_emptied(empty):
+    without = override(Outer(), [f"inner.shares={empty}"])
+    assert without.inner.shares == ()
+    with pytest.raises(UsageError, match="it is none now"):
+        override(without, ["inner.shares=chla"])
 
 
 def test_what_belongs_together_is_checked_together():
@@ -64,9 +72,9 @@ def test_what_belongs_together_is_checked_together():
         ("steps=1.5", "expected a whole number"),
         ("fast=maybe", "expected true or false; it is true now"),
         ("over=image", "expected batch or slice"),
-        ("inner.channels=a,b", "expected a whole number, with commas between; it is 8,16 now"),
-        ("inner.channels=", "with commas between"),
-        ("inner.window=1,2,3", "2 times a number"),
+        ("inner.channels=a,b", "expected whole numbers, separated by commas; it is 8,16 now"),
+        ("inner.channels=", "separated by commas"),
+        ("inner.window=1,2,3", "expected 2 numbers, separated by commas"),
         ("inner.rate=nan", "expected a number or none"),
         ("inner.chanels=4", "no such setting; did you mean inner.channels"),
         ("channels=4", "did you mean inner.channels or maybe.channels"),

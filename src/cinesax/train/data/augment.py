@@ -10,10 +10,31 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from cinesax.core.errors import UsageError
 from cinesax.train.data.anatomy import ANGLES
+from cinesax.train.limits import SHARE, Limit, check_limits
 
 # A wall keeps at least half of its thickness.
 _THINNEST = 0.5
+# Beyond these limits, images are no longer images of a heart, or their pixels no longer numbers.
+_LIMITS = {
+    "rotation_degrees": Limit(0, 180),
+    "log_scale": Limit(0, 2),
+    "shear": Limit(0, 1),
+    "warp_px": Limit(0, 50),
+    "gamma": Limit(0, 3),
+    "gain": Limit(0, 1),
+    "bias_field": Limit(0, 3),
+    "noise": Limit(0, 1),
+    "blur_chance": SHARE,
+    "flip_chance": SHARE,
+    "turn_chance": SHARE,
+    "reshape_chance": SHARE,
+    "reshape_range": Limit(0, 5, above=True),
+    "saturate_chance": SHARE,
+    "squeeze_chance": SHARE,
+    "squeeze_range": Limit(0, 1.5, above=True),
+}
 # In framed pixels (20 mm): how far beyond the RV its surroundings are stretched if the RV gets smaller.
 _AROUND_PX = 14.0
 
@@ -57,6 +78,13 @@ class Augmentation:
     saturate_chance: float = 0.0
     squeeze_chance: float = 0.0
     squeeze_range: tuple[float, float] = (0.4, 1.1)
+
+    def __post_init__(self) -> None:
+        check_limits(self, _LIMITS)
+        for name in ("reshape_range", "squeeze_range"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise UsageError(f"{name} must be the smallest and the largest factor, seen {low:g},{high:g}")
 
 
 def _seeds(seed: tf.Tensor, count: int) -> list[tf.Tensor]:

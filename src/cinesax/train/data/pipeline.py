@@ -7,12 +7,13 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from cinesax.core.errors import DatasetError
+from cinesax.core.errors import DatasetError, UsageError
 from cinesax.network.framing import crop_corner
 from cinesax.train.data.anatomy import Place, neighbours, rays
 from cinesax.train.data.augment import Augmentation, augment
 from cinesax.train.data.examples import Kind
 from cinesax.train.data.records import Dataset, parse, possible_classes
+from cinesax.train.limits import SHARE, Limit, check_limits
 
 CAVITY, WALL, RIGHT = "lv_cavity", "myocardium", "rv"
 
@@ -20,6 +21,15 @@ CAVITY, WALL, RIGHT = "lv_cavity", "myocardium", "rv"
 # start of every training.
 _as_written = tf.autograph.experimental.do_not_convert
 _UNKNOWN = 255
+_LIMITS = {
+    "batch": Limit(1),
+    "crop": Limit(1),
+    "jitter_px": Limit(0, 128),
+    "phantom_share": SHARE,
+    "systole_weight": Limit(0, above=True),
+    "lose_neighbour": SHARE,
+    "swap_neighbours": SHARE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,24 @@ class PipelineConfig:
     lose_neighbour: float = 0.25
     swap_neighbours: float = 0.15
     augmentation: Augmentation | None = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        check_limits(self, _LIMITS)
+        if self.jitter_px is not None and self.crop is None:
+            raise UsageError(
+                f"jitter_px={self.jitter_px:g} moves a crop, and crop is none: set a crop, or jitter_px=none"
+            )
+        own = [str(kind) for kind in Kind if kind is not Kind.PHANTOM]
+        kinds = [kind for kind, _ in self.kind_shares]
+        for kind, share in self.kind_shares:
+            if kind == Kind.PHANTOM:
+                raise UsageError("kind_shares cannot hold phantom: phantom_share sets the share of phantoms")
+            if kind not in own:
+                raise UsageError(f"kind_shares: there is no kind {kind!r} of source; there are {', '.join(own)}")
+            if kinds.count(kind) > 1:
+                raise UsageError(f"kind_shares names {kind} twice; give one share for each kind")
+            if not SHARE.holds(share):
+                raise UsageError(f"kind_shares: the share of {kind} must be {SHARE}, seen {share:g}")
 
     @property
     def at_the_heart(self) -> bool:
@@ -206,8 +234,10 @@ def training_batches(
             image = memory.image(index, _chosen_neighbours(memory.neighbours[index], small, config))
         else:
             image = memory.image(index, None)
+        about = None if place is None else (place[index], float(config.jitter_px or 0))
+        if config.augmentation is None and config.crop is not None:
+            image, label = _cut(image, label, small, crop=config.crop, about=about)
         if config.augmentation is not None:
-            about = None if place is None else (place[index], float(config.jitter_px or 0))
             # Unknown pixels are transformed with the rest, as an extra class after those of the set.
             parts = tf.one_hot(tf.where(label == _UNKNOWN, tf.cast(classes, tf.uint8), label), classes + 1)
             crop = config.crop or size
@@ -222,6 +252,22 @@ def training_batches(
     return batches.prefetch(4)
 
 
+def _cut(
+    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, *, crop: int, about: tuple[tf.Tensor, float] | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A crop of unchanged pixels; `about` is that of `draw_geometry`, but the crop stays inside the framed square."""
+    last = image.shape[0] - crop
+    if about is None:
+        corner = tf.random.stateless_uniform([2], seed, 0, last + 1, dtype=tf.int32)
+    else:
+        middle = about[0] + tf.random.stateless_normal([2], seed) * about[1]
+        corner = tf.clip_by_value(tf.cast(tf.round(middle), tf.int32) - crop // 2, 0, last)
+    row, column = tf.unstack(corner)
+    return tf.slice(image, [row, column, 0], [crop, crop, image.shape[-1]]), tf.slice(
+        label, [row, column], [crop, crop]
+    )
+
+
 def _parts(dataset: Dataset, cases: Sequence[str], config: PipelineConfig) -> list[tuple[list[str], float]]:
     """Groups of patients to draw from, with each group's share of the images."""
     shares = dict(config.kind_shares) | {str(Kind.PHANTOM): config.phantom_share}
@@ -233,6 +279,12 @@ def _parts(dataset: Dataset, cases: Sequence[str], config: PipelineConfig) -> li
     if not groups:
         raise DatasetError("there are no cases to train on")
     fixed = {kind: shares[kind] for kind in groups if kind}
+    if "" in groups and sum(fixed.values()) > 1 + 1e-6:
+        listed = ", ".join(f"{kind} {share:g}" for kind, share in fixed.items())
+        raise UsageError(
+            f"the shares of kinds of source add up to more than 1 ({listed}), which leaves no image of the others: set "
+            "smaller ones in pipeline.kind_shares and pipeline.phantom_share"
+        )
     weights = {"": max(0.0, 1 - sum(fixed.values()))} | fixed
     together = sum(weights[kind] for kind in groups)
     if together <= 0:

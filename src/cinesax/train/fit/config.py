@@ -3,11 +3,27 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from cinesax.core.errors import InputError, UsageError
+from cinesax.core.errors import InputError, UsageError, counted
 from cinesax.files.typed_json import Json, JsonObject, plain, typed
 from cinesax.train.data.pipeline import PipelineConfig
+from cinesax.train.limits import SHARE, Limit, check_limits
 from cinesax.train.nets import NetworkConfig, UNetConfig, from_dict, to_dict
 from cinesax.train.nets.losses import DiceOver
+
+_LIMITS = {
+    "epochs": Limit(1),
+    "steps": Limit(1),
+    "learning_rate": Limit(0, above=True),
+    "warmup_steps": Limit(0),
+    "weight_decay": Limit(0),
+    "average": Limit(0, 1, below=True),
+    "keep_start": Limit(0, 1, below=True),
+    "clip_norm": Limit(0, above=True),
+    "false_positives": SHARE,
+    "validate_every": Limit(1),
+    "patience": Limit(1),
+    "seed": Limit(0, 2**31 - 1),
+}
 
 
 class Precision(StrEnum):
@@ -72,25 +88,22 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.steps, self.pipeline.batch, self.validate_every) < 1:
-            raise UsageError("epochs, steps, batch and validate_every must be at least 1")
-        if self.patience is not None and self.patience < 1:
-            raise UsageError(f"patience must be at least 1 validation, or none, seen {self.patience}")
-        if not 0 <= self.seed < 2**31:
-            raise UsageError(f"the seed must be from 0 to 2147483647, seen {self.seed}")
-        if not (self.learning_rate > 0 and self.clip_norm > 0 and self.weight_decay >= 0 and 0 <= self.average < 1):
-            raise UsageError(
-                "learning_rate and clip_norm must be above 0, weight_decay at least 0, average from 0 to below 1"
-            )
-        if not 0 <= self.keep_start < 1:
-            raise UsageError(f"keep_start must be from 0 to below 1, seen {self.keep_start:g}")
-        if len(self.false_positives) != 2 or not all(0 <= share <= 1 for share in self.false_positives):
-            raise UsageError(f"false_positives must be two numbers from 0 to 1, seen {self.false_positives}")
+        check_limits(self, _LIMITS)
+        if len(self.false_positives) != 2:
+            raise UsageError(f"false_positives must be two numbers, seen {len(self.false_positives)}")
         if self.precision is Precision.ONEDNN_BFLOAT16 and self.xla:
             raise UsageError("precision onednn_bfloat16 needs xla=false: XLA chooses its operations itself")
         crop = self.pipeline.crop
         if crop is not None and (crop < 1 or crop % self.model.factor):
             raise UsageError(f"crop must be a multiple of {self.model.factor} for this network, seen {crop}")
+        takes, given = getattr(self.model, "inputs", 1), 3 if self.pipeline.context else 1
+        if takes != given:
+            other = f"set model.inputs={given}" if hasattr(self.model, "inputs") else "use the preset refiner"
+            now, then = (str(flag).lower() for flag in (self.pipeline.context, takes > 1))
+            raise UsageError(
+                f"pipeline.context={now} makes images of {counted(given, 'channel')}, and this network takes {takes}: "
+                f"set pipeline.context={then}, or {other}"
+            )
 
     def to_dict(self) -> dict[str, Json]:
         """Plain values for JSON."""

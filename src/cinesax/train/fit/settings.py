@@ -12,7 +12,8 @@ from cinesax.core.errors import UsageError
 Config = TypeVar("Config")
 
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-_NUMBERS = {int: "a whole number", float: "a number", str: "a name"}
+_ONE = {int: "a whole number", float: "a number", str: "a name"}
+_SEVERAL = {int: "whole numbers", float: "numbers", str: "names"}
 
 
 def override(config: Config, settings: Sequence[str]) -> Config:
@@ -57,6 +58,8 @@ def _plant(tree: dict[str, Any], path: Sequence[str], text: str) -> None:
         tree = below
     if isinstance(tree.get(leaf), dict):
         raise UsageError(f"--set {'.'.join(path)}: parts of it are already set")
+    if leaf in tree:
+        raise UsageError(f"--set {'.'.join(path)} is given twice, as {tree[leaf]} and as {text}: give it once")
     tree[leaf] = text
 
 
@@ -120,6 +123,8 @@ def _value(text: str, kind: Any) -> Any:
 def _values(text: str, kinds: tuple[Any, ...], separator: str = ",") -> tuple[Any, ...]:
     parts = [part.strip() for part in text.strip("()[]").split(separator) if part.strip()]
     if kinds[-1] is Ellipsis:
+        if get_origin(kinds[0]) is tuple and text.strip("()[]").lower() in ("", "none"):
+            return ()
         if not parts:
             raise ValueError(text)
         if get_origin(kinds[0]) is tuple:
@@ -134,18 +139,21 @@ def _expected(kind: Any) -> str:
     if get_origin(kind) is tuple:
         part, *others = get_args(kind)
         if get_origin(part) is tuple:
-            return f"{':'.join(map(_expected, get_args(part)))}, with commas between"
-        count = "" if others == [Ellipsis] else f"{1 + len(others)} times "
-        return f"{count}{_expected(part)}, with commas between"
+            group = ":".join(_ONE[one].split()[-1] for one in get_args(part))
+            return f"{group},{group},... or none"
+        count = "" if others == [Ellipsis] else f"{1 + len(others)} "
+        return f"{count}{_SEVERAL[part]}, separated by commas"
     if kind is bool:
         return "true or false"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return " or ".join(str(member.value) for member in kind)
-    return _NUMBERS.get(kind, str(getattr(kind, "__name__", kind)))
+    return _ONE.get(kind, str(getattr(kind, "__name__", kind)))
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, tuple) and value and isinstance(value[0], tuple):
+    if value == ():
+        return "none"
+    if isinstance(value, tuple) and isinstance(value[0], tuple):
         return ",".join(":".join(map(_shown, group)) for group in value)
     if isinstance(value, tuple):
         return ",".join(map(_shown, value))

@@ -149,6 +149,14 @@ def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execut
             f"{dataset.folder} has {len(classes)} classes ({', '.join(classes)}), and the network "
             f"{config.model.classes}: give --set model.classes={len(classes)}"
         )
+    size, crop, factor = dataset.framing.size, config.pipeline.crop, config.model.factor
+    if crop is not None and crop > size:
+        raise UsageError(f"crop is {crop}, and the framed images of {dataset.folder} have {size} rows and columns")
+    if not config.pipeline.at_the_heart and size % factor:
+        raise UsageError(
+            f"this network needs images whose rows and columns are a multiple of {factor}, and those of "
+            f"{dataset.folder} have {size}: set fewer model.channels"
+        )
     if config.patience is not None and not held:
         raise UsageError("patience needs held-out cases: name a fold, or set patience=none")
     together = len(execution.devices or ())

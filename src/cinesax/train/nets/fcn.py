@@ -5,6 +5,16 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from cinesax.train.limits import Limit, check_limits
+
+_LIMITS = {
+    "channels": Limit(1),
+    "kernel": Limit(1),
+    "bottom": Limit(1),
+    "classes": Limit(2),
+    "dropout": Limit(0, 1, below=True),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class FCNConfig:
@@ -26,6 +36,9 @@ class FCNConfig:
     bottom: tuple[int, ...] = (300, 300)
     classes: int = 2
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_limits(self, _LIMITS)
 
     @property
     def factor(self) -> int:

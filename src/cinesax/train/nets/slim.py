@@ -5,7 +5,17 @@ from dataclasses import dataclass
 import keras
 from keras import layers, ops
 
+from cinesax.core.errors import UsageError
+from cinesax.train.limits import Limit, check_limits
+
 _EPSILON = 1e-6
+_LIMITS = {
+    "channels": Limit(1),
+    "stem": Limit(1),
+    "shrink": Limit(1),
+    "classes": Limit(2),
+    "dropout": Limit(0, 1, below=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,11 @@ class SlimConfig:
     shrink: int = 1
     classes: int = 4
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_limits(self, _LIMITS)
+        if self.inputs not in (1, 3):
+            raise UsageError(f"inputs must be 1 (the slice) or 3 (with its two neighbours), seen {self.inputs}")
 
     @property
     def factor(self) -> int:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from cinesax.train.limits import Limit, check_limits
+
+_LIMITS = {"channels": Limit(1), "stem": Limit(1), "classes": Limit(2), "dropout": Limit(0, 1, below=True)}
+
 
 @dataclass(frozen=True, slots=True)
 class UNetConfig:
@@ -21,6 +25,9 @@ class UNetConfig:
     stem: int | None = 16
     classes: int = 2
     dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_limits(self, _LIMITS)
 
     @property
     def factor(self) -> int:
