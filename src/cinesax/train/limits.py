@@ -1,7 +1,7 @@
 """Limits of settings: each setting of a config must lie in its range, or one line says so."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from cinesax.core.errors import UsageError
@@ -56,10 +56,13 @@ def check_limits(config: object, limits: Mapping[str, Limit]) -> None:
     """
     for name, limit in limits.items():
         value = getattr(config, name)
-        listed = list(value) if isinstance(value, Iterable) else [value]
+        listed = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        strange = [one for one in listed if one is not None and not isinstance(one, int | float)]
+        if strange:
+            raise UsageError(f"{name} must be a number, seen {strange[0]!r}")
         if not listed:
             raise UsageError(f"{name} is empty; give at least one value")
         if not all(one is None or limit.holds(one) for one in listed):
-            each = "each value of " if isinstance(value, Iterable) else ""
+            each = "each value of " if isinstance(value, Sequence) else ""
             seen = ",".join(_text(one) for one in listed)
             raise UsageError(f"{each}{name} must be {limit}, seen {seen}")

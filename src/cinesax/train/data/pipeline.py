@@ -1,6 +1,6 @@
 """tf.data: from the records of a prepared set to batches for training and for validation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -71,6 +71,8 @@ class PipelineConfig:
             raise UsageError(
                 f"jitter_px={self.jitter_px:g} moves a crop, and crop is none: set a crop, or jitter_px=none"
             )
+        if isinstance(self.kind_shares, Mapping) or any(len(pair) != 2 for pair in self.kind_shares):
+            raise UsageError(f"kind_shares must hold pairs such as ('chla', 0.2), seen {self.kind_shares}")
         own = [str(kind) for kind in Kind if kind is not Kind.PHANTOM]
         kinds = [kind for kind, _ in self.kind_shares]
         for kind, share in self.kind_shares:

@@ -88,6 +88,10 @@ class TrainConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        if not isinstance(self.model, NetworkConfig):
+            raise UsageError(f"model must be the config of a network, seen {type(self.model).__name__}")
+        if not isinstance(self.pipeline, PipelineConfig):
+            raise UsageError(f"pipeline must be a PipelineConfig, seen {type(self.pipeline).__name__}")
         check_limits(self, _LIMITS)
         if len(self.false_positives) != 2:
             raise UsageError(f"false_positives must be two numbers, seen {len(self.false_positives)}")

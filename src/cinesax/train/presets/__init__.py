@@ -2,7 +2,10 @@
 
 import importlib
 import importlib.util
+import inspect
+import traceback
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cinesax.core.errors import InputError, UsageError
@@ -20,33 +23,54 @@ def load(which: str) -> "TrainConfig":
         which: one of `NAMES`, or the path of a Python file of your own with a function `config() -> TrainConfig`.
 
     Raises:
-        UsageError: there is no such preset.
-        InputError: the file cannot be read, or does not return a TrainConfig.
+        UsageError: there is no such preset, or a setting is out of its range.
+        InputError: the file cannot be read, raises an exception, or does not return a TrainConfig.
     """
-    from cinesax.train.fit.config import TrainConfig
-
     if which in NAMES:
-        config = importlib.import_module(f"cinesax.train.presets.{which}").config()
+        config: TrainConfig = importlib.import_module(f"cinesax.train.presets.{which}").config()
     elif which.endswith(".py"):
         config = _own(Path(which))
     else:
         raise UsageError(f"there is no preset {which!r}: use {', '.join(NAMES)}, or the path of a Python file (.py)")
-    if not isinstance(config, TrainConfig):
-        raise InputError(f"{which}: config() must return a TrainConfig, it returned a {type(config).__name__}")
     return config
 
 
-def _own(path: Path) -> object:
+def _own(path: Path) -> "TrainConfig":
     if not path.is_file():
         raise InputError(f"{path} does not exist: name a Python file with a function config() -> TrainConfig")
     spec = importlib.util.spec_from_file_location("cinesax_own_preset", path)
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    config: object = None
     try:
         spec.loader.exec_module(module)
-        return module.config()
-    except UsageError:
-        raise
-    except Exception as error:  # noqa: BLE001 - the user's own code: any exception in it is reported in one line
-        raise InputError(f"{path}: {type(error).__name__}: {error}") from None
+        if inspect.isroutine(made := getattr(module, "config", None)):
+            config = made()
+    except UsageError as error:
+        raise UsageError(f"{_place(path, error)}: {error}") from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code: any exception is one line
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise InputError(f"{_place(path, error)}: {type(error).__name__}: {message}") from None
+    return _checked(path, module, config)
+
+
+def _checked(path: Path, module: ModuleType, config: object) -> "TrainConfig":
+    """The settings, with values of the types of their fields: a list becomes a tuple, a word a member of its enum."""
+    from cinesax.train.fit.config import TrainConfig
+
+    if not inspect.isroutine(getattr(module, "config", None)):
+        raise InputError(f"{path} has no function config() -> TrainConfig")
+    if not isinstance(config, TrainConfig):
+        raise InputError(f"{path}: config() must return a TrainConfig, seen {type(config).__name__}")
+    try:
+        return TrainConfig.from_dict(config.to_dict())
+    except (InputError, UsageError) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def _place(path: Path, error: BaseException) -> str:
+    """The file and, if known, the line of it in which an exception was raised."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    line = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+    return str(path) if line is None else f"{path}, line {line}"
