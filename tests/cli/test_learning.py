@@ -68,7 +68,7 @@ def one_line(capsys) -> str:
     ("arguments", "code", "words"),
     [
         (["prepare", "-o", "OUT"], 2, "nothing to prepare"),
-        (["prepare", "absent", "-o", "OUT"], 3, "no such folder"),
+        (["prepare", "absent", "-o", "OUT"], 3, "absent does not exist"),
         (["train", "absent", "-o", "OUT"], 3, "not a prepared set"),
         (["export", "absent", "-o", "OUT"], 3, "not a run folder"),
         (["evaluate", "--data", "absent"], 3, "not a folder"),

@@ -154,3 +154,35 @@ def test_a_patient_left_out_is_listed_and_an_unknown_one_is_an_error(tmp_path, c
     assert main(["prepare", source, "-o", str(tmp_path / "none"), "--without", "B", "Z"]) != 0
     assert "no source has a case 'Z'" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--classes", ""], 2, "--classes names no class, seen ''; give some of lv_cavity"),
+        (["--classes", "lv"], 2, "--classes: no class lv: expected some of lv_cavity"),
+        (["--labels", "lv=3"], 2, "--labels is for label files of DICOM studies, and no SOURCE is a folder of studies"),
+        (["--exams", "."], 2, "--exams is for results that a person approved, and no SOURCE has such results"),
+        (["--exams", "nowhere"], 3, "nowhere does not exist"),
+        (["--contours", "nowhere"], 3, "nowhere does not exist"),
+        (["--frames-each", "9"], 2, "--frames-each is for phantoms: add --phantoms N"),
+        (["--folds", "1"], 2, "--folds must be at least 2, seen 1"),
+        (["--phantoms", "-1"], 2, "--phantoms must be at least 0, seen -1"),
+        (["--validation", __file__], 3, "test_prepare.py is a file: name its folder"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_an_error(tmp_path, capsys, options, code, message):
+    source = _pairs(tmp_path / "pairs", {"A": 1}, each=1)
+    assert main(["prepare", str(source), "-o", str(tmp_path / "set"), *options]) == code
+    assert message in capsys.readouterr().err and not (tmp_path / "set").exists()
+
+
+def test_a_class_without_labels_is_a_warning(tmp_path, capsys):
+    source = _pairs(tmp_path / "pairs", {"A": 1}, each=1)
+    out = tmp_path / "set"
+    assert main(["prepare", str(source), "-o", str(out), "--classes", "lv_cavity,rv"]) == 0
+    seen = capsys.readouterr().out
+    assert "warning: no image has labels of rv, so a network cannot learn it" in seen and "of lv_cavity" not in seen
+    assert "of 1 patient;" in seen
+    assert main(["dataset", "list", str(out), "--split", "test"]) == 3
+    assert "has no split 'test'; it has train" in capsys.readouterr().err

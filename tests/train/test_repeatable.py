@@ -139,3 +139,6 @@ def test_cross_validation_goes_on_fold_by_fold_and_ends_in_one_table(discs, tmp_
     # The network of a fold is what the summary speaks of.
     row = (tmp_path / "cv" / "fold-1" / "history.csv").read_text().splitlines()[-1]
     assert str(values[1]) in row
+    more = replace(config, epochs=3, learning_rate=0.02)
+    cross_validate(discs, tmp_path / "cv", more, folds=2, resume=True, extension_rate=0.02, execution=EAGER)
+    assert [open_run(tmp_path / "cv" / f"fold-{k}").stages[-1].learning_rate for k in (0, 1)] == [0.02, 0.02]

@@ -75,7 +75,9 @@ def test_a_run_by_slices_says_what_it_held_out_and_goes_on_with_the_same(discs, 
     ):
         with pytest.raises(UsageError, match=words):
             train(discs, begun.folder, replace(QUICK, epochs=2), split=wrong, resume=True)
-    with pytest.raises(UsageError, match="another fold"):
+    with pytest.raises(
+        UsageError, match="another fold: it was none, and is 0 now; resume with the same data and options"
+    ):
         train(discs, begun.folder, replace(QUICK, epochs=2), fold=0, resume=True)
     extended = train(discs, begun.folder, replace(QUICK, epochs=2), split=split, resume=True, execution=EAGER)
     assert extended.state.epochs == 2 and extended.held_out_names == list(split.held_out)

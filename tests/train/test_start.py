@@ -74,7 +74,14 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
         (["--preset", "absent.py"], 3, "does not exist"),
         (["--fold", "0", "--folds", "2"], 2, "give only one of them"),
         (["--folds", "5"], 2, "is divided into 2 folds: give --folds 2, or prepare it with --folds 5"),
-        (["--from", "absent"], 3, "not a run folder"),
+        (
+            ["--from", "absent"],
+            3,
+            "absent does not exist: name the folder of a finished run or of a bundle, or one of default",
+        ),
+        (["--devices", "GPU:9"], 2, "TensorFlow sees no device GPU:9; it sees CPU:0"),
+        (["--devices", ""], 2, "TensorFlow sees no device ''; it sees CPU:0"),
+        (["--devices", "CPU:0, CPU:0"], 2, "the device CPU:0 is named twice"),
         (["--set", "patience=2"], 2, "needs held-out cases"),
     ],
 )

@@ -24,15 +24,17 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from cinesax.core.errors import UsageError
+from cinesax.core.errors import DatasetError, UsageError, counted
 from cinesax.core.selection import AS_IT_SAYS, LabelReading
 from cinesax.network.framing import Framing
 
 if TYPE_CHECKING:
-    from cinesax.train.data.manifest import Unused
+    from cinesax.train.data.manifest import Classes, Unused
     from cinesax.train.data.prepare import Prepared
-    from cinesax.train.data.sources import Listing
+    from cinesax.train.data.sources import Listing, Source
     from cinesax.train.data.studies import Leftover
+
+_FRAMES_EACH = 8
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="*", type=Path, metavar="SOURCE", help="sources of the training images")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the set's folder, which must not exist yet")
     parser.add_argument(
-        "--validation", type=Path, nargs="*", default=[], metavar="SOURCE", help="sources of the validation images"
+        "--validation", type=Path, nargs="+", default=[], metavar="SOURCE", help="sources of the validation images"
     )
     parser.add_argument("--contours", type=Path, metavar="FOLDER", help="labels for the DICOM studies, by patient")
     parser.add_argument("--exams", type=Path, metavar="FOLDER", help="the exams of approved results, at any depth")
@@ -56,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the classes of the labels, separated by commas: lv_cavity (default), myocardium, rv",
     )
     parser.add_argument("--phantoms", type=int, default=0, metavar="N", help="add N synthetic hearts to training")
-    parser.add_argument("--frames-each", type=int, default=8, metavar="N", help="frames for each phantom (default 8)")
+    parser.add_argument("--frames-each", type=int, metavar="N", help="frames for each phantom (default 8)")
     parser.add_argument("--folds", type=int, default=3, help="number of folds of patients (default 3)")
     parser.add_argument("--seed", type=int, default=0, help="seed of folds and phantoms (default 0)")
     parser.add_argument(
@@ -84,14 +86,16 @@ def run(args: argparse.Namespace) -> None:
     _check(args)
     require()
     from cinesax.train.data import sources
-    from cinesax.train.data.manifest import parse_classes
     from cinesax.train.data.prepare import default_workers, prepare
 
+    classes = _classes(args.classes)
     reading = _reading(args.labels)
     train = sources.find_sources(args.sources, args.contours, reading, exams=args.exams)
     validation = sources.find_sources(args.validation, args.contours, reading, exams=args.exams)
     seeds = range(args.seed * 1_000_000, args.seed * 1_000_000 + args.phantoms)
-    splits = {"train": [*train.sources, *sources.phantom_sources(seeds, args.frames_each)]}
+    frames_each = _FRAMES_EACH if args.frames_each is None else args.frames_each
+    splits = {"train": [*train.sources, *sources.phantom_sources(seeds, frames_each)]}
+    _check_needed(args, [*train.sources, *validation.sources])
     if args.validation:
         splits["validation"] = validation.sources
     with _progress() as progress:
@@ -99,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
             splits,
             args.out,
             framing=Framing(),
-            classes=parse_classes(args.classes.replace(",", " ").split()),
+            classes=classes,
             folds=args.folds,
             seed=args.seed,
             workers=args.jobs or default_workers(),
@@ -114,12 +118,38 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     if not args.sources and not args.phantoms:
         raise UsageError("nothing to prepare: name a SOURCE or --phantoms N")
-    if args.folds < 2 or args.phantoms < 0 or args.frames_each < 1:
-        raise UsageError("--folds must be at least 2, --phantoms at least 0, --frames-each at least 1")
+    lowest = {"--folds": (args.folds, 2), "--phantoms": (args.phantoms, 0), "--frames-each": (args.frames_each, 1)}
+    for option, (value, low) in lowest.items():
+        if value is not None and value < low:
+            raise UsageError(f"{option} must be at least {low}, seen {value}")
+    if args.frames_each is not None and not args.phantoms:
+        raise UsageError("--frames-each is for phantoms: add --phantoms N")
     if not 0 <= args.seed < 2**31:
         raise UsageError(f"--seed must be from 0 to 2147483647, seen {args.seed}")
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs must be at least 1, seen {args.jobs}")
+
+
+def _classes(text: str) -> "Classes":
+    from cinesax.train.data.manifest import parse_classes
+
+    try:
+        classes = parse_classes(text.replace(",", " ").split())
+    except DatasetError as error:
+        raise UsageError(f"--classes: {error}") from None
+    if not classes:
+        raise UsageError(f"--classes names no class, seen {text!r}; give some of lv_cavity, myocardium, rv")
+    return classes
+
+
+def _check_needed(args: argparse.Namespace, found: "list[Source]") -> None:
+    """An option for a kind of source that is not there would do nothing."""
+    from cinesax.train.data.sources import ApprovedSource, StudySource
+
+    if args.labels is not None and not any(isinstance(source, StudySource) for source in found):
+        raise UsageError("--labels is for label files of DICOM studies, and no SOURCE is a folder of studies")
+    if args.exams is not None and not any(isinstance(source, ApprovedSource) for source in found):
+        raise UsageError("--exams is for results that a person approved, and no SOURCE has such results")
 
 
 def _all_unused(
@@ -160,6 +190,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 def _summary(done: "Prepared", console: Console) -> None:
     from cinesax.train.data.manifest import by_reason
+    from cinesax.train.data.records import rows
 
     manifest = done.dataset.manifest
 
@@ -171,10 +202,15 @@ def _summary(done: "Prepared", console: Console) -> None:
         phantoms = sum(fact.kind == "phantom" for fact in facts)
         empty, partial = sum(fact.n_empty for fact in facts), sum(fact.n_partial for fact in facts)
         say(
-            f"{split}: {manifest.counts[split]} images ({empty} without LV) of {len(cases) - phantoms} patients"
-            + (f" and {phantoms} phantoms" if phantoms else "")
+            f"{split}: {manifest.counts[split]} images ({empty} without LV) of "
+            + counted(len(cases) - phantoms, "patient")
+            + (f" and {counted(phantoms, 'phantom')}" if phantoms else "")
             + (f"; {partial} labelled in part" if partial else "")
         )
+    labelled = frozenset().union(*(row.known for row in rows(done.dataset)))
+    for structure in done.dataset.classes:
+        if structure not in labelled:
+            say(f"warning: no image has labels of {structure.facts.class_name}, so a network cannot learn it")
     if done.unused:
         say(f"{len(done.unused)} files were not used (unused.csv lists them):")
         for reason, count in by_reason(done.unused).items():

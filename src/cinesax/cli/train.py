@@ -97,14 +97,19 @@ def run(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     logs = args.out if args.folds is not None else args.out / "tensorboard"
     console.print(f"curves: tensorboard --logdir {shlex.quote(str(logs))}", highlight=False, soft_wrap=True)
-    common = {"start_from": args.start, "resume": args.resume, "execution": _execution(args), "console": console}
+    common: dict[str, Any] = {
+        "start_from": args.start,
+        "resume": args.resume,
+        "extension_rate": config.learning_rate if args.resume and _asks_for_rate(args) else None,
+        "execution": _execution(args),
+        "console": console,
+    }
     if args.folds is not None:
         summary = cross_validate(dataset, args.out, config, folds=args.folds, **common)
         sys.stdout.write(table(summary))
         return
-    rate = config.learning_rate if args.resume and _asks_for_rate(args) else None
     split = None if args.split is None else split_examples(dataset, args.split, seed=args.split_seed or 0)
-    done = train(dataset, args.out, config, fold=args.fold, split=split, extension_rate=rate, **common)
+    done = train(dataset, args.out, config, fold=args.fold, split=split, **common)
     console.print(
         f"finished: {done.folder}; next: cinesax export {shlex.quote(str(done.folder))} -o BUNDLE",
         highlight=False,
@@ -156,6 +161,6 @@ def _execution(args: argparse.Namespace) -> Any:
         threads=args.threads,
         deterministic=args.deterministic,
         eager=args.eager,
-        devices=tuple(args.devices.split(",")) if args.devices else None,
+        devices=None if args.devices is None else tuple(name.strip() for name in args.devices.split(",")),
         command=shlex.join(["cinesax", *sys.argv[1:]]),
     )

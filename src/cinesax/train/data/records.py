@@ -185,7 +185,9 @@ class Dataset:
         """Cases of a split; with `fold`, those outside of the fold, or (`held_out`) those in it."""
         members = self.manifest.splits.get(split)
         if members is None:
-            raise DatasetError(f"{self.folder} has no split {split!r}; it has {sorted(self.manifest.splits)}")
+            raise DatasetError(
+                f"{self.folder} has no split {split!r}; it has {', '.join(sorted(self.manifest.splits))}"
+            )
         if fold is None:
             return list(members)
         if not 0 <= fold < self.manifest.folds:

@@ -166,9 +166,9 @@ def find_sources(
         InputError: a folder does not exist, or pairs are not valid.
         UsageError: a folder has no files.
     """
-    missing = [str(folder) for folder in (*folders, *([labels] if labels else [])) if not folder.is_dir()]
-    if missing:
-        raise InputError(f"no such folder: {', '.join(missing)}")
+    for folder in (*folders, *(one for one in (labels, exams) if one is not None)):
+        if not folder.is_dir():
+            raise InputError(f"{folder} {'is a file: name its folder' if folder.exists() else 'does not exist'}")
     listing = Listing()
     for folder in folders:
         files = [file.path for file in list_files(folder)]

@@ -1,7 +1,7 @@
 """How a training runs, whatever it learns: devices, XLA, and the same result to the last bit."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -80,17 +80,31 @@ def set_execution(model: keras.Model, config: TrainConfig, execution: Execution,
 _NO_GPU = ". For a GPU, install the package tensorflow[and-cuda] instead of tensorflow-cpu (docs/training.md)"
 
 
-def device_scope(execution: Execution) -> Any:
-    """The context in which a network is made and trained on the chosen devices.
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(name or "''" for name in names)
+
+
+def check_devices(execution: Execution) -> tuple[str, ...]:
+    """The devices to train on; none: the processor.
 
     Raises:
-        UsageError: TensorFlow sees no such device.
+        UsageError: TensorFlow sees no such device, or one is named twice.
     """
-    devices = execution.devices or tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU"))))
+    named = execution.devices
+    devices = tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU")))) if named is None else named
     known = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
     unknown = [name for name in devices if name not in known]
     if unknown:
-        raise UsageError(f"TensorFlow sees no device {', '.join(unknown)}; it sees {', '.join(known)}{_NO_GPU}")
+        raise UsageError(f"TensorFlow sees no device {_listed(unknown)}; it sees {_listed(known)}{_NO_GPU}")
+    twice = [name for name in devices if devices.count(name) > 1]
+    if twice:
+        raise UsageError(f"the device {twice[0]} is named twice; name each once")
+    return devices
+
+
+def device_scope(execution: Execution) -> Any:
+    """The context in which a network is made and trained on the chosen devices; see `check_devices`."""
+    devices = check_devices(execution)
     if not devices:
         return nullcontext()
     if len(devices) == 1:

@@ -63,6 +63,7 @@ def cross_validate(
     folds: int,
     start_from: Path | None = None,
     resume: bool = False,
+    extension_rate: float | None = None,
     execution: Execution | None = None,
     console: Console | None = None,
 ) -> Summary:
@@ -75,6 +76,7 @@ def cross_validate(
         folds: number of folds; the set must have the same number, so that `cinesax evaluate --fold` means the same.
         start_from: see `train`.
         resume: keep finished folds, continue an interrupted one, and start the others.
+        extension_rate: see `train`.
         execution: see `train`.
         console: where to print progress.
 
@@ -106,6 +108,7 @@ def cross_validate(
                 fold=fold,
                 start_from=start_from,
                 resume=resume,
+                extension_rate=extension_rate,
                 execution=execution,
                 console=console,
             )

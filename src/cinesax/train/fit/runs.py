@@ -246,18 +246,36 @@ def go_on(folder: Path, record: RunRecord, extension_rate: float | None) -> Run:
 
 
 def _difference(key: str, before: RunRecord, now: RunRecord) -> str:
-    if key == "split":
-        words = [
-            "none" if split is None else f"{split.name} with seed {split.seed}" for split in (before.split, now.split)
-        ]
-        unlike = f": it was {words[0]}, and is {words[1]} now" if words[0] != words[1] else ": other slices were drawn"
-        return f"{unlike}; resume with the same data and options"
-    old, new = (record.to_dict().get(key) for record in (before, now))
-    if isinstance(old, dict) and isinstance(new, dict):
-        for part in [*old, *new]:
-            if old.get(part) != new.get(part):
-                return f": {part} was {json.dumps(old.get(part))[:60]}, and is {json.dumps(new.get(part))[:60]} now"
-    return "; resume with the same data and options"
+    """What differs, as the end of a sentence, and what to do."""
+    old, new = (_named(getattr(record, key)) for record in (before, now))
+    if key == "split" and old == new:
+        what = ": other slices were drawn"
+    elif key == "dataset" and before.dataset.digest != now.dataset.digest:
+        what = ": its files are not those that the training began with"
+    elif isinstance(old, dict) and isinstance(new, dict):
+        part = next(part for part in [*old, *new] if old.get(part) != new.get(part))
+        what = f": {part} was {json.dumps(old.get(part))[:60]}, and is {json.dumps(new.get(part))[:60]} now"
+    elif key in ("fold", "split", "deterministic"):
+        what = f": it was {_word(old)}, and is {_word(new)} now"
+    else:
+        what = ""
+    return f"{what}; resume with the same data and options"
+
+
+def _named(value: object) -> object:
+    if isinstance(value, ExampleSplit):
+        return f"{value.name} with seed {value.seed}"
+    return (
+        value.to_dict()
+        if isinstance(value, TrainConfig)
+        else plain(value)
+        if isinstance(value, DatasetFacts)
+        else value
+    )
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _write(folder: Path, record: RunRecord) -> Run:

@@ -63,6 +63,11 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
     """
     if str(which) in bundles.shipped() or (which / bundles.MANIFEST).is_file():
         return _from_bundle(bundles.open_bundle(which), wanted)
+    if not which.is_dir():
+        raise InputError(
+            f"{which} does not exist: name the folder of a finished run or of a bundle, or one of "
+            f"{', '.join(bundles.shipped())}"
+        )
     run = open_run(which)
     path = run.folder / NETWORK
     if not path.is_file():

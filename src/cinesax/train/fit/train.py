@@ -34,7 +34,7 @@ from cinesax.train.fit.callbacks import (
 from cinesax.train.fit.config import Precision, TrainConfig
 from cinesax.train.fit.curves import draw_curves
 from cinesax.train.fit.display import Display
-from cinesax.train.fit.execution import Execution, device_scope, set_execution, tensorflow_options
+from cinesax.train.fit.execution import Execution, check_devices, device_scope, set_execution, tensorflow_options
 from cinesax.train.fit.preflight import device_name, preflight
 from cinesax.train.fit.runs import (
     COMMANDS,
@@ -159,7 +159,7 @@ def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execut
         )
     if config.patience is not None and not held:
         raise UsageError("patience needs held-out cases: name a fold, or set patience=none")
-    together = len(execution.devices or ())
+    together = len(check_devices(execution))
     if together and config.pipeline.batch % together:
         raise UsageError(f"a batch of {config.pipeline.batch} cannot be shared evenly by {together} devices")
 
