@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -38,6 +39,19 @@ def test_every_task_is_done_once(workers):
 def test_an_error_is_told_as_it_was(workers):
     with pytest.raises(DatasetError, match="one is bad"):
         list(in_parallel(_fail, [0, 1, 2], workers=workers, before=_nothing))
+
+
+def _sleep(seconds: int) -> int:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_closing_ends_unfinished_work_at_once():
+    begun = time.monotonic()
+    results = in_parallel(_sleep, [0, 300], workers=2, before=_nothing)
+    assert next(results) == (0, 0)
+    results.close()
+    assert time.monotonic() - begun < 120
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on Windows")
