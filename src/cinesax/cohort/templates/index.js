@@ -18,7 +18,7 @@
     ["Doubt", "doubt", 1, "Typical error of EF in points (where none is predicted, 3 for each kind of warning), and 100 for each kind of error; 0 once approved"],
     ["Predicted Dice", "predicted_dice", 2, "Predicted Dice of the network's LV cavity with an expert's, by volume: 1 would be the same"],
     ["EF %", "ef_percent", 1, "The reader's if there is one, otherwise the network's"], ["Network EF %", "ef_network_percent", 1],
-    ["EDV ml", "edv_ml", 0], ["ESV ml", "esv_ml", 0], ["Mass g", "lv_mass_g", 0], ["What to doubt, or why it failed", "doubts"], ["Report", "report"],
+    ["EDV ml", "edv_ml", 0], ["ESV ml", "esv_ml", 0], ["Mass g", "lv_mass_g", 0], ["What to doubt", "doubts"], ["Report", "report"],
   ];
   const MEASURED = [["ef_percent", "EF", "%", 1], ["edv_ml", "EDV", "ml", 0], ["esv_ml", "ESV", "ml", 0], ["lv_mass_g", "Mass", "g", 0]];
 
