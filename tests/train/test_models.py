@@ -12,7 +12,7 @@ import tensorflow as tf  # noqa: E402
 from cinesax.core.errors import InputError  # noqa: E402
 from cinesax.train.nets import NETWORKS, FCNConfig, UNetConfig, build, from_dict, to_dict  # noqa: E402
 from cinesax.train.nets.losses import CrossEntropyDice, DiceOver, decided  # noqa: E402
-from cinesax.train.nets.metrics import PixelAccuracy, SliceDice, SliceIoU, metrics  # noqa: E402
+from cinesax.train.nets.metrics import MeanDice, PixelAccuracy, SliceDice, SliceIoU, metrics  # noqa: E402
 
 SMALL = {
     "unet": UNetConfig(channels=(4, 6, 8), stem=4),
@@ -115,7 +115,7 @@ def test_metrics_count_what_is_known():
     assert seen == pytest.approx(
         {
             "accuracy": 3 / 4,
-            "dice": 1.0,  # together, the structures are where they should be
+            "dice": 2 / 3,  # the mean of the structures
             "dice_cavity": 2 / 3,
             "iou_cavity": 1 / 2,
             "dice_wall": 2 / 3,
@@ -132,6 +132,30 @@ def test_a_slice_of_which_nothing_is_known_does_not_count():
         assert float(metric.result()) == pytest.approx(expected)
         again = type(metric).from_config(metric.get_config())
         assert again.name == metric.name and float(again.result()) == 0
+
+
+def test_a_structure_that_may_be_there_undrawn_does_not_count():
+    """A slice in which only the cavity was drawn, outside of which all is "background or wall", and one drawn whole."""
+    part = np.tile(np.float32([1, 0, 1]), (1, 8, 8, 1))
+    part[0, 2, 2] = (0, 1, 0)
+    whole = np.tile(np.eye(3, dtype=np.float32)[0], (1, 8, 8, 1))
+    whole[0, 2, 2:4] = np.eye(3)[1:]
+    missed = np.eye(3, dtype=np.float32)[np.where(whole[..., 1] > 0, 1, 0)]
+    expected = {"cavity": {"dice": 1, "wall": 0}, "both": {"dice": 0.5, "wall": 0}}
+    for name, labels in (("cavity", part), ("both", np.concatenate([part, whole]))):
+        seen = {}
+        for metric in metrics(["background", "cavity", "wall"]):
+            metric.update_state(labels, np.repeat(missed, len(labels), axis=0))
+            seen[metric.name] = float(metric.result())
+        assert (seen["dice_cavity"], seen["dice"], seen["dice_wall"]) == (
+            1,
+            expected[name]["dice"],
+            expected[name]["wall"],
+        )
+    anything = MeanDice(2)
+    anything.update_state(part, np.tile(np.eye(3, dtype=np.float32)[2], (1, 8, 8, 1)))
+    assert float(anything.result()) == 0
+    assert MeanDice.from_config(anything.get_config()).structures == 2
 
 
 def test_loss_and_metric_know_right_from_wrong():

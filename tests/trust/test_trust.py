@@ -5,7 +5,7 @@ import pickle
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import jsonschema
@@ -115,6 +115,20 @@ def test_features_grow_with_what_goes_with_errors() -> None:
     unsure = replace(presence(), certainty=np.zeros((PHASES, SLICES)))
     seen = features_of(unsure)
     assert seen is not None and seen["ends"] > usual["ends"] + 0.5
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_stack_of_two_slices_has_features_without_a_warning() -> None:
+    part = np.s_[:, 1:3]
+    few = {
+        field.name: value[part] if isinstance(value := getattr(signs(), field.name), np.ndarray) else value
+        for field in fields(signs())
+    }
+    whole = presence()
+    inside = {BaseRule.HALF: whole.inside[BaseRule.HALF][part]}
+    two = Presence(BaseRule.HALF, inside, whole.certainty[part], whole.enclosure[part], {}, Signs(**few))
+    seen = features_of(two)
+    assert seen is not None and all(np.isfinite(value) for value in seen.values())
 
 
 def test_only_the_frames_that_are_compared_count_and_all_of_a_whole_exam() -> None:

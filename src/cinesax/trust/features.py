@@ -74,7 +74,9 @@ def _steps(area: Floats, counts: Flags) -> float:
     """Log of how far areas lie off the mean of their neighbours along the stack, as a share of the volume."""
     off = np.abs(area[:, 1:-1] - (area[:, :-2] + area[:, 2:]) / 2)
     inner = counts[:, 1:-1] & counts[:, :-2] & counts[:, 2:]
-    share = np.where(inner, off, 0.0).sum(axis=1) / np.where(inner, area[:, 1:-1], 1e-9).sum(axis=1)
+    between = np.where(inner, area[:, 1:-1], 1e-9).sum(axis=1)
+    # A stack of one or two slices has no neighbours on both sides: it says nothing, like a smooth one.
+    share = np.where(inner, off, 0.0).sum(axis=1) / np.maximum(between, 1e-9)
     return float(np.log(np.mean(share) + _FLOOR))
 
 
