@@ -265,9 +265,10 @@ def check(parity: Parity, precision: Precision, name: str) -> None:
     if precision is Precision.INT8:
         lowest = min((parity.dice, *parity.class_dice))
         if not lowest >= LEAST_DICE:
+            instead = "leave out --int8" if name.endswith(".onnx") else "give --precision float32,float16"
             raise InputError(
                 f"{name} differs from the network in Keras: the mean Dice between both is {lowest:.3f}, expected "
-                f"{LEAST_DICE} or more; int8 is too coarse for this network, export it as float16"
+                f"{LEAST_DICE} or more; int8 is too coarse for this network: {instead}"
             )
     elif not parity.largest_difference <= LARGEST_DIFFERENCE[precision]:
         raise InputError(
