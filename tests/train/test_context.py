@@ -70,8 +70,8 @@ def test_train_export_and_8_bits(stack, quick_run, tmp_path):
         pipeline=CONTEXT, epochs=2, steps=3, warmup_steps=1, average=0.5, xla=False,
     )  # fmt: skip
     close = train(stack, tmp_path / "close", config, execution=EAGER)
-    whole = replace(config, model=SlimConfig(channels=(4, 8), stem=4, inputs=1, shrink=2, classes=2), epochs=1, steps=4)
-    whole = replace(whole, pipeline=PipelineConfig(batch=2, crop=128))
+    model = SlimConfig(channels=(4, 8), stem=4, inputs=1, shrink=2, classes=2)
+    whole = replace(config, model=model, pipeline=PipelineConfig(batch=2, crop=128), epochs=1, steps=4)
     finder = untrained(quick_run, tmp_path / "whole", whole)
     bundle = export(close.folder, tmp_path / "single", finder=finder)
     assert bundle.heart is not None and (bundle.heart.crop, bundle.heart.context) == (64, 3)

@@ -251,7 +251,10 @@ def test_what_differs_too_much_is_refused():
         check(fine, precision, "graph")
     coarse = Parity(1, 1.5e-2, 0, 1, 0.89, 0.8, 1.0, 1.0)
     check(coarse, Precision.FLOAT16, "graph")
-    for precision, message in ((Precision.FLOAT32, "0.001 or less"), (Precision.INT8, "export it as float16")):
+    for precision, message in (
+        (Precision.FLOAT32, "0.001 or less"),
+        (Precision.INT8, "int8 is too coarse for this network: give --precision float32,float16"),
+    ):
         with pytest.raises(InputError, match=message):
             check(coarse, precision, "graph")
 

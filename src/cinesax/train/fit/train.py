@@ -159,9 +159,10 @@ def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execut
         )
     if config.patience is not None and not held:
         raise UsageError("patience needs held-out cases: name a fold, or set patience=none")
-    together = len(check_devices(execution))
+    together = len(execution.devices or check_devices(execution))
     if together and config.pipeline.batch % together:
         raise UsageError(f"a batch of {config.pipeline.batch} cannot be shared evenly by {together} devices")
+    check_devices(execution)
 
 
 def _record(
