@@ -79,9 +79,16 @@ def make(folder: Path, *, seed: int = 7, **settings: Any) -> Made:
     return Made(folder / "exam", write_results(analysis, folder / "out"))
 
 
+# Playwright runs once in a process: the session's browser of the reader's tests may be open in those of other rooms.
+_running: list[Any] = []
+
+
 @contextmanager
 def browser() -> Iterator[Any]:
-    """A headless Chromium, driven by playwright."""
+    """A headless Chromium, driven by playwright; the one that is open already, if there is one."""
+    if _running:
+        yield _running[0]
+        return
     program = chromium()
     try:
         from playwright.sync_api import sync_playwright
@@ -89,9 +96,11 @@ def browser() -> Iterator[Any]:
         absent("playwright is absent: install the dependency group dev")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        _running.append(running)
         try:
             yield running
         finally:
+            _running.clear()
             running.close()
 
 
