@@ -105,24 +105,19 @@ class MeanDice(keras.metrics.Metric):
     def __init__(self, structures: int, *, name: str = "dice", **options: Any) -> None:
         super().__init__(name=name, **options)
         self.structures = structures
-        self.total = self.add_weight(name="total", shape=(structures,), initializer="zeros")
-        self.count = self.add_weight(name="count", shape=(structures,), initializer="zeros")
+        self.each = [SliceDice(number) for number in range(1, structures + 1)]
 
     def update_state(
         self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor, sample_weight: keras.KerasTensor | None = None
     ) -> None:
         """Add a batch: labels and probabilities, both (batch, row, column, classes)."""
-        y_true = ops.cast(y_true, "float32")
-        known = ops.stack([_is_known(y_true, number) for number in range(1, self.structures + 1)], axis=1)
-        each = [overlap(y_true, y_pred, number) for number in range(1, self.structures + 1)]
-        values = ops.stack([ops.where(area > 0, 2 * both / ops.maximum(area, 1.0), 1.0) for both, area in each], axis=1)
-        self.total.assign_add(ops.sum(values * known, axis=0))
-        self.count.assign_add(ops.sum(known, axis=0))
+        for dice in self.each:
+            dice.update_state(y_true, y_pred)
 
     def result(self) -> keras.KerasTensor:
         """The mean so far, a scalar."""
-        seen = ops.cast(self.count > 0, "float32")
-        return ops.sum(self.total / ops.maximum(self.count, 1.0)) / ops.maximum(ops.sum(seen), 1.0)
+        seen = [ops.cast(dice.count > 0, "float32") for dice in self.each]
+        return sum(dice.result() for dice in self.each) / ops.maximum(sum(seen), 1.0)
 
     def get_config(self) -> dict[str, Any]:
         """For saving."""
