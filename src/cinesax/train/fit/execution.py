@@ -84,14 +84,20 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(name or "''" for name in names)
 
 
-def check_devices(execution: Execution) -> tuple[str, ...]:
+def check_devices(execution: Execution, *, batch: int | None = None) -> tuple[str, ...]:
     """The devices to train on; none: the processor.
 
+    Args:
+        execution: may name them.
+        batch: number of images that they are to share.
+
     Raises:
-        UsageError: TensorFlow sees no such device, or one is named twice.
+        UsageError: they cannot share a batch evenly, TensorFlow sees no such device, or one is named twice.
     """
     named = execution.devices
     devices = tuple(f"GPU:{n}" for n in range(len(tf.config.list_logical_devices("GPU")))) if named is None else named
+    if batch is not None and devices and batch % len(devices):
+        raise UsageError(f"a batch of {batch} cannot be shared evenly by {len(devices)} devices")
     known = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices()]
     unknown = [name for name in devices if name not in known]
     if unknown:

@@ -159,10 +159,7 @@ def _check_config(dataset: Dataset, config: TrainConfig, held: list[str], execut
         )
     if config.patience is not None and not held:
         raise UsageError("patience needs held-out cases: name a fold, or set patience=none")
-    together = len(execution.devices or check_devices(execution))
-    if together and config.pipeline.batch % together:
-        raise UsageError(f"a batch of {config.pipeline.batch} cannot be shared evenly by {together} devices")
-    check_devices(execution)
+    check_devices(execution, batch=config.pipeline.batch)
 
 
 def _record(

@@ -4,8 +4,9 @@ import importlib
 import importlib.util
 import inspect
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from cinesax.core.errors import InputError, UsageError
@@ -42,25 +43,32 @@ def _own(path: Path) -> "TrainConfig":
     if spec is None or spec.loader is None:
         raise InputError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    config: object = None
-    try:
+    with _placed_errors(path):
         spec.loader.exec_module(module)
-        if inspect.isroutine(made := getattr(module, "config", None)):
-            config = made()
+    made = getattr(module, "config", None)
+    if not inspect.isroutine(made):
+        raise InputError(f"{path} has no function config() -> TrainConfig")
+    with _placed_errors(path):
+        config = made()
+    return _checked(path, config)
+
+
+@contextmanager
+def _placed_errors(path: Path) -> Iterator[None]:
+    """Report what the user's own code raises in one line, with its place."""
+    try:
+        yield
     except UsageError as error:
         raise UsageError(f"{_place(path, error)}: {error}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code: any exception is one line
         message = error.msg if isinstance(error, SyntaxError) else str(error)
         raise InputError(f"{_place(path, error)}: {type(error).__name__}: {message}") from None
-    return _checked(path, module, config)
 
 
-def _checked(path: Path, module: ModuleType, config: object) -> "TrainConfig":
+def _checked(path: Path, config: object) -> "TrainConfig":
     """The settings, with values of the types of their fields: a list becomes a tuple, a word a member of its enum."""
     from cinesax.train.fit.config import TrainConfig
 
-    if not inspect.isroutine(getattr(module, "config", None)):
-        raise InputError(f"{path} has no function config() -> TrainConfig")
     if not isinstance(config, TrainConfig):
         raise InputError(f"{path}: config() must return a TrainConfig, seen {type(config).__name__}")
     try:
