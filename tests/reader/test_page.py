@@ -272,6 +272,66 @@ def test_the_worklist_shows_what_is_expected_of_the_network(chromium_running: An
     assert not complaints
 
 
+def test_the_page_of_an_exam_shows_what_is_expected_of_the_network(chromium_running: Any, tmp_path: Path) -> None:
+    """In the words of the worklist; not for what a person has edited, and not without a calibration."""
+    usual = Trust(0.926, 2.5, 50.2, 60.8, 0.9, 1.0, (Reason.BORDER, Reason.SMALL), 89)
+    low = Trust(0.71, 14.0, 22.0, 78.0, 0.9, 1.6, (Reason.UNLIKE, Reason.MIRROR), 89)
+    good = Trust(0.95, 1.5, None, None, 0.9, 1.0, (), 89)
+    for number, trust in enumerate((usual, low, good, None)):
+        make_trusted(tmp_path / "many" / f"{number}", number, trust, low=trust is low)
+    complaints: list[str] = []
+    with serving(tmp_path / "many", "--store", tmp_path / "store", "--threads", "1") as server:
+        exams = server.wait(lambda exams: len(exams) == 4 and {one["state"] for one in exams} == {"done"})
+        context = chromium_running.new_context(viewport={"width": 1280, "height": 800})
+        page = window(context, complaints)
+        by_dice = {one["trust"] and one["trust"]["dice"]: one["id"] for one in exams}
+        page.goto(f"{server.client.base_url}/?token={server.token}")
+        page.wait_for_selector("table.worklist tbody tr")
+
+        def opened(dice: float | None) -> Any:
+            page.evaluate(f"location.hash = '#/exam/{by_dice[dice]}'")
+            page.wait_for_selector(f'#view[data-ready="{by_dice[dice]}"]')
+            return page.locator("section.expected")
+
+        shown = opened(0.926)
+        assert shown.locator("p span").all_text_contents() == ["Predicted Dice 0.93", "EF 50–61 % (90 % interval)"]
+        assert shown.locator("span >> nth=1").get_attribute("title").startswith("In 90 % of such exams")
+        reason = shown.locator(".reason")
+        both = "the border of the cavity is not sharp and the cavity is small"
+        assert reason.text_content() == both and "low" not in reason.get_attribute("class")
+        below = page.locator("ul.findings >> nth=0")
+        assert "larger errors" not in below.inner_text()
+        for width in (1280, 800, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+        page.set_viewport_size({"width": 1280, "height": 800})
+        top = page.evaluate("document.querySelector('ul.findings').getBoundingClientRect().top")
+        exam = Exam(page)
+        polygons = json.dumps(flat(circle(9)))
+        edit = f"{{op: 'set', structure: 'cavity', phase: 0, slice: 2, polygons: {polygons}}}"
+        page.evaluate(f"cinesaxExam.edits.edit({edit})")
+        exam.settle()
+        assert shown.locator(".dice").inner_text() == "–" and shown.locator(".interval").count() == 0
+        assert "a person has changed" in reason.inner_text()
+        assert page.evaluate("document.querySelector('ul.findings').getBoundingClientRect().top") == top
+        page.evaluate("cinesaxExam.edits.undo()")
+        exam.settle()
+        assert shown.locator(".dice").inner_text() == "0.93" and reason.text_content() == both
+        # The finding about it is said in this place, not twice.
+        shown = opened(0.71)
+        said = "Doubt larger errors expected: the images are unlike those of the calibration"
+        assert shown.locator(".reason.low").text_content().startswith(said)
+        assert shown.locator(".reason").text_content().endswith(" and the network draws the mirror image differently")
+        assert shown.locator(".interval").inner_text() == "22–78"
+        assert "larger errors" not in below.inner_text()
+        shown = opened(0.95)
+        assert shown.locator(".reason").text_content() == "nothing stands out"
+        assert shown.locator(".interval").count() == 0
+        assert not opened(None).is_visible()
+        context.close()
+    assert not complaints
+
+
 def test_drop_a_zip(page: Any, tmp_path: Path) -> None:
     files = write_exam(tmp_path / "exam", small_cine(phases=1, slices=1))
     made = io.BytesIO()

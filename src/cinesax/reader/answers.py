@@ -6,6 +6,7 @@ from cinesax.core.errors import UsageError
 from cinesax.reader import shown
 from cinesax.reader.editing.plans import has_papillary_muscles
 from cinesax.reader.exams import Changed, OpenExam
+from cinesax.reader.listed import Expected, expected
 from cinesax.reader.long_axis import LongAxis
 from cinesax.reader.store.database import ExamRow, Signature
 from cinesax.reader.worklist import Listed
@@ -31,6 +32,7 @@ class First(Struct, frozen=True):
 
     numbers: shown.Numbers
     by: str
+    trust: Expected | None
 
 
 class Version(Struct, frozen=True):
@@ -65,6 +67,7 @@ class State(Struct, frozen=True):
     numbers: shown.Numbers
     first: First
     findings: list[shown.ShownFinding]
+    trust: Expected | None
     overrides: GivenPhases
     papillary_muscles_included: bool
     has_papillary_muscles: bool
@@ -84,6 +87,7 @@ class ChangeAnswer(Struct, frozen=True):
     state: str
     numbers: shown.Numbers
     findings: list[shown.ShownFinding]
+    trust: Expected | None
     overrides: GivenPhases
     papillary_muscles_included: bool
     has_papillary_muscles: bool
@@ -115,8 +119,9 @@ def state(exam: OpenExam, listed: Listed, signatures: list[Signature], *, show_p
         decided=decided,
         known=shown.known_of(segmentation),
         numbers=shown.numbers_of(exam.analysis.measurements),
-        first=First(shown.numbers_of(exam.first.measurements), exam.first.segmentation.author),
+        first=First(shown.numbers_of(exam.first.measurements), exam.first.segmentation.author, expected(exam.first)),
         findings=shown.findings_of(exam.analysis.findings),
+        trust=expected(exam.analysis),
         overrides=GivenPhases(exam.reading.overrides.ed_phase, exam.reading.overrides.es_phase),
         papillary_muscles_included=segmentation.papillary_muscles_included,
         has_papillary_muscles=has_papillary_muscles(segmentation),
@@ -143,6 +148,7 @@ def change(exam: OpenExam, changed: Changed, row: ExamRow) -> ChangeAnswer:
         state=row.state.value,
         numbers=shown.numbers_of(exam.analysis.measurements),
         findings=shown.findings_of(exam.analysis.findings),
+        trust=expected(exam.analysis),
         overrides=GivenPhases(exam.reading.overrides.ed_phase, exam.reading.overrides.es_phase),
         papillary_muscles_included=segmentation.papillary_muscles_included,
         has_papillary_muscles=has_papillary_muscles(segmentation),

@@ -1,4 +1,7 @@
-"""What the worklist shows of a result: its numbers, what to doubt, and what is expected of the network that drew it."""
+"""What the worklist shows of a result: its numbers, what to doubt, and what is expected of the network that drew it.
+
+The page of an exam shows the latter too.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -51,6 +54,12 @@ def listed(analysis: Analysis) -> Shown:
     m = analysis.measurements
     findings = [(finding.code.value, finding.severity, finding.message) for finding in analysis.findings]
     return _listed((m.ef_percent, m.edv_ml, m.esv_ml), findings, analysis.trust)
+
+
+def expected(analysis: Analysis) -> Expected | None:
+    """What is expected of the network on an exam, as worklist and page show it; None if nothing is expected."""
+    trust = analysis.trust
+    return None if trust is None else _expected(trust, low=any(f.code is Code.LOW_TRUST for f in analysis.findings))
 
 
 def _listed(

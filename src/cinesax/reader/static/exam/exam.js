@@ -7,6 +7,7 @@ import { Actions } from "./actions.js";
 import { compareDetails, historyDetails } from "./details.js";
 import { Curve } from "./curve.js";
 import { Edits } from "./edits.js";
+import { Expectation } from "./expectation.js";
 import { Grid } from "./grid.js";
 import { examKeys } from "./keys.js";
 import { LongAxis } from "./long_axis.js";
@@ -73,6 +74,7 @@ class ExamPage {
     });
     this.curve = new Curve(state, { go: (phase) => state.go({ phase }), set: (name, phase) => this.actions.setPhase(name, phase) });
     this.numbers = new Numbers(state);
+    this.expectation = new Expectation(state);
     this.findings = new Findings(state);
     this.sign = new Sign(state, this.edits, tell);
     this.longAxis = new LongAxis(state);
@@ -92,6 +94,7 @@ class ExamPage {
       {},
       h("div.scroll", { tabindex: "-1" },
         h("div.values", {}, this.numbers.table, this.curveBox),
+        this.expectation.element,
         this.findings.element,
         h("section", { "aria-label": "All frames" }, this.gridBox, legend()),
         historyDetails(state),

@@ -95,13 +95,16 @@ export class Findings {
   }
 
   update() {
-    const { findings } = this.state;
-    const key = JSON.stringify(findings);
+    // What the finding about trust says has a place of its own, as in the worklist.
+    const { trust } = this.state;
+    const findings = this.state.findings.filter(({ code }) => !(trust && code === "low-trust"));
+    const apart = findings.length < this.state.findings.length;
+    const key = JSON.stringify([findings, apart]);
     if (key === this.key) return;
     this.key = key;
     const [errors, warnings, notes] = ["error", "warning", "note"].map((level) => findings.filter(({ severity }) => severity === level));
     const doubts = [...errors, ...warnings];
-    fill(this.list, doubts.length ? doubts.map((finding) => this.#entry(finding)) : h("li.none", { text: "Nothing to doubt." }));
+    fill(this.list, doubts.length ? doubts.map((finding) => this.#entry(finding)) : h("li.none", { text: apart ? "Nothing else." : "Nothing to doubt." }));
     // Notes are facts about the files, seldom about this reading: they would push the grid out of sight.
     fill(this.notes, notes.map((finding) => this.#entry(finding)));
     say(this.count, notes.length === 1 ? "1 note" : `${notes.length} notes`);

@@ -39,6 +39,7 @@ export class ExamState extends Topics {
     this.frames = byFrame(data.contours, data.decided);
     this.first = data.first.numbers;
     this.firstBy = data.first.by;
+    this.firstTrust = data.first.trust ?? null;
     this.versions = data.versions ?? [];
     this.approved = data.approved ?? null;
     this.changedSince = data.changed ?? null;
@@ -70,6 +71,7 @@ export class ExamState extends Topics {
     this.numbers = data.numbers;
     this.shown = data.numbers;
     this.findings = data.findings;
+    this.trust = data.trust ?? null;
     this.overrides = data.overrides;
     this.papillaryIncluded = data.papillary_muscles_included;
     this.history = data.history;

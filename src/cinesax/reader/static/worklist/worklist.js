@@ -2,6 +2,7 @@
 
 import { ahead, get, post } from "../shared/api.js";
 import { fill, h, say } from "../shared/dom.js";
+import { DICE, NO_DICE, interval, whole, why } from "../shared/expected.js";
 import { shown } from "../shared/numbers.js";
 import { remembered } from "../shared/store.js";
 import { adding } from "./add.js";
@@ -22,7 +23,6 @@ const STATES = {
   excluded: "excluded",
 };
 
-const DICE = "How well the network is expected to have drawn the LV cavity: its Dice with an expert's, 1 would be the same";
 const COLUMNS = [
   { key: "doubt", label: "What to doubt", value: (exam) => exam.doubt ?? 0, down: true },
   { key: "name", label: "Exam", value: (exam) => exam.name.toLowerCase() },
@@ -34,7 +34,6 @@ const COLUMNS = [
   { key: "updated", label: "Changed", value: (exam) => exam.updated_at ?? "", down: true },
 ];
 const ORDER = ["name", "state", "ef", "edv", "esv", "dice", "doubt", "updated"];
-const NO_DICE = "Nothing is predicted for contours or phases that a person has changed, or by a network without a calibration";
 
 export async function showWorklist(page) {
   const list = new Worklist(page);
@@ -199,7 +198,7 @@ class Worklist {
     const cells = [
       h("td.name", {}, name, who, exam.folder ? h("div.soft", { text: exam.folder }) : null),
       h("td", {}, this.#state(exam)),
-      h("td.number", { data: { label: "EF %" } }, shown(exam.ef_percent, 1), interval(exam)),
+      h("td.number", { data: { label: "EF %" } }, shown(exam.ef_percent, 1), below(exam)),
       h("td.number", { text: shown(exam.edv_ml), data: { label: "EDV ml" } }),
       h("td.number", { text: shown(exam.esv_ml), data: { label: "ESV ml" } }),
       h("td.number.dice", { class: exam.trust ? "" : "none", text: shown(exam.trust?.dice, 2), title: exam.trust ? DICE : NO_DICE, data: { label: "Predicted Dice" } }),
@@ -245,9 +244,8 @@ class Worklist {
   /** The first reason to expect larger errors than usual: quiet, unless there is a finding about it. */
   #reason({ state, trust }) {
     if (!trust || state === "excluded" || !(trust.low || trust.reasons.length)) return null;
-    const said = (reasons) => ["larger errors expected", reasons].filter(Boolean).join(": ");
     const [first] = trust.reasons;
-    return h("p.reason", { class: trust.low ? "" : "soft", text: trust.low ? said(first) : first, title: said(trust.reasons.join(" and ")) });
+    return h("p.reason", { class: trust.low ? "" : "soft", text: trust.low ? whole(first) : first, title: whole(why(trust)) });
   }
 
   #actions(exam) {
@@ -304,13 +302,10 @@ function dice(exam) {
   return exam.trust?.dice ?? 2;
 }
 
-/** The interval in which the true EF is expected. */
-function interval({ trust }) {
-  const ends = [trust?.ef_low_percent ?? null, trust?.ef_high_percent ?? null];
-  if (ends.includes(null)) return null;
-  const percent = `${Math.round(100 * trust.level)} %`;
-  const title = `In ${percent} of such exams the true EF lies in this interval`;
-  return h("span.interval", { title }, h("span.out-of-sight", { text: `${percent} interval ` }), ends.map((end) => shown(end)).join("–"));
+/** The interval of EF, below EF; the head of the column is not read with it. */
+function below({ trust }) {
+  const found = interval(trust);
+  return found && h("span.interval", { title: found.title }, h("span.out-of-sight", { text: `${found.percent} interval ` }), found.ends);
 }
 
 /** Today's times as times, others as dates. */
