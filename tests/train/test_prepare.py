@@ -167,6 +167,13 @@ def test_a_patient_left_out_is_listed_and_an_unknown_one_is_an_error(tmp_path, c
         (["--contours", "nowhere"], 3, "nowhere does not exist"),
         (["--frames-each", "9"], 2, "--frames-each is for phantoms: add --phantoms N"),
         (["--folds", "1"], 2, "--folds must be at least 2, seen 1"),
+        (["--folds", "0"], 2, "--folds must be at least 2, seen 0"),
+        (["--folds", "-2"], 2, "--folds must be at least 2, seen -2"),
+        (
+            ["--folds", "9"],
+            2,
+            "9 folds need 9 patients to train on, and there is 1 (phantoms belong to no fold): leave",
+        ),
         (["--phantoms", "-1"], 2, "--phantoms must be at least 0, seen -1"),
         (["--validation", __file__], 3, "test_prepare.py is a file: name its folder"),
     ],
@@ -186,3 +193,50 @@ def test_a_class_without_labels_is_a_warning(tmp_path, capsys):
     assert "of 1 patient;" in seen
     assert main(["dataset", "list", str(out), "--split", "test"]) == 3
     assert "has no split 'test'; it has train" in capsys.readouterr().err
+
+
+def test_more_folds_than_patients_are_refused_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    source = _pairs(tmp_path / "pairs", {"A": 1, "B": 2, "C": 3}, each=1)
+    validation = ["--validation", str(_pairs(tmp_path / "validation", {"V": 7, "W": 8}, each=1))]
+    monkeypatch.setattr("cinesax.train.data.prepare.new_set", None)  # nothing may be begun
+    for arguments, there in (
+        (
+            [str(source), *validation, "--phantoms", "9", "--folds", "4"],
+            "there are 3 (phantoms belong to no fold): give",
+        ),
+        (
+            [str(source), "--without", "C", "--folds", "3"],
+            "there are 2 (phantoms belong to no fold): give --folds 2 or",
+        ),
+        ([*validation, "--phantoms", "9", "--folds", "2"], "there are 0 (phantoms belong to no fold): leave out"),
+    ):
+        assert main(["prepare", *arguments, "-o", str(tmp_path / "set")]) == 2
+        assert there in capsys.readouterr().err
+
+
+def test_patients_who_cannot_be_read_are_in_no_fold(tmp_path, capsys):
+    source = _pairs(tmp_path / "pairs", {"A": 1, "B": 2}, each=1)
+    damaged = tmp_path / "acdc" / "patient001"
+    damaged.mkdir(parents=True)
+    (damaged / "patient001_frame01_gt.nii.gz").write_bytes(b"not NIfTI")
+    command = ["prepare", str(source), str(damaged.parent), "-o", str(tmp_path / "set")]
+    assert main([*command, "--folds", "3"]) == 2
+    assert "3 folds need 3 patients to train on, and there are 2" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+    assert main(command) == 0
+    assert "2 folds instead of 3: there are only 2 patients to train on" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "set" / "dataset.json").read_text())
+    assert manifest["folds"] == 2 and {case["fold"] for case in manifest["cases"].values()} == {0, 1}
+
+
+def test_a_split_without_examples_is_an_error(tmp_path, capsys):
+    source, damaged = _pairs(tmp_path / "pairs", {"A": 1}, each=1), tmp_path / "acdc" / "patient001"
+    damaged.mkdir(parents=True)
+    (damaged / "patient001_frame01_gt.nii.gz").write_bytes(b"not NIfTI")
+    for train, validation, named in ((source, damaged, "validation"), (damaged, source, "train")):
+        assert main(["prepare", str(train), "--validation", str(validation), "-o", str(tmp_path / "set")]) == 3
+        error = capsys.readouterr().err
+        assert (
+            f"there are no examples in the sources of {named}: 1 file was checked;" in error and error.count("\n") == 1
+        )
+        assert not (tmp_path / "set").exists()

@@ -80,9 +80,16 @@ def test_a_fold_by_name_is_the_fold(course):
     [
         ("random", "no split 'random': expected one of course-234-26, slices-N"),
         ("fold-9", "no fold 9"),
-        ("slices-260", "cannot be drawn from 260 labelled slices"),
+        ("fold-3", "no fold 3: .* has folds 0 to 2"),
+        (
+            "slices-260",
+            "cannot be drawn from 260 labelled slices .*phantoms do not count.: give slices-1 to slices-259",
+        ),
         ("patients-0", "cannot be drawn"),
-        ("patients-255", "leaves no patient"),
+        (
+            "patients-255",
+            "leaves no patient to train on: there are 15 patients with 260 labelled slices; give a smaller",
+        ),
     ],
 )
 def test_splits_that_cannot_be(course, name, words):

@@ -14,7 +14,9 @@ import keras  # noqa: E402
 from cinesax.cli.main import main  # noqa: E402
 from cinesax.core.errors import BundleError, InputError, UsageError  # noqa: E402
 from cinesax.network.bundle import HeartPass, HeartTraining, open_bundle, write_bundle  # noqa: E402
-from cinesax.train.data.records import Dataset  # noqa: E402
+from cinesax.network.framing import Framing  # noqa: E402
+from cinesax.train.data.examples import Kind  # noqa: E402
+from cinesax.train.data.records import Dataset, write_dataset  # noqa: E402
 from cinesax.train.export.bundle import to_onnx  # noqa: E402
 from cinesax.train.fit.config import TrainConfig  # noqa: E402
 from cinesax.train.fit.runs import open_run  # noqa: E402
@@ -23,7 +25,7 @@ from cinesax.train.fit.train import train  # noqa: E402
 from cinesax.train.nets import FCNConfig, UNetConfig, build, from_dict, to_dict  # noqa: E402
 from cinesax.train.nets.onnx_weights import read_weights  # noqa: E402
 
-from .conftest import EAGER, QUICK, TINY  # noqa: E402
+from .conftest import EAGER, QUICK, TINY, disc_example  # noqa: E402
 
 
 def noise(size: int, *, count: int = 2) -> np.ndarray:
@@ -73,6 +75,9 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
         (["--preset", "vnet"], 2, "use finder, refiner, unet, "),
         (["--preset", "absent.py"], 3, "does not exist"),
         (["--fold", "0", "--folds", "2"], 2, "give only one of them"),
+        (["--folds", "1"], 2, "cross-validation needs at least 2 folds, seen 1"),
+        (["--folds", "0"], 2, "cross-validation needs at least 2 folds, seen 0"),
+        (["--fold", "-1"], 3, "there is no fold -1: "),
         (["--folds", "5"], 2, "is divided into 2 folds: give --folds 2, or prepare it with --folds 5"),
         (
             ["--from", "absent"],
@@ -90,6 +95,21 @@ def test_what_cannot_be_meant_ends_in_one_line(options, code, message, discs, tm
     said = capsys.readouterr().err.splitlines()
     assert message in said[-1] and said[-1].startswith("cinesax: error: ")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_without_patients_is_found_before_the_first_training(tmp_path, capsys):
+    two = write_dataset({"train": [disc_example("A", 0), disc_example("B", 0)]}, tmp_path / "two", framing=Framing())
+    phantoms = [disc_example("P", 0, Kind.PHANTOM)]
+    none = write_dataset({"train": phantoms}, tmp_path / "none", framing=Framing(), folds=2)
+    for dataset, options, message in (
+        (two, ["--folds", "3"], "has 2 patients for 3 folds, and nobody in fold 2: prepare it again with fewer folds"),
+        (two, ["--fold", "2"], "leaves no patients to validate on: name another fold, or train without one"),
+        (none, ["--folds", "2"], "has 0 patients for 2 folds, and nobody in fold 0"),
+        (none, ["--split", "slices-3"], "cannot be drawn from 0 labelled slices of patients in"),
+    ):
+        assert main(["train", str(dataset.folder), "-o", str(tmp_path / "run"), *options]) == 3
+        assert message in capsys.readouterr().err.splitlines()[-1]
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_second_stage_never_holds_out_whom_the_first_has_seen(quick_run, discs, tmp_path):

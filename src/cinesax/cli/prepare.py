@@ -59,7 +59,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--phantoms", type=int, default=0, metavar="N", help="add N synthetic hearts to training")
     parser.add_argument("--frames-each", type=int, metavar="N", help="frames for each phantom (default 8)")
-    parser.add_argument("--folds", type=int, default=3, help="number of folds of patients (default 3)")
+    parser.add_argument(
+        "--folds", type=int, help="number of folds of training patients (default 3, or fewer with fewer patients)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of folds and phantoms (default 0)")
     parser.add_argument(
         "--jobs", type=int, metavar="N", help="at most this many processes (default: one for each core)"
@@ -190,6 +192,7 @@ def _progress() -> Iterator[Callable[[int, int], None] | None]:
 
 def _summary(done: "Prepared", console: Console) -> None:
     from cinesax.train.data.manifest import by_reason
+    from cinesax.train.data.prepare import FOLDS
     from cinesax.train.data.records import rows
 
     manifest = done.dataset.manifest
@@ -206,6 +209,12 @@ def _summary(done: "Prepared", console: Console) -> None:
             + counted(len(cases) - phantoms, "patient")
             + (f" and {counted(phantoms, 'phantom')}" if phantoms else "")
             + (f"; {partial} labelled in part" if partial else "")
+        )
+    patients = sum(fact.split == "train" and fact.kind != "phantom" for fact in manifest.cases.values())
+    if patients and manifest.folds == patients < FOLDS:
+        say(
+            f"{counted(patients, 'fold')} instead of {FOLDS}: there {'is' if patients == 1 else 'are'} only "
+            f"{counted(patients, 'patient')} to train on"
         )
     labelled = frozenset().union(*(row.known for row in rows(done.dataset)))
     for structure in done.dataset.classes:

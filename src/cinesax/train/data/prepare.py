@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cinesax.core.errors import DatasetError, counted
+from cinesax.core.errors import DatasetError, UsageError, counted
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import Example, Kind
 from cinesax.train.data.leaks import Leak, Seen, find_leaks, fine_structure
-from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Manifest, Shard, Unused, describe
+from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Manifest, Row, Shard, Unused, describe
 from cinesax.train.data.records import Dataset, new_set, write_shard, write_tables
 from cinesax.train.data.sources import (
     AcdcSource,
@@ -34,6 +34,8 @@ from cinesax.train.data.studies import Leftover
 from cinesax.train.data.workers import in_parallel
 
 Progress = Callable[[int, int], None]
+
+FOLDS = 3
 
 # Starting a process loads TensorFlow and takes seconds of a core, so it must save more than that.
 _WORTH_A_PROCESS_SECONDS = 10.0
@@ -93,7 +95,7 @@ def prepare(
     *,
     framing: Framing,
     classes: Classes = CAVITY_ONLY,
-    folds: int = 3,
+    folds: int | None = None,
     seed: int = 0,
     workers: int = 1,
     unused: Callable[[Iterable[Leftover]], Iterable[Unused]] | None = None,
@@ -110,7 +112,8 @@ def prepare(
         folder: the set's folder; it must not exist yet.
         framing: how the network sees the frames.
         classes: the classes of the set.
-        folds: number of folds that the cases of each split are dealt into (phantoms have no fold: they always train).
+        folds: number of folds that the cases of each split are dealt into (phantoms have no fold: they always train);
+            None: 3, or as many as there are training patients, if there are fewer.
         seed: seed of the dealing.
         workers: largest number of processes; small work uses fewer.
         unused: maps the files without examples to all files that the set should list.
@@ -120,10 +123,12 @@ def prepare(
 
     Raises:
         OutputError: the folder exists or cannot be written.
-        DatasetError: there are no examples, a name occurs twice, a case is in two splits, there is a leak (the message
-            names the pair), or no source has a case to leave out.
+        DatasetError: a split has no examples, a name occurs twice, a case is in two splits, there is a leak (the
+            message names the pair), or no source has a case to leave out.
+        UsageError: there are fewer training patients than folds. If names alone show it, nothing is read first.
         InputError: pictures cannot be read.
     """
+    _number_of_folds(folds, _most_patients(splits.get("train", ()), frozenset(without)))
     with new_set(folder) as work:
         run = _Run(work, framing, classes, frozenset(without), workers, progress, sum(map(len, splits.values())))
         # Studies come first: their frames are known only after reading, and they win over pictures of the same name.
@@ -142,9 +147,12 @@ def prepare(
             raise DatasetError(f"no source has a case {min(strangers)!r} to leave out")
         left = [*(pair for result in done for pair in result.unused), *twins]
         listed = sorted(set(unused(left) if unused else (Unused(str(file), why) for file, why in left)))
-        if not shards:
-            raise DatasetError(_nothing(listed))
-        manifest = describe(shards, framing=framing, classes=classes, folds=folds, seed=seed)
+        for split in splits:
+            if not any(shard.split == split for shard in shards):
+                raise DatasetError(_nothing(split if shards else None, listed))
+        patients = {row.case for shard in shards for row in shard.rows if shard.split == "train" and _is_patient(row)}
+        dealt = _number_of_folds(folds, len(patients))
+        manifest = describe(shards, framing=framing, classes=classes, folds=dealt, seed=seed)
         leaks = _leaks(done, manifest)
         if leaks and not allow_leaks:
             raise DatasetError(
@@ -153,6 +161,42 @@ def prepare(
             )
         manifest = write_tables(work, manifest, shards, unused=listed)
     return Prepared(Dataset(folder, manifest), tuple(listed), tuple(leaks))
+
+
+def _is_patient(row: Row) -> bool:
+    return row.kind is not Kind.PHANTOM
+
+
+def _number_of_folds(wanted: int | None, patients: int) -> int:
+    """The folds to make for so many training patients, so that no fold is empty.
+
+    Raises:
+        UsageError: there are fewer patients than wanted folds.
+    """
+    if wanted is None:
+        return max(1, min(FOLDS, patients))
+    if wanted > patients:
+        there = "is 1" if patients == 1 else f"are {patients}"
+        what = f"give --folds {patients} or less" if patients > 1 else "leave out --folds"
+        raise UsageError(
+            f"{wanted} folds need {wanted} patients to train on, and there {there} (phantoms belong to no fold): {what}"
+        )
+    return wanted
+
+
+def _most_patients(sources: Iterable[Source], without: frozenset[str]) -> int:
+    """The largest number of patients that the sources may have, by their names alone; phantoms are not counted."""
+    named: set[str] = set()
+    others = 0
+    for source in sources:
+        match source:
+            case PairsSource():
+                named |= {pair.case for pair in source.pairs}
+            case StudySource():
+                named.add(source.case)
+            case AcdcSource() | ApprovedSource() | ChlaSource() | LabelMapSource():
+                others += 1
+    return len(named - without) + others
 
 
 @dataclass
@@ -222,10 +266,10 @@ def _in_order(shards: Iterable[Shard], splits: Sequence[str]) -> list[Shard]:
     return sorted(shards, key=lambda shard: (splits.index(shard.split), shard.file))
 
 
-def _nothing(unused: Sequence[Unused]) -> str:
-    message = "there are no examples in the sources"
+def _nothing(split: str | None, unused: Sequence[Unused]) -> str:
+    message = f"there are no examples in the sources{f' of {split}' if split else ''}"
     if unused:
-        message += f": {len(unused)} files were checked; {unused[0].file}: {unused[0].reason}"
+        message += f": {counted(len(unused), 'file was', 'files were')} checked; {unused[0].file}: {unused[0].reason}"
     return f"{message}; for DICOM studies, give the folder of their contours with --contours"
 
 

@@ -191,7 +191,9 @@ class Dataset:
         if fold is None:
             return list(members)
         if not 0 <= fold < self.manifest.folds:
-            raise DatasetError(f"there is no fold {fold}: {self.folder} has folds 0 to {self.manifest.folds - 1}")
+            last = self.manifest.folds - 1
+            there = f"folds 0 to {last}" if last else "only fold 0"
+            raise DatasetError(f"there is no fold {fold}: {self.folder} has {there}")
         facts = self.manifest.cases
         return [case for case in members if (facts[case].fold == fold) == held_out]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cinesax.core.errors import DatasetError
+from cinesax.core.errors import DatasetError, counted
 from cinesax.train.data.examples import Kind
 from cinesax.train.data.manifest import Row
 from cinesax.train.data.records import Dataset, rows
@@ -88,7 +88,9 @@ def split_examples(dataset: Dataset, name: str, *, seed: int = 0) -> ExampleSpli
         held = set(dataset.cases("train", fold=number, held_out=True))
         return _split(name, listed, {row.name for row in listed if row.case in held})
     if not 0 < number < len(labelled):
-        raise DatasetError(f"{name} cannot be drawn from {len(labelled)} labelled slices")
+        there = f"{len(labelled)} labelled slices of patients in {dataset.folder}"
+        what = f"give {kind}-1 to {kind}-{len(labelled) - 1}" if len(labelled) > 1 else "they must be 2 or more"
+        raise DatasetError(f"{name} cannot be drawn from {there} (phantoms do not count): {what}")
     split = (_by_slice if kind == "slices" else _by_patient)(name, labelled, number, seed)
     return replace(split, seed=seed)
 
@@ -156,7 +158,10 @@ def _by_patient(name: str, labelled: Sequence[Row], count: int, seed: int) -> Ex
     cases = _adding_up({case: len(slices[case]) for case in order}, count)
     held = [name for case in cases for name in sorted(slices[case])]
     if not len(held) < len(labelled):
-        raise DatasetError(f"{name} leaves no patient to train on: there are {len(slices)}")
+        raise DatasetError(
+            f"{name} leaves no patient to train on: there are {counted(len(slices), 'patient')} with "
+            f"{counted(len(labelled), 'labelled slice')}; give a smaller number, or hold out slices with slices-{count}"
+        )
     dropped = set(rng.permutation(np.array(held))[count:].tolist())
     return _split(name, [row for row in labelled if row.name not in dropped], set(held) - dropped)
 

@@ -8,7 +8,7 @@ import keras
 import msgspec
 from rich.console import Console
 
-from cinesax.core.errors import OutputError, UsageError
+from cinesax.core.errors import DatasetError, OutputError, UsageError, counted
 from cinesax.files.stored_files import replacing
 from cinesax.files.typed_json import JsonObject, text_of
 from cinesax.train.data.records import Dataset
@@ -85,15 +85,10 @@ def cross_validate(
 
     Raises:
         UsageError: the set has a different number of folds.
+        DatasetError: the set has a fold without patients.
         OutputError: the folder is not empty and `resume` is not set.
     """
-    dealt = dataset.manifest.folds
-    if folds != dealt or folds < 2:
-        raise UsageError(
-            f"{dataset.folder} is divided into {dealt} folds: give --folds {dealt}, or prepare it with --folds {folds}"
-            if folds >= 2
-            else f"cross-validation needs at least 2 folds, seen {folds}"
-        )
+    _check_folds(dataset, folds)
     if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} is not empty; add --resume to continue it, or name a new folder")
     console = console or Console(stderr=True)
@@ -120,6 +115,25 @@ def cross_validate(
     with replacing(folder / TABLE) as work:
         work.write_text(table(summary), encoding="utf-8")
     return summary
+
+
+def _check_folds(dataset: Dataset, folds: int) -> None:
+    """Check all folds before the first training, which takes hours."""
+    if folds < 2:
+        raise UsageError(f"cross-validation needs at least 2 folds, seen {folds}")
+    dealt = dataset.manifest.folds
+    if folds != dealt:
+        here = f"give --folds {dealt}, or " if dealt > 1 else ""
+        raise UsageError(
+            f"{dataset.folder} is divided into {counted(dealt, 'fold')}: {here}prepare it with --folds {folds}"
+        )
+    held_out = [dataset.cases("train", fold=fold, held_out=True) for fold in range(folds)]
+    empty = [fold for fold, cases in enumerate(held_out) if not cases]
+    if empty:
+        raise DatasetError(
+            f"{dataset.folder} has {counted(sum(map(len, held_out)), 'patient')} for {folds} folds, and nobody in fold "
+            f"{empty[0]}: prepare it again with fewer folds"
+        )
 
 
 def summarise(runs: Sequence[Run]) -> Summary:

@@ -137,8 +137,11 @@ def _writing(folder: Path) -> Iterator[None]:
 def _cases(dataset: Dataset, fold: int | None) -> tuple[list[str], list[str]]:
     cases = dataset.cases("train", fold=fold)
     held = dataset.cases("train", fold=fold, held_out=True) if fold is not None else []
-    if not cases or (fold is not None and not held):
-        raise DatasetError(f"fold {fold} leaves no patients to {'validate' if cases else 'train'} on; use fewer folds")
+    if fold is not None and not (cases and held):
+        raise DatasetError(
+            f"fold {fold} of {dataset.folder} leaves no patients to {'validate' if cases else 'train'} on: name "
+            "another fold, or train without one"
+        )
     return held, cases
 
 
