@@ -133,6 +133,33 @@ def test_ed_and_es_given_the_wrong_way_round_are_one_error() -> None:
     assert Code.PHASES_REVERSED not in codes(given)
 
 
+def with_rv(sides: tuple[int, ...]) -> Segmentation:
+    """A plausible LV, and an RV of 4 pixels by these numbers of pixels in the same slices."""
+    labels = hearts.labels(BIG).labels.copy()
+    for phase, side in enumerate(sides):
+        labels[phase, 1:5, 44:48, :side] = Structure.RV_CAVITY
+    return Segmentation(labels, dict.fromkeys((Structure.CAVITY, Structure.RV_CAVITY), np.ones(10, dtype=bool)))
+
+
+def test_phases_that_are_reversed_for_the_rv_alone_are_an_error() -> None:
+    """Given phases are those of all chambers, and the RV may empty at another time than the LV."""
+    both = with_rv((12, 14, 18, 20, 20, 18, 14, 10, 10, 10))
+    assert Code.PHASES_REVERSED not in codes(doubts(both))
+    (error,) = (f for f in doubts(both, ed_phase=9, es_phase=5) if f.severity is not Severity.NOTE)
+    assert (error.code, error.severity, error.phase) == (Code.PHASES_REVERSED, Severity.ERROR, 9)
+    assert error.texts["chamber"] == "right ventricle"
+    assert error.message == (
+        "the volume of the right ventricle at the phase given as ED, 1.6 ml (phase 9), is smaller than at the one "
+        "given as ES, 2.9 ml (phase 5), so its EF is negative: give neither, and each chamber has ED and ES of its own "
+        "curve (that of the right ventricle has ED at phase 3 and ES at phase 7)"
+    )
+    (areas,) = (f for f in doubts(both, hearts.cine(grid=None), ed_phase=9, es_phase=5) if f.code is error.code)
+    assert "the area of the right ventricle at the phase given as ED, 160 px (phase 9)" in areas.message
+    # Where the LV is reversed too, one error says it.
+    turned = doubts(with_rv(hearts.BEAT), ed_phase=3, es_phase=0)
+    assert ["right ventricle" in f.message for f in turned if f.code is Code.PHASES_REVERSED] == [False]
+
+
 def test_a_partial_segmentation_is_reported() -> None:
     labels = hearts.labels(BIG).labels
     two = doubts(Segmentation(labels, {Structure.CAVITY: np.isin(np.arange(10), (0, 3))}))

@@ -13,7 +13,7 @@ from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
 from cinesax.core.measurements import Beat, Measurements
 from cinesax.core.segmentation import Polygons, Segmentation, coverage
-from cinesax.core.structures import Structure
+from cinesax.core.structures import LV, Structure
 from cinesax.measure.beats import EF_AT_STAKE_PERCENT, NOTABLE_EF_PERCENT, SEVERAL_BEATS, lost_frames
 from cinesax.measure.shape import check_shape
 from cinesax.measure.volumes import BODY_LIMITS
@@ -172,26 +172,38 @@ def _two_phases(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
 
 
 def _reversed(measurements: Measurements) -> Iterator[Finding]:
-    m = measurements
-    if not m.phases_reversed or m.ed_phase is None or m.es_phase is None:
-        return
-    numbers: dict[str, float] = {"ed_phase": m.ed_phase, "es_phase": m.es_phase}
+    """A finding for the LV; for the other chambers only if the LV is not reversed: it would say the same once more."""
+    for m in (measurements,) if measurements.phases_reversed else measurements.others:
+        if m.phases_reversed and m.ed_phase is not None and m.es_phase is not None:
+            yield _reversed_in(m, m.ed_phase, m.es_phase)
+
+
+def _reversed_in(m: Measurements, ed_phase: int, es_phase: int) -> Finding:
+    numbers: dict[str, float] = {"ed_phase": ed_phase, "es_phase": es_phase}
     if m.edv_ml is not None and m.esv_ml is not None:
         what, ed, es = "volume", "{edv_ml:.1f} ml", "{esv_ml:.1f} ml"
         numbers |= {"edv_ml": m.edv_ml, "esv_ml": m.esv_ml}
     else:
         what, ed, es = "area", "{ed_area_px:.0f} px", "{es_area_px:.0f} px"
-        at_ed, at_es = (float(m.cavity_areas_px[phase].sum()) for phase in (m.ed_phase, m.es_phase))
+        at_ed, at_es = (float(m.cavity_areas_px[phase].sum()) for phase in (ed_phase, es_phase))
         numbers |= {"ed_area_px": at_ed, "es_area_px": at_es}
-    curve = ""
+    own = ""
     if m.curve_ed_phase is not None and m.curve_es_phase is not None:
-        curve = " (the curve has ED at phase {curve_ed_phase} and ES at phase {curve_es_phase})"
         numbers |= {"curve_ed_phase": m.curve_ed_phase, "curve_es_phase": m.curve_es_phase}
+        own = " has ED at phase {curve_ed_phase} and ES at phase {curve_es_phase})"
+    if m.chamber == LV:
+        of, whose, own = "", "EF", own and f" (the curve{own}"
+        advice = "exchange the two, or give neither"
+    else:
+        of, whose, own = " of the {chamber}", "its EF", own and f" (that of the {{chamber}}{own}"
+        # Exchanged, they would be reversed for the LV.
+        advice = "give neither, and each chamber has ED and ES of its own curve"
     sentence = (
-        f"the {what} at the phase given as ED, {ed} (phase {{ed_phase}}), is smaller than at the one given as ES, {es} "
-        f"(phase {{es_phase}}), so EF is negative: exchange the two, or give neither{curve}"
+        f"the {what}{of} at the phase given as ED, {ed} (phase {{ed_phase}}), is smaller than at the one given as ES, "
+        f"{es} (phase {{es_phase}}), so {whose} is negative: {advice}{own}"
     )
-    yield Finding(Code.PHASES_REVERSED, Severity.ERROR, sentence, m.ed_phase, numbers=numbers)
+    texts = {"chamber": m.chamber.name}
+    return Finding(Code.PHASES_REVERSED, Severity.ERROR, sentence, ed_phase, numbers=numbers, texts=texts)
 
 
 def _slices_without_wall(segmentation: Segmentation, phase: int | None) -> list[int]:
