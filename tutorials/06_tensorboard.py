@@ -127,11 +127,12 @@ course.table(["last Dice", "training", "held out"], rows)
 log = logs(runs["unet"], "pictures")
 tags = [tag for tag in log.Tags()["tensors"] if is_picture(log, tag)]
 tag = tags[len(tags) // 4]
+# TensorBoard counts epochs from 0, the console of `cinesax train` from 1.
 looks = [(event.step, event.tensor_proto.string_val[2]) for event in log.Tensors(tag)]
 figure = Figure(figsize=(9, 2.5 * len(looks)), layout="constrained")
 for axes, (epoch, png) in zip(figure.subplots(len(looks), 1, squeeze=False).flat, looks, strict=True):
     axes.imshow(np.asarray(Image.open(io.BytesIO(png))))
-    axes.set_title(f"{tag} after epoch {epoch}: input, truth, prediction, difference", fontsize=9)
+    axes.set_title(f"{tag} after epoch {epoch + 1}: input, truth, prediction, difference", fontsize=9)
     axes.set_axis_off()
 course.show(figure, lesson, "06-pictures")
 
