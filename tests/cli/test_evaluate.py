@@ -230,6 +230,12 @@ def test_a_network_of_phantoms_alone_has_said_so(training, known, pair_folder, t
         (["--trained-on", "absent"], 3, "absent cannot be read"),
         (["--split", "slices-3"], 2, "for prepared sets"),
         (["--split-seed", "3"], 2, "needs a named --split"),
+        (["--json", "scores.csv"], 2, "--json writes JSON, and scores.csv ends with .csv: end it with .json"),
+        (["--csv", "scores.XLSX"], 2, "--csv writes CSV, and scores.XLSX ends with .xlsx: end it with .csv"),
+        (["--html", "report.pdf"], 2, "--html writes HTML, and report.pdf ends with .pdf: end it with .html"),
+        (["--html", "absent/report.htm"], 7, "there is no folder absent; make it first"),
+        (["--json", "."], 7, ". cannot be written: it is a folder; --json names a file"),
+        (["--json", "scores", "--csv", "scores"], 2, "--json and --csv both name scores: give each a file of its own"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(arguments, code, words, pair_folder, tmp_path, monkeypatch, capsys):

@@ -63,6 +63,10 @@ def test_show_writes_a_picture_of_what_was_asked_for(discs, tmp_path, capsys):
     assert main(["dataset", "show", str(discs.folder), "-o", str(out), "--case", "B", "--zoom", "--smallest"]) == 0
     assert _size(out) == (4 * 260 + 4, 294)
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    for name, written in (("sheet.JPG", "JPEG"), ("sheet", "PNG")):
+        assert main(["dataset", "show", str(discs.folder), "-o", str(tmp_path / name), "--count", "1"]) == 0
+        with Image.open(tmp_path / name) as picture:
+            assert picture.format == written
 
 
 def test_the_borders_lie_where_the_labels_lie():
@@ -85,6 +89,7 @@ def test_the_borders_lie_where_the_labels_lie():
         (["list", "SET", "--case", "Z"], 2, "has no case Z"),
         (["show", "SET", "-o", "x.png", "--count", "0"], 2, "at least 1"),
         (["show", "SET", "-o", "x.png", "--case", "A", "--empty"], 2, "matches these options"),
+        (["show", "absent", "-o", "x.xyz"], 2, "x.xyz is not the name of a picture: end it with .png, .jpg, .jpeg"),
         (["show", "SET", "-o", "absent/x.png"], 7, "cannot be written"),
     ],
 )

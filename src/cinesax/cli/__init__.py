@@ -4,8 +4,14 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from cinesax.core.errors import OutputError, UsageError
 from cinesax.core.selection import NiftiGeometry, Selection
+
+_FORMATS = frozenset(
+    (".json", ".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".ods", ".html", ".htm", ".pdf", ".png", ".jpg", ".jpeg")
+)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +41,29 @@ def selection_from(args: argparse.Namespace) -> Selection:
         ignore_frame_of_reference=args.ignore_frame_of_reference,
         nifti_geometry=args.nifti_geometry,
     )
+
+
+def check_file_to_write(option: str, path: Path, own: tuple[str, ...]) -> None:
+    """Refuse a file, before any work is done, that could not be written, or whose suffix is that of another format.
+
+    Other suffixes are allowed: a program that reads the file will not be misled by them.
+
+    Args:
+        option: the option that names the file.
+        path: the file.
+        own: the suffixes of its format, the usual one first.
+
+    Raises:
+        UsageError: the suffix is that of another format.
+        OutputError: there is a folder of this name, or no folder to write the file into.
+    """
+    suffix = path.suffix.lower()
+    if suffix in _FORMATS and suffix not in own:
+        raise UsageError(f"{option} writes {own[0][1:].upper()}, and {path} ends with {suffix}: end it with {own[0]}")
+    if path.is_dir():
+        raise OutputError(f"{path} cannot be written: it is a folder; {option} names a file")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path} cannot be written: there is no folder {path.parent}; make it first")
 
 
 @contextmanager

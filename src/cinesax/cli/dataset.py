@@ -51,7 +51,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for action in (listing, show):
         action.add_argument("--split", help="only this split")
         action.add_argument("--case", action="append", metavar="NAME", help="only this patient; may be repeated")
-    show.add_argument("-o", "--out", type=Path, required=True, metavar="PNG", help="the picture to write")
+    show.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="FILE", help="the picture to write (.png or .jpg)"
+    )
     show.add_argument("--count", type=int, default=48, metavar="N", help="examples, evenly over the set (default 48)")
     show.add_argument("--columns", type=int, default=8, metavar="N", help="images in a row (default 8)")
     show.add_argument("--empty", action="store_true", help="only frames without LV")
@@ -67,7 +69,10 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--count and --columns must be at least 1")
     require()
     from cinesax.train.data.records import open_dataset
+    from cinesax.train.data.sheet import picture_format
 
+    if args.action == "show":
+        picture_format(args.out)  # a wrong suffix is an error before any work is done
     dataset = open_dataset(args.data)
     {"verify": _verify, "list": _list, "walls": _walls, "show": _show}[args.action](dataset, args)
 

@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Column, Table
 
+from cinesax.cli import check_file_to_write
 from cinesax.core.errors import InputError, OutputError, UsageError
 from cinesax.core.selection import LabelReading, NiftiGeometry
 from cinesax.evaluate import Evaluation, LabelledStudy, evaluate, score
@@ -116,7 +117,24 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--masks runs no network: leave out --model and --threads")
     if args.masks and not args.masks.is_dir():
         raise InputError(f"{args.masks} is not a folder")
+    _check_files(args)
     _check_kind(args, _kind(args.data, args.contours))
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    files = {
+        "--json": (args.json, (".json",)),
+        "--csv": (args.csv, (".csv",)),
+        "--html": (args.html, (".html", ".htm")),
+    }
+    named: dict[Path, str] = {}
+    for option, (path, own) in files.items():
+        if path is None:
+            continue
+        check_file_to_write(option, path, own)
+        earlier = named.setdefault(path.absolute(), option)
+        if earlier != option:
+            raise UsageError(f"{earlier} and {option} both name {path}: give each a file of its own")
 
 
 def _kind(data: Path, contours: Path | None) -> str:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from cinesax.core.errors import OutputError
+from cinesax.core.errors import OutputError, UsageError
 from cinesax.core.structures import Structure, painting_order
 from cinesax.files.stored_files import replacing
 from cinesax.train.data.examples import UNKNOWN, Example
 
+_FORMATS = {"": "PNG", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _UNKNOWN_COLOUR = (200, 60, 160)
 _CAPTION_PX, _GAP_PX, _FONT_PX = 30, 4, 11
 _ENLARGED = 2
@@ -47,16 +48,30 @@ def draw_sheet(examples: Sequence[Example], *, columns: int = 8, tile_px: int = 
     return sheet
 
 
-def write_sheet(examples: Sequence[Example], path: Path, **options: Any) -> None:
-    """Write the sheet as PNG; see `draw_sheet` for the options.
+def picture_format(path: Path) -> str:
+    """The format of a picture by the suffix of its file, as Pillow names it; without a suffix PNG.
 
     Raises:
+        UsageError: the suffix is not that of a format in which a sheet is written.
+    """
+    written = _FORMATS.get(path.suffix.lower())
+    if written is None:
+        raise UsageError(f"{path} is not the name of a picture: end it with {', '.join(filter(None, _FORMATS))}")
+    return written
+
+
+def write_sheet(examples: Sequence[Example], path: Path, **options: Any) -> None:
+    """Write the sheet as PNG or JPEG, by the suffix of the file; see `draw_sheet` for the options.
+
+    Raises:
+        UsageError: the suffix is that of another format.
         OutputError: the file cannot be written.
     """
+    written = picture_format(path)
     picture = draw_sheet(examples, **options)
     try:
         with replacing(path.absolute()) as work:
-            picture.save(work, format="PNG")
+            picture.save(work, format=written, quality=92)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from None
 
