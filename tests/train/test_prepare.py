@@ -164,6 +164,7 @@ def test_a_patient_left_out_is_listed_and_an_unknown_one_is_an_error(tmp_path, c
         (["--labels", "lv=3"], 2, "--labels is for label files of DICOM studies, and no SOURCE is a folder of studies"),
         (["--exams", "."], 2, "--exams is for results that a person approved, and no SOURCE has such results"),
         (["--exams", "nowhere"], 3, "nowhere does not exist"),
+        (["--contours", "."], 2, "--contours is for the labels of DICOM studies, and no SOURCE is a folder of studies"),
         (["--contours", "nowhere"], 3, "nowhere does not exist"),
         (["--frames-each", "9"], 2, "--frames-each is for phantoms: add --phantoms N"),
         (["--folds", "1"], 2, "--folds must be at least 2, seen 1"),

@@ -148,6 +148,8 @@ def _check_needed(args: argparse.Namespace, found: "list[Source]") -> None:
     """An option for a kind of source that is not there would do nothing."""
     from cinesax.train.data.sources import ApprovedSource, StudySource
 
+    if args.contours is not None and not any(isinstance(source, StudySource) for source in found):
+        raise UsageError("--contours is for the labels of DICOM studies, and no SOURCE is a folder of studies")
     if args.labels is not None and not any(isinstance(source, StudySource) for source in found):
         raise UsageError("--labels is for label files of DICOM studies, and no SOURCE is a folder of studies")
     if args.exams is not None and not any(isinstance(source, ApprovedSource) for source in found):
