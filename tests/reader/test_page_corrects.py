@@ -106,6 +106,32 @@ def test_draw_delete_copy_and_interpolate(exam: Exam) -> None:
     assert "interpolated" in page.inner_text("#place")
 
 
+def test_deleting_the_endocardium_alone_says_what_becomes_of_the_mass(exam: Exam) -> None:
+    page = exam.page
+    ed, es = exam.state("numbers.ed_phase"), exam.state("numbers.es_phase")
+    page.evaluate(f"cinesaxExam.edits.edit({{op: 'phases', ed_phase: {ed}, es_phase: {es}}})")
+    exam.settle()
+    mass, cavity, wall = exam.number("lv_mass_g"), exam.area(), exam.area("myocardium")
+    exam.keys("Alt+Delete")
+    assert exam.area() == 0 and exam.area("myocardium") == wall
+    said = until(lambda: page.inner_text("#messages"), what="the message")
+    assert "all that it encloses counts as muscle now" in said
+    assert f"{mass:.0f} g before, now {exam.number('lv_mass_g'):.0f} g" in said
+    assert "all that it encloses counts as muscle" in page.inner_text("ul.findings >> nth=0")
+    picture(page, "reader-deleted")
+    # One undo gives the contour back; Delete takes both away, as the message says.
+    exam.keys("Control+z")
+    assert exam.area() == cavity and exam.number("lv_mass_g") == mass
+    page.evaluate("document.getElementById('messages').replaceChildren()")
+    exam.keys("Delete")
+    assert exam.area() == 0 and exam.area("myocardium") == 0
+    exam.keys("Control+z")
+    page.evaluate("cinesaxExam.actions.chooseStructure('myocardium')")
+    exam.keys("Alt+Delete")
+    assert exam.area("myocardium") == 0 and exam.area() == cavity
+    assert "muscle" not in page.inner_text("#messages")
+
+
 def test_base_ends_here_and_es(exam: Exam) -> None:
     page = exam.page
     edv, ed, es = exam.number("edv_ml"), exam.state("numbers.ed_phase"), exam.state("numbers.es_phase")

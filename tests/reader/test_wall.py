@@ -7,10 +7,10 @@ import pytest
 
 from cinesax.analyze import analyze, remeasure
 from cinesax.core.analysis import Analysis
-from cinesax.core.findings import Code
+from cinesax.core.findings import Code, Severity
 from cinesax.core.origins import Origin
 from cinesax.core.segmentation import Segmentation, area_px
-from cinesax.core.selection import NO_OVERRIDES
+from cinesax.core.selection import NO_OVERRIDES, Overrides
 from cinesax.core.structures import Structure
 from cinesax.measure.volumes import areas_of
 from cinesax.reader import messages
@@ -115,6 +115,23 @@ def test_copied_cavities_have_walls_that_enclose_them(analysis: Analysis) -> Non
     made = apply(reading, change, analysis.segmentation).segmentation
     again = remeasure(analysis, made)
     assert Code.ENDOCARDIUM_OUTSIDE not in {finding.code for finding in again.findings}
+
+
+def test_a_wall_whose_cavity_a_person_deleted_is_said_to_count_as_muscle(analysis: Analysis) -> None:
+    """The epicardium alone may be meant, at the apex; but the mass must not jump in silence."""
+    made = edited(analysis, messages.SetContour("cavity", ED, PLACE, []))
+    phases = Overrides(ed_phase=ED, es_phase=4)
+    before, again = (remeasure(analysis, one, phases) for one in (analysis.segmentation, made))
+    (finding,) = (f for f in again.findings if f.code is Code.WALL_WITHOUT_CAVITY)
+    assert (finding.severity, finding.phase, finding.slice) == (Severity.WARNING, ED, PLACE)
+    # A slice counts for 9 mm of 1.5 mm pixels.
+    assert finding.numbers["muscle_g"] == pytest.approx(np.pi * 17**2 * 1.5**2 * 9 / 1000 * 1.05, rel=0.02)
+    assert before.measurements.lv_mass_g is not None and again.measurements.lv_mass_g is not None
+    assert again.measurements.lv_mass_g > before.measurements.lv_mass_g + 8
+    assert not [f for f in before.findings if f.code is Code.WALL_WITHOUT_CAVITY]
+    # Both deleted, or a cavity that is missing at a phase that the mass is not taken from: nothing to say.
+    for edit in (messages.Delete(ED, PLACE), messages.SetContour("cavity", 2, PLACE, [])):
+        assert not [f for f in remeasure(analysis, edited(analysis, edit), phases).findings if f.code is finding.code]
 
 
 def test_a_wall_without_cavity_stays() -> None:

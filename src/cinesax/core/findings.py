@@ -59,6 +59,7 @@ class Code(StrEnum):
     WALL_NOT_SEEN = "wall-not-seen"
     PARTIAL_SEGMENTATION = "partial-segmentation"
     ENDOCARDIUM_OUTSIDE = "endocardium-outside"
+    WALL_WITHOUT_CAVITY = "wall-without-cavity"
     LABELS_WITHOUT_PLACE = "labels-without-place"
     LABELS_DOUBTED = "labels-doubted"
     # the measurements

@@ -16,7 +16,7 @@ from cinesax.core.segmentation import Polygons, Segmentation, coverage
 from cinesax.core.structures import LV, Structure
 from cinesax.measure.beats import EF_AT_STAKE_PERCENT, NOTABLE_EF_PERCENT, SEVERAL_BEATS, lost_frames
 from cinesax.measure.shape import check_shape
-from cinesax.measure.volumes import BODY_LIMITS
+from cinesax.measure.volumes import BODY_LIMITS, MYOCARDIAL_DENSITY_G_PER_ML, areas_of
 
 PLAUSIBLE = {
     "ef_percent": ("the ejection fraction", 5.0, 85.0, "%"),
@@ -69,6 +69,7 @@ def check(cine: Cine, segmentation: Segmentation, measurements: Measurements) ->
         *_partial(segmentation, measurements),
         *_two_phases(cine, measurements),
         *_reversed(measurements),
+        *_wall_without_cavity(cine, segmentation, measurements),
         *_endocardium_outside(cine, segmentation, measurements),
         *_gap_inside(measurements),
         *_gap_in_time(cine, measurements),
@@ -216,6 +217,37 @@ def _slices_without_wall(segmentation: Segmentation, phase: int | None) -> list[
         if segmentation.outline(Structure.CAVITY, phase, index)
         and not segmentation.outline(Structure.MYOCARDIUM, phase, index)
     ]
+
+
+NOTABLE_MASS_PART = 0.05
+"""Two readers differ by as much. The tip of the apex may be muscle alone, and has less."""
+
+
+def _wall_without_cavity(cine: Cine, segmentation: Segmentation, m: Measurements) -> Iterator[Finding]:
+    """A finding for slices at ED in which a person deleted the endocardium, and the epicardium is still there."""
+    ed, extents = m.ed_phase, m.slice_extents_mm
+    if ed is None or extents is None or cine.grid is None or not m.lv_mass_g:
+        return
+    deleted = [
+        index
+        for index in range(cine.n_slices)
+        if (Structure.CAVITY, ed, index) in segmentation.origins
+        and segmentation.outline(Structure.MYOCARDIUM, ed, index)
+        and not segmentation.outline(Structure.CAVITY, ed, index)
+    ]
+    ml_a_px = extents * cine.grid.pixel_area_mm2 / 1000
+    muscle_g = MYOCARDIAL_DENSITY_G_PER_ML * areas_of(segmentation, Structure.MYOCARDIUM)[ed] * ml_a_px
+    total_g = float(muscle_g[deleted].sum())
+    if total_g <= NOTABLE_MASS_PART * m.lv_mass_g:
+        return
+    some = "the endocardium of this slice was" if len(deleted) == 1 else "the endocardia of {slices} slices were"
+    sentence = (
+        f"at ED {some} deleted and the epicardium was not: all that it encloses counts as muscle, {{muscle_g:.0f}} g "
+        "of the myocardial mass of {mass_g:.0f} g"
+    )
+    numbers = {"slices": len(deleted), "muscle_g": total_g, "mass_g": m.lv_mass_g}
+    worst = max(deleted, key=lambda index: float(muscle_g[index]))
+    yield Finding(Code.WALL_WITHOUT_CAVITY, Severity.WARNING, sentence, ed, worst, numbers=numbers)
 
 
 OUTSIDE_PART = 0.04

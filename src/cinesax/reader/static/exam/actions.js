@@ -2,6 +2,7 @@
 
 import { get } from "../shared/api.js";
 import { grown, shifted } from "../geometry/polygon.js";
+import { shown } from "../shared/numbers.js";
 import { byFrame } from "./state.js";
 
 export class Actions {
@@ -39,9 +40,17 @@ export class Actions {
     this.edits.edit({ op: "delete", chamber: this.#chamber, ...this.#here, reach, ...all });
   }
 
-  /** Only the contour of the chosen structure, in this frame. */
-  deleteContour() {
-    this.edits.edit({ op: "set", structure: this.state.structure, ...this.#here, polygons: [] });
+  /** Only the contour of the chosen structure, in this frame. A wall that loses its cavity is muscle throughout. */
+  async deleteContour() {
+    const { state } = this;
+    const { structure, phase, slice } = state;
+    const mass = state.numbers.lv_mass_g;
+    const alone = structure === "cavity" && state.polygons("cavity").length > 0 && state.polygons("myocardium").length > 0;
+    const stored = await this.edits.edit({ op: "set", structure, phase, slice, polygons: [] });
+    if (!stored || !alone) return;
+    const [before, now] = [shown(mass), shown(state.numbers.lv_mass_g)];
+    const changed = before === now ? "" : ` (mass: ${before} g before, now ${now} g)`;
+    this.tell.message(`The epicardium is still there: all that it encloses counts as muscle now${changed}. Del deletes it too; Ctrl+Z brings the endocardium back.`);
   }
 
   /** The contour goes to the next phase (+1, -1), and so does the view: the key can be pressed again. */
