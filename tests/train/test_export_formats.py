@@ -175,7 +175,7 @@ def test_another_process_runs_it_without_this_package(program, file, tolerance, 
         (["--to", "litert", "--precision", "float16,int8"], 2, "give --data SET"),
         (["--slices", "0"], 2, "give 1 or more"),
         (["--to", "litert", "--data", "absent"], 3, "not a prepared set"),
-        (["--to", "savedmodel", "--finder", "absent"], 3, "is not a run folder"),
+        (["--to", "savedmodel", "--finder", "absent"], 3, "absent does not exist: name the folder of"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_leaves_nothing(

@@ -22,7 +22,8 @@ from cinesax.network.framing import Framing  # noqa: E402
 from cinesax.network.segmenter import load_segmenter  # noqa: E402
 from cinesax.train.data.examples import from_pairs  # noqa: E402
 from cinesax.train.data.records import open_dataset, read_examples, write_dataset  # noqa: E402
-from cinesax.train.export.bundle import export, fixed_size  # noqa: E402
+from cinesax.train.export.bundle import export  # noqa: E402
+from cinesax.train.export.passes import fixed_size  # noqa: E402
 from cinesax.train.fit.train import open_run, train  # noqa: E402
 
 from .conftest import EAGER, QUICK, disc_example  # noqa: E402

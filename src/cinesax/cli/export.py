@@ -33,8 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--finder",
         type=Path,
-        metavar="RUN",
-        help="a run trained on whole frames, which finds the heart for a run trained on crops",
+        metavar="RUN|BUNDLE",
+        help="what finds the heart for a run trained on crops: a run trained on whole frames, or a bundle (the word "
+        "default names the shipped one), whose finder is taken over",
     )
     parser.add_argument(
         "--data",
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     line = f"{name} {version}: {args.out} ({size:.1f} MB)"
     console.print(line, highlight=False, soft_wrap=True)
     if data is not None and not facts["images"]:
-        note = f"{args.data} has no image that this network learned from: no fingerprints of images are listed"
+        note = f"{args.data} has no image that this network learned from: no fingerprints of its images are listed"
         console.print(note, highlight=False, soft_wrap=True)
     _print(args.out, console)
 
@@ -156,13 +157,15 @@ def _precisions(text: str | None) -> "list[Precision]":
 
 
 def _fingerprints(dataset: "Dataset", folders: Iterable[Path | None]) -> list[str]:
-    """Fingerprints of the set's images from which a run learned, without held-out images."""
+    """Fingerprints of the set's images from which a run learned, without held-out images; a bundle lists its own."""
     from cinesax.network.fingerprint import fingerprint
     from cinesax.train.data.examples import Kind
     from cinesax.train.data.records import read_examples
-    from cinesax.train.fit.runs import open_run
+    from cinesax.train.fit.runs import Run
+    from cinesax.train.fit.start import open_trained
 
-    runs = [open_run(folder) for folder in folders if folder is not None]
+    opened = [open_trained(folder) for folder in folders if folder is not None]
+    runs = [one for one in opened if isinstance(one, Run)]
     return [
         fingerprint(example.image)
         for example in read_examples(dataset, "train")

@@ -64,6 +64,7 @@ class Training(msgspec.Struct, frozen=True, omit_defaults=True):
         phantoms: the number of synthetic hearts.
         config: the settings (a `TrainConfig`, which only training parses).
         started_from: the settings of the training whose weights it started from.
+        finder: name and version of the bundle from which the finder was taken over.
         heart: how the refiner was trained.
         software: versions by name.
     """
@@ -74,6 +75,7 @@ class Training(msgspec.Struct, frozen=True, omit_defaults=True):
     phantoms: int | None = None
     config: JsonObject | None = None
     started_from: JsonObject | None = None
+    finder: str | None = None
     heart: HeartTraining | None = None
     software: dict[str, str] | None = None
 
@@ -158,6 +160,11 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def shipped() -> tuple[str, ...]:
     """The names of the bundles that are part of this package: "default", and networks for special needs."""
     return tuple(sorted(folder.parent.name for folder in _SHIPPED.glob(f"*/{MANIFEST}")))
+
+
+def is_bundle(which: str | Path) -> bool:
+    """Whether this is a bundle folder, or the name of a shipped one (see `shipped`); it may be damaged."""
+    return str(which) in shipped() or (Path(which) / MANIFEST).is_file()
 
 
 def open_bundle(which: str | Path | None = None) -> Bundle:

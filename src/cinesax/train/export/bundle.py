@@ -3,55 +3,26 @@
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from cinesax._version import __version__
 from cinesax.core.errors import InputError
 from cinesax.core.structures import Structure
 from cinesax.files.typed_json import JsonObject, text_of
-from cinesax.network.bundle import GRAPH, HEART, Bundle, HeartPass, HeartTraining, Training, write_bundle
-from cinesax.train.data.manifest import parse_classes
+from cinesax.network.bundle import Bundle, HeartPass, write_bundle
 from cinesax.train.data.records import Dataset
 from cinesax.train.export.card import card
 from cinesax.train.export.formats import INPUT, LABELS, PROBABILITIES, Precision, onnx_runner, processors
 from cinesax.train.export.parity import CALIBRATION_IMAGES, SLICES, Exported, real_slices, report
+from cinesax.train.export.passes import Pass, open_passes, training_of
 from cinesax.train.export.quantise import to_int8
-from cinesax.train.fit.train import NETWORK, Run, load_network, open_run
-from cinesax.train.nets import build
-from cinesax.train.nets.losses import CrossEntropyDice  # noqa: F401 - registers the class for loading
-from cinesax.train.nets.metrics import SliceDice  # noqa: F401 - likewise
 
 _TOLERANCE = 1e-3
 _HALF_TOLERANCE = 2e-2
 _FEWEST_WEIGHTS = 64
-
-
-def fixed_size(run: Run) -> keras.Model:
-    """The finished network of a run, for one size only, so that ONNX Runtime plans its memory once.
-
-    The size is that of the framed images, or of the crop if the network learned on crops around the heart.
-
-    Raises:
-        InputError: the run has no finished network.
-    """
-    path = run.folder / NETWORK
-    if not path.is_file():
-        raise InputError(f"{run.folder} has no {NETWORK}: the training has not finished; continue it with --resume")
-    trained = load_network(path)
-    size = heart_crop(run) or run.record.dataset.framing.size
-    model = build(run.record.config.model, size=size)
-    model.set_weights(trained.get_weights())
-    return model
-
-
-def heart_crop(run: Run) -> int | None:
-    """Rows and columns of the crop around the heart on which a run's network learned; None: whole frames."""
-    settings = run.record.config.pipeline
-    return None if settings.jitter_px is None else settings.crop
 
 
 def to_onnx(model: keras.Model, path: Path, *, half: bool = False) -> None:
@@ -122,73 +93,22 @@ def halve_weights(path: Path) -> None:
     onnx.save(model, path)
 
 
-@dataclass(frozen=True)
-class Pass:
-    """One network of an export.
-
-    Attributes:
-        stem: stem of its file: "graph" sees whole frames, "heart" a crop around the heart.
-        run: the run that trained the network.
-        model: the network, for one input size.
-        crop: rows and columns of its crop; None: whole frames.
-    """
-
-    stem: str
-    run: Run
-    model: keras.Model
-    crop: int | None = None
-
-
-def open_passes(run_folder: Path, finder: Path | None = None) -> list[Pass]:
-    """The network of a run; if it learned on crops, its finder's network and its own.
-
-    Args:
-        run_folder: a finished run.
-        finder: a finished run on whole frames, which finds the heart for a network that learned on crops around it.
-
-    Raises:
-        InputError: a run is not finished, the two do not fit, or a finder is missing.
-    """
-    close = open_run(run_folder)
-    whole = close if finder is None else open_run(finder)
-    _check_passes(whole, close if finder is not None else None)
-    first = Pass(Path(GRAPH).stem, whole, fixed_size(whole))
-    if finder is None:
-        return [first]
-    return [first, Pass(Path(HEART).stem, close, fixed_size(close), heart_crop(close))]
-
-
-def classes_of(run: Run) -> dict[int, Structure]:
-    """Channel -> class of a run's network, as in its set, without the background (channel 0).
-
-    Raises:
-        InputError: the LV cavity is not among the classes.
-    """
-    classes = {channel: parse_classes([name])[-1] for channel, name in enumerate(run.classes) if channel}
-    if Structure.CAVITY not in classes.values():
-        raise InputError(
-            f"{run.folder} was trained on {', '.join(run.classes)}, but not on the LV cavity, without which "
-            "nothing is measured; train on a set with lv_cavity among its --classes"
-        )
-    return classes
-
-
 def describe(
     passes: Sequence[Pass], out: Path, *, name: str, version: str, scores: JsonObject, images: Sequence[str]
 ) -> Bundle:
     """The content of the bundle's manifest and card for these networks, still without checksums."""
-    crop, classes = passes[-1].crop, classes_of(passes[0].run)
+    first, crop = passes[0].facts, passes[-1].crop
     return Bundle(
         out,
         name,
         version,
-        framing=passes[0].run.record.dataset.framing,
-        classes=classes,
+        framing=first.framing,
+        classes=first.classes,
         input_name=INPUT,
         output_name=PROBABILITIES,
         graph_sha256="",
         heart=None if crop is None else HeartPass(crop, INPUT, PROBABILITIES, int(passes[-1].model.input_shape[-1])),
-        training=_training([network.run for network in passes], images),
+        training=training_of(passes, images),
         scores=dict(scores),
     )
 
@@ -216,17 +136,20 @@ def export(
         name: name of the network.
         version: version of the network.
         scores: measured scores, e.g. {"validation": {...}}; they go into bundle.json and the card.
-        finder: a finished run on whole frames, which finds the heart for a network that learned on crops around it.
-        images: fingerprints of the images that it learned from (see `cinesax.network.fingerprint`).
-        half: store the weights in half precision.
+        finder: what finds the heart for a network that learned on crops around it: a finished run on whole frames, or a
+            bundle (also the name of a shipped one), whose graph for whole frames is taken over unchanged.
+        images: fingerprints of the images that the runs learned from (see `cinesax.network.fingerprint`); those of a
+            finder's bundle are added.
+        half: store the weights in half precision; like int8, not of a graph that is taken over.
         int8: compute convolutions in 8 bits, calibrated on training images of `data`.
         unvalidated: classes that it draws but that were not validated: `analyze` leaves them out unless asked.
-        data: a prepared set; the graphs are compared with Keras on its slices, and the result goes into the bundle as
-            parity.json.
+        data: a prepared set; the graphs of runs are compared with Keras on its slices, and the result goes into the
+            bundle as parity.json.
         slices: largest number of slices to compare.
 
     Raises:
         InputError: a run is not finished, the two do not fit, a finder is missing, or a graph differs from Keras.
+        BundleError: a finder's bundle is damaged, or does not say how it was trained.
         OutputError: the bundle cannot be written.
     """
     passes = open_passes(run_folder, finder)
@@ -239,17 +162,13 @@ def export(
         )
     bundle = replace(bundle, unvalidated=tuple(unvalidated))
     with tempfile.TemporaryDirectory() as folder:
-        graphs = [Path(folder) / f"{network.stem}.onnx" for network in passes]
-        for network, graph in zip(passes, graphs, strict=True):
-            to_onnx(network.model, graph, half=half and not int8)
-            if int8:
-                _quantise(network, graph, data)
-        names = [_names(graph) for graph in graphs]
+        precision = Precision.INT8 if int8 else Precision.FLOAT16 if half else Precision.FLOAT32
+        graphs = [_graph(network, Path(folder), precision, data) for network in passes]
+        names = [_names(network, graph) for network, graph in zip(passes, graphs, strict=True)]
         bundle = replace(bundle, input_name=names[0][0], output_name=names[0][1])
         if bundle.heart is not None:
             heart = replace(bundle.heart, input_name=names[1][0], output_name=names[1][1])
             bundle = replace(bundle, heart=heart)
-        precision = Precision.INT8 if int8 else Precision.FLOAT16 if half else Precision.FLOAT32
         text = None if data is None else _parity(passes, graphs, data, precision=precision, slices=slices)
         close = graphs[1] if len(graphs) > 1 else None
         return write_bundle(bundle, graphs[0], card(bundle, parameters(passes)), heart=close, parity=text)
@@ -257,7 +176,18 @@ def export(
 
 def parameters(passes: Sequence[Pass]) -> int:
     """The number of parameters of all networks together."""
-    return sum(int(network.model.count_params()) for network in passes)
+    return sum(network.parameters for network in passes)
+
+
+def _graph(network: Pass, folder: Path, precision: Precision, data: Dataset | None) -> Path:
+    """The ONNX file of a network: that of its bundle, or else a new one in this folder."""
+    if isinstance(network.source, Bundle):
+        return network.source.graph_path
+    graph = folder / f"{network.stem}.onnx"
+    to_onnx(network.model, graph, half=precision is Precision.FLOAT16)
+    if precision is Precision.INT8:
+        _quantise(network, graph, data)
+    return graph
 
 
 def _quantise(network: Pass, graph: Path, data: Dataset | None) -> None:
@@ -275,54 +205,15 @@ def _parity(passes: Sequence[Pass], graphs: Sequence[Path], data: Dataset, *, pr
     exports = [
         Exported(graph, onnx_runner(graph, threads=threads), network.model, precision, network.crop)
         for network, graph in zip(passes, graphs, strict=True)
+        if not isinstance(network.source, Bundle)  # whose graph is what it was
     ]
     return text_of(report(exports, data, count=slices, threads=threads))
 
 
-def _check_passes(whole: Run, close: Run | None) -> None:
-    classes = classes_of(whole)
-    if close is None:
-        if heart_crop(whole) is not None:
-            raise InputError(
-                f"{whole.folder} was trained on crops around the heart: "
-                "give --finder RUN, a run trained on whole frames"
-            )
-        return
-    if heart_crop(close) is None:
-        raise InputError(f"{close.folder} was trained on whole frames: it needs no finder")
-    if heart_crop(whole) is not None:
-        raise InputError(
-            f"{whole.folder} was trained on crops around the heart: a finder must be trained on whole frames"
-        )
-    if whole.record.dataset.framing != close.record.dataset.framing:
-        raise InputError(
-            f"{whole.folder} and {close.folder} were trained on differently framed images; train both on one set"
-        )
-    if classes_of(close) != classes:
-        names = [", ".join(part.facts.class_name for part in seen.values()) for seen in (classes, classes_of(close))]
-        raise InputError(
-            f"{whole.folder} draws {names[0]}, but {close.folder} draws {names[1]}: the finder has to find "
-            "what the refiner draws; train both on one set"
-        )
-
-
-def _training(runs: Sequence[Run], images: Sequence[str]) -> Training:
-    seen = sorted({case for run in runs for case in run.cases_seen})
-    whole, last = runs[0].record, runs[-1].record
-    first_settings = (whole.started_from or {}).get("config")
-    return Training(
-        dataset=whole.dataset.digest,
-        cases=tuple(case for case in seen if not case.startswith("PHANTOM")),
-        images=tuple(sorted(set(images))),
-        phantoms=sum(case.startswith("PHANTOM") for case in seen),
-        config=whole.config.to_dict(),
-        started_from=first_settings if isinstance(first_settings, dict) else None,
-        heart=HeartTraining(last.dataset.digest, last.config.to_dict()) if len(runs) > 1 else None,
-        software={**last.software, "exported_with": f"cinesax {__version__}"},
-    )
-
-
-def _names(graph: Path) -> tuple[str, str]:
+def _names(network: Pass, graph: Path) -> tuple[str, str]:
+    """Names of input and output of a network's graph."""
+    if isinstance(network.source, Bundle):
+        return network.source.input_name, network.source.output_name
     import onnxruntime
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])

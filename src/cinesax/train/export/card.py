@@ -125,6 +125,7 @@ def _passes(bundle: Bundle) -> str:
     return (
         "Two U-Nets: the finder sees whole frames at low resolution and locates the heart; the refiner sees\n"
         f"{size} x {size} pixels around it and draws."
+        + (f" The finder is that of {bundle.training.finder}." if bundle.training.finder else "")
     )
 
 

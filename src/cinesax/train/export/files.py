@@ -14,7 +14,7 @@ from cinesax.core.errors import UsageError
 from cinesax.files.typed_json import Json, JsonObject, plain, text_of
 from cinesax.network.bundle import CARD, PARITY, Bundle, file_sha256
 from cinesax.train.data.records import Dataset, new_set
-from cinesax.train.export.bundle import Pass, describe, open_passes, parameters
+from cinesax.train.export.bundle import describe, parameters
 from cinesax.train.export.card import card
 from cinesax.train.export.formats import (
     INPUT,
@@ -29,6 +29,7 @@ from cinesax.train.export.formats import (
     to_savedmodel,
 )
 from cinesax.train.export.parity import CALIBRATION_IMAGES, SLICES, Exported, check_on_noise, real_slices, report
+from cinesax.train.export.passes import Pass, open_passes
 
 SCHEMA = "cinesax/network/1"
 MANIFEST = "network.json"
@@ -57,8 +58,9 @@ def export_files(
         name: name of the network.
         version: version of the network.
         scores: measured scores of the network.
-        finder: see `export`.
-        images: fingerprints of the images that it learned from.
+        finder: see `export`. The network of a bundle is written like the other one, with the weights of its graph
+            (those of 8 bits as they are: rounded).
+        images: fingerprints of the images that the runs learned from; those of a finder's bundle are added.
         precisions: one LiteRT file is written per precision; empty: all possible ones (int8 needs `data`).
         data: the prepared set that it learned from: int8 is calibrated on it, and all files are compared on it.
         slices: largest number of slices to compare.
@@ -68,6 +70,7 @@ def export_files(
 
     Raises:
         InputError: a run is not finished, the two do not fit, a finder is missing, or a file differs from Keras.
+        BundleError: a finder's bundle is damaged, or its network cannot be read back.
         UsageError: int8 without data, or precisions of a SavedModel.
         OutputError: the folder exists, or cannot be written.
     """

@@ -303,6 +303,14 @@ def write_state(folder: Path, state: State) -> None:
             path.unlink(missing_ok=True)
 
 
+def finished_network(run: Run) -> Path:
+    """Path of the finished network of a run; InputError if there is none yet."""
+    path = run.folder / NETWORK
+    if not path.is_file():
+        raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; continue it with --resume")
+    return path
+
+
 def load_network(path: Path) -> keras.Model:
     """Load a network that a training saved; InputError if it cannot be read."""
     try:

@@ -15,7 +15,7 @@ from cinesax.network import bundle as bundles
 from cinesax.network.framing import Framing
 from cinesax.train.data.manifest import names_of
 from cinesax.train.fit.config import TrainConfig
-from cinesax.train.fit.runs import NETWORK, load_network, open_run
+from cinesax.train.fit.runs import Run, finished_network, load_network, open_run
 from cinesax.train.nets import NetworkConfig, build, from_dict, to_dict
 from cinesax.train.nets.onnx_weights import layers_with_weights, read_weights
 
@@ -61,21 +61,33 @@ def open_start(which: Path, wanted: NetworkConfig | None = None) -> Start:
         InputError: not a run or bundle, an unfinished run, or a network that cannot be read.
         BundleError: a damaged bundle, or a graph that does not hold the network of its manifest.
     """
-    if str(which) in bundles.shipped() or (which / bundles.MANIFEST).is_file():
-        return _from_bundle(bundles.open_bundle(which), wanted)
+    run = open_trained(which)
+    if isinstance(run, bundles.Bundle):
+        return _from_bundle(run, wanted)
+    path = finished_network(run)
+    record, digest = run.record.to_dict(), bundles.file_sha256(path)
+    settings, framing = run.record.config.model, run.record.dataset.framing
+    model = load_network(path)
+    return Start(str(run.folder), model, settings, run.classes, framing, run.cases_seen, record, digest, folded=False)
+
+
+def open_trained(which: Path) -> Run | bundles.Bundle:
+    """Open a finished run, or a bundle (also the name of a shipped one).
+
+    Raises:
+        InputError: not a run or bundle, or an unfinished run.
+        BundleError: a damaged bundle.
+    """
+    if bundles.is_bundle(which):
+        return bundles.open_bundle(which)
     if not which.is_dir():
         raise InputError(
             f"{which} does not exist: name the folder of a finished run or of a bundle, or one of "
             f"{', '.join(bundles.shipped())}"
         )
     run = open_run(which)
-    path = run.folder / NETWORK
-    if not path.is_file():
-        raise InputError(f"{run.folder} has no {NETWORK}: that training has not finished; continue it with --resume")
-    record, digest = run.record.to_dict(), bundles.file_sha256(path)
-    settings, framing = run.record.config.model, run.record.dataset.framing
-    model = load_network(path)
-    return Start(str(run.folder), model, settings, run.classes, framing, run.cases_seen, record, digest, folded=False)
+    finished_network(run)
+    return run
 
 
 @dataclass(frozen=True)
