@@ -13,6 +13,7 @@ from PIL import Image
 
 from cinesax.core.cine import Cine
 from cinesax.core.grid import Floats, Grid
+from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Polygons, Segmentation
 from cinesax.core.ticks import round_ticks
 
@@ -159,27 +160,39 @@ def _letters(direction: Floats) -> str:
     return "".join(names[axis][int(direction[axis] < 0)] for axis in order[:2] if abs(direction[axis]) > 0.25)
 
 
+Dots = tuple[tuple[float, float] | None, ...]
+"""(x, y) of each phase, None where the volume is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Curve:
     """The volume-time curve, laid out in the units of its SVG.
 
     Attributes:
-        line: the `d` of the path through neighbouring known phases.
         xs: horizontal position of each phase.
-        dots: (x, y) of each phase, None where the volume is not known.
+        dots: of the volumes.
         x_ticks: (x, label).
         y_ticks: (y, label).
         x_title: title of the horizontal axis, with its unit.
-        beside: `line` for each other chamber.
+        others: `dots` of each other chamber.
     """
 
-    line: str
     xs: tuple[float, ...]
-    dots: tuple[tuple[float, float] | None, ...]
+    dots: Dots
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     x_title: str
-    beside: tuple[str, ...] = ()
+    others: tuple[Dots, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The `d` of the path through neighbouring known phases."""
+        return _broken_line(self.dots)
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """`line` of each other chamber."""
+        return tuple(_broken_line(dots) for dots in self.others)
 
 
 CURVE_BOX = (54.0, 18.0, 616.0, 252.0)
@@ -209,22 +222,26 @@ def curve(volumes_ml: Floats, times_ms: Floats | None, beside: Sequence[Floats] 
     def up(value: float) -> float:
         return round(bottom - (bottom - top) * value / y_end, 1)
 
-    def dots_of(volumes: Floats) -> tuple[tuple[float, float] | None, ...]:
+    def dots_of(volumes: Floats) -> Dots:
         return tuple(None if np.isnan(y) else (across(x), up(y)) for x, y in zip(xs, volumes, strict=True))
 
-    dots = dots_of(volumes_ml)
     return Curve(
-        line=_broken_line(dots),
         xs=tuple(across(x) for x in xs),
-        dots=dots,
+        dots=dots_of(volumes_ml),
         x_ticks=tuple((across(value), f"{value:g}") for value in x_values),
         y_ticks=tuple((up(value), f"{value:g}") for value in y_values),
         x_title="phase" if times_ms is None else "time after the R wave (ms)",
-        beside=tuple(_broken_line(dots_of(volumes)) for volumes in beside),
+        others=tuple(dots_of(volumes) for volumes in beside),
     )
 
 
-def _broken_line(dots: Sequence[tuple[float, float] | None]) -> str:
+def curve_of(m: Measurements) -> Curve | None:
+    """The volume-time curve of the LV with those of the other chambers; None if no volume is known."""
+    beside = [other.volumes_ml for other in m.others if other.volumes_ml is not None]
+    return None if m.volumes_ml is None else curve(m.volumes_ml, m.phase_times_ms, beside)
+
+
+def _broken_line(dots: Dots) -> str:
     path, pen_down = "", False
     for dot in dots:
         if dot is not None:

@@ -20,8 +20,7 @@ from cinesax.core.measurements import Measurements
 from cinesax.core.segmentation import Segmentation
 from cinesax.core.structures import Structure, painting_order
 from cinesax.formats.contours import frame_numbers
-from cinesax.results import figures, summary, tables
-from cinesax.results.bulls_eye import Sector, bulls_eye
+from cinesax.results import bulls_eye, figures, summary, tables
 
 STILL_QUALITY = 90
 MONTAGE_QUALITY = 80
@@ -44,9 +43,11 @@ def render(analysis: Analysis) -> str:
         numbers=summary.more_numbers(analysis),
         base_rules=summary.base_rules(analysis.measurements),
         chambers=summary.other_chambers(analysis),
-        segments=_bulls_eye(analysis.measurements),
+        segments=bulls_eye.sectors_of(analysis.measurements),
+        wall_legend=bulls_eye.LEGEND,
         read=summary.what_was_read(analysis),
-        curve=_curve(analysis.measurements),
+        curve=figures.curve_of(analysis.measurements),
+        curves=summary.curves_line(analysis),
         measurements=analysis.measurements,
         method=summary.area_method(analysis.measurements),
         **_pictures(analysis),
@@ -61,7 +62,7 @@ def render_short(analysis: Analysis) -> str:
         content=tables.document(analysis),
         numbers=[*summary.main_numbers(analysis.measurements), *summary.more_numbers(analysis)],
         chambers=summary.other_chambers(analysis),
-        curve=_curve(analysis.measurements),
+        curve=figures.curve_of(analysis.measurements),
         measurements=analysis.measurements,
     )
 
@@ -77,15 +78,6 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template(name)
-
-
-def _bulls_eye(m: Measurements) -> list[Sector]:
-    return [] if m.wall_thickness is None else bulls_eye(m.wall_thickness.segments_mm.tolist())
-
-
-def _curve(m: Measurements) -> figures.Curve | None:
-    beside = [other.volumes_ml for other in m.others if other.volumes_ml is not None]
-    return None if m.volumes_ml is None else figures.curve(m.volumes_ml, m.phase_times_ms, beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +215,7 @@ def _area_text(m: Measurements, phase: int, index: int) -> str:
 def _movie_data(analysis: Analysis, outlines: list[Outlines]) -> dict[str, Any]:
     """The data that the page's script plays."""
     cine, m = analysis.cine, analysis.measurements
-    drawn = _curve(m)
+    drawn = figures.curve_of(m)
     return {
         "phases": cine.n_phases,
         "lines": outlines,

@@ -1,7 +1,8 @@
 """The report as a PDF to encapsulate in DICOM, for archives whose viewers show only documents and pictures.
 
-Needs the extra `pdf` (ReportLab). The PDF holds the numbers, the volume-time curve, all findings, and contact sheets of
-ED and ES. It names the patient as the exam does, because a document in an archive must identify its patient.
+Needs the extra `pdf` (ReportLab). The PDF holds the numbers, the volume-time curve, the thickness of the wall, all
+findings, and contact sheets of ED and ES. It names the patient as the exam does, because a document in an archive must
+identify its patient.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,18 +14,23 @@ import numpy as np
 
 from cinesax.core.analysis import Analysis
 from cinesax.core.errors import MissingExtraError, install_hint
-from cinesax.results import figures, summary
+from cinesax.results import bulls_eye, figures, summary
 from cinesax.results.pictures import Picture
 from cinesax.results.tables import RESEARCH_USE
 
 if TYPE_CHECKING:
+    from reportlab.graphics.shapes import Drawing
+    from reportlab.lib.styles import ParagraphStyle
     from reportlab.platypus import Flowable
 
 _SHEET_QUALITY = 90
 _MARGIN_MM = 15
-_CURVE_MM = 120
+_CURVE_MM, _BULLS_EYE_MM = 108, 42
+_GAP_MM = 8
+_LINE, _BESIDE = "#0b5394", "#3c64dc"
 _PADDING = 12.0
 """The space that ReportLab leaves inside a frame, both sides together, in points."""
+_BEFORE_PT = 9
 _FONT, _BOLD = "Helvetica", "Helvetica-Bold"
 """Fonts that every PDF reader has, for the letters of Western Europe (Windows code page 1252)."""
 _ENCODING = "cp1252"
@@ -98,7 +104,8 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
 
     text = ParagraphStyle("text", fontName=_FONT, fontSize=9, leading=12)
     title = ParagraphStyle("title", parent=text, fontName=_BOLD, fontSize=15, leading=20)
-    heading = ParagraphStyle("heading", parent=text, fontName=_BOLD, fontSize=11, leading=14, spaceBefore=9)
+    heading = ParagraphStyle("heading", parent=text, fontName=_BOLD, fontSize=11, leading=14, spaceBefore=_BEFORE_PT)
+    legend = ParagraphStyle("legend", parent=text, fontSize=8, leading=10)
     m = analysis.measurements
 
     def line(said: str) -> Paragraph:
@@ -125,16 +132,8 @@ def _story(analysis: Analysis, sheets: Iterable[Picture], width: float) -> list[
         story += [KeepTogether([Paragraph("EF depends on the rule for the base", heading), table(rules)])]
     for name, values in summary.other_chambers(analysis):
         story += [KeepTogether([Paragraph(escape(_plain(name.capitalize())), heading), table(_numbers(values))])]
-    curve = None if m.volumes_ml is None else figures.curve(m.volumes_ml, m.phase_times_ms)
-    if curve is not None:
-        story += [
-            KeepTogether(
-                [
-                    Paragraph("Volume over the heart beat", heading),
-                    _drawing(curve, {"ED": m.ed_phase, "ES": m.es_phase}),
-                ]
-            )
-        ]
+    if drawn := _figures(analysis, width, heading=heading, legend=legend):
+        story += [drawn]
     story += [Paragraph("What was read", heading), table(summary.what_was_read(analysis))]
     pictures = [part for sheet in sheets for part in (_picture(sheet, width), Spacer(1, 10))]
     return [*story, Spacer(1, 10), *pictures]
@@ -161,9 +160,40 @@ def _table(rows: list[list[Any]], width: float) -> "Flowable":
     return Table(rows, colWidths=[0.37 * width, 0.63 * width], style=style)
 
 
+def _figures(
+    analysis: Analysis, width: float, *, heading: "ParagraphStyle", legend: "ParagraphStyle"
+) -> "Flowable | None":
+    """The volume-time curve and the bull's eye side by side, as far as they are known; None if neither is."""
+    from reportlab.lib.units import mm
+    from reportlab.platypus import Paragraph, Table
+
+    curve, sectors = figures.curve_of(analysis.measurements), bulls_eye.sectors_of(analysis.measurements)
+    cells: list[list[Flowable]] = []
+    if curve is not None:
+        below = summary.curves_line(analysis)
+        cells += [
+            [
+                Paragraph("Volume over the heart beat", heading),
+                _drawing(curve, {"ED": analysis.measurements.ed_phase, "ES": analysis.measurements.es_phase}),
+                *([Paragraph(escape(_plain(below)), legend)] if below else []),
+            ]
+        ]
+    if sectors:
+        below = f"{escape(bulls_eye.LEGEND)} <b>Not validated.</b>"
+        cells += [[Paragraph("Wall thickness", heading), _bulls_eye(sectors), Paragraph(below, legend)]]
+    if not cells:
+        return None
+    left = (_CURVE_MM + _GAP_MM) * mm
+    style = [("VALIGN", (0, 0), (-1, -1), "TOP"), *_NO_PADDING]
+    return Table([cells], [left, width - left] if len(cells) > 1 else [width], style=style, spaceBefore=_BEFORE_PT)
+
+
+_NO_PADDING = [(f"{side}PADDING", (0, 0), (-1, -1), 0) for side in ("LEFT", "RIGHT", "TOP", "BOTTOM")]
+
+
 def _drawing(curve: figures.Curve, marked: Mapping[str, int | None]) -> "Flowable":
     """The volume-time curve, with names at some phases; ReportLab's y axis points up, the curve's points down."""
-    from reportlab.graphics.shapes import Circle, Drawing, Line, String
+    from reportlab.graphics.shapes import Circle, Drawing, Line, PolyLine, String
     from reportlab.lib import colors
     from reportlab.lib.units import mm
 
@@ -177,13 +207,13 @@ def _drawing(curve: figures.Curve, marked: Mapping[str, int | None]) -> "Flowabl
         drawing.add(String(x, height - bottom - 20, label, fontName=_FONT, fontSize=14, textAnchor="middle"))
     middle = (left + right) / 2
     drawing.add(String(middle, 6, f"{curve.x_title}; volume in ml", fontName=_FONT, fontSize=14, textAnchor="middle"))
-    for first, second in zip(curve.dots, curve.dots[1:], strict=False):
-        if first is not None and second is not None:
-            ends = first[0], height - first[1], second[0], height - second[1]
-            drawing.add(Line(*ends, strokeColor=colors.HexColor("#0b5394"), strokeWidth=2))
+    for dots, color, dashes in (*((dots, _BESIDE, [6, 3]) for dots in curve.others), (curve.dots, _LINE, None)):
+        for line in _unbroken(dots, height):
+            style = {"strokeColor": colors.HexColor(color), "strokeDashArray": dashes}
+            drawing.add(PolyLine(line, strokeWidth=2, strokeLineJoin=1, **style))
     for dot in curve.dots:
         if dot is not None:
-            drawing.add(Circle(dot[0], height - dot[1], 3, fillColor=colors.HexColor("#0b5394"), strokeWidth=0))
+            drawing.add(Circle(dot[0], height - dot[1], 3, fillColor=colors.HexColor(_LINE), strokeColor=None))
     for name, phase in marked.items():
         dot = None if phase is None else curve.dots[phase]
         if dot is not None:
@@ -192,9 +222,43 @@ def _drawing(curve: figures.Curve, marked: Mapping[str, int | None]) -> "Flowabl
             drawing.add(
                 String(dot[0], height - dot[1] + beside, name, fontName=_BOLD, fontSize=14, textAnchor="middle")
             )
-    factor = _CURVE_MM * mm / 640
+    return _scaled(drawing, _CURVE_MM * mm)
+
+
+def _unbroken(dots: figures.Dots, height: float) -> list[list[float]]:
+    """The lines through neighbouring known phases, each as x, y, x, y, ..., with y up."""
+    lines: list[list[float]] = [[]]
+    for dot in dots:
+        if dot is None:
+            lines.append([])
+        else:
+            lines[-1] += [dot[0], height - dot[1]]
+    return [line for line in lines if len(line) > 2]
+
+
+def _bulls_eye(sectors: Iterable[bulls_eye.Sector]) -> "Flowable":
+    """The 16 segments with their numbers."""
+    from reportlab.graphics.shapes import Drawing, Polygon, String
+    from reportlab.lib import colors
+    from reportlab.lib.units import mm
+
+    size = float(bulls_eye.SIZE)
+    drawing = Drawing(size, size)
+    for sector in sectors:
+        outline = [size / 2 + part for point in sector.outline() for part in point]
+        fill = colors.Color(*(part / 255 for part in sector.rgb))
+        drawing.add(Polygon(outline, fillColor=fill, strokeColor=colors.white, strokeWidth=1))
+        ink = colors.white if sector.is_dark else colors.HexColor("#102a43")
+        at = sector.x, size - sector.y - 4
+        drawing.add(String(*at, sector.text, fontName=_FONT, fontSize=11, fillColor=ink, textAnchor="middle"))
+    return _scaled(drawing, _BULLS_EYE_MM * mm)
+
+
+def _scaled(drawing: "Drawing", width: float) -> "Flowable":
+    """A drawing made as wide as this, in points."""
+    factor = width / drawing.width
     drawing.scale(factor, factor)
-    drawing.width, drawing.height = 640 * factor, height * factor
+    drawing.width, drawing.height = width, drawing.height * factor
     return drawing
 
 

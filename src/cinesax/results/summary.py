@@ -83,6 +83,12 @@ def other_chambers(analysis: Analysis) -> list[tuple[str, list[Number]]]:
     ]
 
 
+def curves_line(analysis: Analysis) -> str:
+    """Which line of the volume curve is which chamber; "" if there is one line only."""
+    names = [name for name, _ in other_chambers(analysis)]
+    return f"Solid: left ventricle; dashed: {', '.join(names)}." if names else ""
+
+
 def _validity(analysis: Analysis, structure: Structure) -> str:
     doubts = (finding for finding in analysis.findings if finding.code is Code.NOT_VALIDATED)
     return " (not validated)" if any(structure.key in finding.numbers for finding in doubts) else ""
