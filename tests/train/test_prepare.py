@@ -241,3 +241,38 @@ def test_a_split_without_examples_is_an_error(tmp_path, capsys):
             f"there are no examples in the sources of {named}: 1 file was checked;" in error and error.count("\n") == 1
         )
         assert not (tmp_path / "set").exists()
+
+
+def test_a_source_that_holds_nothing_is_named_before_anything_is_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _pairs(tmp_path / "pairs", {"A": 1}, each=1)
+    for name in ("set/dataset.json", "contours/P1/IM-0001-0001-icontour-manual.txt", "notes/readme.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("1 1")
+    for source, message in (
+        ("set", "set is a prepared set: name the sources that it was made from"),
+        ("pairs/images", "pairs/images is a part of a folder of pairs: name pairs"),
+        (
+            "contours",
+            "contours has contours and no images: name the folder of the DICOM studies, and give it with --co",
+        ),
+        ("notes", "notes holds nothing to learn from: 1 file, such as readme.txt (not DICOM)"),
+    ):
+        for named in (["pairs", source], ["pairs", "--validation", source]):
+            assert main(["prepare", *named, "-o", "new"]) == 3
+            assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_source_named_twice_and_a_set_inside_a_source_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _pairs(tmp_path / "pairs", {"A": 1}, each=1)
+    for named, message in (
+        (["pairs", "./pairs", "-o", "set"], "pairs is named twice: name each SOURCE once, for training or for"),
+        (["pairs", "--validation", str(tmp_path / "pairs"), "-o", "set"], "pairs is named twice"),
+        (["pairs", "-o", "pairs/set"], "pairs/set is inside pairs: name a folder outside of the sources with -o"),
+        (["pairs", "--contours", ".", "-o", "set"], "set is inside .: name a folder outside"),
+    ):
+        assert main(["prepare", *named]) == 2
+        assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs"]

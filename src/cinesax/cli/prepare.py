@@ -130,6 +130,19 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--seed must be from 0 to 2147483647, seen {args.seed}")
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs must be at least 1, seen {args.jobs}")
+    _check_folders(args)
+
+
+def _check_folders(args: argparse.Namespace) -> None:
+    """Refuse a source that is named twice, which would be found after hours, and a set inside a source."""
+    named = [(source, source.resolve()) for source in (*args.sources, *args.validation)]
+    for number, (source, place) in enumerate(named):
+        if place in [earlier for _, earlier in named[:number]]:
+            raise UsageError(f"{source} is named twice: name each SOURCE once, for training or for validation")
+    out = args.out.resolve()
+    for source in (*args.sources, *args.validation, args.contours, args.exams):
+        if source is not None and source.resolve() in out.parents:
+            raise UsageError(f"{args.out} is inside {source}: name a folder outside of the sources with -o")
 
 
 def _classes(text: str) -> "Classes":
@@ -206,12 +219,10 @@ def _summary(done: "Prepared", console: Console) -> None:
         facts = [manifest.cases[case] for case in cases]
         phantoms = sum(fact.kind == "phantom" for fact in facts)
         empty, partial = sum(fact.n_empty for fact in facts), sum(fact.n_partial for fact in facts)
-        say(
-            f"{split}: {manifest.counts[split]} images ({empty} without LV) of "
-            + counted(len(cases) - phantoms, "patient")
-            + (f" and {counted(phantoms, 'phantom')}" if phantoms else "")
-            + (f"; {partial} labelled in part" if partial else "")
-        )
+        numbers = {"patient": len(cases) - phantoms, "phantom": phantoms}
+        whom = " and ".join(counted(number, name) for name, number in numbers.items() if number)
+        in_part = f"; {partial} labelled in part" if partial else ""
+        say(f"{split}: {manifest.counts[split]} images ({empty} without LV) of {whom}{in_part}")
     patients = sum(fact.split == "train" and fact.kind != "phantom" for fact in manifest.cases.values())
     if patients and manifest.folds == patients < FOLDS:
         say(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cinesax.core.errors import InputError, UsageError
+from cinesax.core.errors import InputError, UsageError, counted
 from cinesax.core.selection import AS_IT_SAYS, LabelReading
 from cinesax.core.structures import Structure
 from cinesax.dicom.read.exam import open_exam
@@ -32,6 +32,7 @@ from cinesax.train.data.examples import (
     from_phantoms,
 )
 from cinesax.train.data.leaks import patient_key
+from cinesax.train.data.manifest import MANIFEST
 from cinesax.train.data.studies import Leftover, read_approved, read_study
 
 PAIRS_EACH, PHANTOMS_EACH = 128, 4
@@ -163,7 +164,7 @@ def find_sources(
         exams: where the exams of approved results lie, if these do not say it.
 
     Raises:
-        InputError: a folder does not exist, or pairs are not valid.
+        InputError: a folder does not exist or holds no source, or pairs are not valid.
         UsageError: a folder has no files.
     """
     for folder in (*folders, *(one for one in (labels, exams) if one is not None)):
@@ -171,25 +172,47 @@ def find_sources(
             raise InputError(f"{folder} {'is a file: name its folder' if folder.exists() else 'does not exist'}")
     listing = Listing()
     for folder in folders:
+        known = len(listing.sources), len(listing.unused)
         files = [file.path for file in list_files(folder)]
-        if any(file.parent == folder / pairs.IMAGES and pairs.is_picture(file) for file in files):
-            _add_pairs(listing, folder, files)
-        elif any(acdc.is_truth(file) for file in files):
-            _add_acdc(listing, files)
-        elif any(chla.is_chla(file) for file in files):
-            _add_files(listing, files, chla.is_chla, ChlaSource)
-        elif any(label_maps.is_image(file) for file in files):
-            _add_files(listing, files, label_maps.is_image, LabelMapSource)
-        elif any(file.name == JSON_NAME for file in files):
-            listing.sources.extend(ApprovedSource(one, exams) for one in _latest_approved(files))
-        elif files:
-            _add_studies(listing, folder, files, labels)
-        else:
-            raise UsageError(f"{folder} has no images/ and labels/; for DICOM studies add --contours")
+        _add_folder(listing, folder, files, labels=labels, exams=exams)
+        if len(listing.sources) == known[0]:
+            raise InputError(_no_source(folder, files, listing.unused[known[1] :]))
     listing.sources[:] = [
         replace(source, reading=reading) if isinstance(source, StudySource) else source for source in listing.sources
     ]
     return listing
+
+
+def _add_folder(
+    listing: Listing, folder: Path, files: Sequence[Path], *, labels: Path | None, exams: Path | None
+) -> None:
+    if any(file.parent == folder / pairs.IMAGES and pairs.is_picture(file) for file in files):
+        _add_pairs(listing, folder, files)
+    elif any(acdc.is_truth(file) for file in files):
+        _add_acdc(listing, files)
+    elif any(chla.is_chla(file) for file in files):
+        _add_files(listing, files, chla.is_chla, ChlaSource)
+    elif any(label_maps.is_image(file) for file in files):
+        _add_files(listing, files, label_maps.is_image, LabelMapSource)
+    elif any(file.name == JSON_NAME for file in files):
+        listing.sources.extend(ApprovedSource(one, exams) for one in _latest_approved(files))
+    elif files:
+        _add_studies(listing, folder, files, labels)
+    else:
+        raise UsageError(f"{folder} has no images/ and labels/; for DICOM studies add --contours")
+
+
+def _no_source(folder: Path, files: Sequence[Path], unused: Sequence[Leftover]) -> str:
+    """Why a folder holds nothing to learn from, and what to name instead."""
+    if (folder / MANIFEST).is_file():
+        return f"{folder} is a prepared set: name the sources that it was made from"
+    beside = folder.absolute().parent
+    if (beside / pairs.IMAGES).is_dir() and (beside / pairs.LABELS).is_dir():
+        return f"{folder} is a part of a folder of pairs: name {folder.parent}"
+    if all(_is_contour(file) for file in files):
+        return f"{folder} has contours and no images: name the folder of the DICOM studies, and give it with --contours"
+    file, reason = unused[0] if unused else (files[0], "not an image to learn from")
+    return f"{folder} holds nothing to learn from: {counted(len(files), 'file')}, such as {file.name} ({reason})"
 
 
 def _latest_approved(files: Sequence[Path]) -> list[Path]:
