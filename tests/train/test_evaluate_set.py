@@ -126,6 +126,18 @@ def test_a_set_and_the_pairs_that_it_is_made_of_get_the_same_scores(pair_folder,
     assert by_set == pytest.approx(by_pairs, abs=0.02) and np.mean(list(by_set.values())) > 0.5
 
 
+def test_a_fold_is_that_of_the_training(tmp_path):
+    splits = {
+        split: [_example(case, 0, 1) for case in cases] for split, cases in (("train", "ABCD"), ("validation", "VW"))
+    }
+    dataset = write_dataset(splits, tmp_path / "set", framing=Framing(), folds=2)
+    for fold in (0, 1):
+        held_out = dataset.cases("train", fold=fold, held_out=True)
+        assert sorted(study.case for study in of_dataset(dataset, fold=fold)) == held_out and len(held_out) == 2
+    assert [study.case for study in of_dataset(dataset)] == ["V", "W"]
+    assert len(list(of_dataset(dataset, "validation", fold=0))) == 1
+
+
 def test_options_that_do_not_fit_are_one_line(tmp_path, capsys):
     data = _written(tmp_path, [_example("A", 0, 1), _example("B", 0, 1)])
     for more, code, words in (

@@ -79,7 +79,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the split of a prepared set (default: validation, otherwise train), or a named split of cinesax train",
     )
     parser.add_argument("--split-seed", type=int, metavar="N", help="seed of a named split (default 0)")
-    parser.add_argument("--fold", type=int, help="only the patients of this fold of a prepared set")
+    parser.add_argument(
+        "--fold", type=int, help="only the patients of this fold of a prepared set, as in cinesax train"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures as JSON")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write one line for each slice as CSV")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots and the worst slices")

@@ -35,7 +35,7 @@ def of_dataset(
     Args:
         dataset: the set.
         split: a split of the set, or the held-out examples of a named split (see `cinesax.train.data.splits`); None:
-            validation, or else train.
+            with a fold train, else validation, or train if the set has no validation.
         fold: only the patients of this fold.
         seed: seed of the draw of a named split.
         phases: phases per slice, for pair names that count the frames of a study; None: derived from the names.
@@ -70,7 +70,8 @@ def _chosen(
         if fold is not None:
             raise UsageError(f"the split {split} already says what is held out: leave out the fold")
         return "train", frozenset(split_examples(dataset, split, seed=seed).held_out)
-    split = split or ("validation" if "validation" in splits else "train")
+    # A training holds out a fold of "train".
+    split = split or ("validation" if "validation" in splits and fold is None else "train")
     cases = set(dataset.cases(split, fold=fold, held_out=fold is not None))
     return split, frozenset(row.name for row in listed if row.split == split and row.case in cases)
 
