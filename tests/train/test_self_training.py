@@ -128,6 +128,14 @@ def test_a_set_without_the_wall_is_refused(tmp_path):
     assert not (tmp_path / "walls").exists()
 
 
+def test_a_set_in_which_no_wall_is_missing_is_refused(tmp_path):
+    whole = [ring("A", place, 0, (20, 28)) for place in range(2)]
+    dataset = write_dataset({"train": whole}, tmp_path / "set", framing=Framing(), classes=CLASSES, folds=2)
+    with pytest.raises(DatasetError, match="has a cavity without a wall: there is no wall to draw"):
+        label_walls(dataset, tmp_path / "walls", Network())
+    assert not (tmp_path / "walls").exists()
+
+
 def test_frames_in_systole_are_drawn_more_often(walls):
     dataset = walls[0]
     config = PipelineConfig(batch=200, augmentation=None)

@@ -28,7 +28,7 @@ from cinesax.network.presence import enclosed
 from cinesax.network.segmenter import NetworkSegmenter
 from cinesax.train.data.anatomy import Place, neighbours
 from cinesax.train.data.examples import UNKNOWN, Example, Kind
-from cinesax.train.data.manifest import describe
+from cinesax.train.data.manifest import Row, describe
 from cinesax.train.data.records import Dataset, new_set, read_examples, rows, write_shard, write_tables
 
 Flags = NDArray[np.bool_]
@@ -79,7 +79,7 @@ def label_walls(dataset: Dataset, folder: Path, network: NetworkSegmenter) -> tu
             on the new set must not hold out patients of this network's training: the new labels carry its knowledge.
 
     Raises:
-        DatasetError: the set has no myocardium, or another framing than the network.
+        DatasetError: the set has no myocardium, no frame without a wall, or another framing than the network.
         OutputError: the folder exists or cannot be written.
     """
     bundle = network.bundle
@@ -90,6 +90,8 @@ def label_walls(dataset: Dataset, folder: Path, network: NetworkSegmenter) -> tu
         raise DatasetError(f"{dataset.folder} was framed differently from what {bundle.name} needs: prepare it again")
     if Structure.MYOCARDIUM not in bundle.classes.values():
         raise DatasetError(f"{bundle.name} does not draw the wall")
+    if not any(_row_lacks_wall(row) for row in rows(dataset)):
+        raise DatasetError(f"no frame of {dataset.folder} has a cavity without a wall: there is no wall to draw")
     report = Walls()
     files = [(shard.split, shard.file) for shard in dataset.manifest.shards]
     place_of = {(row.split, row.name): row.shard for row in rows(dataset)}
@@ -174,6 +176,12 @@ def _stacks(dataset: Dataset, split: str) -> Iterator[list[Example]]:
         waiting[key].append(example)
         if len(waiting[key]) == missing[key]:
             yield waiting.pop(key)
+
+
+def _row_lacks_wall(row: Row) -> bool:
+    """`_lacks_wall`, by what examples.csv says."""
+    has_cavity = row.pixels.get(Structure.CAVITY.facts.class_name, 0) > 0
+    return has_cavity and Structure.CAVITY in row.known and Structure.MYOCARDIUM not in row.known
 
 
 def _lacks_wall(example: Example) -> bool:
