@@ -75,6 +75,7 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(quick_run, discs, t
         (["--preset", "vnet"], 2, "use finder, refiner, unet, "),
         (["--preset", "absent.py"], 3, "does not exist"),
         (["--fold", "0", "--folds", "2"], 2, "give only one of them"),
+        (["--set", "pipeline.kind_shares=chla:0.2"], 2, "a share of chla images is asked for, and "),
         (["--folds", "1"], 2, "cross-validation needs at least 2 folds, seen 1"),
         (["--folds", "0"], 2, "cross-validation needs at least 2 folds, seen 0"),
         (["--fold", "-1"], 3, "there is no fold -1: "),
@@ -104,10 +105,12 @@ def test_a_fold_without_patients_is_found_before_the_first_training(tmp_path, ca
     for dataset, options, message in (
         (two, ["--folds", "3"], "has 2 patients for 3 folds, and nobody in fold 2: prepare it again with fewer folds"),
         (two, ["--fold", "2"], "leaves no patients to validate on: name another fold, or train without one"),
+        (two, ["--phantom-share", "0.3"], "has none; it has pairs"),
         (none, ["--folds", "2"], "has 0 patients for 2 folds, and nobody in fold 0"),
         (none, ["--split", "slices-3"], "cannot be drawn from 0 labelled slices of patients in"),
     ):
-        assert main(["train", str(dataset.folder), "-o", str(tmp_path / "run"), *options]) == 3
+        code = 2 if "--phantom-share" in options else 3
+        assert main(["train", str(dataset.folder), "-o", str(tmp_path / "run"), *options]) == code
         assert message in capsys.readouterr().err.splitlines()[-1]
         assert not (tmp_path / "run").exists()
 

@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the prepared set: compare with Keras on its slices, calibrate int8 on its training images, and list "
         "their fingerprints",
     )
-    parser.add_argument("--slices", type=int, default=64, metavar="N", help="compare on at most N slices (default 64)")
+    parser.add_argument("--slices", type=int, metavar="N", help="compare on at most N slices of --data (default 64)")
     parser.add_argument("--half", action="store_true", help="onnx: store the weights in half precision: half the size")
     parser.add_argument(
         "--int8",
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
         "finder": args.finder,
         "images": [] if data is None else _fingerprints(data, [args.run_folder, args.finder]),
         "data": data,
-        "slices": args.slices,
+        "slices": 64 if args.slices is None else args.slices,
     }
     if args.to == Format.ONNX:
         unvalidated = _structures(args.unvalidated)
@@ -133,8 +133,13 @@ def _check(args: argparse.Namespace) -> None:
     if args.unvalidated and args.to != "onnx":
         raise UsageError(f"--unvalidated is for onnx, which analyze runs, not for {args.to}")
     _structures(args.unvalidated)
-    if args.slices < 1:
+    if args.slices is not None and args.slices < 1:
         raise UsageError(f"--slices is {args.slices}; give 1 or more")
+    if args.slices is not None and args.data is None:
+        raise UsageError("--slices is for the comparison with Keras, which needs the prepared set: give --data SET too")
+    for option, text in (("--name", args.name), ("--model-version", args.model_version)):
+        if text is not None and not text.strip():
+            raise UsageError(f"{option} is empty: give a text, or leave it out")
 
 
 def _structures(names: Iterable[str]) -> "tuple[Structure, ...]":

@@ -11,11 +11,15 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from cinesax.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from cinesax.train.data.pipeline import PipelineConfig
+    from cinesax.train.data.records import Dataset
 
 # Frequently used settings have their own option.
 SHORT = {
@@ -26,6 +30,7 @@ SHORT = {
     "seed": "seed",
 }
 RATE = "learning_rate"
+KIND_SHARES = "pipeline.kind_shares"
 CLASSES = "model.classes"
 
 
@@ -93,6 +98,8 @@ def run(args: argparse.Namespace) -> None:
 
     dataset = open_dataset(args.data)
     config = override(load(args.preset), _settings(args, classes=len(dataset.manifest.classes)))
+    if not args.resume:
+        _check_shares(args, dataset, config.pipeline)
     _set_threads(args.threads)
     console = Console(stderr=True)
     logs = args.out if args.folds is not None else args.out / "tensorboard"
@@ -139,6 +146,23 @@ def _settings(args: argparse.Namespace, *, classes: int) -> list[str]:
     if twice:
         raise UsageError(f"{twice[0].partition('=')[0]} is set twice: by its own option and by --set")
     return [*([] if CLASSES in named else [f"{CLASSES}={classes}"]), *args.settings, *short]
+
+
+def _check_shares(args: argparse.Namespace, dataset: "Dataset", pipeline: "PipelineConfig") -> None:
+    """A share of images that the set does not have would do nothing; the shares of a preset are for any set."""
+    from cinesax.train.data.examples import Kind
+    from cinesax.train.data.records import rows
+
+    named = {setting.partition("=")[0].strip() for setting in args.settings}
+    shares = dict(pipeline.kind_shares) if KIND_SHARES in named else {}
+    if args.phantom_share is not None or SHORT["phantom_share"] in named:
+        shares[Kind.PHANTOM] = pipeline.phantom_share
+    there = {row.kind for row in rows(dataset) if row.split == "train"} if shares else set()
+    absent = [str(kind) for kind, share in shares.items() if share and kind not in there]
+    if absent:
+        raise UsageError(
+            f"a share of {absent[0]} images is asked for, and {args.data} has none; it has {', '.join(sorted(there))}"
+        )
 
 
 def _asks_for_rate(args: argparse.Namespace) -> bool:
