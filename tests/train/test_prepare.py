@@ -276,3 +276,15 @@ def test_a_source_named_twice_and_a_set_inside_a_source_are_refused(tmp_path, ca
         assert main(["prepare", *named]) == 2
         assert message in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["pairs"]
+
+
+def test_where_nothing_can_be_used_the_most_frequent_reason_is_named(tmp_path, capsys):
+    damaged = tmp_path / "acdc" / "patient001"
+    damaged.mkdir(parents=True)
+    for name in ("patient001_frame01_gt.nii.gz", "patient001_frame01.nii.gz"):
+        (damaged / name).write_bytes(b"not NIfTI")
+    (tmp_path / "acdc" / "LICENSE").write_text("")
+    assert main(["prepare", str(tmp_path / "acdc"), "-o", str(tmp_path / "set")]) == 3
+    assert (
+        "3 files were checked; acdc/patient001/patient001_frame01.nii.gz: patient left out" in capsys.readouterr().err
+    )

@@ -17,7 +17,7 @@ from cinesax.core.errors import DatasetError, UsageError, counted
 from cinesax.network.framing import Framing
 from cinesax.train.data.examples import Example, Kind
 from cinesax.train.data.leaks import Leak, Seen, find_leaks, fine_structure
-from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Manifest, Row, Shard, Unused, describe
+from cinesax.train.data.manifest import CAVITY_ONLY, Classes, Manifest, Row, Shard, Unused, by_reason, describe
 from cinesax.train.data.records import Dataset, new_set, write_shard, write_tables
 from cinesax.train.data.sources import (
     AcdcSource,
@@ -269,7 +269,10 @@ def _in_order(shards: Iterable[Shard], splits: Sequence[str]) -> list[Shard]:
 def _nothing(split: str | None, unused: Sequence[Unused]) -> str:
     message = f"there are no examples in the sources{f' of {split}' if split else ''}"
     if unused:
-        message += f": {counted(len(unused), 'file was', 'files were')} checked; {unused[0].file}: {unused[0].reason}"
+        # The first file of all may be a licence; what most files lack is what the user has to mend.
+        reason = next(iter(by_reason(unused)))
+        file = next(leftover.file for leftover in unused if leftover.reason == reason)
+        message += f": {counted(len(unused), 'file was', 'files were')} checked; {file}: {reason}"
     return f"{message}; for DICOM studies, give the folder of their contours with --contours"
 
 
