@@ -117,8 +117,9 @@ def run(args: argparse.Namespace) -> None:
         return
     split = None if args.split is None else split_examples(dataset, args.split, seed=args.split_seed or 0)
     done = train(dataset, args.out, config, fold=args.fold, split=split, **common)
+    finder = " --finder RUN_OR_BUNDLE" if config.pipeline.at_the_heart else ""
     console.print(
-        f"finished: {done.folder}; next: cinesax export {shlex.quote(str(done.folder))} -o BUNDLE",
+        f"finished: {done.folder}; next: cinesax export {shlex.quote(str(done.folder))} -o BUNDLE{finder}",
         highlight=False,
         soft_wrap=True,
     )
