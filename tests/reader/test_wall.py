@@ -134,6 +134,15 @@ def test_a_wall_whose_cavity_a_person_deleted_is_said_to_count_as_muscle(analysi
         assert not [f for f in remeasure(analysis, edited(analysis, edit), phases).findings if f.code is finding.code]
 
 
+def test_an_approved_wall_without_cavity_is_no_deletion(analysis: Analysis) -> None:
+    alone = edited(analysis, messages.SetContour("cavity", ED, PLACE, []))
+    drawn_so = replace(alone, origins={})  # as a network draws the tip of the apex
+    phases = Overrides(ed_phase=ED, es_phase=4)
+    for made, said in ((alone, True), (drawn_so, False)):
+        again = remeasure(analysis, made.with_approval(ED, PLACE), phases)
+        assert any(finding.code is Code.WALL_WITHOUT_CAVITY for finding in again.findings) is said
+
+
 def test_a_wall_without_cavity_stays() -> None:
     assert following((circle(9),), (), ()) is None
     assert following((), (), (circle(9),)) is None

@@ -12,6 +12,7 @@ from cinesax.core.cine import Cine
 from cinesax.core.findings import Code, Finding, Severity
 from cinesax.core.grid import Floats
 from cinesax.core.measurements import Beat, Measurements
+from cinesax.core.origins import Origin
 from cinesax.core.segmentation import Polygons, Segmentation, coverage
 from cinesax.core.structures import LV, Structure
 from cinesax.measure.beats import EF_AT_STAKE_PERCENT, NOTABLE_EF_PERCENT, SEVERAL_BEATS, lost_frames
@@ -231,7 +232,7 @@ def _wall_without_cavity(cine: Cine, segmentation: Segmentation, m: Measurements
     deleted = [
         index
         for index in range(cine.n_slices)
-        if (Structure.CAVITY, ed, index) in segmentation.origins
+        if segmentation.drawn(Structure.CAVITY, ed, index).origin is Origin.EDITED
         and segmentation.outline(Structure.MYOCARDIUM, ed, index)
         and not segmentation.outline(Structure.CAVITY, ed, index)
     ]
