@@ -115,6 +115,18 @@ def test_the_pdf_draws_the_curve_of_the_rv_and_the_thickness_of_the_wall(analysi
     assert "Wall thickness" not in bare and "dashed" not in bare
 
 
+def test_the_curve_names_no_line_of_a_chamber_that_is_known_at_ed_and_es_alone(analysis: Analysis) -> None:
+    from cinesax.results.pdf import report_pdf
+
+    m = analysis.measurements
+    assert m.volumes_ml is not None
+    alone = replace(m, chamber=RV, volumes_ml=np.where(np.isin(np.arange(10), [0, 4]), m.volumes_ml, np.nan))
+    for right in (alone, replace(alone, volumes_ml=None)):
+        both = replace(analysis, measurements=replace(m, others=(right,)))
+        for text in (pdf_content.text(report_pdf(both, [])), render(both)):
+            assert "Right ventricle" in text and "dashed:" not in text
+
+
 def test_foreign_texts_are_no_markup_and_foreign_letters_no_error(analysis: Analysis) -> None:
     from cinesax.results.pdf import report_pdf
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+
 from cinesax.core.analysis import Analysis, Trust
 from cinesax.core.cine import Cine, Gating, Patient
 from cinesax.core.findings import Code
@@ -84,9 +86,18 @@ def other_chambers(analysis: Analysis) -> list[tuple[str, list[Number]]]:
 
 
 def curves_line(analysis: Analysis) -> str:
-    """Which line of the volume curve is which chamber; "" if there is one line only."""
-    names = [name for name, _ in other_chambers(analysis)]
+    """Which line of the volume curve is which chamber; "" if no other chamber has a line."""
+    chambers = zip(other_chambers(analysis), analysis.measurements.others, strict=True)
+    names = [name for (name, _), other in chambers if _makes_a_line(other)]
     return f"Solid: left ventricle; dashed: {', '.join(names)}." if names else ""
+
+
+def _makes_a_line(m: Measurements) -> bool:
+    """Whether the volumes of two neighbouring phases are known: labels of ED and ES alone make no line."""
+    if m.volumes_ml is None:
+        return False
+    known = ~np.isnan(m.volumes_ml)
+    return bool((known[1:] & known[:-1]).any())
 
 
 def _validity(analysis: Analysis, structure: Structure) -> str:
