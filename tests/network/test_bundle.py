@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from cinesax.core.errors import BundleError
+from cinesax.core.errors import BundleError, OutputError
 from cinesax.network.bundle import Training, open_bundle, write_bundle
 
 
@@ -39,6 +41,15 @@ def test_what_is_written_is_what_was_read(tmp_path):
     assert list(after) == list(before)
     assert {**after, "heart": before["heart"]} == before
     assert {key: after["heart"][key] for key in before["heart"]} == before["heart"]
+
+
+def test_no_bundle_takes_the_name_of_one_that_ships(tmp_path, monkeypatch):
+    """It would be written, and the one that ships would be opened by its name."""
+    monkeypatch.chdir(tmp_path)
+    shipped = open_bundle()
+    with pytest.raises(OutputError, match="^default is the name of a network that is in the package; name another"):
+        write_bundle(replace(shipped, folder=Path("default")), shipped.graph_path, "", heart=shipped.heart_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_training_of_the_bundle_that_ships_is_typed():

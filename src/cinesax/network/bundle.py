@@ -266,8 +266,11 @@ def write_bundle(
         The bundle, opened again from its folder.
 
     Raises:
-        OutputError: the folder exists and is not a bundle, or it cannot be written.
+        OutputError: the folder exists and is not a bundle, it has the name of a shipped one, which would be opened
+            instead, or it cannot be written.
     """
+    if str(bundle.folder) in shipped():
+        raise OutputError(f"{bundle.folder} is the name of a network that is in the package; name another folder")
     folder = bundle.folder.absolute()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder; name a new folder")
