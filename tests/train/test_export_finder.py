@@ -190,6 +190,7 @@ def test_bundles_that_do_not_fit_are_one_line(halved, quick_run, heart_run, tmp_
         (heart_run, damaged, 6, "graph.onnx has a wrong checksum"),
         (heart_run, tmp_path, 3, "is not a run folder"),
         (heart_run, "absent", 3, "absent does not exist: name the folder of a finished run or of a bundle, or one of"),
+        (heart_run, damaged / "bundle.json", 3, "bundle.json is a file: name the folder of a finished run or of a"),
         (heart_run, heart_run, 3, "a finder must be trained on whole frames"),
         (quick_run, halved.folder, 3, "was trained on whole frames: it needs no finder"),
     ):

@@ -81,8 +81,9 @@ def open_trained(which: Path) -> Run | bundles.Bundle:
     if bundles.is_bundle(which):
         return bundles.open_bundle(which)
     if not which.is_dir():
+        problem = "is a file" if which.exists() else "does not exist"
         raise InputError(
-            f"{which} does not exist: name the folder of a finished run or of a bundle, or one of "
+            f"{which} {problem}: name the folder of a finished run or of a bundle, or one of "
             f"{', '.join(bundles.shipped())}"
         )
     run = open_run(which)
