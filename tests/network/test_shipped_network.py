@@ -28,7 +28,7 @@ def test_the_bundle_is_small_and_says_what_it_learned_from():
 
 
 def test_the_network_without_chla_has_seen_no_child_and_draws_a_cavity():
-    assert shipped() == ("default", "without-chla")
+    assert shipped() == ("default", "sunnybrook", "without-chla")
     bundle = open_bundle("without-chla")
     assert len(bundle.training.cases) == 34 and not any(case.startswith("sbj_") for case in bundle.training.cases)
     assert any("CHLA" in name for name in bundle.scores) and bundle.unvalidated == (Structure.MYOCARDIUM, Structure.RV)
@@ -37,6 +37,29 @@ def test_the_network_without_chla_has_seen_no_child_and_draws_a_cavity():
     assert set(segmentation.known_phases) == {Structure.CAVITY}
     both = np.count_nonzero(segmentation.mask(Structure.CAVITY) & phantom.truth.mask(Structure.CAVITY))
     assert both > 0.85 * np.count_nonzero(phantom.truth.mask(Structure.CAVITY))
+
+
+def test_the_network_that_draws_as_sunnybrook_says_what_it_is_for():
+    bundle = open_bundle("sunnybrook")
+    assert set(bundle.training.cases or ()) == set(open_bundle().training.cases or ())
+    assert bundle.training.finder == "sax-heart 7" and bundle.unvalidated == (Structure.RV,)
+    assert (bundle.folder / "graph.onnx").read_bytes() == (open_bundle().folder / "graph.onnx").read_bytes()
+    card = (bundle.folder / "CARD.md").read_text()
+    assert "hypertrophic" in card and "not been trained on the patient" in card
+
+
+@pytest.mark.data
+def test_in_a_strongly_contracted_heart_the_sunnybrook_network_draws_more_than_the_shipped_one(sunnybrook: Path):
+    # SC-HYP-08: at ES, the experts' contour is ten times as large as the bright blood in one slice.
+    study = next(one for one in of_pairs(sunnybrook / "validation") if one.case == "SC-HYP-08")
+    areas = {}
+    for model in ("default", "sunnybrook"):
+        drawn = load_segmenter(model).segment(study.cine).mask(Structure.CAVITY)
+        areas[model] = [np.count_nonzero(drawn[phase]) for phase in range(study.cine.n_phases)]
+    truth = [np.count_nonzero(study.truth.mask(Structure.CAVITY)[phase]) for phase in range(study.cine.n_phases)]
+    es = int(np.argmin(truth))
+    assert areas["default"][es] < areas["sunnybrook"][es]
+    assert abs(areas["sunnybrook"][es] - truth[es]) < abs(areas["default"][es] - truth[es])
 
 
 @pytest.fixture(scope="module")

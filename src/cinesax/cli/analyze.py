@@ -47,7 +47,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "workspace (.cvi42wsx) or a folder of contour files",
     )
     source.add_argument(
-        "--model", type=_path, metavar="BUNDLE", help="a bundle folder, or without-chla (default: the shipped network)"
+        "--model",
+        type=_path,
+        metavar="BUNDLE",
+        help="a bundle folder, without-chla or sunnybrook (default: the shipped network)",
     )
     parser.add_argument(
         "--labels",

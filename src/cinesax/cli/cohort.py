@@ -67,7 +67,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     analysis = parser.add_argument_group("the analysis")
     analysis.add_argument(
-        "--model", type=Path, metavar="BUNDLE", help="a bundle folder, or without-chla (default: the shipped network)"
+        "--model",
+        type=Path,
+        metavar="BUNDLE",
+        help="a bundle folder, without-chla or sunnybrook (default: the shipped network)",
     )
     analysis.add_argument(
         "--base",

@@ -46,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model",
         default="default",
         metavar="BUNDLE",
-        help="a bundle folder, or without-chla (default: the shipped network)",
+        help="a bundle folder, without-chla or sunnybrook (default: the shipped network)",
     )
     for action in (listing, show):
         action.add_argument("--split", help="only this split")

@@ -49,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=None,
         metavar="BUNDLE",
-        help="a bundle folder, or without-chla (default: the shipped network)",
+        help="a bundle folder, without-chla or sunnybrook (default: the shipped network)",
     )
     parser.add_argument("--masks", type=Path, help="compare these masks instead of running a network")
     parser.add_argument("--mask-value", type=int, metavar="N", help="the label of the LV cavity in MASKS")

@@ -29,7 +29,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-browser", action="store_true", help="print the address, but do not open a browser")
     parser.add_argument("--show-patient", action="store_true", help="show name, ID, birth date and study date")
     parser.add_argument(
-        "--model", type=Path, metavar="BUNDLE", help="a bundle folder, or without-chla (default: the shipped network)"
+        "--model",
+        type=Path,
+        metavar="BUNDLE",
+        help="a bundle folder, without-chla or sunnybrook (default: the shipped network)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads for the network (default: all cores)")
     parser.add_argument(
