@@ -236,10 +236,12 @@ def test_a_network_of_phantoms_alone_has_said_so(training, known, pair_folder, t
         (["--html", "absent/report.htm"], 7, "there is no folder absent; make it first"),
         (["--json", "."], 7, ". cannot be written: it is a folder; --json names a file"),
         (["--json", "scores", "--csv", "scores"], 2, "--json and --csv both name scores: give each a file of its own"),
+        (["--json", "scores", "--csv", "made/../scores"], 2, "--json and --csv both name made/../scores: give each"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(arguments, code, words, pair_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").mkdir()
     assert main(["evaluate", "--data", str(pair_folder), *arguments]) == code
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and words in error and "Traceback" not in error

@@ -134,7 +134,7 @@ def _check_files(args: argparse.Namespace) -> None:
         if path is None:
             continue
         check_file_to_write(option, path, own)
-        earlier = named.setdefault(path.absolute(), option)
+        earlier = named.setdefault(path.resolve(), option)
         if earlier != option:
             raise UsageError(f"{earlier} and {option} both name {path}: give each a file of its own")
 
