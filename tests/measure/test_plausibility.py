@@ -160,6 +160,13 @@ def test_phases_that_are_reversed_for_the_rv_alone_are_an_error() -> None:
     assert ["right ventricle" in f.message for f in turned if f.code is Code.PHASES_REVERSED] == [False]
 
 
+def test_values_that_no_rv_has() -> None:
+    lost = doubts(with_rv((20, 18, 14, 0, 12, 14, 18, 20, 20, 20)))
+    messages = [f.message for f in lost if f.code is Code.IMPLAUSIBLE_VALUE]
+    assert "the ejection fraction of the right ventricle, 100 %, lies outside 5 to 85 %" in messages
+    assert all("right ventricle" in message for message in messages)
+
+
 def test_a_partial_segmentation_is_reported() -> None:
     labels = hearts.labels(BIG).labels
     two = doubts(Segmentation(labels, {Structure.CAVITY: np.isin(np.arange(10), (0, 3))}))

@@ -4,7 +4,7 @@ Each check looks for one thing that a person would want to see for themselves be
 at most one finding. A clean exam gives none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -35,7 +35,7 @@ PLAUSIBLE = {
 A rate outside its range means wrong time units: no heart empties in a few ms.
 """
 
-_OF_ED_AND_ES = {"ef_percent", "edv_ml", "esv_ml", "sv_ml", "cardiac_output_l_per_min"}
+_OF_ED_AND_ES = ("ef_percent", "edv_ml", "esv_ml", "sv_ml", "cardiac_output_l_per_min")
 
 _FEWEST_IN_TIME, _MOST_LOST = 8, 2
 JUMP_OF_EDV = 0.17
@@ -390,14 +390,9 @@ def _off_neighbours(volumes_ml: Floats) -> Floats:
 
 
 def _implausible(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
-    for name, (what, low, high, unit) in PLAUSIBLE.items():
-        value = getattr(measurements, name)
-        if measurements.phases_reversed and name in _OF_ED_AND_ES:
-            continue
-        if value is not None and not low <= value <= high:
-            sentence = f"{what} of {{{name}:.0f}} {unit} lies outside {{low:g}} to {{high:g}} {unit}"
-            numbers = {name: value, "low": low, "high": high}
-            yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.WARNING, sentence, numbers=numbers)
+    yield from _implausible_in(measurements, PLAUSIBLE)
+    for other in measurements.others:
+        yield from _implausible_in(other, _OF_ED_AND_ES)
     sizes = (("height", cine.patient.height_cm, "cm"), ("weight", cine.patient.weight_kg, "kg"))
     for name, stored, unit in sizes:
         low, high = BODY_LIMITS[name]
@@ -408,6 +403,22 @@ def _implausible(cine: Cine, measurements: Measurements) -> Iterator[Finding]:
             )
             numbers = {size: stored, "low": low, "high": high}
             yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.NOTE, sentence, numbers=numbers)
+
+
+def _implausible_in(m: Measurements, names: Iterable[str]) -> Iterator[Finding]:
+    """Findings for these values of a chamber; the ranges of the LV are wide enough for the RV."""
+    texts = {} if m.chamber == LV else {"chamber": m.chamber.name}
+    for name in names:
+        what, low, high, unit = PLAUSIBLE[name]
+        value = getattr(m, name)
+        if m.phases_reversed and name in _OF_ED_AND_ES:
+            continue
+        if value is not None and not low <= value <= high:
+            seen = f"{{{name}:.0f}} {unit}"
+            whose = f"{what} of the {{chamber}}, {seen}," if texts else f"{what} of {seen}"
+            sentence = f"{whose} lies outside {{low:g}} to {{high:g}} {unit}"
+            numbers = {name: value, "low": low, "high": high}
+            yield Finding(Code.IMPLAUSIBLE_VALUE, Severity.WARNING, sentence, numbers=numbers, texts=texts)
 
 
 def _overridden(measurements: Measurements) -> Iterator[Finding]:
