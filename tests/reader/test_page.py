@@ -261,7 +261,8 @@ def test_the_worklist_shows_what_is_expected_of_the_network(chromium_running: An
         page.fill("input[type=search]", "")
         for width in (390, 800, 1030):
             page.set_viewport_size({"width": width, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+            # The pictures take their new size a moment after the window.
+            page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
         exam = next(one["id"] for one in exams if one["trust"] and not one["trust"]["low"])
         edit = {"op": "set", "structure": "cavity", "phase": 0, "slice": 2, "polygons": flat(circle(9))}
         assert server.edit(exam, server.state(exam)["version"], edit).status_code == 200
@@ -303,7 +304,8 @@ def test_the_page_of_an_exam_shows_what_is_expected_of_the_network(chromium_runn
         assert "larger errors" not in below.inner_text()
         for width in (1280, 800, 390):
             page.set_viewport_size({"width": width, "height": 800})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, width
+            # The pictures take their new size a moment after the window.
+            page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
         page.set_viewport_size({"width": 1280, "height": 800})
         top = page.evaluate("document.querySelector('ul.findings').getBoundingClientRect().top")
         exam = Exam(page)
