@@ -262,7 +262,7 @@ def test_the_worklist_shows_what_is_expected_of_the_network(chromium_running: An
         for width in (390, 800, 1030):
             page.set_viewport_size({"width": width, "height": 800})
             # The pictures take their new size a moment after the window.
-            page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
+            until(lambda at=width: page.evaluate("document.documentElement.scrollWidth") <= at, what="the new size")
         exam = next(one["id"] for one in exams if one["trust"] and not one["trust"]["low"])
         edit = {"op": "set", "structure": "cavity", "phase": 0, "slice": 2, "polygons": flat(circle(9))}
         assert server.edit(exam, server.state(exam)["version"], edit).status_code == 200
@@ -305,7 +305,7 @@ def test_the_page_of_an_exam_shows_what_is_expected_of_the_network(chromium_runn
         for width in (1280, 800, 390):
             page.set_viewport_size({"width": width, "height": 800})
             # The pictures take their new size a moment after the window.
-            page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width)
+            until(lambda at=width: page.evaluate("document.documentElement.scrollWidth") <= at, what="the new size")
         page.set_viewport_size({"width": 1280, "height": 800})
         top = page.evaluate("document.querySelector('ul.findings').getBoundingClientRect().top")
         exam = Exam(page)

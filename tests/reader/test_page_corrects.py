@@ -147,7 +147,7 @@ def test_base_ends_here_and_es(exam: Exam) -> None:
     mark = page.locator('[data-mark="es"]')
     mark.focus()
     exam.keys("ArrowRight")
-    assert exam.state("numbers.es_phase") == es + 1
+    until(lambda: exam.state("numbers.es_phase") == es + 1, what="ES at the next phase")
     until(lambda: mark.get_attribute("aria-valuenow") == str(es + 1), what="the moved mark")
     box = mark.bounding_box()
     step = page.evaluate("cinesaxExam.curve.plot.valToPos(1, 'x') - cinesaxExam.curve.plot.valToPos(0, 'x')")
